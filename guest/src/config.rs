@@ -1,0 +1,234 @@
+//! What `config.json` and `tokenizer_config.json` say about a model.
+//!
+//! This module must not know how texts are encoded or how the model is run.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::bindings::exports::fastsentiment::predict::predictor::Error;
+
+/// How logits become scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Activation {
+    /// The labels exclude each other: the scores of a text add up to 1.
+    Softmax,
+    /// Each label is a question of its own.
+    Sigmoid,
+}
+
+/// What the guest needs to know of a model.
+pub(crate) struct ModelConfig {
+    /// The labels, in the order of the logits.
+    pub(crate) labels: Vec<String>,
+    /// The longest sequence that the model takes, in tokens, special tokens
+    /// included; `None` if its files name no limit.
+    pub(crate) max_tokens: Option<usize>,
+    /// Whether over-long texts lose their beginning instead of their end.
+    pub(crate) truncate_left: bool,
+    /// The id that fills short rows of a batch.
+    pub(crate) pad_id: u32,
+    /// How logits become scores.
+    pub(crate) activation: Activation,
+    /// Whether the model was trained to tell segments apart, which makes it
+    /// likely that its graph takes `token_type_ids`.
+    pub(crate) has_token_types: bool,
+    /// Whether the scores of a text are the same beside other texts, and
+    /// padded, as alone. Only then are texts run together.
+    pub(crate) batch_invariant: bool,
+}
+
+/// The part of `config.json` that matters here.
+#[derive(Deserialize)]
+struct RawConfig {
+    #[serde(default)]
+    model_type: String,
+    id2label: Option<BTreeMap<String, String>>,
+    num_labels: Option<usize>,
+    max_position_embeddings: Option<usize>,
+    pad_token_id: Option<u32>,
+    problem_type: Option<String>,
+    type_vocab_size: Option<usize>,
+    #[serde(default)]
+    fastsentiment: Extension,
+}
+
+/// This product's own key in `config.json`, written by its model tools.
+#[derive(Default, Deserialize)]
+struct Extension {
+    #[serde(default)]
+    batch_invariant: bool,
+}
+
+/// The part of `tokenizer_config.json` that matters here. The length is a
+/// float because Transformers writes 1e30 for "no limit".
+#[derive(Default, Deserialize)]
+struct RawTokenizerConfig {
+    model_max_length: Option<f64>,
+    truncation_side: Option<String>,
+}
+
+/// A limit above this is Transformers' way to say that there is none.
+const NO_LIMIT: f64 = 1e9;
+
+/// Model types whose position table starts after the padding id, as their
+/// `create_position_ids_from_input_ids` in Transformers does: two of RoBERTa's
+/// 514 positions are never reached.
+const OFFSET_POSITIONS: [&str; 10] = [
+    "camembert",
+    "data2vec-text",
+    "ibert",
+    "longformer",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+];
+
+impl ModelConfig {
+    /// Reads the configuration files of a model directory.
+    pub(crate) fn read(dir: &Path) -> Result<Self, Error> {
+        let raw: RawConfig = read_json(&dir.join("config.json"))?;
+        let tokenizer_file = dir.join("tokenizer_config.json");
+        let tokenizer: RawTokenizerConfig = if tokenizer_file.exists() {
+            read_json(&tokenizer_file)?
+        } else {
+            RawTokenizerConfig::default()
+        };
+        Self::from_raw(raw, &tokenizer).map_err(Error::ModelUnsuitable)
+    }
+
+    fn from_raw(raw: RawConfig, tokenizer: &RawTokenizerConfig) -> Result<Self, String> {
+        let labels = labels(raw.id2label, raw.num_labels)?;
+        let activation = match raw.problem_type.as_deref() {
+            Some("multi_label_classification") => Activation::Sigmoid,
+            Some("regression") => {
+                return Err("config.json: a regression model has no labels to score".to_owned());
+            }
+            // The pipeline of Transformers treats a single logit this way too.
+            _ if labels.len() == 1 => Activation::Sigmoid,
+            _ => Activation::Softmax,
+        };
+        let pad_id = raw.pad_token_id.unwrap_or(0);
+        let offset = if OFFSET_POSITIONS.contains(&raw.model_type.as_str()) {
+            pad_id as usize + 1
+        } else {
+            0
+        };
+        let positions = raw
+            .max_position_embeddings
+            .map(|positions| positions.saturating_sub(offset));
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the filter leaves 1.0 to NO_LIMIT"
+        )]
+        let tokenizer_limit = tokenizer
+            .model_max_length
+            .filter(|limit| (1.0..NO_LIMIT).contains(limit))
+            .map(|limit| limit as usize);
+        Ok(Self {
+            labels,
+            max_tokens: positions.into_iter().chain(tokenizer_limit).min(),
+            truncate_left: tokenizer.truncation_side.as_deref() == Some("left"),
+            pad_id,
+            activation,
+            has_token_types: raw.type_vocab_size.is_some_and(|size| size > 1),
+            batch_invariant: raw.fastsentiment.batch_invariant,
+        })
+    }
+}
+
+/// The labels in the order of the logits. Without names, Transformers calls
+/// them `LABEL_0`, `LABEL_1`, and so on; so does this.
+fn labels(
+    id2label: Option<BTreeMap<String, String>>,
+    num_labels: Option<usize>,
+) -> Result<Vec<String>, String> {
+    let Some(names) = id2label else {
+        let count = num_labels.unwrap_or(2);
+        return Ok((0..count).map(|id| format!("LABEL_{id}")).collect());
+    };
+    let mut labels = vec![None; names.len()];
+    for (id, name) in names {
+        let place = id.parse::<usize>().ok().and_then(|id| labels.get_mut(id));
+        match place {
+            Some(place) if place.is_none() => *place = Some(name),
+            _ => return Err(format!("config.json: `id2label` has the unexpected id {id:?}")),
+        }
+    }
+    // Every id was in range and none came twice, so no place is left empty.
+    let labels: Vec<String> = labels.into_iter().flatten().collect();
+    if labels.is_empty() {
+        return Err("config.json: `id2label` is empty".to_owned());
+    }
+    Ok(labels)
+}
+
+fn read_json<T: DeserializeOwned>(file: &Path) -> Result<T, Error> {
+    let name = file.display();
+    let bytes = std::fs::read(file)
+        .map_err(|error| Error::ModelUnsuitable(format!("{name} can not be read: {error}")))?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Error::ModelUnsuitable(format!("{name} is not as expected: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(json: &str, tokenizer: &str) -> Result<ModelConfig, String> {
+        let raw = serde_json::from_str(json).expect("the test's JSON parses");
+        let tokenizer = serde_json::from_str(tokenizer).expect("the test's JSON parses");
+        ModelConfig::from_raw(raw, &tokenizer)
+    }
+
+    #[test]
+    fn labels_follow_the_numbers_not_the_order_of_the_keys() {
+        let names: Vec<String> = (0..12).map(|id| format!("\"{id}\": \"L{id}\"")).collect();
+        let json = format!("{{\"id2label\": {{{}}}}}", names.join(", "));
+        let config = config(&json, "{}").expect("valid");
+        assert_eq!(config.labels[2], "L2");
+        assert_eq!(config.labels[10], "L10");
+    }
+
+    #[test]
+    fn labels_without_names_are_numbered() {
+        assert_eq!(config("{}", "{}").expect("valid").labels, ["LABEL_0", "LABEL_1"]);
+    }
+
+    #[test]
+    fn a_gap_in_the_labels_is_refused() {
+        assert!(config(r#"{"id2label": {"0": "a", "2": "b"}}"#, "{}").is_err());
+        assert!(config(r#"{"id2label": {}}"#, "{}").is_err());
+    }
+
+    #[test]
+    fn the_lower_limit_counts() {
+        let bert = r#"{"max_position_embeddings": 512}"#;
+        let limit = |tokenizer: &str| config(bert, tokenizer).expect("valid").max_tokens;
+        assert_eq!(limit("{}"), Some(512));
+        assert_eq!(limit(r#"{"model_max_length": 128}"#), Some(128));
+        assert_eq!(limit(r#"{"model_max_length": 1000000000000000019884624838656}"#), Some(512));
+        assert_eq!(config("{}", "{}").expect("valid").max_tokens, None);
+    }
+
+    #[test]
+    fn roberta_starts_its_positions_after_the_padding_id() {
+        let json = r#"{"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}"#;
+        assert_eq!(config(json, "{}").expect("valid").max_tokens, Some(512));
+    }
+
+    #[test]
+    fn the_problem_type_chooses_the_activation() {
+        let of = |json: &str| config(json, "{}").map(|config| config.activation);
+        assert_eq!(of("{}"), Ok(Activation::Softmax));
+        assert_eq!(of(r#"{"problem_type": "multi_label_classification"}"#), Ok(Activation::Sigmoid));
+        assert_eq!(of(r#"{"id2label": {"0": "toxic"}}"#), Ok(Activation::Sigmoid));
+        assert!(of(r#"{"problem_type": "regression"}"#).is_err());
+    }
+}

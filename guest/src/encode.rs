@@ -1,0 +1,60 @@
+//! Texts to token ids, as Transformers does with `truncation=True`.
+//!
+//! This module must not know what becomes of the ids.
+
+use std::path::Path;
+
+use tokenizers::{Tokenizer, TruncationDirection, TruncationParams};
+
+use crate::bindings::exports::fastsentiment::predict::predictor::Error;
+use crate::config::ModelConfig;
+
+/// A text as the model sees it: one row of a batch.
+pub(crate) struct Row {
+    /// Token ids, special tokens included.
+    pub(crate) ids: Vec<u32>,
+    /// The segment of each token.
+    pub(crate) type_ids: Vec<u32>,
+}
+
+/// A model's tokenizer, set to the model's limit.
+pub(crate) struct Encoder(Tokenizer);
+
+impl Encoder {
+    /// Reads a directory's `tokenizer.json`.
+    pub(crate) fn read(dir: &Path, config: &ModelConfig) -> Result<Self, Error> {
+        let file = dir.join("tokenizer.json");
+        let unsuitable = |error: tokenizers::Error| {
+            Error::ModelUnsuitable(format!("{} is not as expected: {error}", file.display()))
+        };
+        let bytes = std::fs::read(&file).map_err(|error| {
+            Error::ModelUnsuitable(format!("{} can not be read: {error}", file.display()))
+        })?;
+        let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(unsuitable)?;
+        // What the file says of padding and truncation is left over from
+        // whatever wrote it; the model's own limit is what counts.
+        tokenizer.with_padding(None);
+        let truncation = config.max_tokens.map(|max_length| TruncationParams {
+            max_length,
+            direction: if config.truncate_left {
+                TruncationDirection::Left
+            } else {
+                TruncationDirection::Right
+            },
+            ..TruncationParams::default()
+        });
+        tokenizer.with_truncation(truncation).map_err(unsuitable)?;
+        Ok(Self(tokenizer))
+    }
+
+    /// Encodes one text; `index` is its place in the request.
+    pub(crate) fn encode(&self, index: usize, text: &str) -> Result<Row, Error> {
+        let encoding = self.0.encode_fast(text, true).map_err(|error| {
+            Error::Internal(format!("text {index} could not be tokenised: {error}"))
+        })?;
+        Ok(Row {
+            ids: encoding.get_ids().to_vec(),
+            type_ids: encoding.get_type_ids().to_vec(),
+        })
+    }
+}

@@ -1,0 +1,238 @@
+//! Running the model on rows of token ids, through `wasi:nn`.
+//!
+//! A graph does not say what it takes, and exports differ: with or without
+//! `token_type_ids`, ids as 64-bit or 32-bit integers or as floats (which is
+//! what the ONNX backend of the stock `wasmtime` command takes). So the ways
+//! are tried once, likeliest first, and the one that works is kept.
+//!
+//! This module must not know what the logits mean.
+
+use std::sync::OnceLock;
+
+use crate::bindings::exports::fastsentiment::predict::predictor::Error;
+use crate::bindings::wasi::nn::errors::Error as NnError;
+use crate::bindings::wasi::nn::graph::load_by_name;
+use crate::bindings::wasi::nn::inference::GraphExecutionContext;
+use crate::bindings::wasi::nn::tensor::{Tensor, TensorType};
+use crate::encode::Row;
+
+/// The name under which the contract has the host register the model.
+const GRAPH: &str = "model";
+
+/// How a graph wants its inputs.
+#[derive(Clone, Copy)]
+struct Signature {
+    token_types: bool,
+    element: Element,
+}
+
+/// The type of the ids.
+#[derive(Clone, Copy)]
+enum Element {
+    I64,
+    I32,
+    F32,
+}
+
+/// The logits of a batch.
+pub(crate) struct Logits {
+    values: Vec<f32>,
+    labels: usize,
+}
+
+impl Logits {
+    /// The logits of each row, in order.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &[f32]> {
+        self.values.chunks_exact(self.labels)
+    }
+}
+
+/// Runs a model; remembers how the graph wants its inputs.
+pub(crate) struct Runner {
+    pad_id: u32,
+    labels: usize,
+    expects_token_types: bool,
+    signature: OnceLock<Signature>,
+}
+
+impl Runner {
+    /// A runner for a model with `labels` logits, whose short rows are filled
+    /// with `pad_id`. `expects_token_types` says what to try first.
+    pub(crate) fn new(pad_id: u32, labels: usize, expects_token_types: bool) -> Self {
+        Self {
+            pad_id,
+            labels,
+            expects_token_types,
+            signature: OnceLock::new(),
+        }
+    }
+
+    /// Opens the graph for the runs of one call. The handle must not outlive
+    /// the call, so that none is part of a snapshot.
+    pub(crate) fn open() -> Result<GraphExecutionContext, Error> {
+        load_by_name(GRAPH)
+            .map_err(|error| {
+                Error::ModelMissing(format!("the graph `{GRAPH}`: {}", error.data()))
+            })?
+            .init_execution_context()
+            .map_err(|error| {
+                Error::InferenceFailed(format!("no context for `{GRAPH}`: {}", error.data()))
+            })
+    }
+
+    /// The logits of a batch of rows, padded to the longest.
+    pub(crate) fn run(
+        &self,
+        context: &GraphExecutionContext,
+        rows: &[&Row],
+    ) -> Result<Logits, Error> {
+        let outputs = match self.signature.get() {
+            Some(signature) => self
+                .compute(context, rows, *signature)
+                .map_err(|error| Error::InferenceFailed(error.data()))?,
+            None => self.probe(context, rows)?,
+        };
+        self.logits(outputs, rows.len())
+    }
+
+    fn probe(
+        &self,
+        context: &GraphExecutionContext,
+        rows: &[&Row],
+    ) -> Result<Vec<(String, Tensor)>, Error> {
+        let mut failures = Vec::new();
+        for element in [Element::I64, Element::I32, Element::F32] {
+            for token_types in [self.expects_token_types, !self.expects_token_types] {
+                let signature = Signature {
+                    token_types,
+                    element,
+                };
+                match self.compute(context, rows, signature) {
+                    Ok(outputs) => {
+                        self.signature.get_or_init(|| signature);
+                        return Ok(outputs);
+                    }
+                    Err(error) => failures.push(error.data()),
+                }
+            }
+        }
+        failures.dedup();
+        Err(Error::ModelUnsuitable(format!(
+            "the graph takes none of the inputs that a sequence classifier is known to take: {}",
+            failures.join("; ")
+        )))
+    }
+
+    fn compute(
+        &self,
+        context: &GraphExecutionContext,
+        rows: &[&Row],
+        signature: Signature,
+    ) -> Result<Vec<(String, Tensor)>, NnError> {
+        let width = rows.iter().map(|row| row.ids.len()).max().unwrap_or(0);
+        let tensor = |pad: u32, values: &dyn Fn(&Row, usize) -> u32| {
+            let padded = rows.iter().flat_map(|row| {
+                (0..width).map(move |at| {
+                    if at < row.ids.len() {
+                        values(row, at)
+                    } else {
+                        pad
+                    }
+                })
+            });
+            signature.element.tensor(rows.len(), width, padded)
+        };
+        let mut inputs = vec![
+            (
+                "input_ids".to_owned(),
+                tensor(self.pad_id, &|row, at| row.ids[at]),
+            ),
+            ("attention_mask".to_owned(), tensor(0, &|_, _| 1)),
+        ];
+        if signature.token_types {
+            inputs.push((
+                "token_type_ids".to_owned(),
+                tensor(0, &|row, at| row.type_ids[at]),
+            ));
+        }
+        context.compute(inputs)
+    }
+
+    /// Takes the logits out of the outputs: the one of that name, or else the
+    /// first, since some exporters number their outputs.
+    fn logits(&self, outputs: Vec<(String, Tensor)>, rows: usize) -> Result<Logits, Error> {
+        let at = outputs
+            .iter()
+            .position(|(name, _)| name == "logits")
+            .unwrap_or(0);
+        let (name, tensor) = outputs
+            .get(at)
+            .ok_or_else(|| Error::ModelUnsuitable("the graph has no output".to_owned()))?;
+        let shape = tensor.dimensions();
+        if shape.iter().map(|size| *size as usize).ne([rows, self.labels]) {
+            return Err(Error::ModelUnsuitable(format!(
+                "the graph's output `{name}` has the shape {shape:?}, but {rows} texts and \
+                 config.json's labels make [{rows}, {}]",
+                self.labels
+            )));
+        }
+        let values = floats(tensor.ty(), &tensor.data()).ok_or_else(|| {
+            Error::ModelUnsuitable(format!("the graph's output `{name}` is not of a float type"))
+        })?;
+        if values.len() != rows * self.labels {
+            return Err(Error::InferenceFailed(format!(
+                "the graph's output `{name}` does not fill its shape {shape:?}"
+            )));
+        }
+        Ok(Logits {
+            values,
+            labels: self.labels,
+        })
+    }
+}
+
+impl Element {
+    /// A tensor of `rows` x `width` elements. Ids are at most a few hundred
+    /// thousand, so every type here holds them exactly.
+    fn tensor(self, rows: usize, width: usize, values: impl Iterator<Item = u32>) -> Tensor {
+        let (ty, data): (TensorType, Vec<u8>) = match self {
+            Self::I64 => (
+                TensorType::I64,
+                values.flat_map(|value| i64::from(value).to_le_bytes()).collect(),
+            ),
+            Self::I32 => (
+                TensorType::I32,
+                values.flat_map(|value| value.to_le_bytes()).collect(),
+            ),
+            #[expect(clippy::cast_precision_loss, reason = "ids are below 2^24")]
+            Self::F32 => (
+                TensorType::Fp32,
+                values.flat_map(|value| (value as f32).to_le_bytes()).collect(),
+            ),
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "memory holds fewer than 2^32 ids")]
+        let dimensions = [rows as u32, width as u32];
+        Tensor::new(&dimensions, ty, &data)
+    }
+}
+
+/// Elements as 32-bit floats, or `None` if they are not floats.
+fn floats(ty: TensorType, data: &[u8]) -> Option<Vec<f32>> {
+    let values = match ty {
+        TensorType::Fp32 => words(data).map(f32::from_le_bytes).collect(),
+        #[expect(clippy::cast_possible_truncation, reason = "a score needs no more than 24 bits")]
+        TensorType::Fp64 => words(data).map(|word| f64::from_le_bytes(word) as f32).collect(),
+        TensorType::Fp16 => words(data)
+            .map(|word| half::f16::from_le_bytes(word).to_f32())
+            .collect(),
+        TensorType::Bf16 => words(data)
+            .map(|word| half::bf16::from_le_bytes(word).to_f32())
+            .collect(),
+        TensorType::U8 | TensorType::I32 | TensorType::I64 => return None,
+    };
+    Some(values)
+}
+
+fn words<const N: usize>(data: &[u8]) -> impl Iterator<Item = [u8; N]> + '_ {
+    data.as_chunks::<N>().0.iter().copied()
+}

@@ -1,0 +1,222 @@
+//! Wires the layers together: the only place that knows all of them.
+//!
+//! This module must not know the process: sockets, signals, the command line
+//! and the environment stay in the binary.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::guest::{
+    self, ArtifactError, ArtifactStore, Graphs, Guest, LoadError, LoadedFrom, ModelFiles,
+    ModelFilesError, Pool, PoolOptions, Runtime,
+};
+use crate::nn::{Library, LibraryError, Model, ModelError, SessionOptions};
+use crate::predictor::Version;
+use crate::service::{self, Service};
+
+/// The ONNX file of a model directory, as Hugging Face Optimum names it.
+const MODEL_FILE: &str = "model.onnx";
+
+/// Everything that has to be decided before anything is loaded.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The model directory: `config.json`, `tokenizer.json`, `model.onnx`.
+    pub model: PathBuf,
+    /// The guest component.
+    pub guest: PathBuf,
+    /// The ONNX Runtime library; `None` for the one beside the binary.
+    pub onnxruntime: Option<PathBuf>,
+    /// Where compiled guests are kept; `None` to compile at every start.
+    pub artifacts: Option<PathBuf>,
+    /// How many threads call guests.
+    pub workers: NonZeroUsize,
+    /// How many threads one inference uses.
+    pub threads: NonZeroUsize,
+    /// The largest memory of a guest, in bytes.
+    pub guest_memory: usize,
+    /// The longest that one call of a guest may take.
+    pub guest_time: Duration,
+    /// The longest that a guest's `prepare` may take.
+    pub prepare_time: Duration,
+    /// How many calls may wait for a worker.
+    pub queue: usize,
+    /// What a single request may ask for.
+    pub limits: service::Limits,
+}
+
+/// Why the application can not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// ONNX Runtime is missing or unusable.
+    #[error(transparent)]
+    Library(#[from] LibraryError),
+    /// The model directory can not be read.
+    #[error("the model directory can not be used: {0}")]
+    ModelFiles(#[from] ModelFilesError),
+    /// ONNX Runtime can not load the model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// This machine can not run WebAssembly.
+    #[error("WebAssembly can not be run on this machine: {0}")]
+    Runtime(String),
+    /// The guest's file can not be read.
+    #[error("the guest {path} can not be read: {reason}")]
+    ReadGuest {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// Compiled guests can not be kept where it was asked for.
+    #[error(transparent)]
+    Artifacts(#[from] ArtifactError),
+    /// The guest can not be served.
+    #[error("{path}: {error}")]
+    Guest {
+        /// The file.
+        path: PathBuf,
+        /// Which step failed, and why.
+        error: LoadError,
+    },
+    /// The system gives no more threads.
+    #[error("the worker threads can not be started: {0}")]
+    Threads(#[from] std::io::Error),
+}
+
+/// How many texts one call of a guest takes at most: enough for a guest to
+/// batch, few enough that the workers share a large request evenly.
+const TEXTS_PER_CALL: usize = 8;
+
+/// Instances beyond one per worker, for a guest that is being loaded.
+const SPARE_INSTANCES: u32 = 4;
+
+/// The loaded layers, ready to serve.
+pub struct App {
+    service: Arc<Service>,
+    version: Arc<Version>,
+    loaded_from: LoadedFrom,
+    onnxruntime: PathBuf,
+}
+
+impl App {
+    /// Loads the library, the model and the guest. This takes seconds for a
+    /// guest that is new to this machine.
+    ///
+    /// # Errors
+    ///
+    /// If any of them is missing or does not fit the others.
+    pub fn load(config: &Config) -> Result<Self, AppError> {
+        let library = Library::open(config.onnxruntime.as_deref())?;
+        let files = ModelFiles::read(&config.model)?;
+        let model = load_model(&library, config)?;
+        let runtime = new_runtime(config, Graphs::of(model.graph()))?;
+        let artifacts = config
+            .artifacts
+            .as_deref()
+            .map(ArtifactStore::open)
+            .transpose()?;
+        let guest = load_guest(&runtime, artifacts.as_ref(), &config.guest, &files)?;
+        let version = Arc::clone(guest.version());
+        let loaded_from = guest.loaded_from();
+        let pool = Pool::start(
+            guest,
+            PoolOptions {
+                workers: config.workers.get(),
+                texts_per_call: TEXTS_PER_CALL,
+                queue: config.queue,
+            },
+        )?;
+        Ok(Self {
+            service: Arc::new(Service::new(Arc::new(pool), config.limits.clone())),
+            version,
+            loaded_from,
+            onnxruntime: library.path().to_owned(),
+        })
+    }
+
+    /// The uppermost layer below the edges.
+    pub fn service(&self) -> &Arc<Service> {
+        &self.service
+    }
+
+    /// What its answers are known by.
+    pub fn version(&self) -> &Version {
+        &self.version
+    }
+
+    /// Whether the guest had to be compiled.
+    pub fn loaded_from(&self) -> LoadedFrom {
+        self.loaded_from
+    }
+
+    /// The ONNX Runtime library in use.
+    pub fn onnxruntime(&self) -> &Path {
+        &self.onnxruntime
+    }
+}
+
+/// Loads what a guest needs to be run as a command, and runs it with this
+/// process's standard input and output. Gives the command's exit code.
+///
+/// # Errors
+///
+/// If something is missing, or if the guest is no command or traps.
+pub async fn run_guest(config: &Config, arguments: &[String]) -> Result<i32, RunGuestError> {
+    let library = Library::open(config.onnxruntime.as_deref()).map_err(AppError::from)?;
+    let model = load_model(&library, config)?;
+    let runtime = new_runtime(config, Graphs::of(model.graph()))?;
+    let component = read_guest(&config.guest)?;
+    Ok(guest::run_command(&runtime, &component, &config.model, arguments).await?)
+}
+
+/// Why a guest could not be run as a command.
+#[derive(Debug, thiserror::Error)]
+pub enum RunGuestError {
+    /// Something that it needs is missing.
+    #[error(transparent)]
+    App(#[from] AppError),
+    /// The guest failed.
+    #[error(transparent)]
+    Command(#[from] guest::CommandError),
+}
+
+fn load_model(library: &Library, config: &Config) -> Result<Model, AppError> {
+    let options = SessionOptions {
+        concurrency: config.workers.get(),
+        threads: config.threads.get(),
+    };
+    Ok(Model::load(library, &config.model.join(MODEL_FILE), options)?)
+}
+
+fn new_runtime(config: &Config, graphs: Graphs) -> Result<Arc<Runtime>, AppError> {
+    let workers = u32::try_from(config.workers.get()).unwrap_or(u32::MAX);
+    let limits = guest::Limits {
+        memory: config.guest_memory,
+        call: config.guest_time,
+        prepare: config.prepare_time,
+        instances: workers.saturating_add(SPARE_INSTANCES),
+    };
+    Runtime::new(limits, graphs).map_err(|error| AppError::Runtime(format!("{error:#}")))
+}
+
+fn read_guest(path: &Path) -> Result<Vec<u8>, AppError> {
+    std::fs::read(path).map_err(|error| AppError::ReadGuest {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+fn load_guest(
+    runtime: &Arc<Runtime>,
+    artifacts: Option<&ArtifactStore>,
+    path: &Path,
+    files: &ModelFiles,
+) -> Result<Guest, AppError> {
+    let bytes = read_guest(path)?;
+    guest::load(runtime, artifacts, &bytes, files).map_err(|error| AppError::Guest {
+        path: path.to_owned(),
+        error,
+    })
+}

@@ -1,0 +1,146 @@
+//! The command line.
+
+mod options;
+mod predict;
+mod serve;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use fastsentiment::app::{self, App};
+use fastsentiment::guest::LoadedFrom;
+use tracing_subscriber::EnvFilter;
+
+use options::LoadOptions;
+
+/// Predicts the sentiment of texts with a sandboxed WebAssembly guest.
+///
+/// Exit codes: 0 success, 1 failure, 2 wrong use of the command line.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// What to log: a level (error, warn, info, debug, trace), or levels by
+    /// module, such as `info,fastsentiment::http=debug`.
+    #[arg(
+        long,
+        global = true,
+        env = "FASTSENTIMENT_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
+    log: String,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve predictions over HTTP.
+    Serve(Box<serve::ServeCommand>),
+    /// Predict texts, given as arguments or as lines of standard input, and
+    /// print the answer as `POST /predict` gives it.
+    Predict(predict::PredictCommand),
+    /// Load everything that `serve` would load, predict once, and say what was
+    /// found.
+    Check(LoadOptions),
+    /// Run a guest as a command (`wasi:cli/run`), with the model directory
+    /// mounted at /model.
+    RunGuest(RunGuest),
+}
+
+#[derive(Args)]
+struct RunGuest {
+    #[command(flatten)]
+    load: LoadOptions,
+
+    /// Arguments for the guest.
+    #[arg(value_name = "ARGUMENT")]
+    arguments: Vec<String>,
+}
+
+impl Cli {
+    /// Runs the command; errors go to standard error, in one line.
+    pub(crate) fn run(self) -> ExitCode {
+        let result = start_log(&self.log).and_then(|()| match self.command {
+            Command::Serve(command) => command.run(),
+            Command::Predict(command) => command.run(),
+            Command::Check(options) => check(options),
+            Command::RunGuest(command) => command.run(),
+        });
+        result.unwrap_or_else(|error| {
+            // Nothing can be done about a standard error that is gone too.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        })
+    }
+}
+
+/// Logs to standard error, so that standard output holds results only.
+fn start_log(filter: &str) -> anyhow::Result<()> {
+    let filter: EnvFilter = filter.parse().context("--log is not understood")?;
+    // What a guest does wrong is reported once, by the layer that called it.
+    let filter = filter.add_directive("wasmtime_wasi_nn=off".parse()?);
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+    Ok(())
+}
+
+impl RunGuest {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        let config = self.load.resolve()?;
+        let code = runtime()?.block_on(app::run_guest(&config, &self.arguments))?;
+        Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+    }
+}
+
+fn check(options: LoadOptions) -> anyhow::Result<ExitCode> {
+    let config = options.resolve()?;
+    let app = App::load(&config)?;
+    let text = "What a wonderful day.".to_owned();
+    let answer = runtime()?.block_on(predict::answer(app.service(), vec![text]))?;
+    let version = app.version();
+    writeln!(
+        std::io::stdout(),
+        "onnxruntime  {}\n\
+         model        {} ({})\n\
+         guest        {} ({}, {})\n\
+         artefacts    {}\n\
+         workers      {}, with {} thread(s) for each inference\n\
+         answer       {answer}",
+        app.onnxruntime().display(),
+        config.model.display(),
+        version.model.short(),
+        config.guest.display(),
+        version.guest.short(),
+        loaded(app.loaded_from()),
+        match &config.artifacts {
+            Some(dir) => dir.display().to_string(),
+            None => "not kept".to_owned(),
+        },
+        config.workers,
+        config.threads,
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How a guest came to be ready, in words.
+fn loaded(from: LoadedFrom) -> &'static str {
+    match from {
+        LoadedFrom::Source => "compiled just now",
+        LoadedFrom::Artifact => "compiled before",
+    }
+}
+
+/// The threads that serve sockets; guests have their own.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the async runtime can not be started")
+}

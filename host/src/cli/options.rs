@@ -1,0 +1,160 @@
+//! The options that say what to load, and how they become a configuration.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use fastsentiment::app::Config;
+use fastsentiment::service::Limits;
+
+/// What to load, and within which limits. Each option can also be given in
+/// the environment.
+#[derive(Args)]
+pub(super) struct LoadOptions {
+    /// The model directory: config.json, tokenizer.json and model.onnx, as
+    /// Hugging Face Optimum writes them [default: model/default, beside the
+    /// binary or else in the current directory]
+    #[arg(long, env = "FASTSENTIMENT_MODEL", value_name = "DIR")]
+    model: Option<PathBuf>,
+
+    /// The guest component [default: fastsentiment_guest.wasm beside the
+    /// binary]
+    #[arg(long, env = "FASTSENTIMENT_GUEST", value_name = "FILE")]
+    guest: Option<PathBuf>,
+
+    /// The ONNX Runtime library, 1.24 or newer [default: the one beside the
+    /// binary]
+    #[arg(long, env = "ORT_DYLIB_PATH", value_name = "FILE")]
+    onnxruntime: Option<PathBuf>,
+
+    /// Where compiled guests are kept; an empty value keeps none [default:
+    /// fastsentiment in the user's cache directory]
+    #[arg(long, env = "FASTSENTIMENT_ARTIFACTS", value_name = "DIR")]
+    artifacts: Option<PathBuf>,
+
+    /// How many threads call guests [default: one for each core that this
+    /// process may use]
+    #[arg(long, env = "FASTSENTIMENT_WORKERS", value_name = "N")]
+    workers: Option<NonZeroUsize>,
+
+    /// How many threads one inference uses
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_INTRA_THREADS",
+        value_name = "N",
+        default_value = "1"
+    )]
+    intra_threads: NonZeroUsize,
+
+    /// The largest memory of a guest, in MiB
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_GUEST_MEMORY_MIB",
+        value_name = "MIB",
+        default_value_t = 512,
+        value_parser = clap::value_parser!(u16).range(1..=4096)
+    )]
+    guest_memory_mib: u16,
+
+    /// The longest that one call of a guest may take, in milliseconds
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_GUEST_TIMEOUT_MS",
+        value_name = "MS",
+        default_value_t = 10_000,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    guest_timeout_ms: u64,
+
+    /// The longest that preparing a guest may take, in milliseconds
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_PREPARE_TIMEOUT_MS",
+        value_name = "MS",
+        default_value_t = 60_000,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    prepare_timeout_ms: u64,
+
+    /// How many calls of guests, of up to 8 texts each, may wait for a worker;
+    /// requests beyond that are refused with 503
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_QUEUE",
+        value_name = "N",
+        default_value = "1024"
+    )]
+    queue: NonZeroUsize,
+
+    /// The most texts in one request
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_MAX_TEXTS",
+        value_name = "N",
+        default_value = "1024"
+    )]
+    max_texts: NonZeroUsize,
+
+    /// The longest text, in bytes of UTF-8
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_MAX_TEXT_BYTES",
+        value_name = "BYTES",
+        default_value = "131072"
+    )]
+    max_text_bytes: NonZeroUsize,
+
+    /// The longest that a request may wait for its answer, in milliseconds
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_DEADLINE_MS",
+        value_name = "MS",
+        default_value_t = 10_000,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    deadline_ms: u64,
+}
+
+impl LoadOptions {
+    /// Fills in what was left out.
+    pub(super) fn resolve(self) -> anyhow::Result<Config> {
+        let beside = std::env::current_exe()?
+            .parent()
+            .map(Path::to_owned)
+            .unwrap_or_default();
+        let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Ok(Config {
+            model: self.model.unwrap_or_else(|| default_model(&beside)),
+            guest: self
+                .guest
+                .unwrap_or_else(|| beside.join("fastsentiment_guest.wasm")),
+            onnxruntime: self.onnxruntime,
+            artifacts: match self.artifacts {
+                Some(dir) => Some(dir).filter(|dir| !dir.as_os_str().is_empty()),
+                None => dirs::cache_dir().map(|dir| dir.join("fastsentiment")),
+            },
+            workers: self.workers.unwrap_or_else(cores),
+            threads: self.intra_threads,
+            guest_memory: usize::from(self.guest_memory_mib) << 20,
+            guest_time: Duration::from_millis(self.guest_timeout_ms),
+            prepare_time: Duration::from_millis(self.prepare_timeout_ms),
+            queue: self.queue.get(),
+            limits: Limits {
+                max_texts: self.max_texts.get(),
+                max_text_bytes: self.max_text_bytes.get(),
+                deadline: Duration::from_millis(self.deadline_ms),
+            },
+        })
+    }
+}
+
+fn default_model(beside: &Path) -> PathBuf {
+    let relative = Path::new("model/default");
+    let installed = beside.join(relative);
+    if installed.is_dir() {
+        installed
+    } else {
+        relative.to_owned()
+    }
+}

@@ -1,0 +1,55 @@
+//! `fastsentiment predict`.
+
+use std::io::{self, BufRead, Write};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use fastsentiment::app::App;
+use fastsentiment::predictor::Predictor;
+use fastsentiment::service::Service;
+
+use super::options::LoadOptions;
+
+/// Predicts texts without a server.
+#[derive(Args)]
+pub(super) struct PredictCommand {
+    #[command(flatten)]
+    load: LoadOptions,
+
+    /// The texts [default: the lines of standard input]
+    #[arg(value_name = "TEXT")]
+    texts: Vec<String>,
+}
+
+impl PredictCommand {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let config = self.load.resolve()?;
+        let app = App::load(&config)?;
+        let texts = if self.texts.is_empty() {
+            io::stdin()
+                .lock()
+                .lines()
+                .collect::<io::Result<_>>()
+                .context("standard input can not be read")?
+        } else {
+            self.texts
+        };
+        let answer = super::runtime()?.block_on(answer(app.service(), texts))?;
+        writeln!(io::stdout(), "{answer}")?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Scores texts; the answer is the JSON that `POST /predict` gives.
+pub(super) async fn answer(service: &Service, texts: Vec<String>) -> anyhow::Result<String> {
+    let predictions = service
+        .predict(texts)
+        .await
+        .map_err(|error| match &error.detail {
+            // On a terminal, whoever asks is the operator.
+            Some(detail) => anyhow::anyhow!("{error}: {detail}"),
+            None => error.into(),
+        })?;
+    Ok(fastsentiment::http::predictions_json(&predictions)?)
+}

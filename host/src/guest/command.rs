@@ -1,0 +1,65 @@
+//! Running a guest as a command: `wasi:cli/run`.
+//!
+//! This is for trying a guest, not for serving: it inherits the terminal.
+
+use std::path::Path;
+
+use wasmtime::component::Component;
+use wasmtime_wasi::p2::bindings::Command;
+use wasmtime_wasi::{FsPerms, I32Exit, WasiCtxBuilder};
+
+use super::runtime::Runtime;
+use super::snapshot::MODEL_DIR;
+
+/// Why a guest could not be run as a command.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The bytes are not a component that compiles.
+    #[error("the guest is not a valid WebAssembly component: {0}")]
+    Compile(String),
+    /// The model directory can not be opened.
+    #[error("the model directory can not be opened: {0}")]
+    Model(String),
+    /// The component is no command.
+    #[error("the guest can not be run as a command (`wasi:cli/run`): {0}")]
+    NoCommand(String),
+    /// The command trapped or ran too long.
+    #[error("the guest trapped: {0}")]
+    Trapped(String),
+}
+
+/// Runs a guest with the model directory mounted at `/model`, and with this
+/// process's standard input, output and error. Gives its exit code.
+///
+/// # Errors
+///
+/// If the component is no command, or traps.
+pub async fn run_command(
+    runtime: &Runtime,
+    component: &[u8],
+    model_dir: &Path,
+    arguments: &[String],
+) -> Result<i32, CommandError> {
+    let realm = runtime.preparing();
+    let component = Component::from_binary(&realm.engine, component)
+        .map_err(|error| CommandError::Compile(format!("{error:#}")))?;
+    let wasi = WasiCtxBuilder::new()
+        .inherit_stdio()
+        .arg("guest")
+        .args(arguments)
+        .preopened_dir(model_dir, MODEL_DIR, FsPerms::ReadOnly)
+        .map_err(|error| CommandError::Model(format!("{error:#}")))?
+        .build();
+    let mut store = runtime.store(realm, wasi, runtime.limits.prepare);
+    let command = Command::instantiate_async(&mut store, &component, &realm.linker)
+        .await
+        .map_err(|error| CommandError::NoCommand(format!("{error:#}")))?;
+    match command.wasi_cli_run().call_run(&mut store).await {
+        Ok(Ok(())) => Ok(0),
+        Ok(Err(())) => Ok(1),
+        Err(error) => match error.downcast_ref::<I32Exit>() {
+            Some(exit) => Ok(exit.0),
+            None => Err(CommandError::Trapped(format!("{error:#}"))),
+        },
+    }
+}

@@ -1,0 +1,104 @@
+//! Checking a component against the contract, with an error that says what its
+//! author has to change.
+
+use wasmparser::{ComponentExternalKind, Parser, Payload};
+use wasmtime::component::{Component, InstancePre};
+
+use super::bindings::ServingPre;
+use super::error::LoadError;
+use super::runtime::Realm;
+use super::state::State;
+
+/// The interface that every guest exports.
+const PREDICTOR: &str = "fastsentiment:predict/predictor@0.1.0";
+/// The function that some guests export.
+pub(super) const PREPARE: &str = "prepare";
+
+/// The worlds of the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum World {
+    /// The world `guest`.
+    Plain,
+    /// The world `prepared-guest`.
+    Prepared,
+}
+
+/// Finds out which world a component belongs to, by the names of its exports.
+/// This takes no time, so that what can not be a guest is never compiled.
+pub(super) fn world(bytes: &[u8]) -> Result<World, LoadError> {
+    if Parser::is_core_wasm(bytes) {
+        return Err(LoadError::Contract(
+            "it is a core module; build it as a component (target `wasm32-wasip2`)".to_owned(),
+        ));
+    }
+    let exports = exports(bytes).map_err(|error| LoadError::Compile(error.to_string()))?;
+    let kind_of = |wanted: &str| {
+        exports
+            .iter()
+            .find(|(name, _)| name == wanted)
+            .map(|(_, kind)| *kind)
+    };
+    match kind_of(PREDICTOR) {
+        Some(ComponentExternalKind::Instance) => {}
+        Some(_) => {
+            return Err(LoadError::Contract(format!(
+                "it exports `{PREDICTOR}`, but not as an interface"
+            )));
+        }
+        None => {
+            return Err(LoadError::Contract(format!(
+                "it must export the interface `{PREDICTOR}`; it exports {}",
+                list(&exports)
+            )));
+        }
+    }
+    match kind_of(PREPARE) {
+        None => Ok(World::Plain),
+        Some(ComponentExternalKind::Func) => Ok(World::Prepared),
+        Some(_) => Err(LoadError::Contract(format!(
+            "its export `{PREPARE}` must be a function"
+        ))),
+    }
+}
+
+/// The exports of the component itself, not of what it is made of.
+fn exports(bytes: &[u8]) -> wasmparser::Result<Vec<(String, ComponentExternalKind)>> {
+    let mut exports = Vec::new();
+    let mut depth = 0_usize;
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload? {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentExportSection(section) if depth == 0 => {
+                for export in section {
+                    let export = export?;
+                    exports.push((export.name.name.to_owned(), export.kind));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(exports)
+}
+
+/// Connects a component's imports to what the host provides.
+pub(super) fn link(realm: &Realm, component: &Component) -> Result<InstancePre<State>, LoadError> {
+    realm
+        .linker
+        .instantiate_pre(component)
+        .map_err(|error| LoadError::Contract(format!("an import can not be met: {error:#}")))
+}
+
+/// Checks the types of the exports, once and for all.
+pub(super) fn bind(linked: InstancePre<State>) -> Result<ServingPre<State>, LoadError> {
+    ServingPre::new(linked)
+        .map_err(|error| LoadError::Contract(format!("an export has the wrong type: {error:#}")))
+}
+
+fn list(exports: &[(String, ComponentExternalKind)]) -> String {
+    if exports.is_empty() {
+        return "nothing".to_owned();
+    }
+    let quoted: Vec<String> = exports.iter().map(|(name, _)| format!("`{name}`")).collect();
+    quoted.join(", ")
+}

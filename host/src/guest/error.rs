@@ -1,0 +1,87 @@
+//! What can go wrong with a guest, while it is loaded and while it is called.
+
+use std::time::Duration;
+
+use crate::predictor::{ErrorKind, PredictError};
+
+/// Why a component can not be served. Each case is a step of the pipeline.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The bytes are not a component that compiles.
+    #[error("the guest is not a valid WebAssembly component: {0}")]
+    Compile(String),
+    /// The component does not fit the contract.
+    #[error("the guest does not fit the contract `fastsentiment:predict@0.1.0`: {0}")]
+    Contract(String),
+    /// `prepare` trapped, ran too long or took too much memory.
+    #[error("the guest could not be prepared: {0}")]
+    Prepare(String),
+    /// The guest does not predict.
+    #[error("the guest failed its self-test: {0}")]
+    SelfTest(CallError),
+}
+
+/// Why a call has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// No instance could be made.
+    #[error("the guest could not be instantiated: {0}")]
+    Instantiate(String),
+    /// The guest trapped: it panicked, ran out of stack or broke a rule.
+    #[error("the guest trapped: {0}")]
+    Trapped(String),
+    /// The guest asked for more memory than it may have, and then trapped.
+    #[error("the guest ran out of memory: it may have {limit} bytes")]
+    OutOfMemory {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The guest did not answer in time.
+    #[error("the guest did not answer within {0:?}")]
+    TimedOut(Duration),
+    /// The answer breaks the contract.
+    #[error("the guest gave an answer that breaks the contract: {0}")]
+    BadAnswer(String),
+    /// The guest refuses a text.
+    #[error("text {index} can not be scored: {reason}")]
+    InvalidText {
+        /// The text's position in the call, from 0.
+        index: usize,
+        /// The guest's words, for the client.
+        reason: String,
+    },
+    /// The guest reports that the model is missing or does not suit it.
+    #[error("the guest can not use the model: {0}")]
+    Model(String),
+    /// The guest reports that the inference failed.
+    #[error("the inference failed: {0}")]
+    Inference(String),
+    /// The guest reports a failure of its own.
+    #[error("the guest failed: {0}")]
+    Internal(String),
+}
+
+impl From<CallError> for PredictError {
+    fn from(error: CallError) -> Self {
+        let detail = error.to_string();
+        match error {
+            CallError::InvalidText { index, reason } => {
+                Self::new(ErrorKind::InvalidText { index }, reason)
+            }
+            CallError::TimedOut(_) => Self::new(
+                ErrorKind::TimedOut,
+                "the prediction took longer than a prediction may take",
+            )
+            .with_detail(detail),
+            CallError::Instantiate(_)
+            | CallError::Trapped(_)
+            | CallError::OutOfMemory { .. }
+            | CallError::BadAnswer(_)
+            | CallError::Model(_)
+            | CallError::Inference(_)
+            | CallError::Internal(_) => {
+                Self::new(ErrorKind::Failed, "the prediction failed").with_detail(detail)
+            }
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Guests: loading a component, and calling it in a sandbox.
+//!
+//! The way of a component, from bytes to answers:
+//!
+//! ```text
+//! bytes -> digest -> type-check -> prepare -> snapshot -> compile -> link    (load)
+//!                         (or the compiled snapshot, from the artefact store)
+//! texts -> worker thread -> fresh instance -> predict -> checked answer      (pool)
+//! ```
+//!
+//! This layer must not know HTTP, Redis or ONNX: models come to it as named
+//! graphs, and answers leave it in the vocabulary of [`crate::predictor`].
+
+mod artifact;
+mod bindings;
+mod call;
+mod command;
+mod contract;
+mod error;
+mod load;
+mod model_files;
+mod pool;
+mod runtime;
+mod snapshot;
+mod state;
+
+pub use artifact::{ArtifactError, ArtifactStore};
+pub use call::{Guest, Instance};
+pub use command::{CommandError, run_command};
+pub use error::{CallError, LoadError};
+pub use load::{LoadedFrom, load};
+pub use model_files::{ModelFiles, ModelFilesError};
+pub use pool::{Pool, PoolOptions};
+pub use runtime::{GRAPH_NAME, Graphs, Limits, Runtime};

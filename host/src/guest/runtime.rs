@@ -1,0 +1,193 @@
+//! The engine that guests run in, what they are linked to, and their limits.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::Linker;
+use wasmtime::{
+    Config, Enabled, Engine, EngineWeak, InstanceAllocationStrategy, OptLevel,
+    PoolingAllocationConfig, Store,
+};
+use wasmtime_wasi::WasiCtx;
+use wasmtime_wasi_nn::{Graph, GraphRegistry, Registry};
+
+use super::state::State;
+
+/// The name under which the contract has the host register the model.
+pub const GRAPH_NAME: &str = "model";
+
+/// What a guest may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The largest linear memory, in bytes.
+    pub memory: usize,
+    /// The longest that a call of `predict` may take.
+    pub call: Duration,
+    /// The longest that `prepare` may take.
+    pub prepare: Duration,
+    /// How many instances there may be at once.
+    pub instances: u32,
+}
+
+/// The models that guests can ask for, by name. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Graphs(Arc<HashMap<String, Graph>>);
+
+impl Graphs {
+    /// One model under the name that the contract gives it.
+    pub fn of(model: Graph) -> Self {
+        Self(Arc::new(HashMap::from([(GRAPH_NAME.to_owned(), model)])))
+    }
+
+    pub(super) fn registry(&self) -> Registry {
+        Registry::from(self.clone())
+    }
+}
+
+impl GraphRegistry for Graphs {
+    fn get(&self, name: &str) -> Option<&Graph> {
+        self.0.get(name)
+    }
+
+    fn get_mut(&mut self, _name: &str) -> Option<&mut Graph> {
+        // Models are shared by all guests; none of them may change one.
+        None
+    }
+}
+
+/// Where guests run: one for a process.
+pub struct Runtime {
+    serving: Realm,
+    preparing: Realm,
+    pub(super) graphs: Graphs,
+    pub(super) limits: Limits,
+}
+
+/// An engine and what its guests are linked to.
+pub(super) struct Realm {
+    pub(super) engine: Engine,
+    pub(super) linker: Linker<State>,
+}
+
+/// How often the clock by which guests are stopped moves on: the precision of
+/// their deadlines.
+const TICK: Duration = Duration::from_millis(10);
+
+impl Runtime {
+    /// Sets up the engines, and the thread that lets deadlines pass.
+    ///
+    /// # Errors
+    ///
+    /// If this machine can not run WebAssembly as configured, for example for
+    /// want of address space.
+    pub fn new(limits: Limits, graphs: Graphs) -> wasmtime::Result<Arc<Self>> {
+        let serving = Realm::new(&serving_config(&limits))?;
+        let preparing = Realm::new(&preparing_config())?;
+        let engines = [serving.engine.weak(), preparing.engine.weak()];
+        std::thread::Builder::new()
+            .name("epoch".to_owned())
+            .spawn(move || tick(&engines))?;
+        Ok(Arc::new(Self {
+            serving,
+            preparing,
+            graphs,
+            limits,
+        }))
+    }
+
+    /// Where guests serve: the fastest code, instances from a pool.
+    pub(super) fn serving(&self) -> &Realm {
+        &self.serving
+    }
+
+    /// Where guests are prepared: code that is compiled quickly, as it runs
+    /// only once.
+    pub(super) fn preparing(&self) -> &Realm {
+        &self.preparing
+    }
+
+    /// A store for an instance that may run for `time`.
+    pub(super) fn store(&self, realm: &Realm, wasi: WasiCtx, time: Duration) -> Store<State> {
+        let state = State::new(wasi, &self.graphs, &self.limits);
+        let mut store = Store::new(&realm.engine, state);
+        store.limiter(|state| &mut state.memory);
+        store.set_epoch_deadline(self.ticks(time));
+        store
+    }
+
+    /// A time as a deadline for [`Store::set_epoch_deadline`].
+    pub(super) fn ticks(&self, time: Duration) -> u64 {
+        // One tick more, since the current one is partly over.
+        let ticks = time.as_millis().div_ceil(TICK.as_millis()) + 1;
+        u64::try_from(ticks).unwrap_or(u64::MAX / 2)
+    }
+}
+
+impl Realm {
+    fn new(config: &Config) -> wasmtime::Result<Self> {
+        let engine = Engine::new(config)?;
+        let mut linker = Linker::new(&engine);
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+        wasmtime_wasi_nn::wit::add_to_linker(&mut linker, State::nn)?;
+        Ok(Self { engine, linker })
+    }
+}
+
+/// How much of an instance's memory stays in place for the next instance. What
+/// a call has written is copied back from the snapshot and need not be paged in
+/// again, which is most of what a fresh instance costs.
+const KEEP_RESIDENT: usize = 16 << 20;
+
+fn serving_config(limits: &Limits) -> Config {
+    // A component made by the usual tools holds a main module and a few small
+    // ones that connect it; these bounds leave room for components of several.
+    const MODULES: u32 = 16;
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_component_instances(limits.instances)
+        .total_core_instances(limits.instances * MODULES)
+        .total_memories(limits.instances * 2)
+        .total_tables(limits.instances * MODULES)
+        .total_stacks(limits.instances)
+        .max_core_instances_per_component(MODULES)
+        .max_memories_per_component(2)
+        .max_tables_per_component(MODULES)
+        .max_memory_size(limits.memory)
+        // Few slots in turn, and not many: each keeps memory of its own.
+        .max_unused_warm_slots(0)
+        .linear_memory_keep_resident(KEEP_RESIDENT)
+        .table_keep_resident(64 << 10)
+        .async_stack_keep_resident(64 << 10)
+        .pagemap_scan(Enabled::Auto);
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .cranelift_opt_level(OptLevel::Speed)
+        // However large a snapshot is, instances share its pages.
+        .memory_guaranteed_dense_image_size(limits.memory as u64)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}
+
+fn preparing_config() -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .cranelift_opt_level(OptLevel::None);
+    config
+}
+
+/// Moves the clock on for as long as there is an engine.
+fn tick(engines: &[EngineWeak]) {
+    loop {
+        std::thread::sleep(TICK);
+        let mut alive = false;
+        for engine in engines.iter().filter_map(EngineWeak::upgrade) {
+            engine.increment_epoch();
+            alive = true;
+        }
+        if !alive {
+            return;
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What one instance of a guest can reach: nothing but clocks, random numbers,
+//! the models, and as much memory as its limit allows.
+
+use wasmtime::component::ResourceTable;
+use wasmtime::{ResourceLimiter, StoreLimits, StoreLimitsBuilder};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_nn::wit::{WasiNnCtx, WasiNnView};
+
+use super::runtime::{Graphs, Limits};
+
+/// The data of a store.
+pub(super) struct State {
+    table: ResourceTable,
+    wasi: WasiCtx,
+    nn: WasiNnCtx,
+    pub(super) memory: MemoryLimiter,
+}
+
+impl State {
+    pub(super) fn new(wasi: WasiCtx, graphs: &Graphs, limits: &Limits) -> Self {
+        Self {
+            table: ResourceTable::new(),
+            wasi,
+            // Without a backend, a guest can not load a graph of its own.
+            nn: WasiNnCtx::new([], graphs.registry()),
+            memory: MemoryLimiter::new(limits.memory),
+        }
+    }
+
+    pub(super) fn nn(&mut self) -> WasiNnView<'_> {
+        WasiNnView::new(&mut self.table, &mut self.nn)
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+/// Refuses memory beyond a limit, and remembers that it did: a guest that is
+/// refused usually traps, and the trap alone does not say why.
+pub(super) struct MemoryLimiter {
+    limits: StoreLimits,
+    refused: bool,
+}
+
+/// The largest number of elements in a guest's tables. A table holds a
+/// language's function pointers; a large program has some thousands.
+const MAX_TABLE_ELEMENTS: usize = 100_000;
+
+impl MemoryLimiter {
+    fn new(bytes: usize) -> Self {
+        Self {
+            limits: StoreLimitsBuilder::new()
+                .memory_size(bytes)
+                .table_elements(MAX_TABLE_ELEMENTS)
+                .build(),
+            refused: false,
+        }
+    }
+
+    /// Whether the guest has been refused memory.
+    pub(super) fn refused(&self) -> bool {
+        self.refused
+    }
+}
+
+impl ResourceLimiter for MemoryLimiter {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let allowed = self.limits.memory_growing(current, desired, maximum)?;
+        self.refused |= !allowed;
+        Ok(allowed)
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let allowed = self.limits.table_growing(current, desired, maximum)?;
+        self.refused |= !allowed;
+        Ok(allowed)
+    }
+
+    fn instances(&self) -> usize {
+        self.limits.instances()
+    }
+
+    fn tables(&self) -> usize {
+        self.limits.tables()
+    }
+
+    fn memories(&self) -> usize {
+        self.limits.memories()
+    }
+}

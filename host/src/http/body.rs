@@ -1,0 +1,165 @@
+//! Reads a request's body: never more of it than is allowed, and never for
+//! longer.
+//!
+//! This module must not know what the bytes mean, nor status codes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::Body;
+use tokio::time::timeout;
+
+/// Why a body could not be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// It is announced to be, or has turned out to be, over the limit.
+    #[error("the body is larger than the {limit} bytes that are allowed")]
+    TooLarge {
+        /// The largest body allowed, in bytes.
+        limit: usize,
+    },
+    /// It was not there in time.
+    #[error("the body did not arrive within {patience:?}")]
+    TimedOut {
+        /// How long it was waited for.
+        patience: Duration,
+    },
+    /// The client left, or broke the transfer coding.
+    #[error("the body ended before it was complete")]
+    Incomplete,
+}
+
+/// Reads the whole of `body`.
+///
+/// A body whose announced length is over `limit` (bytes) is refused without
+/// being polled: a client that waits for `100 Continue` then never sends it.
+pub(crate) async fn read<B>(
+    body: &mut B,
+    limit: usize,
+    patience: Duration,
+) -> Result<Vec<u8>, BodyError>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let too_large = BodyError::TooLarge { limit };
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large);
+    }
+    let whole = async {
+        let mut bytes = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| BodyError::Incomplete)?;
+            if let Ok(data) = frame.into_data() {
+                if data.len() > limit - bytes.len() {
+                    return Err(too_large);
+                }
+                bytes.extend_from_slice(&data);
+            }
+        }
+        Ok(bytes)
+    };
+    timeout(patience, whole)
+        .await
+        .unwrap_or(Err(BodyError::TimedOut { patience }))
+}
+
+/// Reads and forgets what is left of `body`, up to `limit` bytes and for no
+/// longer than `patience`.
+pub(crate) async fn discard<B>(mut body: B, mut limit: usize, patience: Duration)
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let rest = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            match limit.checked_sub(length) {
+                Some(left) => limit = left,
+                None => return,
+            }
+        }
+    };
+    // Whether it was all read makes no difference: the body is dropped either
+    // way, and hyper closes the connection if something is left.
+    let _ = timeout(patience, rest).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::body::Frame;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    const PATIENCE: Duration = Duration::from_millis(50);
+
+    /// A body of unannounced length: the pieces from last to first, and then
+    /// an end of some kind.
+    struct Pieces(Vec<&'static [u8]>, End);
+
+    #[derive(Clone, Copy)]
+    enum End {
+        Clean,
+        Broken,
+        Never,
+    }
+
+    impl Body for Pieces {
+        type Data = Bytes;
+        type Error = &'static str;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
+            match (self.0.pop(), self.1) {
+                (Some(piece), _) => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(piece))))),
+                (None, End::Clean) => Poll::Ready(None),
+                (None, End::Broken) => Poll::Ready(Some(Err("broken"))),
+                (None, End::Never) => Poll::Pending,
+            }
+        }
+    }
+
+    async fn read_pieces(end: End, limit: usize) -> Result<Vec<u8>, BodyError> {
+        read(&mut Pieces(vec![b"cd", b"", b"ab"], end), limit, PATIENCE).await
+    }
+
+    #[tokio::test]
+    async fn a_body_may_be_as_large_as_the_limit() {
+        assert_eq!(read_pieces(End::Clean, 4).await, Ok(b"abcd".to_vec()));
+    }
+
+    #[tokio::test]
+    async fn one_byte_more_is_refused_before_the_end() {
+        let error = Err(BodyError::TooLarge { limit: 3 });
+        assert_eq!(read_pieces(End::Never, 3).await, error);
+    }
+
+    #[tokio::test]
+    async fn an_announced_length_is_refused_unread() {
+        let mut body = http_body_util::Full::new(Bytes::from_static(b"abcd"));
+        let error = Err(BodyError::TooLarge { limit: 3 });
+        assert_eq!(read(&mut body, 3, PATIENCE).await, error);
+        assert!(!body.is_end_stream());
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_or_stalls_is_an_error() {
+        assert_eq!(
+            read_pieces(End::Broken, 9).await,
+            Err(BodyError::Incomplete)
+        );
+        let error = Err(BodyError::TimedOut { patience: PATIENCE });
+        assert_eq!(read_pieces(End::Never, 9).await, error);
+    }
+
+    #[tokio::test]
+    async fn discarding_ends_at_its_limits() {
+        let body = || Pieces(vec![b"cd", b"ab"], End::Never);
+        // Ends because of the limit, well within the patience of this test.
+        let limited = discard(body(), 3, Duration::from_secs(3600));
+        assert!(timeout(Duration::from_secs(5), limited).await.is_ok());
+        discard(body(), 9, PATIENCE).await;
+    }
+}

@@ -1,0 +1,102 @@
+//! Whether a request's headers say that its body is JSON.
+//!
+//! This module must not know the body or the route.
+
+use hyper::HeaderMap;
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
+
+/// Accepts `application/json` and `application/*+json`, in UTF-8, and a
+/// request that does not say. The error says what to send instead.
+pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), &'static str> {
+    if let Some(value) = headers.get(CONTENT_TYPE) {
+        let value = value.to_str().unwrap_or_default();
+        let (essence, parameters) = value.split_once(';').unwrap_or((value, ""));
+        if !is_json(essence.trim()) {
+            return Err(
+                "the body must be JSON: send the header `Content-Type: application/json` \
+                 (with curl: `-H 'Content-Type: application/json'`, because `curl -d` alone \
+                 says `application/x-www-form-urlencoded`)",
+            );
+        }
+        if !parameters.split(';').all(is_utf8_or_no_charset) {
+            return Err("the body must be in UTF-8: send `Content-Type: application/json`");
+        }
+    }
+    match headers.get(CONTENT_ENCODING) {
+        Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => {
+            Err("the body must not be compressed: send it without `Content-Encoding`")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_json(essence: &str) -> bool {
+    let essence = essence.to_ascii_lowercase();
+    match essence.strip_prefix("application/") {
+        Some("json") => true,
+        Some(subtype) => subtype.len() > "+json".len() && subtype.ends_with("+json"),
+        None => false,
+    }
+}
+
+fn is_utf8_or_no_charset(parameter: &str) -> bool {
+    match parameter.split_once('=') {
+        Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
+            let value = value.trim().trim_matches('"');
+            value.eq_ignore_ascii_case("utf-8") || value.eq_ignore_ascii_case("utf8")
+        }
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::header::HeaderValue;
+
+    fn accepts(content_type: &'static str) -> bool {
+        let headers = HeaderMap::from_iter([(
+            CONTENT_TYPE,
+            HeaderValue::from_bytes(content_type.as_bytes()).unwrap(),
+        )]);
+        require_json(&headers).is_ok()
+    }
+
+    #[test]
+    fn json_in_utf8_is_accepted() {
+        assert!(require_json(&HeaderMap::new()).is_ok());
+        for content_type in [
+            "application/json",
+            "Application/JSON ; Charset=\"UTF-8\"",
+            "application/json;charset=utf-8;profile=x",
+            "application/json;",
+            "application/vnd.api+json",
+        ] {
+            assert!(accepts(content_type), "{content_type}");
+        }
+    }
+
+    #[test]
+    fn all_else_is_refused() {
+        for content_type in [
+            "",
+            "text/plain",
+            "text/json",
+            "application/+json",
+            "application/jsonl",
+            "application/x-www-form-urlencoded",
+            "application/json; charset=latin1",
+            "applicätion/json",
+        ] {
+            assert!(!accepts(content_type), "{content_type}");
+        }
+    }
+
+    #[test]
+    fn only_a_plain_body_is_accepted() {
+        let coded =
+            |coding| HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static(coding))]);
+        assert!(require_json(&coded("identity")).is_ok());
+        assert!(require_json(&coded("gzip")).is_err());
+    }
+}

@@ -1,0 +1,57 @@
+//! The HTTP edge: routes, JSON and status codes over HTTP/1.1 and HTTP/2
+//! without TLS.
+//!
+//! This module must not know how a prediction is made: it sees the
+//! [`Service`](crate::service::Service) and the words of
+//! [`predictor`](crate::predictor), and nothing below them. It must not know
+//! the process either: the socket and the moment to stop are given to it.
+
+mod body;
+mod connection;
+mod media_type;
+mod predict;
+mod problem;
+mod request;
+mod routes;
+mod server;
+
+pub use predict::predictions_json;
+pub use server::serve;
+
+use std::time::Duration;
+
+/// The bounds on what clients may hold of this server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// The largest request body, in bytes.
+    pub max_body_bytes: usize,
+    /// How long a new connection may take until the head of its first request
+    /// is complete.
+    pub header_timeout: Duration,
+    /// How long a request's body may take to arrive as a whole.
+    pub body_timeout: Duration,
+    /// How long a connection that has had a request may go on without one,
+    /// between requests or with the head of the next one half sent.
+    pub idle_timeout: Duration,
+    /// How long requests in flight may go on after shutdown was asked for.
+    pub drain: Duration,
+    /// The most connections served at a time, at least 1; more wait unaccepted
+    /// in the kernel's queue.
+    pub max_connections: usize,
+}
+
+impl Default for HttpConfig {
+    /// The idle timeout is longer than the 60 seconds for which common load
+    /// balancers keep a connection, so that they are the ones to close it: a
+    /// server that closes first races with their next request.
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 8 * 1024 * 1024,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(75),
+            drain: Duration::from_secs(25),
+            max_connections: 4096,
+        }
+    }
+}

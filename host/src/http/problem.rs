@@ -1,0 +1,284 @@
+//! Everything that a client may be told went wrong, as problem details
+//! (RFC 9457), and the only place where a kind of failure becomes a status.
+//!
+//! This module must not know how a request is read or answered.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+
+use super::body::BodyError;
+use crate::predictor::{ErrorKind, PredictError};
+
+/// Seconds until an overloaded or a starting server is worth another try: a
+/// full queue empties in well under a second, and `Retry-After` counts in
+/// whole ones.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// The kinds of problem that this API reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    InvalidJson,
+    IncompleteBody,
+    NotFound,
+    MethodNotAllowed,
+    BodyTimeout,
+    BodyTooLarge,
+    UnsupportedMediaType,
+    InvalidBody,
+    TooManyTexts,
+    TextTooLong,
+    InvalidText,
+    Failed,
+    Overloaded,
+    Unavailable,
+    TimedOut,
+}
+
+impl From<&ErrorKind> for Kind {
+    fn from(kind: &ErrorKind) -> Self {
+        match kind {
+            ErrorKind::TooManyTexts { .. } => Self::TooManyTexts,
+            ErrorKind::TextTooLong { .. } => Self::TextTooLong,
+            ErrorKind::InvalidText { .. } => Self::InvalidText,
+            ErrorKind::Overloaded => Self::Overloaded,
+            ErrorKind::TimedOut => Self::TimedOut,
+            ErrorKind::Unavailable => Self::Unavailable,
+            ErrorKind::Failed => Self::Failed,
+        }
+    }
+}
+
+impl Kind {
+    /// The table: status, the name that ends the `type`, and the title. A name
+    /// once published keeps its meaning.
+    fn row(self) -> (StatusCode, &'static str, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::InvalidJson => (S::BAD_REQUEST, "invalid-json", "Not valid JSON"),
+            Self::IncompleteBody => (S::BAD_REQUEST, "incomplete-body", "Incomplete body"),
+            Self::NotFound => (S::NOT_FOUND, "not-found", "Not found"),
+            Self::MethodNotAllowed => (
+                S::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "Method not allowed",
+            ),
+            Self::BodyTimeout => (S::REQUEST_TIMEOUT, "body-timeout", "Body too slow"),
+            Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body-too-large", "Body too large"),
+            Self::UnsupportedMediaType => (
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-media-type",
+                "Unsupported media type",
+            ),
+            Self::InvalidBody => (S::UNPROCESSABLE_ENTITY, "invalid-body", "Wrong fields"),
+            Self::TooManyTexts => (S::UNPROCESSABLE_ENTITY, "too-many-texts", "Too many texts"),
+            Self::TextTooLong => (S::UNPROCESSABLE_ENTITY, "text-too-long", "Text too long"),
+            Self::InvalidText => (S::UNPROCESSABLE_ENTITY, "invalid-text", "Invalid text"),
+            Self::Failed => (S::INTERNAL_SERVER_ERROR, "failed", "Prediction failed"),
+            Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Overloaded"),
+            Self::Unavailable => (S::SERVICE_UNAVAILABLE, "unavailable", "Unavailable"),
+            Self::TimedOut => (S::GATEWAY_TIMEOUT, "timed-out", "Timed out"),
+        }
+    }
+}
+
+/// What is wrong with one part of a request's body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct FieldError {
+    /// Where: a JSON Pointer (RFC 6901), such as `/text/3`; the empty string
+    /// points to the whole document.
+    pub(crate) pointer: String,
+    /// What is wrong there and what is allowed, for a person to read.
+    pub(crate) detail: String,
+}
+
+/// A failure as the client sees it. As `application/problem+json`:
+///
+/// ```json
+/// {
+///   "type": "urn:fastsentiment:problem:invalid-body",
+///   "title": "Wrong fields",
+///   "status": 422,
+///   "detail": "`/text/3` must be a string, found a number",
+///   "errors": [
+///     {"pointer": "/text/3", "detail": "`/text/3` must be a string, found a number"}
+///   ]
+/// }
+/// ```
+///
+/// `errors` is present only where parts of the body are to blame. Programs
+/// should look at `type` and `errors[].pointer`; the other texts are for
+/// people and may change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) kind: Kind,
+    /// For a person: what was wrong and what is allowed, never a text.
+    pub(crate) detail: String,
+    /// The parts of the body that are to blame.
+    pub(crate) errors: Vec<FieldError>,
+    /// The methods that the path does take, for the `Allow` header.
+    allow: Option<&'static str>,
+}
+
+impl Problem {
+    pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self {
+            kind,
+            detail: detail.into(),
+            errors: Vec::new(),
+            allow: None,
+        }
+    }
+
+    /// A problem in parts of the body.
+    pub(crate) fn in_fields(kind: Kind, detail: String, errors: Vec<FieldError>) -> Self {
+        Self {
+            errors,
+            ..Self::new(kind, detail)
+        }
+    }
+
+    /// A method that the path does not take; it takes those in `allow`.
+    pub(crate) fn method_not_allowed(allow: &'static str) -> Self {
+        Self {
+            allow: Some(allow),
+            ..Self::new(Kind::MethodNotAllowed, format!("this path takes {allow}"))
+        }
+    }
+
+    /// A failure of ours about which a client can learn nothing more.
+    pub(crate) fn failed() -> Self {
+        Self::new(
+            Kind::Failed,
+            "the prediction failed for a reason that is in the server's log",
+        )
+    }
+
+    pub(crate) fn into_response(self) -> Response<Full<Bytes>> {
+        #[derive(Serialize)]
+        struct Document<'a> {
+            r#type: String,
+            title: &'a str,
+            status: u16,
+            detail: &'a str,
+            #[serde(skip_serializing_if = "<[_]>::is_empty")]
+            errors: &'a [FieldError],
+        }
+
+        let (status, name, title) = self.kind.row();
+        let document = serde_json::to_vec(&Document {
+            r#type: format!("urn:fastsentiment:problem:{name}"),
+            title,
+            status: status.as_u16(),
+            detail: &self.detail,
+            errors: &self.errors,
+        });
+        // Strings and a number always serialise; if they did not, the status
+        // would still say enough.
+        let mut response = Response::new(Full::from(document.unwrap_or_default()));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if let Some(allow) = self.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+        }
+        response
+    }
+}
+
+impl From<PredictError> for Problem {
+    /// The detail for the log is left behind; so is the whole text of a
+    /// failure of ours, about which there is nothing that a client should know.
+    fn from(error: PredictError) -> Self {
+        let kind = Kind::from(&error.kind);
+        let pointer = match error.kind {
+            ErrorKind::TooManyTexts { .. } => "/text".to_owned(),
+            ErrorKind::TextTooLong { index, .. } | ErrorKind::InvalidText { index } => {
+                format!("/text/{index}")
+            }
+            ErrorKind::Overloaded | ErrorKind::TimedOut | ErrorKind::Unavailable => {
+                return Self::new(kind, error.message);
+            }
+            ErrorKind::Failed => return Self::failed(),
+        };
+        let detail = format!("`{pointer}`: {}", error.message);
+        let errors = vec![FieldError {
+            pointer,
+            detail: detail.clone(),
+        }];
+        Self::in_fields(kind, detail, errors)
+    }
+}
+
+impl From<BodyError> for Problem {
+    fn from(error: BodyError) -> Self {
+        let kind = match error {
+            BodyError::TooLarge { .. } => Kind::BodyTooLarge,
+            BodyError::TimedOut { .. } => Kind::BodyTimeout,
+            BodyError::Incomplete => Kind::IncompleteBody,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+    use serde_json::{Value, json};
+
+    async fn sent(problem: Problem) -> (hyper::http::response::Parts, Value) {
+        let (head, body) = problem.into_response().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        (head, serde_json::from_slice(&body).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_field_error_points_to_its_field() {
+        let kind = ErrorKind::TextTooLong {
+            index: 3,
+            given: 9,
+            allowed: 8,
+        };
+        let error = PredictError::new(kind, "too long").with_detail("secret");
+        let (head, body) = sent(error.into()).await;
+        assert_eq!(head.headers[CONTENT_TYPE], "application/problem+json");
+        assert_eq!(
+            body,
+            json!({
+                "type": "urn:fastsentiment:problem:text-too-long",
+                "title": "Text too long",
+                "status": 422,
+                "detail": "`/text/3`: too long",
+                "errors": [{"pointer": "/text/3", "detail": "`/text/3`: too long"}],
+            })
+        );
+    }
+
+    #[tokio::test]
+    async fn a_failure_tells_nothing() {
+        let error = PredictError::new(ErrorKind::Failed, "secret").with_detail("secret");
+        let (head, body) = sent(error.into()).await;
+        assert_eq!(head.status, 500);
+        assert!(!body.to_string().contains("secret"));
+    }
+
+    #[tokio::test]
+    async fn a_busy_server_says_when_to_come_back() {
+        for kind in [ErrorKind::Overloaded, ErrorKind::Unavailable] {
+            let (head, _) = sent(PredictError::new(kind, "busy").into()).await;
+            assert_eq!(head.status, 503);
+            assert_eq!(head.headers[RETRY_AFTER], "1");
+        }
+        let (head, _) = sent(PredictError::new(ErrorKind::TimedOut, "late").into()).await;
+        assert_eq!(head.status, 504);
+    }
+}

@@ -1,0 +1,11 @@
+//! FastSentiment's host: everything of the server but the process itself.
+//!
+//! `ARCHITECTURE.md` beside the sources says what each layer is for and what
+//! it must not know.
+
+pub mod app;
+pub mod guest;
+pub mod http;
+pub mod nn;
+pub mod predictor;
+pub mod service;

@@ -1,0 +1,13 @@
+//! The `fastsentiment` binary: the command line, the process and its signals.
+//!
+//! Everything else is in the library.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    cli::Cli::parse().run()
+}

@@ -1,0 +1,100 @@
+//! Finding and opening the ONNX Runtime library.
+//!
+//! The library is opened while the program runs and not linked, so that one
+//! binary serves with whichever build of ONNX Runtime the machine has.
+
+use std::path::{Path, PathBuf};
+
+use ort::environment::Environment;
+
+/// The file name under which ONNX Runtime is looked for.
+#[cfg(target_os = "macos")]
+const FILE_NAME: &str = "libonnxruntime.dylib";
+#[cfg(not(target_os = "macos"))]
+const FILE_NAME: &str = "libonnxruntime.so";
+
+/// Why ONNX Runtime can not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LibraryError {
+    /// There is no library in any of the places where it is looked for.
+    #[error(
+        "ONNX Runtime was not found ({searched}). Run `make onnxruntime`, or download a release \
+         of ONNX Runtime 1.24 or newer, and name its {FILE_NAME} by `--onnxruntime` or in \
+         ORT_DYLIB_PATH"
+    )]
+    NotFound {
+        /// Where it was looked for, as a person would say it.
+        searched: String,
+    },
+    /// There is a file, but it can not be used.
+    #[error("{path} can not be used as ONNX Runtime: {reason}")]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What the loader or the library said.
+        reason: String,
+    },
+}
+
+/// ONNX Runtime, opened. One process opens it once.
+pub struct Library {
+    environment: Environment,
+    path: PathBuf,
+}
+
+impl Library {
+    /// Opens the library at `path`, or else the one beside the running binary.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such file, or if it is not an ONNX Runtime that offers
+    /// the C API this was built for.
+    pub fn open(path: Option<&Path>) -> Result<Self, LibraryError> {
+        let path = find(path)?;
+        let unusable = |reason: String| LibraryError::Unusable {
+            path: path.clone(),
+            reason,
+        };
+        let environment = ort::init_from(&path)
+            .map_err(|error| unusable(error.to_string()))?
+            .with_name("fastsentiment")
+            .with_telemetry(false)
+            .build()
+            .map_err(|error| unusable(error.to_string()))?;
+        Ok(Self { environment, path })
+    }
+
+    /// The file that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+}
+
+fn find(named: Option<&Path>) -> Result<PathBuf, LibraryError> {
+    if let Some(path) = named {
+        // A name without a directory would be searched for by the loader, in
+        // places that depend on the machine; a path is what was asked for.
+        return std::path::absolute(path)
+            .ok()
+            .filter(|path| path.is_file())
+            .ok_or_else(|| LibraryError::NotFound {
+                searched: format!("{} is not a file", path.display()),
+            });
+    }
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|exe| Some(exe.parent()?.join(FILE_NAME)));
+    match beside {
+        Some(path) if path.is_file() => Ok(path),
+        Some(path) => Err(LibraryError::NotFound {
+            searched: format!("{} is not a file", path.display()),
+        }),
+        None => Err(LibraryError::NotFound {
+            searched: "the place of this binary is unknown".to_owned(),
+        }),
+    }
+}

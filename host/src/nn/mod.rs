@@ -1,0 +1,14 @@
+//! The ONNX backend behind `wasi:nn`: ONNX Runtime, sessions, tensors.
+//!
+//! A model is loaded once and shared by every guest and every version of one;
+//! swapping a guest never touches it. This layer must not know anything else of
+//! ours: not guests, texts, HTTP or the cache. It speaks the public traits of
+//! `wasmtime-wasi-nn` upwards and `ort` downwards.
+
+mod backend;
+mod library;
+mod model;
+mod tensor;
+
+pub use library::{Library, LibraryError};
+pub use model::{Model, ModelError, SessionOptions};

@@ -1,0 +1,233 @@
+//! Tensors between `wasi:nn` and ONNX Runtime.
+//!
+//! Whatever a guest sends is checked here before ONNX Runtime sees it.
+
+use ort::memory::Allocator;
+use ort::value::{DynTensor, DynTensorValueType, DynValue, TensorElementType};
+use wasmtime_wasi_nn::Tensor;
+use wasmtime_wasi_nn::wit::TensorType;
+
+use super::model::Port;
+
+/// What is wrong with a tensor, as the guest's author should read it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TensorError {
+    #[error("the model has no input `{0}`; its inputs are {1}")]
+    UnknownName(String, String),
+    #[error("the input `{0}` is given more than once")]
+    RepeatedName(String),
+    #[error("the input `{0}` is missing")]
+    MissingName(String),
+    #[error("`{0}` is not a tensor of a type that wasi:nn knows")]
+    UnsupportedType(String),
+    #[error("the input `{name}` takes elements of type {wanted}, not {given}")]
+    WrongType {
+        name: String,
+        wanted: TensorElementType,
+        given: TensorElementType,
+    },
+    #[error("the input `{name}` takes the shape {wanted}, not {given:?}")]
+    WrongShape {
+        name: String,
+        wanted: String,
+        given: Vec<u32>,
+    },
+    #[error("the input `{0}` has a dimension of size 0")]
+    Empty(String),
+    #[error("the input `{name}` has the shape {shape:?}, which does not take {bytes} bytes of data")]
+    WrongSize {
+        name: String,
+        shape: Vec<u32>,
+        bytes: usize,
+    },
+    #[error("{0}")]
+    Runtime(String),
+}
+
+impl From<ort::Error> for TensorError {
+    fn from(error: ort::Error) -> Self {
+        Self::Runtime(error.message().to_owned())
+    }
+}
+
+/// The type in ONNX Runtime's terms.
+pub(super) fn element(ty: TensorType) -> TensorElementType {
+    match ty {
+        TensorType::Fp16 => TensorElementType::Float16,
+        TensorType::Fp32 => TensorElementType::Float32,
+        TensorType::Fp64 => TensorElementType::Float64,
+        TensorType::Bf16 => TensorElementType::Bfloat16,
+        TensorType::U8 => TensorElementType::Uint8,
+        TensorType::I32 => TensorElementType::Int32,
+        TensorType::I64 => TensorElementType::Int64,
+    }
+}
+
+/// The type in the terms of `wasi:nn`, if it has one.
+fn tensor_type(element: TensorElementType) -> Option<TensorType> {
+    [
+        TensorType::Fp16,
+        TensorType::Fp32,
+        TensorType::Fp64,
+        TensorType::Bf16,
+        TensorType::U8,
+        TensorType::I32,
+        TensorType::I64,
+    ]
+    .into_iter()
+    .find(|ty| self::element(*ty) == element)
+}
+
+/// Checks that a tensor is what `port` takes, as far as can be told before the
+/// model runs.
+pub(super) fn check(port: &Port, tensor: &Tensor) -> Result<(), TensorError> {
+    let name = || port.name.clone();
+    let Some(wanted) = port.element else {
+        return Err(TensorError::UnsupportedType(name()));
+    };
+    let given = element(tensor.ty);
+    if given != wanted {
+        return Err(TensorError::WrongType {
+            name: name(),
+            wanted,
+            given,
+        });
+    }
+    let fits = port.shape.len() == tensor.dimensions.len()
+        && port
+            .shape
+            .iter()
+            .zip(&tensor.dimensions)
+            .all(|(wanted, given)| *wanted < 0 || *wanted == i64::from(*given));
+    if !fits {
+        return Err(TensorError::WrongShape {
+            name: name(),
+            wanted: describe(&port.shape),
+            given: tensor.dimensions.clone(),
+        });
+    }
+    // ONNX Runtime has crashed on empty tensors, and no model needs one.
+    if tensor.dimensions.contains(&0) {
+        return Err(TensorError::Empty(name()));
+    }
+    let bytes = tensor
+        .dimensions
+        .iter()
+        .try_fold(1_usize, |product, size| product.checked_mul(*size as usize))
+        .and_then(|elements| given.byte_size(elements));
+    if bytes != Some(tensor.data.len()) {
+        return Err(TensorError::WrongSize {
+            name: name(),
+            shape: tensor.dimensions.clone(),
+            bytes: tensor.data.len(),
+        });
+    }
+    Ok(())
+}
+
+/// Copies a checked tensor to where ONNX Runtime can use it.
+pub(super) fn to_ort(tensor: &Tensor) -> Result<DynTensor, TensorError> {
+    let shape: Vec<i64> = tensor.dimensions.iter().copied().map(i64::from).collect();
+    let mut value = DynTensor::new(&Allocator::default(), element(tensor.ty), shape)?;
+    let target = value.data_ptr_mut().cast::<u8>();
+    if target.is_null() {
+        return Err(TensorError::Runtime("a tensor has no memory".to_owned()));
+    }
+    // SAFETY: ONNX Runtime has just allocated the tensor in this process's
+    // memory, for exactly the bytes that `check` compared `data` with, and no
+    // one else holds it yet.
+    #[expect(unsafe_code, reason = "ort offers typed views only, and not of every type")]
+    unsafe {
+        std::ptr::copy_nonoverlapping(tensor.data.as_ptr(), target, tensor.data.len());
+    }
+    Ok(value)
+}
+
+/// Copies an output to where the guest can read it.
+pub(super) fn from_ort(name: &str, value: &DynValue) -> Result<Tensor, TensorError> {
+    let unsupported = || TensorError::UnsupportedType(name.to_owned());
+    let value = value.view().downcast::<DynTensorValueType>()?;
+    let ty = tensor_type(*value.data_type()).ok_or_else(unsupported)?;
+    let dimensions = value
+        .shape()
+        .iter()
+        .map(|size| u32::try_from(*size).map_err(|_| unsupported()))
+        .collect::<Result<Vec<u32>, TensorError>>()?;
+    let bytes = value
+        .data_type()
+        .byte_size(value.shape().num_elements())
+        .ok_or_else(unsupported)?;
+    let source = value.data_ptr().cast::<u8>();
+    let data = if bytes == 0 || source.is_null() {
+        Vec::new()
+    } else {
+        // SAFETY: the tensor lives in this process's memory (only the CPU
+        // provider is used), holds this many bytes by its type and shape, and
+        // is borrowed for as long as this slice.
+        #[expect(unsafe_code, reason = "ort offers typed views only, and not of every type")]
+        let data = unsafe { std::slice::from_raw_parts(source, bytes) };
+        data.to_vec()
+    };
+    Ok(Tensor {
+        dimensions,
+        ty,
+        data,
+    })
+}
+
+fn describe(shape: &[i64]) -> String {
+    let sizes: Vec<String> = shape
+        .iter()
+        .map(|size| if *size < 0 { "any".to_owned() } else { size.to_string() })
+        .collect();
+    format!("[{}]", sizes.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids() -> Port {
+        Port {
+            name: "input_ids".to_owned(),
+            element: Some(TensorElementType::Int64),
+            shape: vec![-1, 4],
+        }
+    }
+
+    fn tensor(dimensions: &[u32], ty: TensorType, bytes: usize) -> Tensor {
+        Tensor {
+            dimensions: dimensions.to_vec(),
+            ty,
+            data: vec![0; bytes],
+        }
+    }
+
+    #[test]
+    fn a_fitting_tensor_passes() {
+        assert!(check(&ids(), &tensor(&[2, 4], TensorType::I64, 64)).is_ok());
+    }
+
+    #[test]
+    fn whatever_does_not_fit_is_named() {
+        let message = |tensor: &Tensor| match check(&ids(), tensor) {
+            Ok(()) => "passed".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        assert!(message(&tensor(&[2, 4], TensorType::Fp32, 32)).contains("elements of type"));
+        assert!(message(&tensor(&[2, 5], TensorType::I64, 80)).contains("[any, 4]"));
+        assert!(message(&tensor(&[8], TensorType::I64, 64)).contains("[any, 4]"));
+        assert!(message(&tensor(&[0, 4], TensorType::I64, 0)).contains("size 0"));
+        assert!(message(&tensor(&[2, 4], TensorType::I64, 63)).contains("63 bytes"));
+    }
+
+    #[test]
+    fn a_size_that_overflows_is_an_error() {
+        let port = Port {
+            shape: vec![-1; 5],
+            ..ids()
+        };
+        let huge = tensor(&[u32::MAX; 5], TensorType::I64, 0);
+        assert!(matches!(check(&port, &huge), Err(TensorError::WrongSize { .. })));
+    }
+}

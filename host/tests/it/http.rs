@@ -1,0 +1,295 @@
+//! The HTTP edge over real sockets: a server on a free port above a fake
+//! predictor, with `reqwest` for well-behaved clients and a bare socket for
+//! the others.
+
+mod answers;
+mod connections;
+mod refusals;
+mod shutdown;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use fastsentiment::http::{HttpConfig, serve};
+use fastsentiment::predictor::{
+    Digest, ErrorKind, PredictError, PredictResult, Predictions, Predictor, Score, Version,
+};
+use fastsentiment::service::{Limits, Service};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Barrier, Semaphore, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// Longer than anything here takes: a test that waits this long has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// For the timeouts that a test waits for: time enough, even on a busy machine,
+/// for what must happen within it.
+const SHORT: Duration = Duration::from_millis(500);
+
+/// Scores a text by its length, unless the text is one of its orders.
+struct Fake {
+    /// Counts the `hold`s that have begun.
+    holding: Semaphore,
+    /// Ends one `hold` for each permit.
+    release: Semaphore,
+    /// Counts the calls that were dropped or answered.
+    ended: AtomicUsize,
+    /// Passed by `meet`s when so many are there at once.
+    meeting: Barrier,
+}
+
+const MEETING: usize = 16;
+
+impl Fake {
+    async fn score(&self, text: &str) -> Result<f32, PredictError> {
+        let fail = |kind| {
+            let message = "a sentence for the client";
+            Err(PredictError::new(kind, message).with_detail("secret"))
+        };
+        match text {
+            "hold" => {
+                self.holding.add_permits(1);
+                self.release.acquire().await.unwrap().forget();
+            }
+            "meet" => {
+                self.meeting.wait().await;
+            }
+            "panic" => panic!("secret"),
+            "overloaded" => return fail(ErrorKind::Overloaded),
+            "unavailable" => return fail(ErrorKind::Unavailable),
+            "failed" => return fail(ErrorKind::Failed),
+            "invalid" => return fail(ErrorKind::InvalidText { index: 0 }),
+            _ => {}
+        }
+        Ok(text.parse().unwrap_or(text.len() as f32))
+    }
+
+    /// Waits until a `hold` has begun that was not waited for before.
+    async fn held(&self) {
+        let permit = timeout(PATIENCE, self.holding.acquire()).await;
+        permit.unwrap().unwrap().forget();
+    }
+}
+
+impl Predictor for Fake {
+    fn predict(
+        &self,
+        texts: Vec<String>,
+    ) -> Pin<Box<dyn Future<Output = PredictResult> + Send + '_>> {
+        struct Ends<'a>(&'a AtomicUsize);
+        impl Drop for Ends<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        Box::pin(async move {
+            let _ends = Ends(&self.ended);
+            let mut scores = Vec::new();
+            for text in &texts {
+                let score = self.score(text).await?;
+                let label = "LENGTH".to_owned();
+                scores.push(vec![Score { label, score }]);
+            }
+            let version = Arc::new(Version {
+                guest: Digest([0xab; 32]),
+                model: Digest([0x12; 32]),
+            });
+            Ok(Predictions { scores, version })
+        })
+    }
+}
+
+/// A running server; dropped, it is cut off.
+struct Server {
+    address: SocketAddr,
+    fake: Arc<Fake>,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    async fn start() -> Self {
+        Self::with(|_, _| {}).await
+    }
+
+    /// Starts a server with other settings than the usual ones.
+    async fn with(settings: impl FnOnce(&mut HttpConfig, &mut Limits)) -> Self {
+        let (mut config, mut limits) = (HttpConfig::default(), Limits::default());
+        settings(&mut config, &mut limits);
+        let fake = Arc::new(Fake {
+            holding: Semaphore::new(0),
+            release: Semaphore::new(0),
+            ended: AtomicUsize::new(0),
+            meeting: Barrier::new(MEETING),
+        });
+        let service = Arc::new(Service::new(fake.clone(), limits));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let shutdown = async move {
+            // Dropped with the server: no shutdown, the task is aborted.
+            if stopped.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let task = tokio::spawn(serve(listener, service, config, shutdown));
+        Self {
+            address,
+            fake,
+            stop: Some(stop),
+            task,
+        }
+    }
+
+    /// Waits until so many predictions were answered or given up.
+    async fn ended(&self, predictions: usize) {
+        let ended = async {
+            while self.fake.ended.load(Ordering::SeqCst) < predictions {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, ended).await.unwrap();
+    }
+
+    /// Waits until new connections are refused.
+    async fn refusing(&self) {
+        let refused = async {
+            while TcpStream::connect(self.address).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, refused).await.unwrap();
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    async fn raw(&self) -> Raw {
+        Raw(TcpStream::connect(self.address).await.unwrap())
+    }
+
+    fn stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    /// Waits until the server has returned.
+    async fn stopped(&mut self) {
+        timeout(PATIENCE, &mut self.task).await.unwrap().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn http1() -> reqwest::Client {
+    let client = reqwest::Client::builder().no_proxy().http1_only();
+    client.timeout(PATIENCE).build().unwrap()
+}
+
+fn http2() -> reqwest::Client {
+    let client = reqwest::Client::builder().no_proxy();
+    let client = client.http2_prior_knowledge().timeout(PATIENCE);
+    client.build().unwrap()
+}
+
+fn texts(texts: &[&str]) -> Value {
+    serde_json::json!({ "text": texts })
+}
+
+/// A client that sends what it likes.
+struct Raw(TcpStream);
+
+/// What came back: the status, the head in lower case, and the body.
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+impl Raw {
+    async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).await.unwrap();
+    }
+
+    /// Sends `POST /predict` with further header lines and a body.
+    async fn post(&mut self, headers: &str, body: impl AsRef<[u8]>) {
+        let body = body.as_ref();
+        let length = body.len();
+        self.send(format!(
+            "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n{headers}\r\n"
+        ))
+        .await;
+        self.send(body).await;
+    }
+
+    /// The head of an answer, in lower case.
+    async fn head(&mut self) -> String {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let byte = timeout(PATIENCE, self.0.read_u8()).await.unwrap();
+            head.push(byte.expect("the connection ended before the answer"));
+        }
+        String::from_utf8(head).unwrap().to_lowercase()
+    }
+
+    async fn answer(&mut self) -> Answer {
+        let head = self.head().await;
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "));
+        let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+        let read = timeout(PATIENCE, self.0.read_exact(&mut body)).await;
+        read.unwrap().unwrap();
+        let body = String::from_utf8(body).unwrap();
+        Answer { status, head, body }
+    }
+
+    /// Waits until the server has closed the connection, whatever it still
+    /// sends before it does.
+    async fn closed(&mut self) {
+        let mut rest = Vec::new();
+        // A reset is an end as well.
+        let _ = timeout(PATIENCE, self.0.read_to_end(&mut rest))
+            .await
+            .expect("the connection was not closed");
+    }
+
+    /// Repeats a byte until the server has closed the connection.
+    async fn drip(&mut self, byte: &[u8]) {
+        let dripping = async {
+            let mut rest = [0; 1024];
+            loop {
+                tokio::select! {
+                    read = self.0.read(&mut rest) => match read {
+                        Ok(0) | Err(_) => return,
+                        Ok(_) => {}
+                    },
+                    () = tokio::time::sleep(SHORT / 10) => {}
+                }
+                if self.0.write_all(byte).await.is_err() {
+                    return;
+                }
+            }
+        };
+        let closed = timeout(PATIENCE, dripping).await;
+        closed.expect("the connection was not closed");
+    }
+}

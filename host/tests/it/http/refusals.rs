@@ -1,0 +1,228 @@
+//! What a client gets that asks for what there is not.
+
+use super::*;
+
+/// Asserts that an answer is a problem of this status and name.
+fn assert_problem(answer: &Answer, status: u16, name: &str) {
+    assert_eq!(answer.status, status, "{}", answer.body);
+    assert!(
+        answer
+            .head
+            .contains("content-type: application/problem+json")
+    );
+    let problem = answer.json();
+    assert_eq!(problem["type"], format!("urn:fastsentiment:problem:{name}"));
+    assert_eq!(problem["status"], status);
+    assert!(problem["title"].is_string());
+    assert!(problem["detail"].is_string());
+    assert!(!answer.body.contains("secret"), "{}", answer.body);
+}
+
+/// After each of these the same connection answers the next request.
+#[tokio::test]
+async fn a_bad_document_is_refused_and_the_connection_goes_on() {
+    let server = Server::with(|_, limits| {
+        limits.max_texts = 3;
+        limits.max_text_bytes = 11;
+    })
+    .await;
+    let mut raw = server.raw().await;
+    let deep = format!(r#"{{"text": {}{}}}"#, "[".repeat(500), "]".repeat(500));
+    let cases: &[(&[u8], u16, &str, &str)] = &[
+        (b"", 400, "invalid-json", "-"),
+        (b"secret", 400, "invalid-json", "-"),
+        (br#"{"text": ["a"]} secret"#, 400, "invalid-json", "-"),
+        (br#"{"text": ["secret"#, 400, "invalid-json", "-"),
+        (b"{\"text\": [\"secret\xff\"]}", 400, "invalid-json", "-"),
+        (br#"{"text": ["\ud800"]}"#, 400, "invalid-json", "-"),
+        (br#"{"text": [], "text": []}"#, 400, "invalid-json", "-"),
+        (deep.as_bytes(), 400, "invalid-json", "-"),
+        (br#"["secret"]"#, 422, "invalid-body", ""),
+        (br#""secret""#, 422, "invalid-body", ""),
+        (b"7", 422, "invalid-body", ""),
+        (b"null", 422, "invalid-body", ""),
+        (b"{}", 422, "invalid-body", "/text"),
+        (br#"{"text": null}"#, 422, "invalid-body", "/text"),
+        (br#"{"text": "secret"}"#, 422, "invalid-body", "/text"),
+        (
+            br#"{"text": ["secret", 1]}"#,
+            422,
+            "invalid-body",
+            "/text/1",
+        ),
+        (
+            br#"{"text": ["secret", null]}"#,
+            422,
+            "invalid-body",
+            "/text/1",
+        ),
+        (
+            br#"{"text": ["", "", "", ""]}"#,
+            422,
+            "too-many-texts",
+            "/text",
+        ),
+        (
+            br#"{"text": ["", "secretsecret"]}"#,
+            422,
+            "text-too-long",
+            "/text/1",
+        ),
+        (br#"{"text": ["invalid"]}"#, 422, "invalid-text", "/text/0"),
+    ];
+    for (document, status, name, pointer) in cases {
+        raw.post("", document).await;
+        let answer = raw.answer().await;
+        assert_problem(&answer, *status, name);
+        let errors = &answer.json()["errors"];
+        match *pointer {
+            "-" => assert!(errors.is_null(), "{}", answer.body),
+            pointer => {
+                assert_eq!(errors[0]["pointer"], pointer, "{}", answer.body);
+                assert!(errors[0]["detail"].is_string());
+            }
+        }
+    }
+    raw.post("", r#"{"text": ["a"]}"#).await;
+    assert_eq!(raw.answer().await.status, 200);
+}
+
+/// The same for what goes wrong below, and a panic is no different.
+#[tokio::test]
+async fn a_failure_below_costs_its_request_only() {
+    let server = Server::with(|_, limits| limits.deadline = SHORT).await;
+    let mut raw = server.raw().await;
+    for (text, status, name) in [
+        ("overloaded", 503, "overloaded"),
+        ("unavailable", 503, "unavailable"),
+        ("failed", 500, "failed"),
+        ("panic", 500, "failed"),
+        ("hold", 504, "timed-out"),
+    ] {
+        raw.post("", texts(&[text]).to_string()).await;
+        let answer = raw.answer().await;
+        assert_problem(&answer, status, name);
+        assert_eq!(answer.head.contains("retry-after: 1\r\n"), status == 503);
+
+        let request = http2().post(server.url("/predict"));
+        let response = request.json(&texts(&[text])).send().await.unwrap();
+        assert_eq!(response.status(), status);
+    }
+    raw.post("", r#"{"text": ["a"]}"#).await;
+    assert_eq!(raw.answer().await.status, 200);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_refused_and_the_connection_goes_on() {
+    let server = Server::start().await;
+    let mut raw = server.raw().await;
+    for (method, path, status, name, allow) in [
+        ("GET", "/predict", 405, "method-not-allowed", "post"),
+        ("DELETE", "/predict", 405, "method-not-allowed", "post"),
+        ("POST", "/health", 405, "method-not-allowed", "get, head"),
+        ("OPTIONS", "/health", 405, "method-not-allowed", "get, head"),
+        ("GET", "/", 404, "not-found", ""),
+        ("POST", "/predict/", 404, "not-found", ""),
+        ("POST", "/%70redict", 404, "not-found", ""),
+        ("POST", "//predict", 404, "not-found", ""),
+        ("POST", "/PREDICT", 404, "not-found", ""),
+    ] {
+        raw.send(format!(
+            "{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{{}}"
+        ))
+        .await;
+        let answer = raw.answer().await;
+        assert_problem(&answer, status, name);
+        let allowed = format!("allow: {allow}\r\n");
+        assert_eq!(answer.head.contains(&allowed), status == 405);
+    }
+    raw.send("HEAD /predict HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(raw.head().await.starts_with("http/1.1 405 "));
+    raw.post("", r#"{"text": ["a"]}"#).await;
+    assert_eq!(raw.answer().await.status, 200);
+}
+
+#[tokio::test]
+async fn another_media_type_is_refused_with_what_to_send() {
+    let server = Server::start().await;
+    let mut raw = server.raw().await;
+    for header in [
+        "content-type: application/x-www-form-urlencoded",
+        "content-type: text/plain",
+        "content-type: application/json; charset=latin1",
+        "content-encoding: gzip",
+    ] {
+        raw.post(&format!("{header}\r\n"), r#"{"text": ["a"]}"#)
+            .await;
+        let answer = raw.answer().await;
+        assert_problem(&answer, 415, "unsupported-media-type");
+        if header.contains("form") {
+            assert!(answer.body.contains("-H 'Content-Type: application/json'"));
+        }
+    }
+    raw.post("", r#"{"text": ["a"]}"#).await;
+    assert_eq!(raw.answer().await.status, 200);
+}
+
+#[tokio::test]
+async fn a_body_that_is_announced_too_large_is_refused_unread() {
+    let server = Server::start().await;
+    let mut raw = server.raw().await;
+    // Nothing of the body is ever sent.
+    raw.send("POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 8388609\r\n\r\n")
+        .await;
+    assert_problem(&raw.answer().await, 413, "body-too-large");
+
+    // Nor is it asked for; the same holds for another reason to refuse.
+    for (header, status) in [("x: y", 413), ("content-type: text/plain", 415)] {
+        let mut raw = server.raw().await;
+        raw.send(format!(
+            "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 8388609\r\n\
+             expect: 100-continue\r\n{header}\r\n\r\n"
+        ))
+        .await;
+        assert_eq!(raw.answer().await.status, status);
+        raw.closed().await;
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_grows_too_large_is_refused_on_the_way() {
+    let server = Server::with(|config, _| config.max_body_bytes = 64).await;
+    let mut raw = server.raw().await;
+    raw.send("POST /predict HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        .await;
+    for _ in 0..3 {
+        raw.send(format!("20\r\n{}\r\n", " ".repeat(32))).await;
+    }
+    // Answered before the end, and the end makes room for another request.
+    assert_problem(&raw.answer().await, 413, "body-too-large");
+    raw.send("0\r\n\r\n").await;
+    raw.post("", format!("{:64}", r#"{"text": ["a"]}"#)).await;
+    assert_eq!(raw.answer().await.status, 200);
+}
+
+/// A client that sends everything first must still get to see the answer.
+#[tokio::test]
+async fn a_large_upload_sees_its_refusal() {
+    let server = Server::with(|config, _| config.max_body_bytes = 1024).await;
+    for client in [http1(), http2()] {
+        let request = client.post(server.url("/predict"));
+        let response = request.body(vec![b' '; 16 << 20]).send().await.unwrap();
+        assert_eq!(response.status(), 413);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_vanishes_costs_nothing() {
+    let server = Server::start().await;
+    let mut raw = server.raw().await;
+    raw.send("POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n{\"te")
+        .await;
+    drop(raw);
+    let mut raw = server.raw().await;
+    raw.send("not http at all\r\n\r\n").await;
+    raw.closed().await;
+    let response = http1().get(server.url("/health")).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+}
