@@ -19,6 +19,14 @@ pub(crate) enum Activation {
     Sigmoid,
 }
 
+/// An end of a text.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum TruncationSide {
+    Left,
+    Right,
+}
+
 /// What the guest needs to know of a model.
 pub(crate) struct ModelConfig {
     /// The labels, in the order of the logits.
@@ -26,8 +34,8 @@ pub(crate) struct ModelConfig {
     /// The longest sequence that the model takes, in tokens, special tokens
     /// included; `None` if its files name no limit.
     pub(crate) max_tokens: Option<usize>,
-    /// Whether over-long texts lose their beginning instead of their end.
-    pub(crate) truncate_left: bool,
+    /// Which end over-long texts lose, if `tokenizer_config.json` says so.
+    pub(crate) truncation_side: Option<TruncationSide>,
     /// The id that fills short rows of a batch.
     pub(crate) pad_id: u32,
     /// How logits become scores.
@@ -67,7 +75,7 @@ struct Extension {
 #[derive(Default, Deserialize)]
 struct RawTokenizerConfig {
     model_max_length: Option<f64>,
-    truncation_side: Option<String>,
+    truncation_side: Option<TruncationSide>,
 }
 
 /// A limit above this is Transformers' way to say that there is none.
@@ -75,12 +83,16 @@ const NO_LIMIT: f64 = 1e9;
 
 /// Model types whose position table starts after the padding id, as their
 /// `create_position_ids_from_input_ids` in Transformers does: two of RoBERTa's
-/// 514 positions are never reached.
-const OFFSET_POSITIONS: [&str; 10] = [
+/// 514 positions are never reached. Their padding id is 1 unless it is named.
+const OFFSET_POSITIONS: [&str; 14] = [
     "camembert",
     "data2vec-text",
     "ibert",
+    "layoutlmv3",
+    "lilt",
     "longformer",
+    "luke",
+    "markuplm",
     "mpnet",
     "roberta",
     "roberta-prelayernorm",
@@ -113,12 +125,9 @@ impl ModelConfig {
             _ if labels.len() == 1 => Activation::Sigmoid,
             _ => Activation::Softmax,
         };
-        let pad_id = raw.pad_token_id.unwrap_or(0);
-        let offset = if OFFSET_POSITIONS.contains(&raw.model_type.as_str()) {
-            pad_id as usize + 1
-        } else {
-            0
-        };
+        let has_offset = OFFSET_POSITIONS.contains(&raw.model_type.as_str());
+        let pad_id = raw.pad_token_id.unwrap_or(u32::from(has_offset));
+        let offset = if has_offset { pad_id as usize + 1 } else { 0 };
         let positions = raw
             .max_position_embeddings
             .map(|positions| positions.saturating_sub(offset));
@@ -134,7 +143,7 @@ impl ModelConfig {
         Ok(Self {
             labels,
             max_tokens: positions.into_iter().chain(tokenizer_limit).min(),
-            truncate_left: tokenizer.truncation_side.as_deref() == Some("left"),
+            truncation_side: tokenizer.truncation_side,
             pad_id,
             activation,
             has_token_types: raw.type_vocab_size.is_some_and(|size| size > 1),
@@ -158,7 +167,11 @@ fn labels(
         let place = id.parse::<usize>().ok().and_then(|id| labels.get_mut(id));
         match place {
             Some(place) if place.is_none() => *place = Some(name),
-            _ => return Err(format!("config.json: `id2label` has the unexpected id {id:?}")),
+            _ => {
+                return Err(format!(
+                    "config.json: `id2label` has the unexpected id {id:?}"
+                ));
+            }
         }
     }
     // Every id was in range and none came twice, so no place is left empty.
@@ -198,7 +211,10 @@ mod tests {
 
     #[test]
     fn labels_without_names_are_numbered() {
-        assert_eq!(config("{}", "{}").expect("valid").labels, ["LABEL_0", "LABEL_1"]);
+        assert_eq!(
+            config("{}", "{}").expect("valid").labels,
+            ["LABEL_0", "LABEL_1"]
+        );
     }
 
     #[test]
@@ -213,22 +229,32 @@ mod tests {
         let limit = |tokenizer: &str| config(bert, tokenizer).expect("valid").max_tokens;
         assert_eq!(limit("{}"), Some(512));
         assert_eq!(limit(r#"{"model_max_length": 128}"#), Some(128));
-        assert_eq!(limit(r#"{"model_max_length": 1000000000000000019884624838656}"#), Some(512));
+        assert_eq!(
+            limit(r#"{"model_max_length": 1000000000000000019884624838656}"#),
+            Some(512)
+        );
         assert_eq!(config("{}", "{}").expect("valid").max_tokens, None);
     }
 
     #[test]
     fn roberta_starts_its_positions_after_the_padding_id() {
-        let json = r#"{"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}"#;
-        assert_eq!(config(json, "{}").expect("valid").max_tokens, Some(512));
+        let json = r#"{"model_type": "roberta", "max_position_embeddings": 514}"#;
+        let roberta = config(json, "{}").expect("valid");
+        assert_eq!((roberta.max_tokens, roberta.pad_id), (Some(512), 1));
     }
 
     #[test]
     fn the_problem_type_chooses_the_activation() {
         let of = |json: &str| config(json, "{}").map(|config| config.activation);
         assert_eq!(of("{}"), Ok(Activation::Softmax));
-        assert_eq!(of(r#"{"problem_type": "multi_label_classification"}"#), Ok(Activation::Sigmoid));
-        assert_eq!(of(r#"{"id2label": {"0": "toxic"}}"#), Ok(Activation::Sigmoid));
+        assert_eq!(
+            of(r#"{"problem_type": "multi_label_classification"}"#),
+            Ok(Activation::Sigmoid)
+        );
+        assert_eq!(
+            of(r#"{"id2label": {"0": "toxic"}}"#),
+            Ok(Activation::Sigmoid)
+        );
         assert!(of(r#"{"problem_type": "regression"}"#).is_err());
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use tokenizers::{Tokenizer, TruncationDirection, TruncationParams};
 
 use crate::bindings::exports::fastsentiment::predict::predictor::Error;
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, TruncationSide};
 
 /// A text as the model sees it: one row of a batch.
 pub(crate) struct Row {
@@ -18,6 +18,7 @@ pub(crate) struct Row {
 }
 
 /// A model's tokenizer, set to the model's limit.
+#[derive(Clone)]
 pub(crate) struct Encoder(Tokenizer);
 
 impl Encoder {
@@ -33,14 +34,17 @@ impl Encoder {
         let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(unsuitable)?;
         // What the file says of padding and truncation is left over from
         // whatever wrote it; the model's own limit is what counts.
+        // Only the end to cut is taken from there, as Transformers does.
         tokenizer.with_padding(None);
+        let side = tokenizer.get_truncation().map(|params| params.direction);
+        let direction = match config.truncation_side {
+            Some(TruncationSide::Left) => TruncationDirection::Left,
+            Some(TruncationSide::Right) => TruncationDirection::Right,
+            None => side.unwrap_or(TruncationDirection::Right),
+        };
         let truncation = config.max_tokens.map(|max_length| TruncationParams {
             max_length,
-            direction: if config.truncate_left {
-                TruncationDirection::Left
-            } else {
-                TruncationDirection::Right
-            },
+            direction,
             ..TruncationParams::default()
         });
         tokenizer.with_truncation(truncation).map_err(unsuitable)?;

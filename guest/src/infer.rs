@@ -48,6 +48,7 @@ impl Logits {
 }
 
 /// Runs a model; remembers how the graph wants its inputs.
+#[derive(Clone)]
 pub(crate) struct Runner {
     pad_id: u32,
     labels: usize,
@@ -71,9 +72,7 @@ impl Runner {
     /// the call, so that none is part of a snapshot.
     pub(crate) fn open() -> Result<GraphExecutionContext, Error> {
         load_by_name(GRAPH)
-            .map_err(|error| {
-                Error::ModelMissing(format!("the graph `{GRAPH}`: {}", error.data()))
-            })?
+            .map_err(|error| Error::ModelMissing(format!("the graph `{GRAPH}`: {}", error.data())))?
             .init_execution_context()
             .map_err(|error| {
                 Error::InferenceFailed(format!("no context for `{GRAPH}`: {}", error.data()))
@@ -169,7 +168,11 @@ impl Runner {
             .get(at)
             .ok_or_else(|| Error::ModelUnsuitable("the graph has no output".to_owned()))?;
         let shape = tensor.dimensions();
-        if shape.iter().map(|size| *size as usize).ne([rows, self.labels]) {
+        if shape
+            .iter()
+            .map(|size| *size as usize)
+            .ne([rows, self.labels])
+        {
             return Err(Error::ModelUnsuitable(format!(
                 "the graph's output `{name}` has the shape {shape:?}, but {rows} texts and \
                  config.json's labels make [{rows}, {}]",
@@ -177,7 +180,9 @@ impl Runner {
             )));
         }
         let values = floats(tensor.ty(), &tensor.data()).ok_or_else(|| {
-            Error::ModelUnsuitable(format!("the graph's output `{name}` is not of a float type"))
+            Error::ModelUnsuitable(format!(
+                "the graph's output `{name}` is not of a float type"
+            ))
         })?;
         if values.len() != rows * self.labels {
             return Err(Error::InferenceFailed(format!(
@@ -198,7 +203,9 @@ impl Element {
         let (ty, data): (TensorType, Vec<u8>) = match self {
             Self::I64 => (
                 TensorType::I64,
-                values.flat_map(|value| i64::from(value).to_le_bytes()).collect(),
+                values
+                    .flat_map(|value| i64::from(value).to_le_bytes())
+                    .collect(),
             ),
             Self::I32 => (
                 TensorType::I32,
@@ -207,10 +214,15 @@ impl Element {
             #[expect(clippy::cast_precision_loss, reason = "ids are below 2^24")]
             Self::F32 => (
                 TensorType::Fp32,
-                values.flat_map(|value| (value as f32).to_le_bytes()).collect(),
+                values
+                    .flat_map(|value| (value as f32).to_le_bytes())
+                    .collect(),
             ),
         };
-        #[expect(clippy::cast_possible_truncation, reason = "memory holds fewer than 2^32 ids")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "memory holds fewer than 2^32 ids"
+        )]
         let dimensions = [rows as u32, width as u32];
         Tensor::new(&dimensions, ty, &data)
     }
@@ -220,8 +232,13 @@ impl Element {
 fn floats(ty: TensorType, data: &[u8]) -> Option<Vec<f32>> {
     let values = match ty {
         TensorType::Fp32 => words(data).map(f32::from_le_bytes).collect(),
-        #[expect(clippy::cast_possible_truncation, reason = "a score needs no more than 24 bits")]
-        TensorType::Fp64 => words(data).map(|word| f64::from_le_bytes(word) as f32).collect(),
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a score needs no more than 24 bits"
+        )]
+        TensorType::Fp64 => words(data)
+            .map(|word| f64::from_le_bytes(word) as f32)
+            .collect(),
         TensorType::Fp16 => words(data)
             .map(|word| half::f16::from_le_bytes(word).to_f32())
             .collect(),

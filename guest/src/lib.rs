@@ -6,7 +6,10 @@
 //! running the graph once. It must not know one model in particular, nor
 //! anything of the host beyond the contract in `wit/`.
 
+#[cfg(target_arch = "wasm32")]
+mod arena;
 mod classify;
+#[cfg(target_arch = "wasm32")]
 mod command;
 mod config;
 mod encode;
@@ -57,11 +60,21 @@ impl Predict for Component {
 
 impl bindings::Guest for Component {
     fn prepare() {
-        if let Err(error) = predictor() {
+        match Predictor::load(MODEL_DIR.as_ref()) {
+            Ok(loaded) => keep(loaded),
             // The contract refuses a guest by a trap, and shows what it said.
-            panic!("{}", describe(&error));
+            Err(error) => panic!("{}", describe(&error)),
         }
     }
+}
+
+/// Makes `loaded` part of the snapshot, in as few pages as can be.
+fn keep(loaded: Predictor) {
+    #[cfg(target_arch = "wasm32")]
+    arena::end_loading();
+    PREDICTOR.get_or_init(|| loaded.clone());
+    #[cfg(target_arch = "wasm32")]
+    arena::reserve_call_memory();
 }
 
 /// One sentence for a person who reads a log or a terminal.

@@ -9,6 +9,7 @@ use crate::encode::{Encoder, Row};
 use crate::infer::Runner;
 
 /// Everything that outlives a call.
+#[derive(Clone)]
 pub(crate) struct Predictor {
     encoder: Encoder,
     runner: Runner,

@@ -187,7 +187,11 @@ fn load_model(library: &Library, config: &Config) -> Result<Model, AppError> {
         concurrency: config.workers.get(),
         threads: config.threads.get(),
     };
-    Ok(Model::load(library, &config.model.join(MODEL_FILE), options)?)
+    Ok(Model::load(
+        library,
+        &config.model.join(MODEL_FILE),
+        options,
+    )?)
 }
 
 fn new_runtime(config: &Config, graphs: Graphs) -> Result<Arc<Runtime>, AppError> {

@@ -209,7 +209,10 @@ mod tests {
 
     #[test]
     fn an_answer_that_keeps_the_contract_passes() {
-        let answer = vec![vec![score("a", 1.0), score("b", 0.0)], vec![score("a", 0.5)]];
+        let answer = vec![
+            vec![score("a", 1.0), score("b", 0.0)],
+            vec![score("a", 0.5)],
+        ];
         assert!(check(2, answer).is_ok());
         assert!(check(0, Vec::new()).is_ok());
     }

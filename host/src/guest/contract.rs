@@ -99,6 +99,9 @@ fn list(exports: &[(String, ComponentExternalKind)]) -> String {
     if exports.is_empty() {
         return "nothing".to_owned();
     }
-    let quoted: Vec<String> = exports.iter().map(|(name, _)| format!("`{name}`")).collect();
+    let quoted: Vec<String> = exports
+        .iter()
+        .map(|(name, _)| format!("`{name}`"))
+        .collect();
     quoted.join(", ")
 }

@@ -42,11 +42,7 @@ pub(super) fn prepare(
         .map_err(failed)
 }
 
-async fn snapshot(
-    runtime: &Runtime,
-    component: &[u8],
-    wasi: WasiCtx,
-) -> wasmtime::Result<Vec<u8>> {
+async fn snapshot(runtime: &Runtime, component: &[u8], wasi: WasiCtx) -> wasmtime::Result<Vec<u8>> {
     let realm = runtime.preparing();
     let mut store = runtime.store(realm, wasi, runtime.limits.prepare);
     let (prepared, _) = Wizer::new()

@@ -25,8 +25,7 @@ impl OnnxGraph {
 
 impl BackendGraph for OnnxGraph {
     fn init_execution_context(&self) -> Result<ExecutionContext, BackendError> {
-        let context: Box<dyn BackendExecutionContext> =
-            Box::new(OnnxContext(Arc::clone(&self.0)));
+        let context: Box<dyn BackendExecutionContext> = Box::new(OnnxContext(Arc::clone(&self.0)));
         Ok(ExecutionContext::from(context))
     }
 }
@@ -87,7 +86,10 @@ fn in_order(
 ) -> Result<Vec<SessionInputValue<'static>>, TensorError> {
     let mut given: Vec<Option<Tensor>> = sessions.inputs.iter().map(|_| None).collect();
     for input in inputs {
-        let known = sessions.inputs.iter().position(|port| port.name == input.name);
+        let known = sessions
+            .inputs
+            .iter()
+            .position(|port| port.name == input.name);
         let Some(at) = known else {
             let names: Vec<String> = sessions
                 .inputs

@@ -69,7 +69,8 @@ impl Library {
         &self.path
     }
 
-    pub(super) fn environment(&self) -> &Environment {
+    /// Where sessions are made. There is one for a process.
+    pub fn environment(&self) -> &Environment {
         &self.environment
     }
 }

@@ -34,7 +34,9 @@ pub(super) enum TensorError {
     },
     #[error("the input `{0}` has a dimension of size 0")]
     Empty(String),
-    #[error("the input `{name}` has the shape {shape:?}, which does not take {bytes} bytes of data")]
+    #[error(
+        "the input `{name}` has the shape {shape:?}, which does not take {bytes} bytes of data"
+    )]
     WrongSize {
         name: String,
         shape: Vec<u32>,
@@ -136,7 +138,10 @@ pub(super) fn to_ort(tensor: &Tensor) -> Result<DynTensor, TensorError> {
     // SAFETY: ONNX Runtime has just allocated the tensor in this process's
     // memory, for exactly the bytes that `check` compared `data` with, and no
     // one else holds it yet.
-    #[expect(unsafe_code, reason = "ort offers typed views only, and not of every type")]
+    #[expect(
+        unsafe_code,
+        reason = "ort offers typed views only, and not of every type"
+    )]
     unsafe {
         std::ptr::copy_nonoverlapping(tensor.data.as_ptr(), target, tensor.data.len());
     }
@@ -164,7 +169,10 @@ pub(super) fn from_ort(name: &str, value: &DynValue) -> Result<Tensor, TensorErr
         // SAFETY: the tensor lives in this process's memory (only the CPU
         // provider is used), holds this many bytes by its type and shape, and
         // is borrowed for as long as this slice.
-        #[expect(unsafe_code, reason = "ort offers typed views only, and not of every type")]
+        #[expect(
+            unsafe_code,
+            reason = "ort offers typed views only, and not of every type"
+        )]
         let data = unsafe { std::slice::from_raw_parts(source, bytes) };
         data.to_vec()
     };
@@ -178,7 +186,13 @@ pub(super) fn from_ort(name: &str, value: &DynValue) -> Result<Tensor, TensorErr
 fn describe(shape: &[i64]) -> String {
     let sizes: Vec<String> = shape
         .iter()
-        .map(|size| if *size < 0 { "any".to_owned() } else { size.to_string() })
+        .map(|size| {
+            if *size < 0 {
+                "any".to_owned()
+            } else {
+                size.to_string()
+            }
+        })
         .collect();
     format!("[{}]", sizes.join(", "))
 }
@@ -228,6 +242,9 @@ mod tests {
             ..ids()
         };
         let huge = tensor(&[u32::MAX; 5], TensorType::I64, 0);
-        assert!(matches!(check(&port, &huge), Err(TensorError::WrongSize { .. })));
+        assert!(matches!(
+            check(&port, &huge),
+            Err(TensorError::WrongSize { .. })
+        ));
     }
 }
