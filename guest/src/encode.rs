@@ -15,6 +15,8 @@ pub(crate) struct Row {
     pub(crate) ids: Vec<u32>,
     /// The segment of each token.
     pub(crate) type_ids: Vec<u32>,
+    /// 1 for each token, 0 where there is none.
+    pub(crate) mask: Vec<u32>,
 }
 
 /// A model's tokenizer, set to the model's limit.
@@ -59,6 +61,7 @@ impl Encoder {
         Ok(Row {
             ids: encoding.get_ids().to_vec(),
             type_ids: encoding.get_type_ids().to_vec(),
+            mask: encoding.get_attention_mask().to_vec(),
         })
     }
 }

@@ -129,30 +129,17 @@ impl Runner {
         signature: Signature,
     ) -> Result<Vec<(String, Tensor)>, NnError> {
         let width = rows.iter().map(|row| row.ids.len()).max().unwrap_or(0);
-        let tensor = |pad: u32, values: &dyn Fn(&Row, usize) -> u32| {
-            let padded = rows.iter().flat_map(|row| {
-                (0..width).map(move |at| {
-                    if at < row.ids.len() {
-                        values(row, at)
-                    } else {
-                        pad
-                    }
-                })
-            });
-            signature.element.tensor(rows.len(), width, padded)
+        let tensor = |pad: u32, values: fn(&Row) -> &[u32]| {
+            let rows = rows.iter().map(|row| values(row));
+            signature.element.tensor(rows, width, pad)
         };
         let mut inputs = vec![
-            (
-                "input_ids".to_owned(),
-                tensor(self.pad_id, &|row, at| row.ids[at]),
-            ),
-            ("attention_mask".to_owned(), tensor(0, &|_, _| 1)),
+            ("input_ids".to_owned(), tensor(self.pad_id, |row| &row.ids)),
+            ("attention_mask".to_owned(), tensor(0, |row| &row.mask)),
         ];
         if signature.token_types {
-            inputs.push((
-                "token_type_ids".to_owned(),
-                tensor(0, &|row, at| row.type_ids[at]),
-            ));
+            let types = tensor(0, |row| &row.type_ids);
+            inputs.push(("token_type_ids".to_owned(), types));
         }
         context.compute(inputs)
     }
@@ -197,35 +184,52 @@ impl Runner {
 }
 
 impl Element {
-    /// A tensor of `rows` x `width` elements. Ids are at most a few hundred
-    /// thousand, so every type here holds them exactly.
-    fn tensor(self, rows: usize, width: usize, values: impl Iterator<Item = u32>) -> Tensor {
-        let (ty, data): (TensorType, Vec<u8>) = match self {
-            Self::I64 => (
-                TensorType::I64,
-                values
-                    .flat_map(|value| i64::from(value).to_le_bytes())
-                    .collect(),
-            ),
-            Self::I32 => (
-                TensorType::I32,
-                values.flat_map(|value| value.to_le_bytes()).collect(),
-            ),
-            #[expect(clippy::cast_precision_loss, reason = "ids are below 2^24")]
-            Self::F32 => (
-                TensorType::Fp32,
-                values
-                    .flat_map(|value| (value as f32).to_le_bytes())
-                    .collect(),
-            ),
-        };
+    /// A tensor of the rows, each filled up to `width` with `pad`. Ids are at
+    /// most a few hundred thousand, so every type here holds them exactly.
+    fn tensor<'a>(
+        self,
+        rows: impl ExactSizeIterator<Item = &'a [u32]>,
+        width: usize,
+        pad: u32,
+    ) -> Tensor {
         #[expect(
             clippy::cast_possible_truncation,
             reason = "memory holds fewer than 2^32 ids"
         )]
-        let dimensions = [rows as u32, width as u32];
+        let dimensions = [rows.len() as u32, width as u32];
+        let (ty, data) = match self {
+            Self::I64 => (
+                TensorType::I64,
+                fill(rows, width, pad, |id| i64::from(id).to_le_bytes()),
+            ),
+            Self::I32 => (TensorType::I32, fill(rows, width, pad, u32::to_le_bytes)),
+            #[expect(clippy::cast_precision_loss, reason = "ids are below 2^24")]
+            Self::F32 => (
+                TensorType::Fp32,
+                fill(rows, width, pad, |id| (id as f32).to_le_bytes()),
+            ),
+        };
         Tensor::new(&dimensions, ty, &data)
     }
+}
+
+/// The bytes of rows that are filled up to `width` elements with `pad`.
+fn fill<'a, const N: usize>(
+    rows: impl ExactSizeIterator<Item = &'a [u32]>,
+    width: usize,
+    pad: u32,
+    bytes: impl Fn(u32) -> [u8; N],
+) -> Vec<u8> {
+    let mut data = Vec::with_capacity(rows.len() * width * N);
+    for row in rows {
+        for id in row {
+            data.extend_from_slice(&bytes(*id));
+        }
+        for _ in row.len()..width {
+            data.extend_from_slice(&bytes(pad));
+        }
+    }
+    data
 }
 
 /// Elements as 32-bit floats, or `None` if they are not floats.

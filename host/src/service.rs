@@ -27,7 +27,7 @@ impl Default for Limits {
         Self {
             max_texts: 1024,
             max_text_bytes: 128 * 1024,
-            deadline: Duration::from_secs(10),
+            deadline: Duration::from_secs(30),
         }
     }
 }
@@ -138,6 +138,7 @@ mod tests {
             self.calls.fetch_add(1, Ordering::Relaxed);
             Box::pin(async move {
                 tokio::time::sleep(self.delay).await;
+                #[expect(clippy::cast_precision_loss, reason = "short texts")]
                 let lengths = texts.iter().map(|text| text.len() as f32);
                 let surplus = std::iter::repeat_n(0.0, self.surplus);
                 Ok(Predictions {
@@ -168,7 +169,7 @@ mod tests {
     async fn ask(fake: &Arc<Fake>, texts: &[&str]) -> PredictResult {
         let service = Service::new(fake.clone(), LIMITS);
         service
-            .predict(texts.iter().map(|text| text.to_string()).collect())
+            .predict(texts.iter().map(ToString::to_string).collect())
             .await
     }
 

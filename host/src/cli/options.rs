@@ -18,7 +18,7 @@ pub(super) struct LoadOptions {
     #[arg(long, env = "FASTSENTIMENT_MODEL", value_name = "DIR")]
     model: Option<PathBuf>,
 
-    /// The guest component [default: fastsentiment_guest.wasm beside the
+    /// The guest component [default: `fastsentiment_guest.wasm` beside the
     /// binary]
     #[arg(long, env = "FASTSENTIMENT_GUEST", value_name = "FILE")]
     guest: Option<PathBuf>,
@@ -110,7 +110,7 @@ pub(super) struct LoadOptions {
         long,
         env = "FASTSENTIMENT_DEADLINE_MS",
         value_name = "MS",
-        default_value_t = 10_000,
+        default_value_t = 30_000,
         value_parser = clap::value_parser!(u64).range(1..)
     )]
     deadline_ms: u64,

@@ -118,7 +118,7 @@ impl Instance {
     /// As [`Guest::predict`].
     pub async fn predict(&mut self, texts: &[String]) -> Result<Vec<Vec<Score>>, CallError> {
         let time = self.runtime.limits.call;
-        self.store.set_epoch_deadline(self.runtime.ticks(time));
+        self.store.set_epoch_deadline(Runtime::ticks(time));
         let predictor = self.serving.fastsentiment_predict_predictor();
         let call = predictor.call_predict(&mut self.store, texts);
         let answer = tokio::time::timeout(time + GRACE, call)

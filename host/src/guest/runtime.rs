@@ -112,12 +112,12 @@ impl Runtime {
         let state = State::new(wasi, &self.graphs, &self.limits);
         let mut store = Store::new(&realm.engine, state);
         store.limiter(|state| &mut state.memory);
-        store.set_epoch_deadline(self.ticks(time));
+        store.set_epoch_deadline(Self::ticks(time));
         store
     }
 
     /// A time as a deadline for [`Store::set_epoch_deadline`].
-    pub(super) fn ticks(&self, time: Duration) -> u64 {
+    pub(super) fn ticks(time: Duration) -> u64 {
         // One tick more, since the current one is partly over.
         let ticks = time.as_millis().div_ceil(TICK.as_millis()) + 1;
         u64::try_from(ticks).unwrap_or(u64::MAX / 2)

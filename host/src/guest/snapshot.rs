@@ -54,7 +54,7 @@ async fn snapshot(runtime: &Runtime, component: &[u8], wasi: WasiCtx) -> wasmtim
             // A guest that can not serve is not worth preparing.
             bind(linked.clone()).map_err(wasmtime::Error::new)?;
             // Compiling took its time; the guest's own begins here.
-            store.set_epoch_deadline(runtime.ticks(runtime.limits.prepare));
+            store.set_epoch_deadline(Runtime::ticks(runtime.limits.prepare));
             linked.instantiate_async(store).await
         })
         .await?;

@@ -1,0 +1,154 @@
+# Thin names over cargo and scripts: `make help` lists them.
+
+LISTEN ?= 127.0.0.1:8000
+MODEL ?= model/default
+# A folder with SST-2's train.tsv and dev.tsv. It is not part of the repository.
+SST2 ?= $(firstword $(wildcard ../shared/data/sst2 shared/data/sst2))
+CARGO ?= cargo
+# Such as --locked, which CI gives.
+CARGO_FLAGS ?=
+PYTHON ?= python3
+
+RUFF := 0.17.6
+
+# The binary finds the guest and ONNX Runtime beside itself, so they have to know
+# where it will be. Everything is built in release mode: a guest that is compiled by
+# an unoptimised Cranelift takes minutes, and one profile means one build of wasmtime.
+export CARGO_TARGET_DIR := $(CURDIR)/target
+OUT := target/release
+GUEST_TARGET := wasm32-wasip2
+GUEST_CARGO := --profile guest --target $(GUEST_TARGET) -p fastsentiment-guest
+TEST_VENV := model/.venv-test
+LINT_VENV := model/.venv-lint
+TRAIN_VENV := model/.venv
+
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: run
+run: build ## Serve on LISTEN (127.0.0.1:8000) with MODEL (model/default)
+	$(OUT)/fastsentiment serve --listen '$(LISTEN)' --model '$(MODEL)'
+
+.PHONY: build
+build: guest onnxruntime ## Build the binary, the guest, and fetch ONNX Runtime
+	$(CARGO) build $(CARGO_FLAGS) --release -p fastsentiment
+
+.PHONY: guest
+guest: wasm-target ## Build the default guest
+	$(CARGO) build $(CARGO_FLAGS) $(GUEST_CARGO)
+	@mkdir -p $(OUT)
+	@# Moved into place, and only if it is new: a running server may be watching it.
+	@cmp -s target/$(GUEST_TARGET)/guest/fastsentiment_guest.wasm $(OUT)/fastsentiment_guest.wasm \
+	|| { cp target/$(GUEST_TARGET)/guest/fastsentiment_guest.wasm $(OUT)/.guest.$$$$ \
+	  && mv $(OUT)/.guest.$$$$ $(OUT)/fastsentiment_guest.wasm; }
+
+.PHONY: wasm-target
+wasm-target:
+	@# Without rustup, the compiler is someone else's care, and cargo says what it lacks.
+	@if command -v rustup >/dev/null && ! rustup target list --installed | grep -qx $(GUEST_TARGET); \
+	then rustup target add $(GUEST_TARGET); fi
+
+.PHONY: onnxruntime
+onnxruntime: ## Fetch the pinned ONNX Runtime library
+	@command -v $(PYTHON) >/dev/null || { echo '$(PYTHON) is needed to fetch ONNX Runtime' >&2; exit 1; }
+	@$(PYTHON) host/tools/fetch-onnxruntime.py $(OUT)
+
+# ---- Tests ----
+
+.PHONY: test
+test: guest onnxruntime test-venv ## Run all tests
+	@set -e; \
+	if [ -e $(TEST_VENV)/.complete ]; then \
+	  FASTSENTIMENT_REFERENCE_PYTHON='$(CURDIR)/$(TEST_VENV)/bin/python'; \
+	  export FASTSENTIMENT_REFERENCE_PYTHON; \
+	fi; \
+	if [ -n '$(SST2)' ]; then FASTSENTIMENT_SST2='$(abspath $(SST2))'; export FASTSENTIMENT_SST2; fi; \
+	set -x; \
+	$(CARGO) test $(CARGO_FLAGS) --release -p fastsentiment
+	@# On this machine, not in a sandbox: what the guest computes needs none.
+	$(CARGO) test $(CARGO_FLAGS) --release -p fastsentiment-guest --lib
+	@if [ -e $(TEST_VENV)/.complete ]; then set -x; \
+	  HF_HUB_OFFLINE=1 $(TEST_VENV)/bin/python model/tools/golden.py --check \
+	    model/default host/tests/fixtures/models/tiny-*; \
+	else $(SKIPPED); fi
+
+SKIPPED = echo '*** SKIPPED: the comparison with Transformers, for want of $(TEST_VENV) (see above)' >&2
+
+# What the tests compare with comes from PyPI. Without it the rest can still be
+# tested, but in CI (CI=true) everything has to be.
+.PHONY: test-venv
+test-venv:
+	@$(MAKE) --no-print-directory $(TEST_VENV)/.complete || { $(SKIPPED); [ "$$CI" != true ]; }
+
+# Made anew when its packages change; whole, or not at all.
+$(TEST_VENV)/.complete: model/requirements-test.txt
+	@$(call make-venv,$(TEST_VENV),-r model/requirements-test.txt)
+
+$(TRAIN_VENV)/.complete: model/requirements.txt
+	@$(call make-venv,$(TRAIN_VENV),-r model/requirements.txt)
+
+$(LINT_VENV)/.ruff-$(RUFF):
+	@$(call make-venv,$(LINT_VENV),ruff==$(RUFF))
+
+# $(1): the folder, $(2): what to install
+define make-venv
+set -ex; rm -rf $(1); $(PYTHON) -m venv $(1); \
+$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(2); touch $@
+endef
+
+# ---- Checks ----
+
+.PHONY: check
+check: check-rust check-dependencies check-scripts ## Run the formatters, linters and documentation checks
+
+.PHONY: check-rust
+check-rust: wasm-target
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(CARGO_FLAGS) --release -p fastsentiment --all-targets -- -D warnings
+	$(CARGO) clippy $(CARGO_FLAGS) $(GUEST_CARGO) --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGO_FLAGS) --release --no-deps -p fastsentiment
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGO_FLAGS) --no-deps --document-private-items $(GUEST_CARGO)
+
+.PHONY: check-dependencies
+check-dependencies:
+	@# Advisories need a database from the network: `cargo deny check advisories`.
+	@if command -v cargo-deny >/dev/null; \
+	then set -x; $(CARGO) deny check bans licenses sources; \
+	else echo '*** SKIPPED: cargo-deny is not installed (cargo install --locked cargo-deny)' >&2; fi
+
+.PHONY: check-scripts
+check-scripts: $(LINT_VENV)/.ruff-$(RUFF)
+	$(LINT_VENV)/bin/ruff format --check .
+	$(LINT_VENV)/bin/ruff check .
+	sh -n host/tools/with-server.sh
+	bash -n .ci/run
+	@if command -v shellcheck >/dev/null; \
+	then set -x; shellcheck host/tools/with-server.sh .ci/run; \
+	else echo '*** SKIPPED: shellcheck is not installed' >&2; fi
+	$(PYTHON) .ci/check-links.py
+
+# ---- Measurements ----
+
+.PHONY: bench
+bench: guest onnxruntime ## Measure what the sandbox costs, with MODEL
+	MODEL='$(abspath $(MODEL))' $(CARGO) bench $(CARGO_FLAGS) -p fastsentiment --bench guest
+
+.PHONY: eval
+eval: build sst2 ## Measure MODEL on the dev sentences of SST2=dir
+	sh host/tools/with-server.sh '$(MODEL)' \
+	  $(PYTHON) model/tools/evaluate.py --data '$(SST2)/dev.tsv' --url
+
+.PHONY: default-model
+default-model: $(TRAIN_VENV)/.complete sst2 ## Train the default model anew on SST2=dir (hours)
+	cd model && .venv/bin/python -m train --data '$(abspath $(SST2))' --out default
+
+.PHONY: sst2
+sst2:
+	@[ -f '$(SST2)/dev.tsv' ] || { echo 'SST2=dir must name a folder with dev.tsv and train.tsv' >&2; exit 1; }
+
+.PHONY: clean
+clean: ## Remove all that was built or installed here
+	rm -rf target $(TEST_VENV) $(LINT_VENV) $(TRAIN_VENV)

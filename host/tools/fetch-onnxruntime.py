@@ -1,0 +1,166 @@
+#!/usr/bin/env python3
+"""Puts the ONNX Runtime library where the binary looks for it.
+
+    fetch-onnxruntime.py DIR        writes DIR/libonnxruntime.so (macOS: .dylib)
+
+The library is taken out of the project's own Python package, which carries the
+plain C library; nothing of Python is used when the server runs. Both the package
+and the library are pinned by their digests, so a library that is already there is
+checked, and one that is not the pinned one is replaced.
+
+With ORT_DYLIB_PATH set, that library is meant and nothing is fetched.
+"""
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import NamedTuple, Union
+
+VERSION = "1.32.0"
+
+
+class Build(NamedTuple):
+    """One platform's package, and the library in it."""
+
+    platform: str
+    wheel_sha256: str
+    member: str
+    library: str
+    library_sha256: str
+
+
+LINUX = (f"onnxruntime/capi/libonnxruntime.so.{VERSION}", "libonnxruntime.so")
+MACOS = (f"onnxruntime/capi/libonnxruntime.{VERSION}.dylib", "libonnxruntime.dylib")
+NOTICES = "onnxruntime/ThirdPartyNotices.txt"
+
+# By the names that Python's `platform` module gives to system and machine.
+BUILDS = {
+    ("Linux", "x86_64"): Build(
+        "manylinux_2_28_x86_64",
+        "02ea12a28c069ea8510093d95a7f6ff8126bfd9fc5c0d3381c03b80fb2b424ba",
+        *LINUX,
+        "6c1585d1bbf45b0712ea4a21b705c5fcb4ba04ff2e30f1fbf81a49faf658638f",
+    ),
+    ("Linux", "aarch64"): Build(
+        "manylinux_2_28_aarch64",
+        "54d02baff2df38777b4c3cc7af326406fe8b8a48f54720f4c446d2d327920a79",
+        *LINUX,
+        "49852228a93995158b2a813d4df487d47a1b76b0eaa894507ef49e91b6d7954a",
+    ),
+    ("Darwin", "arm64"): Build(
+        "macosx_14_0_arm64",
+        "27bf5dad46355a8a435c9c4e1556464d99ca834ea44e0f452909712068b8821b",
+        *MACOS,
+        "fa585fabbea65b823b9a8f7e27d46aee3989d1be7e36b528203d3a1fd613aae7",
+    ),
+}
+
+# The library is the same in the packages for every version of Python; this one is
+# named so that the digests do not depend on the version that runs this script.
+PYTHON = ("--python-version", "3.13", "--implementation", "cp", "--abi", "cp313")
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit("usage: fetch-onnxruntime.py DIR")
+    directory = Path(sys.argv[1])
+    named = os.environ.get("ORT_DYLIB_PATH")
+    if named:
+        print(f"ONNX Runtime: {named}, as ORT_DYLIB_PATH says")
+        return
+    build = BUILDS.get((platform.system(), platform.machine()))
+    if build is None:
+        sys.exit(
+            f"no ONNX Runtime is pinned for {platform.system()} on {platform.machine()}: "
+            "install 1.24 or newer and name its library in ORT_DYLIB_PATH"
+        )
+    library = directory / build.library
+    if library.is_file() and sha256(library) == build.library_sha256:
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    # Inside the target folder, so that the move into place is a rename.
+    with tempfile.TemporaryDirectory(
+        prefix=".onnxruntime-", dir=directory
+    ) as temporary:
+        work = Path(temporary)
+        wheel = download(build, work)
+        with zipfile.ZipFile(wheel) as package:
+            unpacked = unpack(package, build.member, work / "library", 0o755)
+            notices = unpack(package, NOTICES, work / "notices", 0o644)
+        if sha256(unpacked) != build.library_sha256:
+            sys.exit(
+                f"{build.member} in {wheel.name} is not the library that is pinned"
+            )
+        # The library last: it says that all is there.
+        os.replace(notices, directory / "onnxruntime-ThirdPartyNotices.txt")
+        os.replace(unpacked, library)
+    print(f"ONNX Runtime {VERSION}: {library}")
+
+
+def sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def unpack(package: zipfile.ZipFile, member: str, file: Path, mode: int) -> Path:
+    with package.open(member) as source, file.open("wb") as target:
+        shutil.copyfileobj(source, target)
+    file.chmod(mode)
+    return file
+
+
+def download(build: Build, work: Path) -> Path:
+    requirement = work / "requirement.txt"
+    requirement.write_text(
+        f"onnxruntime=={VERSION} --hash=sha256:{build.wheel_sha256}\n"
+    )
+    command = [
+        *pip(work),
+        *("download", "--quiet", "--disable-pip-version-check", "--no-deps"),
+        *("--only-binary=:all:", "--require-hashes", "--requirement", requirement),
+        *("--platform", build.platform, *PYTHON, "--dest", work),
+    ]
+    if subprocess.run(command).returncode != 0:
+        sys.exit(
+            f"onnxruntime {VERSION} could not be downloaded with pip (see above). Without "
+            "the network, name a library of ONNX Runtime 1.24 or newer in ORT_DYLIB_PATH"
+        )
+    return next(work.glob("onnxruntime-*.whl"))
+
+
+def pip(work: Path) -> "list[Union[str, Path]]":
+    """The command that is pip: this Python's own, or that of a short-lived venv."""
+    if has_pip(sys.executable):
+        return [sys.executable, "-m", "pip"]
+    python = work / "venv" / "bin" / "python"
+    made = subprocess.run(
+        [sys.executable, "-m", "venv", work / "venv"], capture_output=True
+    )
+    if made.returncode != 0 or not has_pip(python):
+        sys.exit(
+            "Python's pip is needed to download ONNX Runtime, and neither it nor venv is "
+            "installed: on Debian, `apt-get install python3-venv`"
+        )
+    return [python, "-m", "pip"]
+
+
+def has_pip(python: "Union[str, Path]") -> bool:
+    return (
+        subprocess.run(
+            [python, "-m", "pip", "--version"], capture_output=True
+        ).returncode
+        == 0
+    )
+
+
+if __name__ == "__main__":
+    main()
