@@ -25,14 +25,11 @@ RUN mkdir -p /app/model \
  && chmod -R go+rX-w /app
 
 
+# The same Debian, for its C library; it has libstdc++, which ONNX Runtime needs.
 FROM debian:bookworm-slim
 LABEL org.opencontainers.image.title="FastSentiment" \
       org.opencontainers.image.description="Sentiment prediction server whose prediction logic is a sandboxed WebAssembly component" \
       org.opencontainers.image.licenses="MIT AND Apache-2.0"
-# ONNX Runtime is C++.
-RUN apt-get update \
- && apt-get install -y --no-install-recommends libstdc++6 \
- && rm -rf /var/lib/apt/lists/*
 # Owned by root: the process can not change what it runs, and needs no writable file.
 COPY --from=build /app /app
 # By number, so that Kubernetes can tell that it is not root.

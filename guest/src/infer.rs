@@ -91,7 +91,7 @@ impl Runner {
                 .map_err(|error| Error::InferenceFailed(error.data()))?,
             None => self.probe(context, rows)?,
         };
-        self.logits(outputs, rows.len())
+        self.logits(&outputs, rows.len())
     }
 
     fn probe(
@@ -146,7 +146,7 @@ impl Runner {
 
     /// Takes the logits out of the outputs: the one of that name, or else the
     /// first, since some exporters number their outputs.
-    fn logits(&self, outputs: Vec<(String, Tensor)>, rows: usize) -> Result<Logits, Error> {
+    fn logits(&self, outputs: &[(String, Tensor)], rows: usize) -> Result<Logits, Error> {
         let at = outputs
             .iter()
             .position(|(name, _)| name == "logits")

@@ -16,6 +16,11 @@ mod encode;
 mod infer;
 mod predictor;
 
+#[expect(
+    unsafe_code,
+    clippy::same_length_and_capacity,
+    reason = "made by `wit-bindgen`, which passes pointers over the component's boundary"
+)]
 mod bindings {
     //! What `wit-bindgen` makes of the contract.
 
@@ -59,17 +64,18 @@ impl Predict for Component {
 }
 
 impl bindings::Guest for Component {
+    #[expect(clippy::panic, reason = "the contract refuses a guest by a trap")]
     fn prepare() {
         match Predictor::load(MODEL_DIR.as_ref()) {
-            Ok(loaded) => keep(loaded),
-            // The contract refuses a guest by a trap, and shows what it said.
+            Ok(loaded) => keep(&loaded),
+            // The host shows what it said.
             Err(error) => panic!("{}", describe(&error)),
         }
     }
 }
 
 /// Makes `loaded` part of the snapshot, in as few pages as can be.
-fn keep(loaded: Predictor) {
+fn keep(loaded: &Predictor) {
     #[cfg(target_arch = "wasm32")]
     arena::end_loading();
     PREDICTOR.get_or_init(|| loaded.clone());

@@ -11,6 +11,8 @@ checked, and one that is not the pinned one is replaced.
 With ORT_DYLIB_PATH set, that library is meant and nothing is fetched.
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 import platform
@@ -20,7 +22,7 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 VERSION = "1.32.0"
 
@@ -129,7 +131,7 @@ def download(build: Build, work: Path) -> Path:
         *("--only-binary=:all:", "--require-hashes", "--requirement", requirement),
         *("--platform", build.platform, *PYTHON, "--dest", work),
     ]
-    if subprocess.run(command).returncode != 0:
+    if subprocess.run(command, check=False).returncode != 0:
         sys.exit(
             f"onnxruntime {VERSION} could not be downloaded with pip (see above). Without "
             "the network, name a library of ONNX Runtime 1.24 or newer in ORT_DYLIB_PATH"
@@ -137,13 +139,13 @@ def download(build: Build, work: Path) -> Path:
     return next(work.glob("onnxruntime-*.whl"))
 
 
-def pip(work: Path) -> "list[Union[str, Path]]":
+def pip(work: Path) -> list[str | Path]:
     """The command that is pip: this Python's own, or that of a short-lived venv."""
     if has_pip(sys.executable):
         return [sys.executable, "-m", "pip"]
     python = work / "venv" / "bin" / "python"
     made = subprocess.run(
-        [sys.executable, "-m", "venv", work / "venv"], capture_output=True
+        [sys.executable, "-m", "venv", work / "venv"], capture_output=True, check=False
     )
     if made.returncode != 0 or not has_pip(python):
         sys.exit(
@@ -153,13 +155,9 @@ def pip(work: Path) -> "list[Union[str, Path]]":
     return [python, "-m", "pip"]
 
 
-def has_pip(python: "Union[str, Path]") -> bool:
-    return (
-        subprocess.run(
-            [python, "-m", "pip", "--version"], capture_output=True
-        ).returncode
-        == 0
-    )
+def has_pip(python: str | Path) -> bool:
+    command = [python, "-m", "pip", "--version"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ model=$1
 shift
 
 work=$(mktemp -d)
+: >"$work/out"
 server=
 stop() {
   # It may have ended by itself; what it said then has been shown.

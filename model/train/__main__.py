@@ -19,11 +19,16 @@ SEED = 0
 SAME_LOGITS = 1e-4
 
 
-def fine_tuned(work: Path, train_set: data.Dataset, dev_set: data.Dataset) -> modeling.Classifier:
+def fine_tuned(
+    work: Path, train_set: data.Dataset, dev_set: data.Dataset
+) -> modeling.Classifier:
     """The fp32 classifier: from the work folder if it is there, else trained."""
     torch.manual_seed(SEED)
     model = minilm.load()
-    print(f"MiniLM as DistilBERT: largest difference {minilm.verify(model):.1e}", flush=True)
+    print(
+        f"MiniLM as DistilBERT: largest difference {minilm.verify(model):.1e}",
+        flush=True,
+    )
     checkpoint = work / "float.pt"
     if checkpoint.exists():
         print(f"using {checkpoint}; delete it to train again", flush=True)
@@ -34,11 +39,24 @@ def fine_tuned(work: Path, train_set: data.Dataset, dev_set: data.Dataset) -> mo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with SST-2's train.tsv and dev.tsv")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write the model to")
-    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "fastsentiment-train",
-                        help="folder for checkpoint and fp32 model (default: %(default)s)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="folder with SST-2's train.tsv and dev.tsv",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder to write the model to"
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "fastsentiment-train",
+        help="folder for checkpoint and fp32 model (default: %(default)s)",
+    )
     arguments = parser.parse_args()
     out, work = arguments.out, arguments.work
     out.mkdir(parents=True, exist_ok=True)
@@ -49,10 +67,14 @@ def main() -> None:
     torch_logits = finetune.predict(model, dev_set)
 
     float_file = work / "float.onnx"
-    float_file.write_bytes(graph.build(ways.float_weights(model), ways.FLOAT).SerializeToString())
+    float_file.write_bytes(
+        graph.build(ways.float_weights(model), ways.FLOAT).SerializeToString()
+    )
     logits = evaluate.alone(evaluate.session(float_file), dev_set)
     difference = float(np.abs(logits - torch_logits).max())
-    assert difference < SAME_LOGITS, f"the fp32 graph differs from torch by {difference}"
+    assert difference < SAME_LOGITS, (
+        f"the fp32 graph differs from torch by {difference}"
+    )
     scores = evaluate.positive_score(logits)
 
     print(evaluate.Report.HEADER, flush=True)

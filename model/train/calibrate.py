@@ -27,10 +27,16 @@ def _sites(model: modeling.Classifier) -> dict[str, _Site]:
     norm = model.distilbert.embeddings.LayerNorm
     for i, layer in enumerate(model.distilbert.transformer.layer):
         attention, ffn = layer.attention, layer.ffn
-        qkv = torch.cat([attention.q_lin.weight, attention.k_lin.weight, attention.v_lin.weight])
+        qkv = torch.cat(
+            [attention.q_lin.weight, attention.k_lin.weight, attention.v_lin.weight]
+        )
         result[f"{i}.attention.input"] = _Site(attention.input_tap, qkv * norm.weight)
-        result[f"{i}.attention.out.input"] = _Site(attention.context_tap, attention.out_lin.weight)
-        result[f"{i}.ffn.lin1.input"] = _Site(ffn.input_tap, ffn.lin1.weight * layer.sa_layer_norm.weight)
+        result[f"{i}.attention.out.input"] = _Site(
+            attention.context_tap, attention.out_lin.weight
+        )
+        result[f"{i}.ffn.lin1.input"] = _Site(
+            ffn.input_tap, ffn.lin1.weight * layer.sa_layer_norm.weight
+        )
         result[f"{i}.ffn.lin2.input"] = _Site(ffn.hidden_tap, ffn.lin2.weight)
         norm = layer.output_layer_norm
     return result
@@ -65,7 +71,9 @@ def calibrate(
     for name, site in sites.items():
         values = torch.cat(site.tap.rows)
         site.tap.rows = None
-        alpha = 0.0 if name in sixteen_bit else smoothing.get(name.split(".", 1)[1], 0.0)
+        alpha = (
+            0.0 if name in sixteen_bit else smoothing.get(name.split(".", 1)[1], 0.0)
+        )
         channels = _channels(values, site.weight, alpha)
         values = values / channels
         second_moment = (values.T.double() @ values.double() / len(values)).numpy()
@@ -79,9 +87,16 @@ def _channels(values: torch.Tensor, weight: torch.Tensor, alpha: float) -> torch
     if alpha == 0:
         return torch.ones(weight.shape[1])
     # A high quantile of the magnitudes is steadier than the largest of them.
-    magnitude = values.abs().topk(max(1, len(values) // 1000), dim=0).values[-1].clamp(min=1e-4)
+    magnitude = (
+        values.abs().topk(max(1, len(values) // 1000), dim=0).values[-1].clamp(min=1e-4)
+    )
     # Weights have one scale per output, so what counts is the size relative to their row.
-    relative = (weight / weight.abs().amax(dim=1, keepdim=True)).abs().amax(dim=0).clamp(min=1e-4)
+    relative = (
+        (weight / weight.abs().amax(dim=1, keepdim=True))
+        .abs()
+        .amax(dim=0)
+        .clamp(min=1e-4)
+    )
     channels = magnitude**alpha / relative ** (1 - alpha)
     return channels / channels.log().mean().exp()
 
@@ -95,13 +110,17 @@ def _range(values: torch.Tensor, clip: bool) -> tuple[float, int]:
         return scale, round(-1.1 * low / scale)
     # 200,000 values show the error as well as ten million.
     generator = torch.Generator().manual_seed(0)
-    sample = values[torch.randint(len(values), (min(len(values), 200_000),), generator=generator)]
+    sample = values[
+        torch.randint(len(values), (min(len(values), 200_000),), generator=generator)
+    ]
     best, result = float("inf"), (1.0, 0)
     for shrink_low in np.linspace(0.2, 1, 9):
         for shrink_high in np.linspace(0.1, 1, 19):
             scale = float(high * shrink_high - low * shrink_low) / 255
             zero_point = round(float(-low * shrink_low) / scale)
-            restored = ((sample / scale).round_().add_(zero_point).clamp_(0, 255) - zero_point) * scale
+            restored = (
+                (sample / scale).round_().add_(zero_point).clamp_(0, 255) - zero_point
+            ) * scale
             error = (restored - sample).square_().mean().item()
             if error < best:
                 best, result = error, (scale, zero_point)

@@ -49,8 +49,14 @@ def load(data_dir: Path, tokenizer: Tokenizer) -> tuple[Dataset, Dataset]:
     """Gives the training and the dev split, without training phrases equal to a dev sentence."""
     dev_texts, dev_labels = read_split(data_dir, "dev")
     held_out = {_letters(text) for text in dev_texts}
-    pairs = [pair for pair in zip(*read_split(data_dir, "train")) if _letters(pair[0]) not in held_out]
-    train = encode([text for text, _ in pairs], [label for _, label in pairs], tokenizer)
+    pairs = [
+        pair
+        for pair in zip(*read_split(data_dir, "train"))
+        if _letters(pair[0]) not in held_out
+    ]
+    train = encode(
+        [text for text, _ in pairs], [label for _, label in pairs], tokenizer
+    )
     return train, encode(dev_texts, dev_labels, tokenizer)
 
 
@@ -63,7 +69,10 @@ def encode(texts: list[str], labels: list[int], tokenizer: Tokenizer) -> Dataset
     """Tokenises `texts`, cut at the model's number of positions."""
     encodings = tokenizer.encode_batch(texts)
     # Cutting keeps the closing [SEP], as truncation in the tokenizer does.
-    ids = [e.ids if len(e.ids) <= MAX_TOKENS else [*e.ids[: MAX_TOKENS - 1], e.ids[-1]] for e in encodings]
+    ids = [
+        e.ids if len(e.ids) <= MAX_TOKENS else [*e.ids[: MAX_TOKENS - 1], e.ids[-1]]
+        for e in encodings
+    ]
     return Dataset(ids, np.array(labels, dtype=np.int64))
 
 
@@ -78,7 +87,9 @@ def pad(rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
     return ids, mask
 
 
-def batches(data: Dataset, size: int, rng: np.random.Generator | None) -> Iterator[Batch]:
+def batches(
+    data: Dataset, size: int, rng: np.random.Generator | None
+) -> Iterator[Batch]:
     """Cuts `data` into batches of texts of (almost) equal length.
 
     Most phrases are a few tokens long and some are fifty: mixed batches would be
@@ -86,11 +97,18 @@ def batches(data: Dataset, size: int, rng: np.random.Generator | None) -> Iterat
     batches are random; without it they are fixed.
     """
     lengths = np.array([len(row) for row in data.ids])
-    tie_break = np.arange(len(lengths)) if rng is None else rng.permutation(len(lengths))
+    tie_break = (
+        np.arange(len(lengths)) if rng is None else rng.permutation(len(lengths))
+    )
     order = np.lexsort((tie_break, lengths))
     groups = [order[i : i + size] for i in range(0, len(order), size)]
     if rng is not None:
         rng.shuffle(groups)
     for rows in groups:
         ids, mask = pad([data.ids[i] for i in rows])
-        yield Batch(torch.from_numpy(ids), torch.from_numpy(mask).bool(), torch.from_numpy(data.labels[rows]), rows)
+        yield Batch(
+            torch.from_numpy(ids),
+            torch.from_numpy(mask).bool(),
+            torch.from_numpy(data.labels[rows]),
+            rows,
+        )

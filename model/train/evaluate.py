@@ -52,7 +52,11 @@ class Report:
 
     HEADER = (
         "| way | accuracy | agreement with own fp32 | mean / max score difference | alone or in a batch: max difference "
-        "| " + " | ".join(f"{b} x {n}, ms" for b, n in SHAPES) + " | MB |\n|---" + "|---" * (5 + len(SHAPES)) + "|"
+        "| "
+        + " | ".join(f"{b} x {n}, ms" for b, n in SHAPES)
+        + " | MB |\n|---"
+        + "|---" * (5 + len(SHAPES))
+        + "|"
     )
 
     def row(self) -> str:
@@ -83,7 +87,9 @@ def session(model: Path | bytes) -> onnxruntime.InferenceSession:
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     source = str(model) if isinstance(model, Path) else model
-    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        source, options, providers=["CPUExecutionProvider"]
+    )
 
 
 def run(model: onnxruntime.InferenceSession, rows: list[list[int]]) -> np.ndarray:
@@ -97,7 +103,9 @@ def alone(model: onnxruntime.InferenceSession, dataset: data.Dataset) -> np.ndar
     return np.concatenate([run(model, [row]) for row in dataset.ids])
 
 
-def in_batches(model: onnxruntime.InferenceSession, dataset: data.Dataset, seed: int) -> np.ndarray:
+def in_batches(
+    model: onnxruntime.InferenceSession, dataset: data.Dataset, seed: int
+) -> np.ndarray:
     """Logits of every text, in random batches of 32 padded to the longest."""
     logits = np.zeros((len(dataset.ids), 2), dtype=np.float32)
     order = np.random.default_rng(seed).permutation(len(dataset.ids))
@@ -107,7 +115,9 @@ def in_batches(model: onnxruntime.InferenceSession, dataset: data.Dataset, seed:
     return logits
 
 
-def time_shape(model: onnxruntime.InferenceSession, batch: int, length: int, seconds: float = 1.5) -> float:
+def time_shape(
+    model: onnxruntime.InferenceSession, batch: int, length: int, seconds: float = 1.5
+) -> float:
     """Median milliseconds of a run on random ids."""
     ids = np.random.default_rng(0).integers(1000, 30000, (batch, length))
     feed = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
@@ -121,7 +131,11 @@ def time_shape(model: onnxruntime.InferenceSession, batch: int, length: int, sec
 
 
 def measure(
-    name: str, model: Path | bytes, dataset: data.Dataset, float_scores: np.ndarray | None = None, timed: bool = True
+    name: str,
+    model: Path | bytes,
+    dataset: data.Dataset,
+    float_scores: np.ndarray | None = None,
+    timed: bool = True,
 ) -> Report:
     """All figures of one model; `float_scores` are those of its own fp32 (default: itself)."""
     served = session(model)
@@ -139,15 +153,24 @@ def measure(
         mean_difference=float(difference.mean()),
         max_difference=float(difference.max()),
         batch_difference=max(float(np.abs(b - scores).max()) for b in batched),
-        milliseconds=tuple(time_shape(served, *shape) if timed else float("nan") for shape in SHAPES),
+        milliseconds=tuple(
+            time_shape(served, *shape) if timed else float("nan") for shape in SHAPES
+        ),
         megabytes=size / 1e6,
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="folder with model.onnx and tokenizer.json")
-    parser.add_argument("--data", type=Path, required=True, help="folder with SST-2's dev.tsv")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        required=True,
+        help="folder with model.onnx and tokenizer.json",
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with SST-2's dev.tsv"
+    )
     parser.add_argument("--float", type=Path, help="the same model in fp32, as ONNX")
     arguments = parser.parse_args()
     tokenizer = Tokenizer.from_file(str(arguments.model / "tokenizer.json"))
@@ -159,7 +182,9 @@ def main() -> None:
         print(measure("own fp32", arguments.float, dataset).row())
     report = measure("model.onnx", arguments.model / "model.onnx", dataset, scores)
     print(report.row())
-    print(f"batch_invariant: {report.batch_invariant}; missed bars: {report.missed() or 'none'}")
+    print(
+        f"batch_invariant: {report.batch_invariant}; missed bars: {report.missed() or 'none'}"
+    )
     if report.missed():
         raise SystemExit(1)
 

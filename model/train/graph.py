@@ -73,14 +73,20 @@ class Norm:
     gamma: np.ndarray
     beta: np.ndarray
 
-    def fold(self, weight: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def fold(
+        self, weight: np.ndarray, bias: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Weight [outputs, inputs] and bias for normalised input."""
         return weight * self.gamma, bias + weight @ self.beta
 
 
-def concatenate(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+def concatenate(
+    parts: list[tuple[np.ndarray, np.ndarray]],
+) -> tuple[np.ndarray, np.ndarray]:
     """Linear layers that read one input, as one."""
-    return np.concatenate([weight for weight, _ in parts]), np.concatenate([bias for _, bias in parts])
+    return np.concatenate([weight for weight, _ in parts]), np.concatenate(
+        [bias for _, bias in parts]
+    )
 
 
 class Builder:
@@ -93,11 +99,22 @@ class Builder:
 
     def constant(self, name: str, value: np.ndarray) -> str:
         if name not in self.constants:
-            self.constants[name] = numpy_helper.from_array(np.asarray(value, order="C"), name)
+            self.constants[name] = numpy_helper.from_array(
+                np.asarray(value, order="C"), name
+            )
         return name
 
-    def node(self, op: str, inputs: list[str], output: str, domain: str = "", **attributes: object) -> str:
-        self.nodes.append(helper.make_node(op, inputs, [output], output, domain=domain, **attributes))
+    def node(
+        self,
+        op: str,
+        inputs: list[str],
+        output: str,
+        domain: str = "",
+        **attributes: object,
+    ) -> str:
+        self.nodes.append(
+            helper.make_node(op, inputs, [output], output, domain=domain, **attributes)
+        )
         return output
 
     def quantize(self, x: str, quantizer: str) -> tuple[str, str, str]:
@@ -112,35 +129,71 @@ class Builder:
         channels = self.weights.ranges[quantizer].channels
         if (channels == 1).all():
             return x
-        return self.node("Mul", [x, self.constant(f"{quantizer}.channels", 1 / channels)], f"{quantizer}.smoothed")
+        return self.node(
+            "Mul",
+            [x, self.constant(f"{quantizer}.channels", 1 / channels)],
+            f"{quantizer}.smoothed",
+        )
 
-    def residual(self, x: str, levels: tuple[str, str, str], quantizer: str) -> tuple[str, str, str]:
+    def residual(
+        self, x: str, levels: tuple[str, str, str], quantizer: str
+    ) -> tuple[str, str, str]:
         """What `quantize` lost, again in 8 bits: the lower half of a 16-bit activation."""
         coarse = self.node("DequantizeLinear", list(levels), f"{quantizer}.coarse")
         rest = self.node("Sub", [x, coarse], f"{quantizer}.rest")
-        s = self.constant(f"{quantizer}.fine_scale", np.float32(self.weights.ranges[quantizer].scale / 255))
+        s = self.constant(
+            f"{quantizer}.fine_scale",
+            np.float32(self.weights.ranges[quantizer].scale / 255),
+        )
         z = self.constant(f"{quantizer}.fine_zero_point", np.uint8(128))
         return self.node("QuantizeLinear", [rest, s, z], f"{quantizer}.fine"), s, z
 
-    def integer_product(self, levels: tuple[str, str, str], weight: str, scale: str, bias: str, output: str) -> str:
+    def integer_product(
+        self,
+        levels: tuple[str, str, str],
+        weight: str,
+        scale: str,
+        bias: str,
+        output: str,
+    ) -> str:
         a, a_scale, a_zero = levels
         inputs = [a, weight, a_scale, scale, a_zero, "", bias]
-        return self.node("MatMulIntegerToFloat", inputs if bias else inputs[:5], output, CONTRIB)
+        return self.node(
+            "MatMulIntegerToFloat", inputs if bias else inputs[:5], output, CONTRIB
+        )
 
-    def linear(self, x: str, name: str, weight: np.ndarray, bias: np.ndarray | None, quantizer: str,
-               levels: tuple[str, str, str] | None = None, way: str | None = None) -> str:
+    def linear(
+        self,
+        x: str,
+        name: str,
+        weight: np.ndarray,
+        bias: np.ndarray | None,
+        quantizer: str,
+        levels: tuple[str, str, str] | None = None,
+        way: str | None = None,
+    ) -> str:
         """`x` times `weight` [outputs, inputs] plus `bias`; `levels` is `x` if already quantised."""
         way = way or self.scheme.way(name)
         output = f"{name}.output"
         bias_name = "" if bias is None else self.constant(f"{name}.bias", bias)
         if way == "float":
-            product = self.node("MatMul", [x, self.constant(f"{name}.weight", weight.T)], f"{name}.product")
-            return self.node("Add", [product, bias_name], output) if bias_name else product
+            product = self.node(
+                "MatMul",
+                [x, self.constant(f"{name}.weight", weight.T)],
+                f"{name}.product",
+            )
+            return (
+                self.node("Add", [product, bias_name], output) if bias_name else product
+            )
         if way == "nbits":
             return self._nbits(x, name, weight, bias_name)
         if way.startswith("static"):
             weight = weight * self.weights.ranges[quantizer].channels
-        moment = self.weights.ranges[quantizer].second_moment if way.startswith("static") else None
+        moment = (
+            self.weights.ranges[quantizer].second_moment
+            if way.startswith("static")
+            else None
+        )
         rows, scales = quantize_weight(weight, moment, self.scheme.weight_levels)
         w = self.constant(f"{name}.weight", rows.T)
         s = self.constant(f"{name}.weight_scale", scales[:, 0])
@@ -158,16 +211,29 @@ class Builder:
         low = self.integer_product(fine, w, s, "", f"{name}.low")
         return self.node("Add", [high, low], output)
 
-    def _nbits(self, x: str, name: str, weight: np.ndarray, bias: str, block: int = 32) -> str:
+    def _nbits(
+        self, x: str, name: str, weight: np.ndarray, bias: str, block: int = 32
+    ) -> str:
         outputs, inputs = weight.shape
         blocks = weight.reshape(outputs, inputs // block, block)
         scale = np.maximum(np.abs(blocks).max(axis=2), 1e-8) / 127
-        levels = (np.rint(blocks / scale[..., None]) + 128).clip(0, 255).astype(np.uint8)
+        levels = (
+            (np.rint(blocks / scale[..., None]) + 128).clip(0, 255).astype(np.uint8)
+        )
         w = self.constant(f"{name}.weight", levels)
         s = self.constant(f"{name}.weight_scale", scale.astype(np.float32).reshape(-1))
         inputs_list = [x, w, s, "", "", bias] if bias else [x, w, s]
-        return self.node("MatMulNBits", inputs_list, f"{name}.output", CONTRIB,
-                         K=inputs, N=outputs, bits=8, block_size=block, accuracy_level=4)
+        return self.node(
+            "MatMulNBits",
+            inputs_list,
+            f"{name}.output",
+            CONTRIB,
+            K=inputs,
+            N=outputs,
+            bits=8,
+            block_size=block,
+            accuracy_level=4,
+        )
 
     def embeddings(self) -> str:
         """Word plus position embeddings, normalised: [batch, sequence, hidden]."""
@@ -175,16 +241,30 @@ class Builder:
         table = self.weights.arrays[prefix + "word_embeddings.weight"]
         if self.scheme.int8_embeddings:
             rows, scales = quantize_rows(table)
-            levels = self.node("Gather", [self.constant("words", rows), "input_ids"], "word_levels")
-            scale = self.node("Gather", [self.constant("word_scales", scales), "input_ids"], "word_scale")
+            levels = self.node(
+                "Gather", [self.constant("words", rows), "input_ids"], "word_levels"
+            )
+            scale = self.node(
+                "Gather",
+                [self.constant("word_scales", scales), "input_ids"],
+                "word_scale",
+            )
             cast = self.node("Cast", [levels], "word_cast", to=TensorProto.FLOAT)
             words = self.node("Mul", [cast, scale], "word_embeddings")
         else:
-            words = self.node("Gather", [self.constant("words", table), "input_ids"], "word_embeddings")
-        positions = self.constant("positions", self.weights.arrays[prefix + "position_embeddings.weight"])
+            words = self.node(
+                "Gather",
+                [self.constant("words", table), "input_ids"],
+                "word_embeddings",
+            )
+        positions = self.constant(
+            "positions", self.weights.arrays[prefix + "position_embeddings.weight"]
+        )
         length = self.node("Shape", ["input_ids"], "length", start=1, end=2)
         zero = self.constant("zero", np.array([0], dtype=np.int64))
-        places = self.node("Slice", [positions, zero, length, zero], "position_embeddings")
+        places = self.node(
+            "Slice", [positions, zero, length, zero], "position_embeddings"
+        )
         return self.normalize(words, places, "embeddings")
 
     def normalize(self, x: str, skip: str, name: str) -> str:
@@ -194,20 +274,32 @@ class Builder:
         SkipLayerNormalization, whose CPU kernels (1.32) divide once per element.
         """
         total = self.node("Add", [x, skip], f"{name}.sum")
-        return self.node("MeanVarianceNormalization", [total], f"{name}.normalized", axes=[2])
+        return self.node(
+            "MeanVarianceNormalization", [total], f"{name}.normalized", axes=[2]
+        )
 
     def scaled(self, x: str, name: str, norm: Norm) -> str:
         """The residual stream: `x` times gamma. Beta is in the bias of what is added to it."""
-        return self.node("Mul", [x, self.constant(f"{name}.gamma", norm.gamma)], f"{name}.residual")
+        return self.node(
+            "Mul", [x, self.constant(f"{name}.gamma", norm.gamma)], f"{name}.residual"
+        )
 
     def attention(self, x: str, i: int, norm: Norm, cls_only: bool) -> tuple[str, str]:
         """Self-attention of layer `i`; gives the context and the rows of `x` it belongs to."""
-        folded = [norm.fold(*self.weights.linear(i, f"attention.{n}_lin")) for n in "qkv"]
+        folded = [
+            norm.fold(*self.weights.linear(i, f"attention.{n}_lin")) for n in "qkv"
+        ]
         name, quantizer = f"{i}.attention.qkv", f"{i}.attention.input"
         way = self.scheme.way(name)
-        assert way != "static16", "only products with an input of their own can have 16-bit activations"
+        assert way != "static16", (
+            "only products with an input of their own can have 16-bit activations"
+        )
         heads = {"num_heads": modeling.HEADS, "mask_filter_value": -10000.0}
-        levels = self.quantize(self.smoothed(x, quantizer), quantizer) if way == "static" else None
+        levels = (
+            self.quantize(self.smoothed(x, quantizer), quantizer)
+            if way == "static"
+            else None
+        )
         out = f"{i}.attention.out"
         if self.scheme.way(out).startswith("static"):
             # The channels of the context are those of V: dividing V's rows costs nothing.
@@ -217,31 +309,59 @@ class Builder:
             # [CLS] twice: a product of one row has a kernel of its own, which sums in another order.
             # With it padding would change the last bit, and now and then a rounding after that.
             twice = self.constant("cls_twice", np.array([0, 0], dtype=np.int64))
-            queries, cls_levels = self.node("Gather", [x, twice], f"{i}.cls", axis=1), None
+            queries, cls_levels = (
+                self.node("Gather", [x, twice], f"{i}.cls", axis=1),
+                None,
+            )
             if levels is not None:
-                cls_levels = (self.node("Gather", [levels[0], twice], f"{i}.cls_levels", axis=1), *levels[1:])
-            q = self.linear(queries, f"{i}.attention.q", *folded[0], quantizer, cls_levels, way)
-            kv = self.linear(x, f"{i}.attention.kv", *concatenate(folded[1:]), quantizer, levels, way)
+                cls_levels = (
+                    self.node("Gather", [levels[0], twice], f"{i}.cls_levels", axis=1),
+                    *levels[1:],
+                )
+            q = self.linear(
+                queries, f"{i}.attention.q", *folded[0], quantizer, cls_levels, way
+            )
+            kv = self.linear(
+                x, f"{i}.attention.kv", *concatenate(folded[1:]), quantizer, levels, way
+            )
             parts, source, x = [f"{i}.k", f"{i}.v"], kv, queries
         elif self.scheme.fused_attention and way == "static":
             weight, bias = concatenate(folded)
             inputs_range = self.weights.ranges[quantizer]
             weight = weight * inputs_range.channels
-            rows, scales = quantize_weight(weight, inputs_range.second_moment, self.scheme.weight_levels)
-            inputs = [levels[0], self.constant(f"{name}.weight", rows.T), self.constant(f"{name}.bias", bias),
-                      levels[1], self.constant(f"{name}.weight_scale", scales[:, 0]), "mask", levels[2],
-                      self.constant("zero_s8", np.int8(0))]
+            rows, scales = quantize_weight(
+                weight, inputs_range.second_moment, self.scheme.weight_levels
+            )
+            inputs = [
+                levels[0],
+                self.constant(f"{name}.weight", rows.T),
+                self.constant(f"{name}.bias", bias),
+                levels[1],
+                self.constant(f"{name}.weight_scale", scales[:, 0]),
+                "mask",
+                levels[2],
+                self.constant("zero_s8", np.int8(0)),
+            ]
             return self.node("QAttention", inputs, f"{i}.context", CONTRIB, **heads), x
         else:
             source = self.linear(x, name, *concatenate(folded), quantizer, levels)
             parts, q = [f"{i}.q", f"{i}.k", f"{i}.v"], f"{i}.q"
-        sizes = self.constant(f"sizes{len(parts)}", np.full(len(parts), modeling.HIDDEN, dtype=np.int64))
-        self.nodes.append(helper.make_node("Split", [source, sizes], parts, f"{i}.split", axis=2))
+        sizes = self.constant(
+            f"sizes{len(parts)}", np.full(len(parts), modeling.HIDDEN, dtype=np.int64)
+        )
+        self.nodes.append(
+            helper.make_node("Split", [source, sizes], parts, f"{i}.split", axis=2)
+        )
         inputs = [q, f"{i}.k", f"{i}.v", "", "mask"]
-        context = self.node("MultiHeadAttention", inputs, f"{i}.context", CONTRIB, **heads)
+        context = self.node(
+            "MultiHeadAttention", inputs, f"{i}.context", CONTRIB, **heads
+        )
         if cls_only:
             once = self.constant("zero", np.array([0], dtype=np.int64))
-            context, x = (self.node("Gather", [t, once], f"{t}.once", axis=1) for t in (context, x))
+            context, x = (
+                self.node("Gather", [t, once], f"{t}.once", axis=1)
+                for t in (context, x)
+            )
         return context, x
 
     def feed_forward(self, x: str, i: int, norm: Norm) -> str:
@@ -249,19 +369,32 @@ class Builder:
         name = f"{i}.ffn"
         weight, bias = norm.fold(*self.weights.linear(i, "ffn.lin1"))
         hidden = self.linear(x, f"{name}.lin1", weight, None, f"{name}.lin1.input")
-        hidden = self.node("BiasGelu", [hidden, self.constant(f"{name}.lin1.bias", bias)], f"{name}.gelu", CONTRIB)
+        hidden = self.node(
+            "BiasGelu",
+            [hidden, self.constant(f"{name}.lin1.bias", bias)],
+            f"{name}.gelu",
+            CONTRIB,
+        )
         weight, bias = self.weights.linear(i, "ffn.lin2")
-        return self.linear(hidden, f"{name}.lin2", weight, bias + norm.beta, f"{name}.lin2.input")
+        return self.linear(
+            hidden, f"{name}.lin2", weight, bias + norm.beta, f"{name}.lin2.input"
+        )
 
     def layer(self, x: str, i: int, norm: Norm) -> tuple[str, Norm]:
         """Takes and gives normalised rows, with the scale and shift they still lack."""
-        context, x = self.attention(x, i, norm, self.scheme.cls_only and i == modeling.LAYERS - 1)
+        context, x = self.attention(
+            x, i, norm, self.scheme.cls_only and i == modeling.LAYERS - 1
+        )
         weight, bias = self.weights.linear(i, "attention.out_lin")
         name, levels = f"{i}.attention.out", None
         if self.scheme.way(name).startswith("static"):
             levels = self.quantize(context, f"{name}.input")
-        out = self.linear(context, name, weight, bias + norm.beta, f"{name}.input", levels)
-        x = self.normalize(out, self.scaled(x, f"{i}.attention", norm), f"{i}.attention")
+        out = self.linear(
+            context, name, weight, bias + norm.beta, f"{name}.input", levels
+        )
+        x = self.normalize(
+            out, self.scaled(x, f"{i}.attention", norm), f"{i}.attention"
+        )
         norm = self.weights.norm(i, "sa_layer_norm")
         out = self.feed_forward(x, i, norm)
         x = self.normalize(out, self.scaled(x, f"{i}.ffn", norm), f"{i}.ffn")
@@ -275,9 +408,15 @@ class Builder:
         )
         first = self.constant("first", np.int64(0))
         x = self.node("Gather", [x, first], "pooled", axis=1)
-        for name, output in (("pre_classifier", "pre_logits"), ("classifier", "logits")):
-            inputs = [x, self.constant(f"{name}.weight", arrays[f"{name}.weight"]),
-                      self.constant(f"{name}.bias", arrays[f"{name}.bias"])]
+        for name, output in (
+            ("pre_classifier", "pre_logits"),
+            ("classifier", "logits"),
+        ):
+            inputs = [
+                x,
+                self.constant(f"{name}.weight", arrays[f"{name}.weight"]),
+                self.constant(f"{name}.bias", arrays[f"{name}.bias"]),
+            ]
             x = self.node("Gemm", inputs, output, transB=1)
             if output != "logits":
                 x = self.node("Relu", [x], "pre_logits_relu")
@@ -296,11 +435,16 @@ def build(weights: Weights, scheme: Scheme) -> onnx.ModelProto:
     graph = helper.make_graph(
         builder.nodes,
         "fastsentiment",
-        [helper.make_tensor_value_info(n, TensorProto.INT64, shape) for n in ("input_ids", "attention_mask")],
+        [
+            helper.make_tensor_value_info(n, TensorProto.INT64, shape)
+            for n in ("input_ids", "attention_mask")
+        ],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])],
         list(builder.constants.values()),
     )
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
-    model = helper.make_model(graph, opset_imports=opsets, producer_name="fastsentiment", ir_version=8)
+    model = helper.make_model(
+        graph, opset_imports=opsets, producer_name="fastsentiment", ir_version=8
+    )
     onnx.checker.check_model(model)
     return model

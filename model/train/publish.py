@@ -17,7 +17,9 @@ def write_config(out: Path, batch_invariant: bool) -> None:
     config["model_type"] = "distilbert"
     # Whether padded batches give the scores of texts alone; if not, the guest runs one text at a time.
     config["fastsentiment"] = {"batch_invariant": batch_invariant}
-    (out / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    (out / "config.json").write_text(
+        json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8"
+    )
 
 
 def write_tokenizer(out: Path) -> None:
@@ -36,7 +38,9 @@ def write_tokenizer(out: Path) -> None:
         "cls_token": "[CLS]",
         "mask_token": "[MASK]",
     }
-    (out / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    (out / "tokenizer_config.json").write_text(
+        json.dumps(settings, indent=2) + "\n", encoding="utf-8"
+    )
 
 
 def verify_tokenizer(out: Path, texts: list[str]) -> None:
@@ -46,13 +50,17 @@ def verify_tokenizer(out: Path, texts: list[str]) -> None:
     auto = AutoTokenizer.from_pretrained(out)
     assert auto.model_max_length == data.MAX_TOKENS
     for text in texts:
-        assert auto(text)["input_ids"] == file.encode(text).ids, "AutoTokenizer differs from tokenizer.json"
+        assert auto(text)["input_ids"] == file.encode(text).ids, (
+            "AutoTokenizer differs from tokenizer.json"
+        )
 
 
 def write_checksums(out: Path) -> None:
     """SHA256SUMS over every other file of the folder, for `sha256sum -c`."""
     lines = []
-    for path in sorted(p for p in out.iterdir() if p.is_file() and p.name != "SHA256SUMS"):
+    for path in sorted(
+        p for p in out.iterdir() if p.is_file() and p.name != "SHA256SUMS"
+    ):
         lines.append(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n")
     (out / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
 

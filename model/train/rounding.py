@@ -16,13 +16,19 @@ class Range:
     second_moment: np.ndarray | None = None
 
 
-def quantize_rows(table: np.ndarray, levels: int = 127) -> tuple[np.ndarray, np.ndarray]:
+def quantize_rows(
+    table: np.ndarray, levels: int = 127
+) -> tuple[np.ndarray, np.ndarray]:
     """Signed symmetric 8-bit rows and their scales [rows, 1]."""
     scale = np.maximum(np.abs(table).max(axis=1, keepdims=True), 1e-8) / levels
-    return np.rint(table / scale).clip(-levels, levels).astype(np.int8), scale.astype(np.float32)
+    return np.rint(table / scale).clip(-levels, levels).astype(np.int8), scale.astype(
+        np.float32
+    )
 
 
-def quantize_weight(weight: np.ndarray, second_moment: np.ndarray | None, levels: int) -> tuple[np.ndarray, np.ndarray]:
+def quantize_weight(
+    weight: np.ndarray, second_moment: np.ndarray | None, levels: int
+) -> tuple[np.ndarray, np.ndarray]:
     """As `quantize_rows`, but later columns make up for the rounding of earlier ones.
 
     GPTQ (Frantar et al., 2023): it minimises the error of the product on inputs
@@ -31,7 +37,9 @@ def quantize_weight(weight: np.ndarray, second_moment: np.ndarray | None, levels
     if second_moment is None:
         return quantize_rows(weight, levels)
     scale = np.abs(weight).max(axis=1) / levels
-    damped = second_moment + 0.01 * np.diag(second_moment).mean() * np.eye(len(second_moment))
+    damped = second_moment + 0.01 * np.diag(second_moment).mean() * np.eye(
+        len(second_moment)
+    )
     # The columns with the largest inputs go first, while there is most left to make up with.
     order = np.argsort(-np.diag(damped))
     factor = np.linalg.cholesky(np.linalg.inv(damped[np.ix_(order, order)])).T

@@ -71,8 +71,12 @@ impl Cli {
             Command::RunGuest(command) => command.run(),
         });
         result.unwrap_or_else(|error| {
+            // Some messages, such as that of a file without the magic number
+            // of WebAssembly, come in several lines.
+            let error = format!("{error:#}");
+            let words: Vec<&str> = error.split_whitespace().collect();
             // Nothing can be done about a standard error that is gone too.
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            let _ = writeln!(std::io::stderr(), "error: {}", words.join(" "));
             ExitCode::FAILURE
         })
     }

@@ -2,15 +2,19 @@
 //! author has to change.
 
 use wasmparser::{ComponentExternalKind, Parser, Payload};
+use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre};
+use wasmtime::error::Context as _;
 
-use super::bindings::ServingPre;
+use super::bindings::{Error, Score, ServingPre};
 use super::error::LoadError;
 use super::runtime::Realm;
 use super::state::State;
 
 /// The interface that every guest exports.
 const PREDICTOR: &str = "fastsentiment:predict/predictor@0.1.0";
+/// Its function.
+const PREDICT: &str = "predict";
 /// The function that some guests export.
 pub(super) const PREPARE: &str = "prepare";
 
@@ -91,8 +95,29 @@ pub(super) fn link(realm: &Realm, component: &Component) -> Result<InstancePre<S
 
 /// Checks the types of the exports, once and for all.
 pub(super) fn bind(linked: InstancePre<State>) -> Result<ServingPre<State>, LoadError> {
-    ServingPre::new(linked)
+    check_types(&linked)
+        .and_then(|()| ServingPre::new(linked))
         .map_err(|error| LoadError::Contract(format!("an export has the wrong type: {error:#}")))
+}
+
+/// The generated bindings look exports up by name; their types they compare
+/// only in an instance, which for a guest means after it was prepared.
+fn check_types(linked: &InstancePre<State>) -> wasmtime::Result<()> {
+    let engine = linked.engine();
+    let component = linked.component().component_type();
+    let interface = component.get_export(engine, PREDICTOR).map(|item| item.ty);
+    let Some(ComponentItem::ComponentInstance(interface)) = interface else {
+        return Err(wasmtime::format_err!("`{PREDICTOR}` is not an interface"));
+    };
+    let function = interface.get_export(engine, PREDICT).map(|item| item.ty);
+    let Some(ComponentItem::ComponentFunc(function)) = function else {
+        return Err(wasmtime::format_err!(
+            "`{PREDICTOR}` has no function `{PREDICT}`"
+        ));
+    };
+    function
+        .typecheck::<(&[String],), (Result<Vec<Vec<Score>>, Error>,)>(&component.instance_type())
+        .context(format!("`{PREDICT}`"))
 }
 
 fn list(exports: &[(String, ComponentExternalKind)]) -> String {

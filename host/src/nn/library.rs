@@ -4,8 +4,10 @@
 //! binary serves with whichever build of ONNX Runtime the machine has.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ort::environment::Environment;
+use ort::logging::LogLevel;
 
 /// The file name under which ONNX Runtime is looked for.
 #[cfg(target_os = "macos")]
@@ -59,6 +61,7 @@ impl Library {
             .map_err(|error| unusable(error.to_string()))?
             .with_name("fastsentiment")
             .with_telemetry(false)
+            .with_logger(Arc::new(log))
             .build()
             .map_err(|error| unusable(error.to_string()))?;
         Ok(Self { environment, path })
@@ -72,6 +75,17 @@ impl Library {
     /// Where sessions are made. There is one for a process.
     pub fn environment(&self) -> &Environment {
         &self.environment
+    }
+}
+
+/// Passes on what ONNX Runtime has to say. A run that fails is the answer to
+/// whoever asked for it, and what a guest sends must not fill the log; so only
+/// what ends the process is more than a detail.
+fn log(level: LogLevel, category: &str, _id: &str, location: &str, message: &str) {
+    match level {
+        LogLevel::Fatal => tracing::error!(category, location, message),
+        LogLevel::Error | LogLevel::Warning => tracing::debug!(category, location, message),
+        LogLevel::Info | LogLevel::Verbose => tracing::trace!(category, location, message),
     }
 }
 

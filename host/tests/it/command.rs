@@ -1,0 +1,186 @@
+//! The binary's commands other than `serve`, and what it says when it can not
+//! do what it was asked for.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::harness::{default_model, fixture, guest_path, onnxruntime};
+use crate::server_process::{
+    ServerProcess, bare, run, run_with_input, subcommand, subcommand_with,
+};
+
+const TEXTS: [&str; 4] = [
+    "What a wonderful day.",
+    "- not an option, and \"quoted\"",
+    "tr\u{e8}s bien, \u{5f88}\u{597d} \u{1f600}",
+    "",
+];
+
+fn stdout(output: &Output) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {stderr}", output.status);
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// What `POST /predict` answers to [`TEXTS`], byte for byte.
+async fn served() -> String {
+    let server = ServerProcess::start(&default_model());
+    let answer = server.post(&TEXTS.map(str::to_owned)).await;
+    assert_eq!(answer.status, 200);
+    let predictions = answer.json()["predictions"].as_array().unwrap().len();
+    assert_eq!(predictions, TEXTS.len());
+    answer.body
+}
+
+#[tokio::test]
+async fn the_guest_as_a_command_answers_as_the_server_does() {
+    let served = served().await;
+    let by_arguments = run(subcommand("run-guest", &default_model())
+        .arg("--")
+        .args(TEXTS));
+    assert_eq!(stdout(&by_arguments).trim_end(), served);
+    let lines = TEXTS.map(|text| format!("{text}\n")).concat();
+    let by_lines = run_with_input(&mut subcommand("run-guest", &default_model()), &lines);
+    assert_eq!(stdout(&by_lines).trim_end(), served);
+}
+
+#[tokio::test]
+async fn predict_answers_as_the_server_does() {
+    let served = served().await;
+    let by_arguments = run(subcommand("predict", &default_model())
+        .arg("--")
+        .args(TEXTS));
+    assert_eq!(stdout(&by_arguments).trim_end(), served);
+    let lines = TEXTS.map(|text| format!("{text}\n")).concat();
+    let by_lines = run_with_input(&mut subcommand("predict", &default_model()), &lines);
+    assert_eq!(stdout(&by_lines).trim_end(), served);
+    let nothing = run_with_input(&mut subcommand("predict", &default_model()), "");
+    assert_eq!(stdout(&nothing).trim_end(), r#"{"predictions":[]}"#);
+}
+
+#[test]
+fn check_says_what_it_found() {
+    let check = || stdout(&run(&mut subcommand("check", &fixture("tiny-bert"))));
+    check();
+    let report = check();
+    let value = |name: &str| {
+        let line = report.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("{name} is not in: {report}"))
+            .trim()
+    };
+    assert_eq!(value("onnxruntime "), onnxruntime().display().to_string());
+    assert!(value("model ").starts_with(&fixture("tiny-bert").display().to_string()));
+    assert!(value("guest ").starts_with(&guest_path().display().to_string()));
+    assert!(value("guest ").contains("compiled before"));
+    for name in ["model ", "guest "] {
+        let version = value(name).split(['(', ',', ')']).nth(1).unwrap();
+        assert_eq!(version.len(), 12, "{report}");
+        assert!(
+            version.chars().all(|digit| digit.is_ascii_hexdigit()),
+            "{report}"
+        );
+    }
+    let answer: Value = serde_json::from_str(value("answer ")).unwrap();
+    assert_eq!(answer["predictions"][0].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn the_version_and_the_help_are_there() {
+    let version = stdout(&run(bare().arg("--version")));
+    assert_eq!(
+        version,
+        format!("fastsentiment {}\n", env!("CARGO_PKG_VERSION"))
+    );
+    let help = stdout(&run(bare().arg("--help")));
+    for command in ["serve", "predict", "check", "run-guest"] {
+        assert!(help.contains(command), "{help}");
+    }
+}
+
+/// Asserts that a command fails with one line that holds all of `words`.
+fn assert_fails(command: &mut Command, words: &[&str]) {
+    let output = run(command);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{command:?}: {stderr}");
+    assert_eq!(output.stdout, b"", "{command:?}");
+    assert!(stderr.starts_with("error: "), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    for word in words {
+        assert!(stderr.contains(word), "{word:?} is not in: {stderr}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_named_in_one_line() {
+    let (model, guest, library) = (fixture("tiny-bert"), guest_path(), onnxruntime());
+    let empty = tempfile::tempdir().unwrap();
+    let nowhere = Path::new("/nowhere/to/be/found");
+    let found = nowhere.to_str().unwrap();
+    // A file that is there, and is something else.
+    let other = model.join("config.json");
+    let name = other.to_str().unwrap();
+    for command in ["serve", "predict", "check", "run-guest"] {
+        let with = |model, guest, library| subcommand_with(command, model, guest, library);
+        assert_fails(&mut with(nowhere, guest, &library), &[found]);
+        assert_fails(&mut with(empty.path(), guest, &library), &["model.onnx"]);
+        assert_fails(
+            &mut with(&model, nowhere, &library),
+            &[found, "No such file"],
+        );
+        assert_fails(
+            &mut with(&model, &other, &library),
+            &["not a valid WebAssembly component"],
+        );
+        assert_fails(
+            &mut with(&model, guest, nowhere),
+            &[found, "make onnxruntime", "ORT_DYLIB_PATH"],
+        );
+        assert_fails(&mut with(&model, guest, &other), &[name, "ONNX Runtime"]);
+    }
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut serve = subcommand("serve", &fixture("tiny-bert"));
+    serve.args(["--listen", &address]);
+    assert_fails(&mut serve, &[&address, "in use"]);
+}
+
+#[test]
+fn an_artefact_directory_that_others_can_write_to_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let mut check = bare();
+    check.arg("check").arg("--artifacts").arg(dir.path());
+    check.arg("--model").arg(fixture("tiny-bert"));
+    check.arg("--onnxruntime").arg(onnxruntime());
+    check.arg("--guest").arg(guest_path());
+    assert_fails(&mut check, &[dir.path().to_str().unwrap(), "chmod 700"]);
+}
+
+#[test]
+fn wrong_use_has_an_exit_code_of_its_own() {
+    let cases: [&[&str]; 6] = [
+        &[],
+        &["conquer"],
+        &["serve", "--no-such-option"],
+        &["serve", "--listen", "somewhere"],
+        &["serve", "--workers", "0"],
+        &["predict", "--guest-timeout-ms", "0"],
+    ];
+    for arguments in cases {
+        let output = run(bare().args(arguments));
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert_eq!(output.stdout, b"", "{arguments:?}");
+        assert!(!output.stderr.is_empty(), "{arguments:?}");
+    }
+    let output = run(bare().args(["--log", "=loud=", "check"]));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--log"));
+}

@@ -1,0 +1,191 @@
+//! What the tests stand on: the guest, ONNX Runtime, the models, and the
+//! layers in this process or in a server of their own.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
+use std::time::Duration;
+
+use fastsentiment::guest::{
+    ArtifactStore, Graphs, Guest, Limits, LoadError, ModelFiles, Runtime, load,
+};
+use fastsentiment::nn::{Library, Model, SessionOptions};
+use tempfile::TempDir;
+use wasmtime_wasi_nn::Graph;
+
+/// Longer than anything here takes, also on a machine with much else to do: a
+/// test that waits this long has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
+
+/// The models made for these tests; `fixtures/models/README.md` says what each
+/// is for.
+pub(crate) const FIXTURES: [&str; 6] = [
+    "tiny-bert",
+    "tiny-roberta",
+    "tiny-distilbert-5",
+    "tiny-multilabel",
+    "tiny-fp16",
+    "tiny-int32",
+];
+
+/// The `fastsentiment` binary.
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_fastsentiment");
+
+/// The root of the repository.
+pub(crate) fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// The model that ships with the product.
+pub(crate) fn default_model() -> PathBuf {
+    repository().join("model/default")
+}
+
+/// The directory of one of [`FIXTURES`].
+pub(crate) fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/models")
+        .join(name)
+}
+
+/// A copy of a fixture to be changed.
+pub(crate) fn copy_of(name: &str) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(fixture(name)).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    copy
+}
+
+/// The default guest's file, built once for a run of the tests.
+pub(crate) fn guest_path() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        // Cargo makes this directory inside the target directory in use.
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let status = Command::new(cargo)
+            .current_dir(repository())
+            .args(["build", "--quiet", "--profile", "guest"])
+            .args(["--target", "wasm32-wasip2", "-p", "fastsentiment-guest"])
+            .arg("--target-dir")
+            .arg(target)
+            .status()
+            .expect("cargo can be run");
+        assert!(status.success(), "the guest can not be built");
+        target.join("wasm32-wasip2/guest/fastsentiment_guest.wasm")
+    })
+}
+
+/// The default guest.
+pub(crate) fn guest() -> &'static [u8] {
+    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+    BYTES.get_or_init(|| std::fs::read(guest_path()).unwrap())
+}
+
+/// The ONNX Runtime library: `ORT_DYLIB_PATH`, or the one beside the binary.
+pub(crate) fn onnxruntime() -> PathBuf {
+    if let Some(path) = std::env::var_os("ORT_DYLIB_PATH") {
+        return path.into();
+    }
+    let name = if cfg!(target_os = "macos") {
+        "libonnxruntime.dylib"
+    } else {
+        "libonnxruntime.so"
+    };
+    let path = Path::new(BINARY).with_file_name(name);
+    assert!(
+        path.is_file(),
+        "{} is not there: run `make onnxruntime`",
+        path.display()
+    );
+    path
+}
+
+/// ONNX Runtime, which a process opens once.
+fn library() -> &'static Library {
+    static LIBRARY: OnceLock<Library> = OnceLock::new();
+    LIBRARY.get_or_init(|| Library::open(Some(&onnxruntime())).unwrap())
+}
+
+/// Where compiled guests are kept from test to test and from run to run, which
+/// saves most of a run's time. Keys hold the contents, so that nothing here is
+/// ever out of date.
+pub(crate) fn artifacts() -> PathBuf {
+    static PRUNED: Once = Once::new();
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("artifacts");
+    PRUNED.call_once(|| prune(&dir));
+    dir
+}
+
+/// Deletes what guests of long ago have left, which are some 12 MB each.
+fn prune(dir: &Path) {
+    const KEPT: usize = 30;
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return;
+    };
+    let mut files: Vec<_> = entries
+        .filter_map(Result::ok)
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    files.sort();
+    for (_, path) in files.iter().rev().skip(KEPT) {
+        // Another run may be quicker.
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// Held while something is loaded, so that no two tests compile the same guest
+/// at the same time.
+pub(crate) fn loading() -> MutexGuard<'static, ()> {
+    static LOADING: Mutex<()> = Mutex::new(());
+    LOADING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A model of a directory, for one run at a time.
+pub(crate) fn model(dir: &Path) -> Model {
+    let options = SessionOptions {
+        concurrency: 1,
+        threads: 1,
+    };
+    Model::load(library(), &dir.join("model.onnx"), options).unwrap()
+}
+
+/// Limits that nothing but a hostile guest meets. The memory is the binary's
+/// default, so that both share their compiled guests.
+pub(crate) const GENEROUS: Limits = Limits {
+    memory: 512 << 20,
+    call: PATIENCE,
+    prepare: PATIENCE,
+    instances: 4,
+};
+
+/// A runtime whose guests find `graph`, if there is one.
+pub(crate) fn runtime(limits: Limits, graph: Option<Graph>) -> Arc<Runtime> {
+    Runtime::new(limits, graph.map(Graphs::of).unwrap_or_default()).unwrap()
+}
+
+/// The default guest for a model directory, with `graph` as its model.
+pub(crate) fn load_default(dir: &Path, graph: Graph) -> Result<Guest, LoadError> {
+    let component = guest();
+    let _loading = loading();
+    let store = ArtifactStore::open(&artifacts()).unwrap();
+    let runtime = runtime(GENEROUS, Some(graph));
+    load(
+        &runtime,
+        Some(&store),
+        component,
+        &ModelFiles::read(dir).unwrap(),
+    )
+}
+
+/// Resolves a future on this thread, with the timer that guests need.
+pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap()
+        .block_on(async { tokio::time::timeout(PATIENCE, future).await.unwrap() })
+}

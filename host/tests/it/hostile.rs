@@ -1,0 +1,84 @@
+//! Guests that misbehave, assembled from the texts in `guests/`: small enough
+//! to be compiled in an instant, and free of everything that a compiler adds.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastsentiment::guest::{Guest, Limits, LoadError, ModelFiles, Runtime, load};
+use fastsentiment::predictor::Score;
+
+use crate::harness::{GENEROUS, fixture, runtime};
+
+const EXPORT: &str = include_str!("guests/export.wat");
+const HOSTILE: &str = include_str!("guests/hostile.wat");
+const EXPLORER: &str = include_str!("guests/explorer.wat");
+const PREPARE: &str = r#"
+    (func $prepare (canon lift (core func $code "prepare")))
+    (export "prepare" (func $prepare))
+"#;
+
+/// The text of a guest that obeys orders; see `guests/hostile.wat`.
+pub(crate) fn hostile() -> String {
+    format!("{HOSTILE}{EXPORT}")
+}
+
+/// The same with a `prepare`, which does `body` before it counts to 40.
+pub(crate) fn prepared(body: &str) -> String {
+    hostile().replace("(;prepare;)", body) + PREPARE
+}
+
+/// The text of a guest that looks around; see `guests/explorer.wat`.
+pub(crate) fn explorer() -> String {
+    format!("{EXPLORER}{EXPORT}")
+}
+
+/// A component of its text.
+pub(crate) fn component(text: &str) -> Vec<u8> {
+    wat::parse_str(format!("(component {text})")).unwrap()
+}
+
+/// Limits that a test can wait to see exceeded.
+pub(crate) const TIGHT: Limits = Limits {
+    memory: 16 << 20,
+    call: Duration::from_secs(2),
+    prepare: Duration::from_secs(5),
+    instances: 4,
+};
+
+/// A runtime with tight limits and no model.
+pub(crate) fn tight() -> Arc<Runtime> {
+    runtime(TIGHT, None)
+}
+
+/// A runtime with generous limits and no model.
+pub(crate) fn roomy() -> Arc<Runtime> {
+    runtime(GENEROUS, None)
+}
+
+/// The files of some model, for guests that read none.
+pub(crate) fn some_files() -> ModelFiles {
+    files(&fixture("tiny-bert"))
+}
+
+/// The files of a model directory.
+pub(crate) fn files(dir: &Path) -> ModelFiles {
+    ModelFiles::read(dir).unwrap()
+}
+
+/// Loads a guest, without a store.
+pub(crate) fn load_text(runtime: &Arc<Runtime>, text: &str) -> Result<Guest, LoadError> {
+    load(runtime, None, &component(text), &some_files())
+}
+
+/// The number in the only answer of one of these guests.
+pub(crate) fn hundredths(answer: &[Vec<Score>]) -> u32 {
+    assert_eq!((answer.len(), answer[0].len()), (1, 1));
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a hundredth of a small number"
+    )]
+    let number = (answer[0][0].score * 100.0).round() as u32;
+    number
+}

@@ -1,0 +1,28 @@
+//! The integration tests: one binary, so that everything is linked once and
+//! what they share is built once.
+//!
+//! They build the guest themselves. ONNX Runtime has to be there already:
+//! `make onnxruntime` puts it beside the binary.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that can not go on fails"
+)]
+#![allow(
+    clippy::cast_precision_loss,
+    reason = "what tests count and measure is small"
+)]
+
+mod architecture;
+mod command;
+mod harness;
+mod hostile;
+mod http;
+mod nn;
+mod pipeline;
+mod sandbox;
+mod server;
+mod server_process;
+mod truth;

@@ -1,0 +1,228 @@
+//! The model behind `wasi:nn`: whatever a guest sends, the answer is a result
+//! or an error that says what is wrong, never a crash.
+
+use std::error::Error;
+
+use wasmtime_wasi_nn::backend::{BackendError, Id, NamedTensor};
+use wasmtime_wasi_nn::wit::TensorType;
+use wasmtime_wasi_nn::{ExecutionContext, Tensor};
+
+use crate::harness::{FIXTURES, fixture, model};
+
+/// A tensor of `input_ids` and the like: zeros, or ones, of 64 bits.
+fn ids(name: &str, shape: &[u32], value: i64) -> NamedTensor {
+    let elements = shape.iter().product::<u32>() as usize;
+    let data = std::iter::repeat_n(value.to_le_bytes(), elements);
+    tensor(name, shape, TensorType::I64, data.flatten().collect())
+}
+
+fn tensor(name: &str, shape: &[u32], ty: TensorType, data: Vec<u8>) -> NamedTensor {
+    NamedTensor {
+        name: name.to_owned(),
+        tensor: Tensor::new(shape.to_vec(), ty, data),
+    }
+}
+
+/// What the model `tiny-bert` takes.
+fn good() -> Vec<NamedTensor> {
+    ["input_ids", "attention_mask", "token_type_ids"]
+        .map(|name| ids(name, &[2, 3], i64::from(name == "attention_mask")))
+        .into()
+}
+
+fn context(name: &str) -> ExecutionContext {
+    model(&fixture(name))
+        .graph()
+        .init_execution_context()
+        .unwrap()
+}
+
+fn compute(inputs: Vec<NamedTensor>) -> Result<Vec<NamedTensor>, BackendError> {
+    context("tiny-bert").compute_with_io(inputs)
+}
+
+/// Everything that an error says.
+fn said(error: &BackendError) -> String {
+    let mut said = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        said = format!("{said}: {error}");
+        source = error.source();
+    }
+    said
+}
+
+#[test]
+fn good_inputs_give_logits() {
+    let outputs = compute(good()).unwrap();
+    assert_eq!(outputs.len(), 1);
+    assert_eq!(outputs[0].name, "logits");
+    assert_eq!(outputs[0].tensor.dimensions, [2, 2]);
+    assert_eq!(outputs[0].tensor.ty, TensorType::Fp32);
+    assert_eq!(outputs[0].tensor.data.len(), 16);
+    // The order of the inputs says nothing; their names do.
+    let mut turned = good();
+    turned.reverse();
+    assert_eq!(compute(turned).unwrap()[0].tensor, outputs[0].tensor);
+}
+
+/// The good inputs with another first one.
+fn with(first: NamedTensor) -> Vec<NamedTensor> {
+    let mut inputs = good();
+    inputs[0] = first;
+    inputs
+}
+
+/// The good inputs with ids of another shape.
+fn shaped(shape: &[u32]) -> Vec<NamedTensor> {
+    with(ids("input_ids", shape, 0))
+}
+
+/// The good inputs with ids of another type or size.
+fn typed(ty: TensorType, bytes: usize) -> Vec<NamedTensor> {
+    with(tensor("input_ids", &[2, 3], ty, vec![0; bytes]))
+}
+
+fn assert_refused(what: &str, inputs: Vec<NamedTensor>, words: &[&str]) {
+    let error = compute(inputs).err();
+    let said = said(&error.unwrap_or_else(|| panic!("{what} passes")));
+    for word in words {
+        assert!(said.contains(word), "{what}: {word:?} is not in: {said}");
+    }
+}
+
+#[test]
+fn names_that_are_wrong_are_told() {
+    let repeated = good()
+        .into_iter()
+        .chain([ids("attention_mask", &[2, 3], 1)]);
+    assert_refused("none", Vec::new(), &["input `", "is missing"]);
+    assert_refused(
+        "a missing one",
+        good().split_off(1),
+        &["`input_ids` is missing"],
+    );
+    assert_refused(
+        "a repeated one",
+        repeated.collect(),
+        &["`attention_mask`", "more than once"],
+    );
+    let known = [
+        "`pixels`",
+        "`input_ids`",
+        "`attention_mask`",
+        "`token_type_ids`",
+    ];
+    assert_refused("an unknown one", with(ids("pixels", &[2, 3], 0)), &known);
+    assert_refused("an empty one", with(ids("", &[2, 3], 0)), &["no input ``"]);
+}
+
+#[test]
+fn types_and_shapes_that_are_wrong_are_told() {
+    let cases: [(&str, Vec<NamedTensor>, &[&str]); 14] = [
+        ("floats", typed(TensorType::Fp32, 24), &["type"]),
+        ("32 bits", typed(TensorType::I32, 24), &["type"]),
+        ("bytes", typed(TensorType::U8, 6), &["type"]),
+        ("half floats", typed(TensorType::Bf16, 12), &["type"]),
+        ("no dimension", shaped(&[]), &["shape"]),
+        ("one dimension", shaped(&[6]), &["shape", "[6]"]),
+        (
+            "three dimensions",
+            shaped(&[1, 2, 3]),
+            &["shape", "[1, 2, 3]"],
+        ),
+        ("no rows", shaped(&[0, 3]), &["size 0"]),
+        ("no columns", shaped(&[2, 0]), &["size 0"]),
+        ("nothing", shaped(&[0, 0]), &["size 0"]),
+        ("no data", typed(TensorType::I64, 0), &["[2, 3]", "0 bytes"]),
+        ("too little data", typed(TensorType::I64, 47), &["47 bytes"]),
+        ("too much data", typed(TensorType::I64, 49), &["49 bytes"]),
+        (
+            "a size beyond all memory",
+            with(tensor(
+                "input_ids",
+                &[u32::MAX; 2],
+                TensorType::I64,
+                vec![0; 48],
+            )),
+            &["48 bytes"],
+        ),
+    ];
+    for (what, inputs, words) in cases {
+        assert_refused(what, inputs, &[words, &["`input_ids`"]].concat());
+    }
+}
+
+/// These are right in themselves; ONNX Runtime refuses them when they meet.
+#[test]
+fn what_only_the_model_can_tell_is_an_error_too() {
+    let names = ["input_ids", "attention_mask", "token_type_ids"];
+    let long = names.map(|name| ids(name, &[1, 4096], 1)).into();
+    let cases = [
+        ("rows that differ", shaped(&[3, 3])),
+        ("columns that differ", shaped(&[2, 4])),
+        (
+            "an id beyond the vocabulary",
+            with(ids("input_ids", &[2, 3], 1 << 40)),
+        ),
+        (
+            "an id below zero",
+            with(ids("input_ids", &[2, 3], i64::MIN)),
+        ),
+        ("more tokens than positions", long),
+    ];
+    for (what, inputs) in cases {
+        assert_refused(what, inputs, &[]);
+    }
+}
+
+/// A context, and the session behind it, are of use after every error.
+#[test]
+fn an_error_spoils_nothing() {
+    let mut context = context("tiny-bert");
+    let before = context.compute_with_io(good()).unwrap();
+    assert!(context.compute_with_io(Vec::new()).is_err());
+    let unknown = vec![
+        ids("input_ids", &[1, 1], 1 << 40),
+        ids("attention_mask", &[1, 1], 1),
+        ids("token_type_ids", &[1, 1], 0),
+    ];
+    assert!(context.compute_with_io(unknown).is_err());
+    let after = context.compute_with_io(good()).unwrap();
+    assert_eq!(before[0].tensor, after[0].tensor);
+}
+
+#[test]
+fn the_older_interface_is_refused() {
+    let mut context = context("tiny-bert");
+    let tensor = ids("input_ids", &[1, 1], 0).tensor;
+    assert!(context.set_input(Id::Index(0), &tensor).is_err());
+    assert!(context.get_output(Id::Name("logits".to_owned())).is_err());
+}
+
+/// Two contexts of one model of a single session take turns.
+#[test]
+fn contexts_share_a_session() {
+    let graph = model(&fixture("tiny-bert")).graph();
+    let mut contexts: Vec<_> = (0..3)
+        .map(|_| graph.init_execution_context().unwrap())
+        .collect();
+    let expected = contexts[0].compute_with_io(good()).unwrap();
+    std::thread::scope(|scope| {
+        for context in &mut contexts {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    let outputs = context.compute_with_io(good()).unwrap();
+                    assert_eq!(outputs[0].tensor, expected[0].tensor);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn every_fixture_can_be_opened() {
+    for name in FIXTURES {
+        context(name);
+    }
+}

@@ -1,0 +1,138 @@
+//! Components that are none, or not of the contract: each is refused with a
+//! sentence that says what its author has to change.
+
+use fastsentiment::guest::{LoadError, load};
+
+use crate::harness::guest;
+use crate::hostile::{component, hostile, load_text, prepared, some_files, tight};
+
+const PREDICTOR: &str = "fastsentiment:predict/predictor@0.1.0";
+
+fn refusal(bytes: &[u8]) -> LoadError {
+    load(&tight(), None, bytes, &some_files())
+        .err()
+        .expect("it is refused")
+}
+
+/// Asserts that a component is refused as one that does not fit the contract,
+/// in words that hold all of `words`.
+fn assert_misfit(text: &str, words: &[&str]) {
+    let error = load_text(&tight(), text).err().expect("it is refused");
+    assert!(matches!(error, LoadError::Contract(_)), "{error:?}");
+    for word in words {
+        assert!(
+            error.to_string().contains(word),
+            "{word:?} is not in: {error}"
+        );
+    }
+}
+
+#[test]
+fn what_is_no_component_is_refused_as_such() {
+    let default = guest();
+    let good = component(&hostile());
+    let cases: [(&str, &[u8]); 7] = [
+        ("empty", b""),
+        ("a few bytes", b"\0asm"),
+        ("text", b"(component)"),
+        ("noise", &[0x5a; 4096]),
+        ("a default guest cut in half", &default[..default.len() / 2]),
+        (
+            "a default guest less its last byte",
+            &default[..default.len() - 1],
+        ),
+        ("half a guest", &good[..good.len() / 2]),
+    ];
+    for (what, bytes) in cases {
+        let error = refusal(bytes);
+        assert!(matches!(error, LoadError::Compile(_)), "{what}: {error:?}");
+        assert!(error.to_string().contains("component"), "{what}: {error}");
+    }
+}
+
+/// Some of these are refused at one step, some at another, and some are valid;
+/// none may end the process.
+#[test]
+fn damage_in_any_place_is_survived() {
+    let good = component(&prepared(""));
+    let (runtime, files) = (tight(), some_files());
+    let mut refused = 0;
+    for at in (0..good.len()).step_by(good.len() / 150) {
+        let mut damaged = good.clone();
+        damaged[at] ^= 0xff;
+        refused += usize::from(load(&runtime, None, &damaged, &files).is_err());
+    }
+    assert!(refused > 50, "{refused}");
+}
+
+#[test]
+fn a_core_module_is_called_one() {
+    let error = refusal(&wat::parse_str("(module)").unwrap());
+    assert!(matches!(error, LoadError::Contract(_)), "{error:?}");
+    assert!(error.to_string().contains("core module"), "{error}");
+    assert!(error.to_string().contains("wasm32-wasip2"), "{error}");
+}
+
+#[test]
+fn what_is_not_exported_is_named() {
+    assert_misfit("", &[PREDICTOR, "nothing"]);
+    let other = hostile().replace("predictor@0.1.0", "predictor@0.2.0");
+    assert_misfit(
+        &other,
+        &[PREDICTOR, "`fastsentiment:predict/predictor@0.2.0`"],
+    );
+    // What a component is made of does not count as its own.
+    let inner = format!("(component {})", hostile());
+    assert_misfit(&inner, &[PREDICTOR, "nothing"]);
+}
+
+#[test]
+fn a_wrong_type_is_named() {
+    // The code is the same; only what it says of itself is another thing.
+    let double = hostile().replace("(field \"score\" f32)", "(field \"score\" f64)");
+    let renamed = hostile().replace("(field \"label\" string)", "(field \"name\" string)");
+    for (text, words) in [(double, ["score", "f64"]), (renamed, ["label", "name"])] {
+        assert_misfit(&text, &words);
+    }
+    let lacking = hostile().replace(
+        "(export \"predict\" (func $predict) (func",
+        "(export \"guess\" (func $predict) (func",
+    );
+    assert_misfit(&lacking, &["predict"]);
+}
+
+#[test]
+fn an_import_that_is_not_offered_is_named() {
+    let import = r#"
+        (import "acme:weather/forecast@1.0.0" (instance (export "ask" (func))))
+    "#;
+    let asks = import.to_owned() + &hostile();
+    assert_misfit(&asks, &["import", "acme:weather/forecast@1.0.0"]);
+    // Before `prepare` runs, too.
+    let asks = import.to_owned() + &prepared("");
+    assert_misfit(&asks, &["import", "acme:weather/forecast@1.0.0"]);
+    // The host has the interface, but not this function.
+    let unknown = r#"
+        (import "wasi:cli/environment@0.2.0" (instance (export "get-secrets" (func))))
+    "#;
+    let asks = unknown.to_owned() + &hostile();
+    assert_misfit(
+        &asks,
+        &["import", "wasi:cli/environment@0.2.0", "get-secrets"],
+    );
+}
+
+#[test]
+fn a_prepare_of_a_wrong_kind_is_refused() {
+    let instance = hostile() + r#"(instance $none) (export "prepare" (instance $none))"#;
+    assert_misfit(&instance, &["prepare", "function"]);
+    let asking = hostile()
+        + r#"
+            (core module $other (func (export "prepare") (param i32)))
+            (core instance $other (instantiate $other))
+            (func $prepare (param "depth" u32) (canon lift (core func $other "prepare")))
+            (export "prepare" (func $prepare))
+        "#;
+    let error = refusal(&component(&asking));
+    assert!(error.to_string().contains("prepare"), "{error}");
+}

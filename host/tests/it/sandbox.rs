@@ -1,0 +1,251 @@
+//! What a guest can not do: keep anything between calls, run on, take more
+//! than its share, answer nonsense, or reach anything but its model.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use fastsentiment::guest::{CallError, Guest, LoadError, Pool, PoolOptions, run_command};
+use fastsentiment::predictor::{ErrorKind, Predictor, Score};
+
+use crate::harness::{GENEROUS, PATIENCE, fixture, model, runtime, wait};
+use crate::hostile::{
+    TIGHT, component, explorer, hostile, hundredths, load_text, prepared, roomy, some_files, tight,
+};
+
+fn texts(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+/// Gives an order to a fresh instance.
+fn order(guest: &Guest, order: &str) -> Result<Vec<Vec<Score>>, CallError> {
+    wait(guest.predict(&texts(&[order])))
+}
+
+/// The number that a guest of ours answers.
+fn number(answer: Result<Vec<Vec<Score>>, CallError>) -> u32 {
+    hundredths(&answer.unwrap())
+}
+
+#[test]
+fn nothing_survives_a_call() {
+    let guest = load_text(&roomy(), &hostile()).unwrap();
+    // The counter does count, if an instance is called again.
+    let mut instance = wait(guest.instantiate()).unwrap();
+    assert_eq!(number(wait(instance.predict(&texts(&["count"])))), 1);
+    assert_eq!(number(wait(instance.predict(&texts(&["count"])))), 2);
+    for _ in 0..3 {
+        assert_eq!(number(order(&guest, "count")), 1);
+    }
+}
+
+#[test]
+fn every_call_begins_where_prepare_ended() {
+    let guest = load_text(&roomy(), &prepared("")).unwrap();
+    for _ in 0..3 {
+        assert_eq!(number(order(&guest, "count")), 41);
+    }
+    assert!(matches!(order(&guest, "trap"), Err(CallError::Trapped(_))));
+    assert_eq!(number(order(&guest, "count")), 41);
+}
+
+/// Whether an error is the right one.
+type Expected = fn(&CallError) -> bool;
+
+/// Each order is followed by a call that must be answered as if nothing had
+/// been.
+#[test]
+fn what_a_guest_does_wrong_costs_its_own_call_only() {
+    let guest = load_text(&tight(), &hostile()).unwrap();
+    let cases: [(&str, Expected); 13] = [
+        (
+            "loop",
+            |e| matches!(e, CallError::TimedOut(time) if *time == TIGHT.call),
+        ),
+        (
+            "memory",
+            |e| matches!(e, CallError::OutOfMemory { limit } if *limit == TIGHT.memory),
+        ),
+        (
+            "trap",
+            |e| matches!(e, CallError::Trapped(why) if why.contains("unreachable")),
+        ),
+        (
+            "stack",
+            |e| matches!(e, CallError::Trapped(why) if why.contains("stack")),
+        ),
+        (
+            "nan",
+            |e| matches!(e, CallError::BadAnswer(why) if why.contains("NaN")),
+        ),
+        (
+            "wrong",
+            |e| matches!(e, CallError::BadAnswer(why) if why.contains("2 answers to 1")),
+        ),
+        (
+            "empty",
+            |e| matches!(e, CallError::BadAnswer(why) if why.contains("no label")),
+        ),
+        ("outside", |e| matches!(e, CallError::Trapped(_))),
+        (
+            "just",
+            |e| matches!(e, CallError::BadAnswer(why) if why.contains("refuses text 1 of 1")),
+        ),
+        (
+            "1",
+            |e| matches!(e, CallError::Model(why) if why == "not this one"),
+        ),
+        (
+            "2",
+            |e| matches!(e, CallError::Model(why) if why == "not this one"),
+        ),
+        (
+            "3",
+            |e| matches!(e, CallError::Inference(why) if why == "not this one"),
+        ),
+        (
+            "4",
+            |e| matches!(e, CallError::Internal(why) if why == "not this one"),
+        ),
+    ];
+    for (name, expected) in cases {
+        let error = order(&guest, name).unwrap_err();
+        assert!(expected(&error), "{name}: {error:?}");
+        assert_eq!(number(order(&guest, "count")), 1, "after {name}");
+    }
+}
+
+/// All labels are the same few bytes of the guest, so that its own memory is
+/// no bound: the host has to set one.
+#[test]
+fn an_answer_that_would_fill_the_host_is_refused() {
+    let guest = load_text(&tight(), &hostile()).unwrap();
+    let error = order(&guest, "bomb").unwrap_err();
+    assert!(matches!(error, CallError::Trapped(_)), "{error:?}");
+    assert_eq!(number(order(&guest, "count")), 1);
+}
+
+#[test]
+fn a_guest_that_waits_is_stopped_as_well() {
+    let guest = load_text(&tight(), &explorer()).unwrap();
+    let error = order(&guest, "sleep").unwrap_err();
+    assert!(
+        matches!(error, CallError::TimedOut(time) if time == TIGHT.call),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_text_that_is_refused_is_named_by_its_place_in_the_request() {
+    let guest = load_text(&roomy(), &hostile()).unwrap();
+    let options = PoolOptions {
+        workers: 1,
+        texts_per_call: 2,
+        queue: 8,
+    };
+    let pool = Pool::start(guest, options).unwrap();
+    let error = wait(pool.predict(texts(&["a", "a", "invalid", "a", "a"]))).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::InvalidText { index: 3 });
+    assert_eq!(error.message, "not this one");
+}
+
+#[test]
+fn a_request_of_a_hostile_guest_fails_and_the_pool_goes_on() {
+    let guest = load_text(&tight(), &hostile()).unwrap();
+    let options = PoolOptions {
+        workers: 2,
+        texts_per_call: 8,
+        queue: 8,
+    };
+    let pool = Arc::new(Pool::start(guest, options).unwrap());
+    wait(async {
+        let predict = |text: &str| pool.predict(texts(&[text]));
+        let (looping, trapped, counted) =
+            tokio::join!(predict("loop"), predict("trap"), predict("count"));
+        assert_eq!(looping.unwrap_err().kind, ErrorKind::TimedOut);
+        let trapped = trapped.unwrap_err();
+        assert_eq!(trapped.kind, ErrorKind::Failed);
+        // What a client is told names nothing of the inside.
+        assert_eq!(trapped.message, "the prediction failed");
+        assert!(trapped.detail.unwrap().contains("unreachable"));
+        assert_eq!(counted.unwrap().scores.len(), 1);
+    });
+}
+
+#[test]
+fn there_is_nothing_to_find_while_serving() {
+    let model = model(&fixture("tiny-bert"));
+    let guest = load_text(&runtime(GENEROUS, Some(model.graph())), &explorer()).unwrap();
+    assert!(std::env::vars_os().next().is_some());
+    for place in ["variables", "arguments", "directories"] {
+        assert_eq!(number(order(&guest, place)), 0, "{place}");
+    }
+    // `access-denied`
+    for socket in ["tcp", "udp"] {
+        assert_eq!(number(order(&guest, socket)), 1, "{socket}");
+    }
+}
+
+#[test]
+fn only_the_registered_graph_can_be_loaded() {
+    let model = model(&fixture("tiny-bert"));
+    let guest = load_text(&runtime(GENEROUS, Some(model.graph())), &explorer()).unwrap();
+    // 99 is success, 6 is `not-found`.
+    assert_eq!(number(order(&guest, "model")), 99);
+    assert_eq!(number(order(&guest, "other")), 6);
+    // `invalid-encoding`, whatever the encoding: there is no one who would so
+    // much as look at the bytes.
+    for encoding in ["0", "1", "2", "3", "4", "5", "6"] {
+        assert_eq!(number(order(&guest, encoding)), 1, "{encoding}");
+    }
+}
+
+/// The explorer does find what is there: as a command it sees the model
+/// directory and its arguments.
+#[tokio::test]
+async fn the_explorer_is_not_blind() {
+    let runtime = roomy();
+    let bytes = component(&explorer());
+    let dir = some_files().dir().to_owned();
+    let arguments = texts(&["an argument"]);
+    let code = run_command(&runtime, &bytes, &dir, &arguments).await;
+    assert_eq!(code.unwrap(), 0);
+    let code = run_command(&runtime, &bytes, &dir, &[]).await;
+    assert_eq!(code.unwrap(), 1);
+}
+
+#[test]
+fn prepare_is_bounded_too() {
+    let began = Instant::now();
+    let load = |body: &str| load_text(&tight(), &prepared(body)).err().unwrap();
+    let cases = [
+        ("(loop $on (br $on))", "not done after 5s"),
+        ("unreachable", "unreachable"),
+        (
+            "(loop $on (br_if $on (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable",
+            "",
+        ),
+    ];
+    for (body, said) in cases {
+        let error = load(body);
+        assert!(matches!(error, LoadError::Prepare(_)), "{body}: {error:?}");
+        assert!(error.to_string().contains(said), "{body}: {error}");
+    }
+    assert!(began.elapsed() < PATIENCE);
+}
+
+#[test]
+fn a_guest_that_is_too_large_or_fails_its_self_test_is_not_served() {
+    let large = hostile().replace(
+        "(memory (export \"memory\") 1)",
+        "(memory (export \"memory\") 2000)",
+    );
+    let error = load_text(&tight(), &large).err().unwrap();
+    assert!(error.to_string().contains("memory"), "{error}");
+    // Text of the self-test begins with a capital T.
+    let failing = hostile().replace("(i32.const 0x74)", "(i32.const 0x54)");
+    let error = load_text(&tight(), &failing).err().unwrap();
+    assert!(
+        matches!(error, LoadError::SelfTest(CallError::Trapped(_))),
+        "{error:?}"
+    );
+}

@@ -1,0 +1,219 @@
+//! The binary: run to its end, or as a server that ends with its test.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
+
+use crate::harness::{BINARY, PATIENCE, artifacts, guest_path, loading, onnxruntime};
+
+/// The binary, with nothing of the developer's own settings.
+pub(crate) fn bare() -> Command {
+    let mut command = Command::new(BINARY);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("FASTSENTIMENT_") {
+            command.env_remove(name);
+        }
+    }
+    command.env_remove("ORT_DYLIB_PATH");
+    command.stdin(Stdio::null());
+    command
+}
+
+/// A subcommand of the binary that finds everything that it needs.
+pub(crate) fn subcommand(name: &str, model: &Path) -> Command {
+    subcommand_with(name, model, guest_path(), &onnxruntime())
+}
+
+/// A subcommand of the binary that is told what to use.
+pub(crate) fn subcommand_with(
+    name: &str,
+    model: &Path,
+    guest: &Path,
+    onnxruntime: &Path,
+) -> Command {
+    let mut command = bare();
+    command.arg(name).arg("--model").arg(model);
+    command.arg("--guest").arg(guest);
+    command.arg("--onnxruntime").arg(onnxruntime);
+    command.arg("--artifacts").arg(artifacts());
+    // Tests run beside each other, on machines that do other things as well.
+    for limit in [
+        "--guest-timeout-ms",
+        "--prepare-timeout-ms",
+        "--deadline-ms",
+    ] {
+        command.args([limit, "240000"]);
+    }
+    command.args(["--workers", "2"]);
+    command
+}
+
+/// Runs a command that loads something to its end.
+pub(crate) fn run(command: &mut Command) -> Output {
+    let _loading = loading();
+    command.output().unwrap()
+}
+
+/// Runs a command with `input` as its standard input.
+pub(crate) fn run_with_input(command: &mut Command, input: &str) -> Output {
+    let _loading = loading();
+    command.stdin(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
+    child.wait_with_output().unwrap()
+}
+
+/// A server process; dropped, it is killed.
+pub(crate) struct ServerProcess {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    log: NamedTempFile,
+    /// What it said when it was ready.
+    pub(crate) greeting: String,
+    url: String,
+    client: reqwest::Client,
+}
+
+/// An answer of a server.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+impl ServerProcess {
+    /// A server of the default guest and a model directory.
+    pub(crate) fn start(model: &Path) -> Self {
+        Self::with(model, &[])
+    }
+
+    /// A server with further options.
+    pub(crate) fn with(model: &Path, options: &[&str]) -> Self {
+        let mut command = subcommand("serve", model);
+        command.args(["--listen", "127.0.0.1:0"]).args(options);
+        Self::spawn(&mut command)
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let _loading = loading();
+        let log = NamedTempFile::new().unwrap();
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(log.reopen().unwrap())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut greeting = String::new();
+        for _ in 0..2 {
+            stdout.read_line(&mut greeting).unwrap();
+        }
+        let url = greeting
+            .split_whitespace()
+            .find_map(|word| word.strip_suffix("/predict"))
+            .map(str::to_owned);
+        let mut server = Self {
+            child,
+            stdout,
+            log,
+            greeting,
+            url: String::new(),
+            client: reqwest::Client::builder()
+                .no_proxy()
+                .timeout(PATIENCE)
+                .build()
+                .unwrap(),
+        };
+        server.url = url.unwrap_or_else(|| panic!("the server did not start: {}", server.log()));
+        server
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.log.path()).unwrap()
+    }
+
+    /// The address of a path.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    /// The host and port.
+    pub(crate) fn address(&self) -> &str {
+        self.url.strip_prefix("http://").unwrap()
+    }
+
+    /// `POST /predict`.
+    pub(crate) async fn post(&self, texts: &[String]) -> Answer {
+        let request = self.client.post(self.url("/predict"));
+        answer(request.json(&json!({ "text": texts }))).await
+    }
+
+    /// The predictions of `POST /predict`, which must be there.
+    pub(crate) async fn predict(&self, texts: &[String]) -> Vec<Value> {
+        let answer = self.post(texts).await;
+        assert_eq!(answer.status, 200, "{}\n{}", answer.body, self.log());
+        let predictions = answer.json()["predictions"].take();
+        predictions.as_array().unwrap().clone()
+    }
+
+    /// Asks it to stop, as Kubernetes does.
+    pub(crate) fn terminate(&self) {
+        let id = self.child.id().to_string();
+        let status = Command::new("kill").args(["-TERM", &id]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits until it has ended.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(begin.elapsed() < PATIENCE, "the server goes on");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// What it has written to standard output since its greeting; waits until
+    /// it has ended.
+    pub(crate) fn rest_of_output(&mut self) -> String {
+        let mut rest = String::new();
+        self.stdout.read_to_string(&mut rest).unwrap();
+        rest
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends a request and takes the whole answer.
+pub(crate) async fn answer(request: reqwest::RequestBuilder) -> Answer {
+    let response = request.send().await.unwrap();
+    Answer {
+        status: response.status().as_u16(),
+        headers: response.headers().clone(),
+        body: response.text().await.unwrap(),
+    }
+}
