@@ -56,10 +56,15 @@ def verify_tokenizer(out: Path, texts: list[str]) -> None:
 
 
 def write_checksums(out: Path) -> None:
-    """SHA256SUMS over every other file of the folder, for `sha256sum -c`."""
+    """SHA256SUMS over the files of the model, for `sha256sum -c`.
+
+    Not over golden.json: it is made from these files, and holds their digests.
+    """
     lines = []
     for path in sorted(
-        p for p in out.iterdir() if p.is_file() and p.name != "SHA256SUMS"
+        p
+        for p in out.iterdir()
+        if p.is_file() and p.name not in ("SHA256SUMS", "golden.json")
     ):
         lines.append(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n")
     (out / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
