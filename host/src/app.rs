@@ -69,7 +69,7 @@ pub enum AppError {
         /// What the system said.
         reason: String,
     },
-    /// Compiled guests can not be kept where it was asked for.
+    /// Compiled guests would not be safe where they were to be kept.
     #[error(transparent)]
     Artifacts(#[from] ArtifactError),
     /// The guest can not be served.
@@ -112,11 +112,7 @@ impl App {
         let files = ModelFiles::read(&config.model)?;
         let model = load_model(&library, config)?;
         let runtime = new_runtime(config, Graphs::of(model.graph()))?;
-        let artifacts = config
-            .artifacts
-            .as_deref()
-            .map(ArtifactStore::open)
-            .transpose()?;
+        let artifacts = open_artifacts(config.artifacts.as_deref())?;
         let guest = load_guest(&runtime, artifacts.as_ref(), &config.guest, &files)?;
         let version = Arc::clone(guest.version());
         let loaded_from = guest.loaded_from();
@@ -180,6 +176,19 @@ pub enum RunGuestError {
     /// The guest failed.
     #[error(transparent)]
     Command(#[from] guest::CommandError),
+}
+
+/// Opens the artefact directory. Without one a start takes seconds longer, so
+/// that a home which can not be written to is no reason not to serve; one that
+/// others can write to is.
+fn open_artifacts(dir: Option<&Path>) -> Result<Option<ArtifactStore>, ArtifactError> {
+    match dir.map(ArtifactStore::open) {
+        Some(Err(error @ ArtifactError::Unusable { .. })) => {
+            tracing::warn!("{error}; the guest is compiled at each start");
+            Ok(None)
+        }
+        opened => opened.transpose(),
+    }
 }
 
 fn load_model(library: &Library, config: &Config) -> Result<Model, AppError> {

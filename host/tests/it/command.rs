@@ -151,17 +151,34 @@ fn a_port_in_use_is_named() {
     assert_fails(&mut serve, &[&address, "in use"]);
 }
 
+/// `fastsentiment check` with an artefact directory of its own.
+fn check_with_artifacts(dir: &Path) -> Command {
+    let mut check = bare();
+    check.arg("check").arg("--artifacts").arg(dir);
+    check.arg("--model").arg(fixture("tiny-bert"));
+    check.arg("--onnxruntime").arg(onnxruntime());
+    check.arg("--guest").arg(guest_path());
+    check
+}
+
 #[test]
 fn an_artefact_directory_that_others_can_write_to_is_refused() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
-    let mut check = bare();
-    check.arg("check").arg("--artifacts").arg(dir.path());
-    check.arg("--model").arg(fixture("tiny-bert"));
-    check.arg("--onnxruntime").arg(onnxruntime());
-    check.arg("--guest").arg(guest_path());
+    let mut check = check_with_artifacts(dir.path());
     assert_fails(&mut check, &[dir.path().to_str().unwrap(), "chmod 700"]);
+}
+
+#[test]
+fn an_artefact_directory_that_can_not_be_made_costs_only_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let output = run(&mut check_with_artifacts(&file.join("artefacts")));
+    let warning = String::from_utf8_lossy(&output.stderr);
+    assert!(warning.contains("compiled at each start"), "{warning}");
+    assert!(stdout(&output).contains("compiled just now"));
 }
 
 #[test]
