@@ -35,28 +35,25 @@ async fn served() -> String {
     answer.body
 }
 
-#[tokio::test]
-async fn the_guest_as_a_command_answers_as_the_server_does() {
+/// Asserts that a command answers [`TEXTS`] as the server does, given as
+/// arguments and as lines.
+async fn assert_answers_as_served(command: &str) {
     let served = served().await;
-    let by_arguments = run(subcommand("run-guest", &default_model())
-        .arg("--")
-        .args(TEXTS));
+    let by_arguments = run(subcommand(command, &default_model()).arg("--").args(TEXTS));
     assert_eq!(stdout(&by_arguments).trim_end(), served);
     let lines = TEXTS.map(|text| format!("{text}\n")).concat();
-    let by_lines = run_with_input(&mut subcommand("run-guest", &default_model()), &lines);
+    let by_lines = run_with_input(&mut subcommand(command, &default_model()), &lines);
     assert_eq!(stdout(&by_lines).trim_end(), served);
 }
 
 #[tokio::test]
+async fn the_guest_as_a_command_answers_as_the_server_does() {
+    assert_answers_as_served("run-guest").await;
+}
+
+#[tokio::test]
 async fn predict_answers_as_the_server_does() {
-    let served = served().await;
-    let by_arguments = run(subcommand("predict", &default_model())
-        .arg("--")
-        .args(TEXTS));
-    assert_eq!(stdout(&by_arguments).trim_end(), served);
-    let lines = TEXTS.map(|text| format!("{text}\n")).concat();
-    let by_lines = run_with_input(&mut subcommand("predict", &default_model()), &lines);
-    assert_eq!(stdout(&by_lines).trim_end(), served);
+    assert_answers_as_served("predict").await;
     let nothing = run_with_input(&mut subcommand("predict", &default_model()), "");
     assert_eq!(stdout(&nothing).trim_end(), r#"{"predictions":[]}"#);
 }
