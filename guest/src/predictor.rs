@@ -20,7 +20,7 @@ pub(crate) struct Predictor {
 
 /// The most tokens, padding included, in one run of a batch-invariant model:
 /// beyond this a larger batch saves nothing more and only takes memory.
-const MAX_BATCH_TOKENS: usize = 2048;
+const MAX_BATCH_TOKENS: usize = 512;
 
 impl Predictor {
     /// Loads a model directory and runs the model once, so that a model that

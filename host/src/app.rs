@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::batcher::{self, Batcher, Calibration};
 use crate::guest::{
-    self, ArtifactError, ArtifactStore, Graphs, Guest, LoadError, LoadedFrom, ModelFiles,
-    ModelFilesError, Pool, PoolOptions, Runtime,
+    self, ArtifactError, ArtifactStore, Graphs, Guest, Live, LoadError, LoadedFrom, ModelFiles,
+    ModelFilesError, Runtime,
 };
 use crate::nn::{Library, LibraryError, Model, ModelError, SessionOptions};
-use crate::predictor::Version;
+use crate::predictor::{PredictError, Version};
 use crate::service::{self, Service};
 
 /// The ONNX file of a model directory, as Hugging Face Optimum names it.
@@ -40,8 +41,11 @@ pub struct Config {
     pub guest_time: Duration,
     /// The longest that a guest's `prepare` may take.
     pub prepare_time: Duration,
-    /// How many calls may wait for a worker.
-    pub queue: usize,
+    /// How many tokens may wait for a worker.
+    pub queue_tokens: u64,
+    /// The most tokens of a batch, padding included; `None` to measure whether
+    /// batches pay.
+    pub batch_tokens: Option<u32>,
     /// What a single request may ask for.
     pub limits: service::Limits,
 }
@@ -80,14 +84,23 @@ pub enum AppError {
         /// Which step failed, and why.
         error: LoadError,
     },
+    /// The guest passed its self-test, and failed after it.
+    #[error("the guest can not be measured: {}", .0.detail.as_ref().unwrap_or(&.0.message))]
+    Calibration(#[from] PredictError),
+    /// Two metrics have one name.
+    #[error("the metrics can not be set up: {0}")]
+    Metrics(#[from] prometheus::Error),
     /// The system gives no more threads.
     #[error("the worker threads can not be started: {0}")]
     Threads(#[from] std::io::Error),
 }
 
-/// How many texts one call of a guest takes at most: enough for a guest to
-/// batch, few enough that the workers share a large request evenly.
-const TEXTS_PER_CALL: usize = 8;
+/// The most tokens of a batch where batches pay. With more, the models measured
+/// gained no more and waited longer (`make bench-serve`).
+const BATCH_TOKENS: u32 = 256;
+
+/// The most texts of a batch; shorter ones than tens of tokens there are few.
+const BATCH_TEXTS: usize = 32;
 
 /// Instances beyond one per worker, for a guest that is being loaded.
 const SPARE_INSTANCES: u32 = 4;
@@ -95,6 +108,7 @@ const SPARE_INSTANCES: u32 = 4;
 /// The loaded layers, ready to serve.
 pub struct App {
     service: Arc<Service>,
+    registry: prometheus::Registry,
     version: Arc<Version>,
     loaded_from: LoadedFrom,
     onnxruntime: PathBuf,
@@ -111,25 +125,31 @@ impl App {
         let library = Library::open(config.onnxruntime.as_deref())?;
         let files = ModelFiles::read(&config.model)?;
         let model = load_model(&library, config)?;
-        let runtime = new_runtime(config, Graphs::of(model.graph()))?;
+        let runtime = new_runtime(config, graphs(model))?;
         let artifacts = open_artifacts(config.artifacts.as_deref())?;
         let guest = load_guest(&runtime, artifacts.as_ref(), &config.guest, &files)?;
         let version = Arc::clone(guest.version());
         let loaded_from = guest.loaded_from();
-        let pool = Pool::start(
-            guest,
-            PoolOptions {
-                workers: config.workers.get(),
-                texts_per_call: TEXTS_PER_CALL,
-                queue: config.queue,
-            },
-        )?;
+        let registry = prometheus::Registry::new();
+        let options = batching(config, &guest)?;
+        let batcher = Batcher::start(options, batcher::Metrics::new(&registry)?)?;
+        let service = Service::new(
+            Arc::new(Live::new(guest)),
+            Arc::new(batcher),
+            config.limits.clone(),
+        );
         Ok(Self {
-            service: Arc::new(Service::new(Arc::new(pool), config.limits.clone())),
+            service: Arc::new(service),
+            registry,
             version,
             loaded_from,
             onnxruntime: library.path().to_owned(),
         })
+    }
+
+    /// Where all layers have registered their metrics.
+    pub fn registry(&self) -> &prometheus::Registry {
+        &self.registry
     }
 
     /// The uppermost layer below the edges.
@@ -162,7 +182,7 @@ impl App {
 pub async fn run_guest(config: &Config, arguments: &[String]) -> Result<i32, RunGuestError> {
     let library = Library::open(config.onnxruntime.as_deref()).map_err(AppError::from)?;
     let model = load_model(&library, config)?;
-    let runtime = new_runtime(config, Graphs::of(model.graph()))?;
+    let runtime = new_runtime(config, graphs(model))?;
     let component = read_guest(&config.guest)?;
     Ok(guest::run_command(&runtime, &component, &config.model, arguments).await?)
 }
@@ -191,9 +211,41 @@ fn open_artifacts(dir: Option<&Path>) -> Result<Option<ArtifactStore>, ArtifactE
     }
 }
 
+/// How batches are formed: as is asked for, or as pays.
+fn batching(config: &Config, guest: &Guest) -> Result<batcher::Options, PredictError> {
+    let calibration = Calibration::measure(guest)?;
+    let batch_tokens = config.batch_tokens.unwrap_or_else(|| {
+        if calibration.batches_pay() {
+            BATCH_TOKENS
+        } else {
+            1
+        }
+    });
+    tracing::info!(
+        alone_us = calibration.alone.as_micros(),
+        together_us = calibration.together.as_micros(),
+        batch_tokens,
+        "a short text was scored alone and with others"
+    );
+    Ok(batcher::Options {
+        workers: config.workers.get(),
+        batch_texts: BATCH_TEXTS,
+        batch_tokens,
+        queue_tokens: config.queue_tokens,
+        tokens_per_second: calibration.tokens_per_second(),
+    })
+}
+
+/// The model, for guests: each instance of one can be ended by itself.
+fn graphs(model: Model) -> Graphs {
+    Graphs::of(move || {
+        let (graph, termination) = model.graph();
+        (graph, Box::new(move || termination.terminate()))
+    })
+}
+
 fn load_model(library: &Library, config: &Config) -> Result<Model, AppError> {
     let options = SessionOptions {
-        concurrency: config.workers.get(),
         threads: config.threads.get(),
     };
     Ok(Model::load(

@@ -4,6 +4,7 @@
 //! it must not know.
 
 pub mod app;
+pub mod batcher;
 pub mod guest;
 pub mod http;
 pub mod nn;

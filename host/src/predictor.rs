@@ -8,15 +8,19 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A label of the model and how strongly a text speaks for it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Score {
     /// The label's name, as the model's configuration spells it.
-    pub label: String,
+    pub label: Arc<str>,
     /// A probability in `0.0..=1.0`.
     pub score: f32,
 }
+
+/// The scores of one text: every label, highest score first.
+pub type Scores = Arc<[Score]>;
 
 /// What made an answer: two answers of equal versions are comparable, and an
 /// answer may be kept only under the version that made it.
@@ -52,14 +56,27 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// The answer to one call: one list of scores per text, in the order of the
-/// texts, each with every label, highest score first.
+/// The answer to one text.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Predictions {
-    /// One entry per text.
-    pub scores: Vec<Vec<Score>>,
-    /// The version that made these answers.
+pub struct Answer {
+    /// Every label, highest score first.
+    pub scores: Scores,
+    /// The version that made the answer.
     pub version: Arc<Version>,
+    /// Where the answer comes from.
+    pub source: Source,
+}
+
+/// Where an answer comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// It was computed for this request, or for another one that asked for the
+    /// same text at the same time.
+    Computed,
+    /// It was kept in this process.
+    Memory,
+    /// It was kept where several processes share it.
+    Shared,
 }
 
 /// What went wrong, in the terms on which a caller can act. Only the HTTP edge
@@ -84,11 +101,16 @@ pub enum ErrorKind {
     },
     /// The guest refuses this text.
     InvalidText {
-        /// The text's position in the request, from 0.
+        /// The text's position in what was asked for, from 0: in a batch, if a
+        /// [`Scorer`] says it, and in the request when it reaches its caller.
         index: usize,
     },
-    /// More work is queued than may be; try again later.
-    Overloaded,
+    /// More work is queued than may be.
+    Overloaded {
+        /// When the work that is queued now will be done, as far as is known:
+        /// before that, another try is in vain.
+        retry_after: Duration,
+    },
     /// The answer was not ready within the deadline.
     TimedOut,
     /// No guest or no model can serve just now.
@@ -128,16 +150,76 @@ impl PredictError {
     }
 }
 
-/// What a prediction resolves to.
-pub type PredictResult = Result<Predictions, PredictError>;
+/// How a request may be answered from what is kept of earlier answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Caching {
+    /// Kept answers are used, and new ones are kept.
+    #[default]
+    Use,
+    /// Every text is computed anew, and the answers are kept.
+    Renew,
+    /// Nothing kept is used, and nothing of this request is kept.
+    Bypass,
+}
+
+/// Texts to be scored by one version.
+#[derive(Clone)]
+pub struct Request {
+    /// The texts, in the order in which the answers are wanted.
+    pub texts: Vec<String>,
+    /// What scores them: chosen once for a request, so that all of its answers
+    /// are of one version even if another one goes live meanwhile.
+    pub scorer: Arc<dyn Scorer>,
+    /// What may be done with kept answers.
+    pub caching: Caching,
+}
+
+/// An answer that may not be there yet. Dropping it says that nobody waits for
+/// it: work that has not begun is then not done, and work that has is ended as
+/// soon as nobody wants any of its results.
+pub enum Pending {
+    /// It is there.
+    Ready(Answer),
+    /// It is being made.
+    Later(BoxFuture<Result<Answer, PredictError>>),
+}
+
+/// A future that can be moved between threads, of unknown type.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A layer that answers texts with scores. Layers are stacked: each holds the
 /// one below it as an `Arc<dyn Predictor>` and knows nothing else of it.
 pub trait Predictor: Send + Sync + 'static {
-    /// Scores every text. Dropping the future abandons the request: work that
-    /// has not begun is not done.
-    fn predict(
+    /// Takes a request on. It resolves to one [`Pending`] for each text, in
+    /// the order of the texts, so that a text which fails fails alone; or to an
+    /// error if nothing of the request is taken on.
+    fn predict(&self, request: Request) -> BoxFuture<Result<Vec<Pending>, PredictError>>;
+}
+
+/// One version of what computes scores.
+pub trait Scorer: Send + Sync + 'static {
+    /// What its answers are known by.
+    fn version(&self) -> &Arc<Version>;
+
+    /// Scores every text of a batch, in order. This blocks the calling thread,
+    /// which must not be one that serves sockets or runs futures.
+    ///
+    /// `abandoned` tells, whenever it is called, whether nobody wants the
+    /// answers any more; the call may then end early with any error.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidText`] with a position in `texts` if one of them is
+    /// to blame; any other error is one of the whole batch.
+    fn score(
         &self,
-        texts: Vec<String>,
-    ) -> Pin<Box<dyn Future<Output = PredictResult> + Send + '_>>;
+        texts: &[String],
+        abandoned: &Arc<dyn Fn() -> bool + Send + Sync>,
+    ) -> Result<Vec<Scores>, PredictError>;
+}
+
+/// Where the version to use comes from.
+pub trait Versions: Send + Sync + 'static {
+    /// The version that is live now.
+    fn live(&self) -> Arc<dyn Scorer>;
 }

@@ -2,14 +2,15 @@
 //! made: how many texts, how long each, and by when an answer must be there.
 //!
 //! This module must not know status codes, JSON, or what lies below the
-//! [`Predictor`] that it wraps.
+//! [`Predictor`] that it asks.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::predictor::{ErrorKind, PredictError, PredictResult, Predictions, Predictor};
+use crate::predictor::{
+    Caching, ErrorKind, Pending, PredictError, Predictor, Request, Scores, Source, Version,
+    Versions,
+};
 
 /// What a single request may ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,21 +33,71 @@ impl Default for Limits {
     }
 }
 
-/// A [`Predictor`] that holds every request to its [`Limits`].
+/// What a request may ask for beside its texts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// How long the caller waits, if that is shorter than what is allowed.
+    pub timeout: Option<Duration>,
+    /// What may be done with kept answers.
+    pub caching: Caching,
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Predictions {
+    /// One entry for each text, in the order of the texts.
+    pub scores: Vec<Scores>,
+    /// The version that made all of them.
+    pub version: Arc<Version>,
+    /// How many of the texts were answered from what was kept.
+    pub hits: usize,
+}
+
+/// Answers requests that keep to the [`Limits`].
 pub struct Service {
+    versions: Arc<dyn Versions>,
     inner: Arc<dyn Predictor>,
     limits: Limits,
 }
 
 impl Service {
-    /// Puts `limits` before `inner`.
+    /// Puts `limits` before `inner`; each request is answered by the version
+    /// that is live when it comes.
+    pub fn new(versions: Arc<dyn Versions>, inner: Arc<dyn Predictor>, limits: Limits) -> Self {
+        Self {
+            versions,
+            inner,
+            limits,
+        }
+    }
+
+    /// The version that is live now.
+    pub fn version(&self) -> Arc<Version> {
+        Arc::clone(self.versions.live().version())
+    }
+
+    /// Scores every text. Dropping the future abandons the request: work that
+    /// has not begun is not done.
     ///
-    /// A request without texts is passed on as well, because only the layer
-    /// below knows the version that answers it: `inner` must answer an empty
-    /// list at once, with no scores and with the version that would have
-    /// answered.
-    pub fn new(inner: Arc<dyn Predictor>, limits: Limits) -> Self {
-        Self { inner, limits }
+    /// # Errors
+    ///
+    /// If the request is over a limit, if it is not answered in time, or if one
+    /// of its texts can not be scored: the first of them is named.
+    pub async fn predict(
+        &self,
+        texts: Vec<String>,
+        options: Options,
+    ) -> Result<Predictions, PredictError> {
+        self.admit(&texts)?;
+        let allowed = self.limits.deadline;
+        let deadline = options.timeout.map_or(allowed, |asked| asked.min(allowed));
+        match tokio::time::timeout(deadline, self.answer(texts, options.caching)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(PredictError::new(
+                ErrorKind::TimedOut,
+                format!("the answer was not ready within {deadline:?}"),
+            )),
+        }
     }
 
     /// Refuses what is too much, before any work is done for it.
@@ -73,90 +124,111 @@ impl Service {
         }
     }
 
-    async fn answer(&self, texts: Vec<String>) -> PredictResult {
-        self.admit(&texts)?;
-        let asked = texts.len();
-        let deadline = self.limits.deadline;
-        match tokio::time::timeout(deadline, self.inner.predict(texts)).await {
-            Ok(answer) => answer.and_then(|predictions| checked(predictions, asked)),
-            Err(_) => Err(PredictError::new(
-                ErrorKind::TimedOut,
-                format!("the answer was not ready within {deadline:?}"),
-            )),
-        }
-    }
-}
-
-impl Predictor for Service {
-    fn predict(
+    async fn answer(
         &self,
         texts: Vec<String>,
-    ) -> Pin<Box<dyn Future<Output = PredictResult> + Send + '_>> {
-        Box::pin(self.answer(texts))
+        caching: Caching,
+    ) -> Result<Predictions, PredictError> {
+        let scorer = self.versions.live();
+        let version = Arc::clone(scorer.version());
+        let request = Request {
+            texts,
+            scorer,
+            caching,
+        };
+        let pending = self.inner.predict(request).await?;
+        let mut scores = Vec::with_capacity(pending.len());
+        let mut hits = 0;
+        for (index, pending) in pending.into_iter().enumerate() {
+            let answer = match pending {
+                Pending::Ready(answer) => answer,
+                Pending::Later(answer) => answer.await.map_err(|error| in_request(error, index))?,
+            };
+            hits += usize::from(answer.source != Source::Computed);
+            scores.push(answer.scores);
+        }
+        Ok(Predictions {
+            scores,
+            version,
+            hits,
+        })
     }
 }
 
-/// Scores that cannot be matched to their texts, or that are not numbers, must
-/// not reach a caller: replaceable logic made them, so they are looked at here.
-fn checked(predictions: Predictions, asked: usize) -> PredictResult {
-    let answered = predictions.scores.len();
-    let detail = if answered != asked {
-        format!("{answered} answers to {asked} texts")
-    } else if !predictions
-        .scores
-        .iter()
-        .flatten()
-        .all(|s| s.score.is_finite())
-    {
-        "a score that is not a finite number".to_owned()
-    } else {
-        return Ok(predictions);
-    };
-    Err(PredictError::new(ErrorKind::Failed, "the prediction failed").with_detail(detail))
+/// An error of one text, as one of the request that it came in.
+fn in_request(mut error: PredictError, at: usize) -> PredictError {
+    if let ErrorKind::InvalidText { index } = &mut error.kind {
+        *index = at;
+    }
+    error
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::predictor::{Digest, Score, Version};
+    use crate::predictor::{Answer, BoxFuture, Digest, Score, Scorer};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// Scores a text by its length, after a delay; counts its calls.
+    /// Scores a text by its length, after a delay; refuses `bad`.
     #[derive(Default)]
     struct Fake {
         calls: AtomicUsize,
         delay: Duration,
-        surplus: usize,
-        score: Option<f32>,
     }
 
     impl Predictor for Fake {
-        fn predict(
-            &self,
-            texts: Vec<String>,
-        ) -> Pin<Box<dyn Future<Output = PredictResult> + Send + '_>> {
+        fn predict(&self, request: Request) -> BoxFuture<Result<Vec<Pending>, PredictError>> {
             self.calls.fetch_add(1, Ordering::Relaxed);
-            Box::pin(async move {
-                tokio::time::sleep(self.delay).await;
-                #[expect(clippy::cast_precision_loss, reason = "short texts")]
-                let lengths = texts.iter().map(|text| text.len() as f32);
-                let surplus = std::iter::repeat_n(0.0, self.surplus);
-                Ok(Predictions {
-                    scores: lengths
-                        .chain(surplus)
-                        .map(|length| {
-                            vec![Score {
-                                label: "LENGTH".to_owned(),
-                                score: self.score.unwrap_or(length),
-                            }]
-                        })
-                        .collect(),
-                    version: Arc::new(Version {
-                        guest: Digest([1; 32]),
-                        model: Digest([2; 32]),
-                    }),
-                })
-            })
+            let delay = self.delay;
+            let answer = move |text: String| -> Pending {
+                let version = Arc::clone(request.scorer.version());
+                Pending::Later(Box::pin(async move {
+                    tokio::time::sleep(delay).await;
+                    if text == "bad" {
+                        let kind = ErrorKind::InvalidText { index: 0 };
+                        return Err(PredictError::new(kind, "bad"));
+                    }
+                    #[expect(clippy::cast_precision_loss, reason = "short texts")]
+                    let score = text.len() as f32;
+                    Ok(Answer {
+                        scores: [Score {
+                            label: "LENGTH".into(),
+                            score,
+                        }]
+                        .into(),
+                        version,
+                        source: if text.is_empty() {
+                            Source::Memory
+                        } else {
+                            Source::Computed
+                        },
+                    })
+                }))
+            };
+            let answers = request.texts.into_iter().map(answer).collect();
+            Box::pin(async move { Ok(answers) })
+        }
+    }
+
+    struct Live(Arc<Version>);
+
+    impl Versions for Live {
+        fn live(&self) -> Arc<dyn Scorer> {
+            Arc::new(Self(Arc::clone(&self.0)))
+        }
+    }
+
+    impl Scorer for Live {
+        fn version(&self) -> &Arc<Version> {
+            &self.0
+        }
+
+        fn score(
+            &self,
+            _: &[String],
+            _: &Arc<dyn Fn() -> bool + Send + Sync>,
+        ) -> Result<Vec<Scores>, PredictError> {
+            unreachable!("the fake below asks nobody")
         }
     }
 
@@ -166,11 +238,22 @@ mod tests {
         deadline: Duration::from_millis(200),
     };
 
-    async fn ask(fake: &Arc<Fake>, texts: &[&str]) -> PredictResult {
-        let service = Service::new(fake.clone(), LIMITS);
-        service
-            .predict(texts.iter().map(ToString::to_string).collect())
-            .await
+    async fn ask(fake: &Arc<Fake>, texts: &[&str]) -> Result<Predictions, PredictError> {
+        ask_with(fake, texts, Options::default()).await
+    }
+
+    async fn ask_with(
+        fake: &Arc<Fake>,
+        texts: &[&str],
+        options: Options,
+    ) -> Result<Predictions, PredictError> {
+        let live = Live(Arc::new(Version {
+            guest: Digest([1; 32]),
+            model: Digest([2; 32]),
+        }));
+        let service = Service::new(Arc::new(live), fake.clone(), LIMITS);
+        let texts = texts.iter().map(ToString::to_string).collect();
+        service.predict(texts, options).await
     }
 
     #[tokio::test]
@@ -178,6 +261,7 @@ mod tests {
         let answer = ask(&Arc::default(), &["aaa", "", "aaaa"]).await.unwrap();
         let scores: Vec<f32> = answer.scores.iter().map(|s| s[0].score).collect();
         assert_eq!(scores, [3.0, 0.0, 4.0]);
+        assert_eq!(answer.hits, 1);
     }
 
     #[tokio::test]
@@ -185,6 +269,12 @@ mod tests {
         let answer = ask(&Arc::default(), &[]).await.unwrap();
         assert!(answer.scores.is_empty());
         assert_eq!(answer.version.guest, Digest([1; 32]));
+    }
+
+    #[tokio::test]
+    async fn a_bad_text_is_named_by_its_place_in_the_request() {
+        let error = ask(&Arc::default(), &["a", "bad", "b"]).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::InvalidText { index: 1 });
     }
 
     #[tokio::test]
@@ -211,30 +301,35 @@ mod tests {
         assert_eq!(fake.calls.load(Ordering::Relaxed), 0);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_late_answer_is_a_timeout() {
-        let fake = Arc::new(Fake {
+        let late = Arc::new(Fake {
             delay: Duration::from_secs(60),
             ..Fake::default()
         });
-        let error = ask(&fake, &["a"]).await.unwrap_err();
+        let error = ask(&late, &["a"]).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::TimedOut);
+        assert!(error.message.contains("200ms"));
     }
 
-    #[tokio::test]
-    async fn answers_that_fit_no_text_are_a_failure() {
-        for fake in [
-            Fake {
-                surplus: 1,
-                ..Fake::default()
-            },
-            Fake {
-                score: Some(f32::NAN),
-                ..Fake::default()
-            },
-        ] {
-            let error = ask(&Arc::new(fake), &["a"]).await.unwrap_err();
-            assert_eq!(error.kind, ErrorKind::Failed);
-        }
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_can_shorten_the_deadline_and_not_lengthen_it() {
+        let fake = Arc::new(Fake {
+            delay: Duration::from_millis(100),
+            ..Fake::default()
+        });
+        let with = |millis| Options {
+            timeout: Some(Duration::from_millis(millis)),
+            ..Options::default()
+        };
+        let error = ask_with(&fake, &["a"], with(50)).await.unwrap_err();
+        assert!(error.message.contains("50ms"));
+        assert!(ask_with(&fake, &["a"], with(150)).await.is_ok());
+        let late = Arc::new(Fake {
+            delay: Duration::from_millis(300),
+            ..Fake::default()
+        });
+        let error = ask_with(&late, &["a"], with(10_000)).await.unwrap_err();
+        assert!(error.message.contains("200ms"));
     }
 }

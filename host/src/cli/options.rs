@@ -1,6 +1,6 @@
 //! The options that say what to load, and how they become a configuration.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -77,15 +77,21 @@ pub(super) struct LoadOptions {
     )]
     prepare_timeout_ms: u64,
 
-    /// How many calls of guests, of up to 8 texts each, may wait for a worker;
-    /// requests beyond that are refused with 503
+    /// How many tokens, as estimated, may wait for a worker; requests beyond
+    /// that are refused with 503
     #[arg(
         long,
-        env = "FASTSENTIMENT_QUEUE",
-        value_name = "N",
-        default_value = "1024"
+        env = "FASTSENTIMENT_QUEUE_TOKENS",
+        value_name = "TOKENS",
+        default_value = "16384"
     )]
-    queue: NonZeroUsize,
+    queue_tokens: NonZeroU32,
+
+    /// The most tokens in a batch, padding included, as estimated; 1 scores
+    /// each text by itself [default: 256 if scoring short texts together
+    /// proves quicker at the start, and 1 if not]
+    #[arg(long, env = "FASTSENTIMENT_BATCH_TOKENS", value_name = "TOKENS")]
+    batch_tokens: Option<NonZeroU32>,
 
     /// The most texts in one request
     #[arg(
@@ -139,7 +145,8 @@ impl LoadOptions {
             guest_memory: usize::from(self.guest_memory_mib) << 20,
             guest_time: Duration::from_millis(self.guest_timeout_ms),
             prepare_time: Duration::from_millis(self.prepare_timeout_ms),
-            queue: self.queue.get(),
+            queue_tokens: self.queue_tokens.get().into(),
+            batch_tokens: self.batch_tokens.map(NonZeroU32::get),
             limits: Limits {
                 max_texts: self.max_texts.get(),
                 max_text_bytes: self.max_text_bytes.get(),

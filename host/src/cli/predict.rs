@@ -6,8 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use fastsentiment::app::App;
-use fastsentiment::predictor::Predictor;
-use fastsentiment::service::Service;
+use fastsentiment::service::{Options, Service};
 
 use super::options::LoadOptions;
 
@@ -44,7 +43,7 @@ impl PredictCommand {
 /// Scores texts; the answer is the JSON that `POST /predict` gives.
 pub(super) async fn answer(service: &Service, texts: Vec<String>) -> anyhow::Result<String> {
     let predictions = service
-        .predict(texts)
+        .predict(texts, Options::default())
         .await
         .map_err(|error| match &error.detail {
             // On a terminal, whoever asks is the operator.

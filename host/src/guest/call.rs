@@ -1,9 +1,9 @@
 //! Calling a guest, and checking what it answers.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use wasmtime::{Store, Trap};
+use wasmtime::Store;
 use wasmtime_wasi::WasiCtxBuilder;
 
 use super::bindings::{Error, Score as GuestScore, Serving, ServingPre};
@@ -11,7 +11,8 @@ use super::error::{CallError, LoadError};
 use super::load::LoadedFrom;
 use super::runtime::Runtime;
 use super::state::State;
-use crate::predictor::{Score, Version};
+use super::watch::{Abandoned, Stopped};
+use crate::predictor::{PredictError, Score, Scorer, Scores, Version};
 
 /// A guest that is ready to serve.
 pub struct Guest {
@@ -19,13 +20,19 @@ pub struct Guest {
     serving: ServingPre<State>,
     version: Arc<Version>,
     loaded_from: LoadedFrom,
+    labels: Arc<Labels>,
 }
+
+/// The labels of a guest's first answer. Later answers share them, so that an
+/// answer that is kept is small.
+type Labels = OnceLock<Vec<Arc<str>>>;
 
 /// One instance of a guest.
 pub struct Instance {
     runtime: Arc<Runtime>,
     store: Store<State>,
     serving: Serving,
+    labels: Arc<Labels>,
 }
 
 /// The longest label, in bytes. The contract names it.
@@ -47,6 +54,7 @@ impl Guest {
             serving,
             version,
             loaded_from,
+            labels: Arc::default(),
         }
     }
 
@@ -67,6 +75,13 @@ impl Guest {
     /// If there are as many instances as there may be, or if the component's
     /// start function traps.
     pub async fn instantiate(&self) -> Result<Instance, CallError> {
+        self.instantiate_unless(None).await
+    }
+
+    async fn instantiate_unless(
+        &self,
+        abandoned: Option<Abandoned>,
+    ) -> Result<Instance, CallError> {
         let time = self.runtime.limits.call;
         // No directory, no environment, no arguments; input is empty and output
         // goes nowhere.
@@ -74,7 +89,8 @@ impl Guest {
             .allow_tcp(false)
             .allow_udp(false)
             .build();
-        let mut store = self.runtime.store(self.runtime.serving(), wasi, time);
+        let serving = self.runtime.serving();
+        let mut store = self.runtime.store(serving, wasi, time, abandoned);
         let serving = self
             .serving
             .instantiate_async(&mut store)
@@ -84,6 +100,7 @@ impl Guest {
             runtime: Arc::clone(&self.runtime),
             store,
             serving,
+            labels: Arc::clone(&self.labels),
         })
     }
 
@@ -93,17 +110,15 @@ impl Guest {
     /// # Errors
     ///
     /// If the guest fails, is stopped, or breaks the contract.
-    pub async fn predict(&self, texts: &[String]) -> Result<Vec<Vec<Score>>, CallError> {
+    pub async fn predict(&self, texts: &[String]) -> Result<Vec<Scores>, CallError> {
         self.instantiate().await?.predict(texts).await
     }
 
     /// Predicts once, so that a guest that can not is never served.
     pub(super) fn self_test(&self) -> Result<(), LoadError> {
         let texts = ["The self-test of a guest.".to_owned()];
-        tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .map_err(|error| LoadError::SelfTest(CallError::Internal(error.to_string())))?
+        clock()
+            .map_err(|error| LoadError::SelfTest(CallError::Instantiate(error.to_string())))?
             .block_on(self.predict(&texts))
             .map(|_| ())
             .map_err(LoadError::SelfTest)
@@ -116,25 +131,26 @@ impl Instance {
     /// # Errors
     ///
     /// As [`Guest::predict`].
-    pub async fn predict(&mut self, texts: &[String]) -> Result<Vec<Vec<Score>>, CallError> {
+    pub async fn predict(&mut self, texts: &[String]) -> Result<Vec<Scores>, CallError> {
         let time = self.runtime.limits.call;
-        self.store.set_epoch_deadline(Runtime::ticks(time));
+        self.store.data().run.restart(time);
         let predictor = self.serving.fastsentiment_predict_predictor();
         let call = predictor.call_predict(&mut self.store, texts);
         let answer = tokio::time::timeout(time + GRACE, call)
             .await
             .map_err(|_| CallError::TimedOut(time))?;
-        match answer {
-            Ok(Ok(scores)) => check(texts.len(), scores),
-            Ok(Err(error)) => Err(reported(error, texts.len())),
-            Err(error) => Err(self.trapped(&error)),
+        // A guest that is stopped while the model runs sees an inference that
+        // failed, and may report that in its own way.
+        match (self.store.data().run.stopped(), answer) {
+            (_, Ok(Ok(scores))) => check(texts.len(), scores, &self.labels),
+            (Some(Stopped::TimedOut), _) => Err(CallError::TimedOut(time)),
+            (Some(Stopped::Abandoned), _) => Err(CallError::Abandoned),
+            (None, Ok(Err(error))) => Err(reported(error, texts.len())),
+            (None, Err(error)) => Err(self.trapped(&error)),
         }
     }
 
     fn trapped(&self, error: &wasmtime::Error) -> CallError {
-        if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
-            return CallError::TimedOut(self.runtime.limits.call);
-        }
         if self.store.data().memory.refused() {
             return CallError::OutOfMemory {
                 limit: self.runtime.limits.memory,
@@ -142,6 +158,43 @@ impl Instance {
         }
         CallError::Trapped(format!("{error:#}"))
     }
+}
+
+impl Scorer for Guest {
+    fn version(&self) -> &Arc<Version> {
+        &self.version
+    }
+
+    fn score(
+        &self,
+        texts: &[String],
+        abandoned: &Arc<dyn Fn() -> bool + Send + Sync>,
+    ) -> Result<Vec<Scores>, PredictError> {
+        thread_local! {
+            // A timer for each thread that calls guests, so that none waits for
+            // a thread that serves sockets.
+            static CLOCK: std::io::Result<Clock> = clock();
+        }
+        CLOCK.with(|clock| match clock {
+            Ok(clock) => Ok(clock.block_on(async {
+                let abandoned = Some(Arc::clone(abandoned));
+                self.instantiate_unless(abandoned)
+                    .await?
+                    .predict(texts)
+                    .await
+            })?),
+            Err(error) => Err(CallError::Instantiate(error.to_string()).into()),
+        })
+    }
+}
+
+/// What runs the futures of one call at a time.
+type Clock = tokio::runtime::Runtime;
+
+fn clock() -> std::io::Result<Clock> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
 }
 
 /// Brings a guest's own report into the host's terms.
@@ -163,7 +216,11 @@ fn reported(error: Error, texts: usize) -> CallError {
 
 /// Holds an answer to the contract: a guest is not trusted with the shape of
 /// what the host sends out.
-fn check(texts: usize, answer: Vec<Vec<GuestScore>>) -> Result<Vec<Vec<Score>>, CallError> {
+fn check(
+    texts: usize,
+    answer: Vec<Vec<GuestScore>>,
+    labels: &Labels,
+) -> Result<Vec<Scores>, CallError> {
     let bad = |what: String| Err(CallError::BadAnswer(what));
     if answer.len() != texts {
         return bad(format!("{} answers to {texts} texts", answer.len()));
@@ -184,17 +241,32 @@ fn check(texts: usize, answer: Vec<Vec<GuestScore>>) -> Result<Vec<Vec<Score>>, 
             return bad(format!("the labels of text {index} are not in order"));
         }
     }
+    if let Some(first) = answer.first() {
+        labels.get_or_init(|| {
+            let labels = first.iter().map(|score| score.label.as_str().into());
+            labels.take(MAX_SHARED_LABELS).collect()
+        });
+    }
+    let shared = |label: String| {
+        let mut known = labels.get().into_iter().flatten();
+        let known = known.find(|known| ***known == *label);
+        known.map_or_else(|| label.into(), Arc::clone)
+    };
     let scores = |scores: Vec<GuestScore>| {
         scores
             .into_iter()
-            .map(|score| Score {
-                label: score.label,
-                score: score.score,
+            .map(|GuestScore { label, score }| Score {
+                label: shared(label),
+                score,
             })
             .collect()
     };
     Ok(answer.into_iter().map(scores).collect())
 }
+
+/// How many labels answers share: those of most models, and few enough to be
+/// looked through for each score.
+const MAX_SHARED_LABELS: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -213,8 +285,8 @@ mod tests {
             vec![score("a", 1.0), score("b", 0.0)],
             vec![score("a", 0.5)],
         ];
-        assert!(check(2, answer).is_ok());
-        assert!(check(0, Vec::new()).is_ok());
+        assert!(check(2, answer, &Labels::new()).is_ok());
+        assert!(check(0, Vec::new(), &Labels::new()).is_ok());
     }
 
     #[test]
@@ -234,7 +306,7 @@ mod tests {
         for (texts, answer) in broken {
             let described = format!("{answer:?}");
             assert!(
-                matches!(check(texts, answer), Err(CallError::BadAnswer(_))),
+                matches!(check(texts, answer, &Labels::new()), Err(CallError::BadAnswer(_))),
                 "{described}"
             );
         }

@@ -50,7 +50,7 @@ pub async fn run_command(
         .preopened_dir(model_dir, MODEL_DIR, FsPerms::ReadOnly)
         .map_err(|error| CommandError::Model(format!("{error:#}")))?
         .build();
-    let mut store = runtime.store(realm, wasi, runtime.limits.prepare);
+    let mut store = runtime.store(realm, wasi, runtime.limits.prepare, None);
     let command = Command::instantiate_async(&mut store, &component, &realm.linker)
         .await
         .map_err(|error| CommandError::NoCommand(format!("{error:#}")))?;

@@ -39,6 +39,9 @@ pub enum CallError {
     /// The guest did not answer in time.
     #[error("the guest did not answer within {0:?}")]
     TimedOut(Duration),
+    /// Nobody wanted the answer any more, so the call was ended.
+    #[error("the call was ended because nobody waited for it")]
+    Abandoned,
     /// The answer breaks the contract.
     #[error("the guest gave an answer that breaks the contract: {0}")]
     BadAnswer(String),
@@ -73,7 +76,8 @@ impl From<CallError> for PredictError {
                 "the prediction took longer than a prediction may take",
             )
             .with_detail(detail),
-            CallError::Instantiate(_)
+            CallError::Abandoned
+            | CallError::Instantiate(_)
             | CallError::Trapped(_)
             | CallError::OutOfMemory { .. }
             | CallError::BadAnswer(_)

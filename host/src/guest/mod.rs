@@ -5,7 +5,7 @@
 //! ```text
 //! bytes -> digest -> type-check -> prepare -> snapshot -> compile -> link    (load)
 //!                         (or the compiled snapshot, from the artefact store)
-//! texts -> worker thread -> fresh instance -> predict -> checked answer      (pool)
+//! texts -> fresh instance -> predict -> checked answer                      (call)
 //! ```
 //!
 //! This layer must not know HTTP, Redis or ONNX: models come to it as named
@@ -19,16 +19,17 @@ mod contract;
 mod error;
 mod load;
 mod model_files;
-mod pool;
+mod live;
 mod runtime;
 mod snapshot;
 mod state;
+mod watch;
 
 pub use artifact::{ArtifactError, ArtifactStore};
 pub use call::{Guest, Instance};
 pub use command::{CommandError, run_command};
 pub use error::{CallError, LoadError};
+pub use live::Live;
 pub use load::{LoadedFrom, load};
 pub use model_files::{ModelFiles, ModelFilesError};
-pub use pool::{Pool, PoolOptions};
-pub use runtime::{GRAPH_NAME, Graphs, Limits, Runtime};
+pub use runtime::{GRAPH_NAME, Graphs, Interrupt, Limits, Runtime};

@@ -7,12 +7,13 @@ use std::time::Duration;
 use wasmtime::component::Linker;
 use wasmtime::{
     Config, Enabled, Engine, EngineWeak, InstanceAllocationStrategy, OptLevel,
-    PoolingAllocationConfig, Store,
+    PoolingAllocationConfig, Store, UpdateDeadline,
 };
 use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi_nn::{Graph, GraphRegistry, Registry};
 
 use super::state::State;
+use super::watch::{Abandoned, Watch};
 
 /// The name under which the contract has the host register the model.
 pub const GRAPH_NAME: &str = "model";
@@ -30,22 +31,39 @@ pub struct Limits {
     pub instances: u32,
 }
 
+/// Ends what a model is doing for a call of a guest, from any thread; what it
+/// is asked to do for that call later ends at once, too.
+pub type Interrupt = Box<dyn Fn() + Send + Sync>;
+
 /// The models that guests can ask for, by name. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Graphs(Arc<HashMap<String, Graph>>);
+pub struct Graphs(HashMap<&'static str, Arc<dyn Fn() -> (Graph, Interrupt) + Send + Sync>>);
 
 impl Graphs {
-    /// One model under the name that the contract gives it.
-    pub fn of(model: Graph) -> Self {
-        Self(Arc::new(HashMap::from([(GRAPH_NAME.to_owned(), model)])))
+    /// One model under the name that the contract gives it. `open` is called
+    /// once for each instance of a guest, since an interrupt ends the work of
+    /// one of them only.
+    pub fn of(open: impl Fn() -> (Graph, Interrupt) + Send + Sync + 'static) -> Self {
+        Self(HashMap::from([(GRAPH_NAME, Arc::new(open) as _)]))
     }
 
-    pub(super) fn registry(&self) -> Registry {
-        Registry::from(self.clone())
+    /// The models for one instance.
+    pub(super) fn open(&self) -> (Registry, Vec<Interrupt>) {
+        let mut opened = Opened(HashMap::new());
+        let mut interrupts = Vec::new();
+        for (name, open) in &self.0 {
+            let (graph, interrupt) = open();
+            opened.0.insert(*name, graph);
+            interrupts.push(interrupt);
+        }
+        (Registry::from(opened), interrupts)
     }
 }
 
-impl GraphRegistry for Graphs {
+/// The models that one instance finds.
+struct Opened(HashMap<&'static str, Graph>);
+
+impl GraphRegistry for Opened {
     fn get(&self, name: &str) -> Option<&Graph> {
         self.0.get(name)
     }
@@ -60,6 +78,7 @@ impl GraphRegistry for Graphs {
 pub struct Runtime {
     serving: Realm,
     preparing: Realm,
+    watch: Arc<Watch>,
     pub(super) graphs: Graphs,
     pub(super) limits: Limits,
 }
@@ -85,12 +104,15 @@ impl Runtime {
         let serving = Realm::new(&serving_config(&limits))?;
         let preparing = Realm::new(&preparing_config())?;
         let engines = [serving.engine.weak(), preparing.engine.weak()];
+        let watch = Arc::new(Watch::default());
+        let watched = Arc::clone(&watch);
         std::thread::Builder::new()
             .name("epoch".to_owned())
-            .spawn(move || tick(&engines))?;
+            .spawn(move || tick(&engines, &watched))?;
         Ok(Arc::new(Self {
             serving,
             preparing,
+            watch,
             graphs,
             limits,
         }))
@@ -107,20 +129,27 @@ impl Runtime {
         &self.preparing
     }
 
-    /// A store for an instance that may run for `time`.
-    pub(super) fn store(&self, realm: &Realm, wasi: WasiCtx, time: Duration) -> Store<State> {
-        let state = State::new(wasi, &self.graphs, &self.limits);
+    /// A store for an instance that may run for `time`, or until nobody wants
+    /// what it does.
+    pub(super) fn store(
+        &self,
+        realm: &Realm,
+        wasi: WasiCtx,
+        time: Duration,
+        abandoned: Option<Abandoned>,
+    ) -> Store<State> {
+        let (registry, interrupts) = self.graphs.open();
+        let run = self.watch.begin(time, abandoned, interrupts);
+        let state = State::new(wasi, registry, &self.limits, run);
         let mut store = Store::new(&realm.engine, state);
         store.limiter(|state| &mut state.memory);
-        store.set_epoch_deadline(Self::ticks(time));
+        // At every tick, a guest that computes looks whether it must stop.
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|store| match store.data().run.stopped() {
+            None => Ok(UpdateDeadline::Continue(1)),
+            Some(_) => Ok(UpdateDeadline::Interrupt),
+        });
         store
-    }
-
-    /// A time as a deadline for [`Store::set_epoch_deadline`].
-    pub(super) fn ticks(time: Duration) -> u64 {
-        // One tick more, since the current one is partly over.
-        let ticks = time.as_millis().div_ceil(TICK.as_millis()) + 1;
-        u64::try_from(ticks).unwrap_or(u64::MAX / 2)
     }
 }
 
@@ -177,10 +206,12 @@ fn preparing_config() -> Config {
     config
 }
 
-/// Moves the clock on for as long as there is an engine.
-fn tick(engines: &[EngineWeak]) {
+/// Moves the clock on, and looks after what runs, for as long as there is an
+/// engine.
+fn tick(engines: &[EngineWeak], watch: &Watch) {
     loop {
         std::thread::sleep(TICK);
+        watch.look();
         let mut alive = false;
         for engine in engines.iter().filter_map(EngineWeak::upgrade) {
             engine.increment_epoch();

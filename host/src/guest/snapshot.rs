@@ -44,7 +44,7 @@ pub(super) fn prepare(
 
 async fn snapshot(runtime: &Runtime, component: &[u8], wasi: WasiCtx) -> wasmtime::Result<Vec<u8>> {
     let realm = runtime.preparing();
-    let mut store = runtime.store(realm, wasi, runtime.limits.prepare);
+    let mut store = runtime.store(realm, wasi, runtime.limits.prepare, None);
     let (prepared, _) = Wizer::new()
         .init_func(PREPARE)
         // The component goes on exporting it, so its module must, too.
@@ -54,7 +54,7 @@ async fn snapshot(runtime: &Runtime, component: &[u8], wasi: WasiCtx) -> wasmtim
             // A guest that can not serve is not worth preparing.
             bind(linked.clone()).map_err(wasmtime::Error::new)?;
             // Compiling took its time; the guest's own begins here.
-            store.set_epoch_deadline(Runtime::ticks(runtime.limits.prepare));
+            store.data().run.restart(runtime.limits.prepare);
             linked.instantiate_async(store).await
         })
         .await?;

@@ -1,12 +1,16 @@
 //! What one instance of a guest can reach: nothing but clocks, random numbers,
 //! the models, and as much memory as its limit allows.
 
+use std::sync::Arc;
+
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, StoreLimits, StoreLimitsBuilder};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_nn::Registry;
 use wasmtime_wasi_nn::wit::{WasiNnCtx, WasiNnView};
 
-use super::runtime::{Graphs, Limits};
+use super::runtime::Limits;
+use super::watch::Run;
 
 /// The data of a store.
 pub(super) struct State {
@@ -14,16 +18,18 @@ pub(super) struct State {
     wasi: WasiCtx,
     nn: WasiNnCtx,
     pub(super) memory: MemoryLimiter,
+    pub(super) run: Arc<Run>,
 }
 
 impl State {
-    pub(super) fn new(wasi: WasiCtx, graphs: &Graphs, limits: &Limits) -> Self {
+    pub(super) fn new(wasi: WasiCtx, registry: Registry, limits: &Limits, run: Arc<Run>) -> Self {
         Self {
             table: ResourceTable::new(),
             wasi,
             // Without a backend, a guest can not load a graph of its own.
-            nn: WasiNnCtx::new([], graphs.registry()),
+            nn: WasiNnCtx::new([], registry),
             memory: MemoryLimiter::new(limits.memory),
+            run,
         }
     }
 

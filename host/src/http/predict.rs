@@ -11,8 +11,8 @@ use serde::Serialize;
 use super::problem::Problem;
 use super::request;
 use super::routes::json_response;
-use crate::predictor::{Digest, ErrorKind, PredictError, Predictions, Predictor, Score};
-use crate::service::Service;
+use crate::predictor::{Digest, ErrorKind, PredictError, Score};
+use crate::service::{Options, Predictions, Service};
 
 /// The first digits of the digest of the guest that made the answer.
 const GUEST: HeaderName = HeaderName::from_static("x-fastsentiment-guest");
@@ -40,7 +40,10 @@ pub(crate) async fn answer(
             Err(Problem::failed())
         })
     }?;
-    let predictions = service.predict(texts).await.inspect_err(log)?;
+    let predictions = service
+        .predict(texts, Options::default())
+        .await
+       .inspect_err(log)?;
     respond(&predictions)
 }
 
@@ -115,7 +118,7 @@ fn log(error: &PredictError) {
         ErrorKind::TimedOut | ErrorKind::Unavailable => {
             tracing::warn!(reason = message, detail, "a prediction was not made");
         }
-        ErrorKind::Overloaded
+        ErrorKind::Overloaded { .. }
         | ErrorKind::TooManyTexts { .. }
         | ErrorKind::TextTooLong { .. }
         | ErrorKind::InvalidText { .. } => {

@@ -43,7 +43,7 @@ impl From<&ErrorKind> for Kind {
             ErrorKind::TooManyTexts { .. } => Self::TooManyTexts,
             ErrorKind::TextTooLong { .. } => Self::TextTooLong,
             ErrorKind::InvalidText { .. } => Self::InvalidText,
-            ErrorKind::Overloaded => Self::Overloaded,
+            ErrorKind::Overloaded { .. } => Self::Overloaded,
             ErrorKind::TimedOut => Self::TimedOut,
             ErrorKind::Unavailable => Self::Unavailable,
             ErrorKind::Failed => Self::Failed,
@@ -204,7 +204,7 @@ impl From<PredictError> for Problem {
             ErrorKind::TextTooLong { index, .. } | ErrorKind::InvalidText { index } => {
                 format!("/text/{index}")
             }
-            ErrorKind::Overloaded | ErrorKind::TimedOut | ErrorKind::Unavailable => {
+            ErrorKind::Overloaded { .. } | ErrorKind::TimedOut | ErrorKind::Unavailable => {
                 return Self::new(kind, error.message);
             }
             ErrorKind::Failed => return Self::failed(),
@@ -273,7 +273,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_busy_server_says_when_to_come_back() {
-        for kind in [ErrorKind::Overloaded, ErrorKind::Unavailable] {
+        let retry_after = std::time::Duration::from_secs(1);
+        for kind in [ErrorKind::Overloaded { retry_after }, ErrorKind::Unavailable] {
             let (head, _) = sent(PredictError::new(kind, "busy").into()).await;
             assert_eq!(head.status, 503);
             assert_eq!(head.headers[RETRY_AFTER], "1");

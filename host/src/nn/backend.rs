@@ -5,34 +5,44 @@
 
 use std::sync::Arc;
 
-use ort::session::SessionInputValue;
+use ort::session::RunOptions;
+use ort::value::DynTensor;
 use wasmtime_wasi_nn::backend::{
     BackendError, BackendExecutionContext, BackendGraph, Id, NamedTensor,
 };
 use wasmtime_wasi_nn::{ExecutionContext, Tensor};
 
-use super::model::Sessions;
+use super::model::Loaded;
 use super::tensor::{TensorError, check, from_ort, to_ort};
 
 /// A model that guests can ask for.
-pub(super) struct OnnxGraph(Arc<Sessions>);
+pub(super) struct OnnxGraph {
+    model: Arc<Loaded>,
+    options: Arc<ort::Result<RunOptions>>,
+}
 
 impl OnnxGraph {
-    pub(super) fn new(sessions: Arc<Sessions>) -> Self {
-        Self(sessions)
+    pub(super) fn new(model: Arc<Loaded>, options: Arc<ort::Result<RunOptions>>) -> Self {
+        Self { model, options }
     }
 }
 
 impl BackendGraph for OnnxGraph {
     fn init_execution_context(&self) -> Result<ExecutionContext, BackendError> {
-        let context: Box<dyn BackendExecutionContext> = Box::new(OnnxContext(Arc::clone(&self.0)));
+        let context: Box<dyn BackendExecutionContext> = Box::new(OnnxContext {
+            model: Arc::clone(&self.model),
+            options: Arc::clone(&self.options),
+        });
         Ok(ExecutionContext::from(context))
     }
 }
 
-/// A guest's handle to a model. It holds no session: one is taken for each
-/// run, so that a guest that keeps a context keeps no other from running.
-struct OnnxContext(Arc<Sessions>);
+/// A guest's handle to a model. It holds nothing that a run needs for itself,
+/// so that a guest that keeps a context keeps nobody from running.
+struct OnnxContext {
+    model: Arc<Loaded>,
+    options: Arc<ort::Result<RunOptions>>,
+}
 
 impl BackendExecutionContext for OnnxContext {
     fn set_input(&mut self, _id: Id, _tensor: &Tensor) -> Result<(), BackendError> {
@@ -47,7 +57,10 @@ impl BackendExecutionContext for OnnxContext {
         &mut self,
         inputs: Option<Vec<NamedTensor>>,
     ) -> Result<Option<Vec<NamedTensor>>, BackendError> {
-        run(&self.0, inputs.unwrap_or_default())
+        let options = self.options.as_ref().as_ref();
+        options
+            .map_err(|error| TensorError::Runtime(error.to_string()))
+            .and_then(|options| run(&self.model, options, inputs.unwrap_or_default()))
             .map(Some)
             .map_err(|error| BackendError::BackendAccess(wasmtime::Error::new(error)))
     }
@@ -59,56 +72,56 @@ fn only_compute() -> BackendError {
     BackendError::UnsupportedTensorType("inputs and outputs go through `compute`".to_owned())
 }
 
-fn run(sessions: &Sessions, inputs: Vec<NamedTensor>) -> Result<Vec<NamedTensor>, TensorError> {
-    let values = in_order(sessions, inputs)?;
-    sessions.with(|session| {
-        let outputs = session.run(values.as_slice())?;
-        sessions
-            .outputs
-            .iter()
-            .map(|port| {
-                let value = outputs
-                    .get(&port.name)
-                    .ok_or_else(|| TensorError::UnsupportedType(port.name.clone()))?;
-                Ok(NamedTensor {
-                    name: port.name.clone(),
-                    tensor: from_ort(&port.name, value)?,
-                })
+fn run(
+    model: &Loaded,
+    options: &RunOptions,
+    inputs: Vec<NamedTensor>,
+) -> Result<Vec<NamedTensor>, TensorError> {
+    let inputs = in_order(model, inputs)?;
+    let outputs = model.session.run(options, &inputs)?;
+    model
+        .outputs
+        .iter()
+        .zip(&outputs)
+        .map(|(port, value)| {
+            Ok(NamedTensor {
+                name: port.name.clone(),
+                tensor: from_ort(&port.name, value)?,
             })
-            .collect()
-    })
+        })
+        .collect()
 }
 
 /// Checks the inputs and brings them into the order of the model's.
 fn in_order(
-    sessions: &Sessions,
+    model: &Loaded,
     inputs: Vec<NamedTensor>,
-) -> Result<Vec<SessionInputValue<'static>>, TensorError> {
-    let mut given: Vec<Option<Tensor>> = sessions.inputs.iter().map(|_| None).collect();
+) -> Result<Vec<DynTensor>, TensorError> {
+    let mut given: Vec<Option<Tensor>> = model.inputs.iter().map(|_| None).collect();
     for input in inputs {
-        let known = sessions
+        let known = model
             .inputs
             .iter()
             .position(|port| port.name == input.name);
         let Some(at) = known else {
-            let names: Vec<String> = sessions
+            let names: Vec<String> = model
                 .inputs
                 .iter()
                 .map(|port| format!("`{}`", port.name))
                 .collect();
             return Err(TensorError::UnknownName(input.name, names.join(", ")));
         };
-        check(&sessions.inputs[at], &input.tensor)?;
+        check(&model.inputs[at], &input.tensor)?;
         if given[at].replace(input.tensor).is_some() {
             return Err(TensorError::RepeatedName(input.name));
         }
     }
     given
         .into_iter()
-        .zip(&sessions.inputs)
+        .zip(&model.inputs)
         .map(|(tensor, port)| {
             let tensor = tensor.ok_or_else(|| TensorError::MissingName(port.name.clone()))?;
-            Ok(SessionInputValue::from(to_ort(&tensor)?))
+            to_ort(&tensor)
         })
         .collect()
 }

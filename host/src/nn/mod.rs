@@ -8,7 +8,8 @@
 mod backend;
 mod library;
 mod model;
+mod session;
 mod tensor;
 
 pub use library::{Library, LibraryError};
-pub use model::{Model, ModelError, SessionOptions};
+pub use model::{Model, ModelError, SessionOptions, Termination};

@@ -1,24 +1,23 @@
-//! A model: an ONNX file opened in as many sessions as may run at once.
+//! A model: an ONNX file, opened once for all that run it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender};
-use ort::session::Session;
-use ort::session::builder::{GraphOptimizationLevel, PrepackedWeights};
+use ort::session::builder::GraphOptimizationLevel;
+use ort::session::{RunOptions, Session};
 use ort::value::ValueType;
 use wasmtime_wasi_nn::Graph;
 use wasmtime_wasi_nn::backend::BackendGraph;
 
 use super::Library;
 use super::backend::OnnxGraph;
+use super::session::SharedSession;
 
 /// How a model is run.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionOptions {
-    /// How many runs there may be at once; further ones wait for one to end.
-    pub concurrency: usize,
-    /// How many threads work on one run.
+    /// How many threads work on one run. With one, a run stays on the thread
+    /// that asks for it; the others are shared by all runs.
     pub threads: usize,
 }
 
@@ -43,16 +42,31 @@ pub(super) struct Port {
 }
 
 /// A loaded model.
+#[derive(Clone)]
 pub struct Model {
-    inner: Arc<Sessions>,
+    inner: Arc<Loaded>,
 }
 
-/// The sessions of a model. They share the weights that ONNX Runtime repacks
-/// for its kernels.
-pub(super) struct Sessions {
+/// A session and its ports.
+pub(super) struct Loaded {
     pub(super) inputs: Vec<Port>,
     pub(super) outputs: Vec<Port>,
-    idle: (Sender<Session>, Receiver<Session>),
+    pub(super) session: SharedSession,
+}
+
+/// Ends the runs of one graph of a model: those that are under way, at the next
+/// operator, and those that would follow.
+pub struct Termination(Arc<ort::Result<RunOptions>>);
+
+impl Termination {
+    /// Ends the runs.
+    pub fn terminate(&self) {
+        if let Ok(options) = &*self.0 {
+            // It only sets a flag; there is nothing that could be done about an
+            // error, and the run would then end by itself.
+            let _ = options.terminate();
+        }
+    }
 }
 
 impl Model {
@@ -66,67 +80,32 @@ impl Model {
         path: &Path,
         options: SessionOptions,
     ) -> Result<Self, ModelError> {
-        let failed = |reason: String| ModelError {
+        let failed = |error: ort::Error| ModelError {
             path: path.to_owned(),
-            reason,
+            reason: error.message().to_owned(),
         };
-        let weights = PrepackedWeights::new();
-        let sessions = (0..options.concurrency.max(1))
-            .map(|_| open(library, path, options.threads, &weights))
-            .collect::<Result<Vec<Session>, ort::Error>>()
-            .map_err(|error| failed(error.message().to_owned()))?;
-        let first = &sessions[0];
-        let inputs = first.inputs().iter().map(port).collect();
-        let outputs = first.outputs().iter().map(port).collect();
-        let idle = crossbeam_channel::bounded(sessions.len());
-        for session in sessions {
-            // The channel has room for every session, and this holds its
-            // receiver, so that sending can not fail.
-            let _ = idle.0.send(session);
-        }
+        let session = open(library, path, options.threads).map_err(failed)?;
+        let inputs: Vec<Port> = session.inputs().iter().map(port).collect();
+        let outputs: Vec<Port> = session.outputs().iter().map(port).collect();
+        let session = SharedSession::new(session, &inputs, &outputs).map_err(failed)?;
         Ok(Self {
-            inner: Arc::new(Sessions {
+            inner: Arc::new(Loaded {
                 inputs,
                 outputs,
-                idle,
+                session,
             }),
         })
     }
 
-    /// The model as `wasi:nn` knows it.
-    pub fn graph(&self) -> Graph {
-        let graph: Box<dyn BackendGraph> = Box::new(OnnxGraph::new(Arc::clone(&self.inner)));
-        Graph::from(graph)
-    }
-}
-
-impl Sessions {
-    /// Runs `work` in a session that no other run is using; waits for one if
-    /// there is none.
-    pub(super) fn with<T>(&self, work: impl FnOnce(&mut Session) -> T) -> T {
-        let mut session = Lent {
-            sessions: self,
-            session: self.idle.1.recv().ok(),
-        };
-        match &mut session.session {
-            Some(session) => work(session),
-            None => unreachable!("the channel's sender lives as long as its receiver"),
-        }
-    }
-}
-
-/// Gives a session back also when the work panics.
-struct Lent<'a> {
-    sessions: &'a Sessions,
-    session: Option<Session>,
-}
-
-impl Drop for Lent<'_> {
-    fn drop(&mut self) {
-        if let Some(session) = self.session.take() {
-            // There is room: this session came out of this channel.
-            let _ = self.sessions.idle.0.send(session);
-        }
+    /// The model as `wasi:nn` knows it, and what ends the runs of this graph
+    /// but of no other. Any number of graphs share the weights.
+    pub fn graph(&self) -> (Graph, Termination) {
+        let options = Arc::new(RunOptions::new());
+        let graph: Box<dyn BackendGraph> = Box::new(OnnxGraph::new(
+            Arc::clone(&self.inner),
+            Arc::clone(&options),
+        ));
+        (Graph::from(graph), Termination(options))
     }
 }
 
@@ -134,7 +113,6 @@ fn open(
     library: &Library,
     path: &Path,
     threads: usize,
-    weights: &PrepackedWeights,
 ) -> Result<Session, ort::Error> {
     Session::builder(library.environment())?
         .with_optimization_level(GraphOptimizationLevel::All)?
@@ -144,7 +122,6 @@ fn open(
         // other workers, and from everything else on the machine.
         .with_intra_op_spinning(false)?
         .with_inter_op_spinning(false)?
-        .with_prepacked_weights(weights)?
         .commit_from_file(path)
 }
 

@@ -1,0 +1,238 @@
+//! Queueing texts, forming batches of them, and handing out the answers.
+//!
+//! Texts of all requests wait in one queue. A worker that becomes free takes
+//! the next batch, so that batches are formed as late as they can be: nothing
+//! waits while a worker is idle, and under load batches fill up by themselves.
+//!
+//! This module must not know guests or caches: a [`Scorer`] scores the batches.
+
+mod calibration;
+mod estimate;
+mod metrics;
+mod queue;
+mod worker;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use crate::predictor::{
+    Answer, BoxFuture, ErrorKind, Pending, PredictError, Predictor, Request,
+};
+pub use calibration::Calibration;
+pub use metrics::Metrics;
+use queue::{Bounds, Entry, Place, Queue};
+
+/// How a batcher works.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How many threads score batches.
+    pub workers: usize,
+    /// The most texts in a batch; 1 for none but single ones.
+    pub batch_texts: usize,
+    /// The most tokens in a batch, padding included, as estimated. A text that
+    /// has more is a batch of its own.
+    pub batch_tokens: u32,
+    /// How many tokens may wait, as estimated, before requests are refused. A
+    /// request that is taken on is taken on as a whole, and counts for 2,048 at
+    /// most, since others have their turn between its texts.
+    pub queue_tokens: u64,
+    /// How many tokens one worker is expected to score in a second, until there
+    /// is experience.
+    pub tokens_per_second: f64,
+}
+
+/// Scores texts in batches, on threads of its own.
+pub struct Batcher {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+/// What callers and workers share.
+struct Shared {
+    state: Mutex<State>,
+    /// Signalled when there is work, or when there will be none.
+    work: Condvar,
+    options: Options,
+    metrics: Metrics,
+}
+
+struct State {
+    queue: Queue<Attached>,
+    idle: usize,
+    closing: bool,
+    /// Tokens that a worker scores in a second, of late.
+    tokens_per_second: f64,
+}
+
+/// What a text in the queue carries along.
+struct Attached {
+    reply: oneshot::Sender<Result<Answer, PredictError>>,
+    wanted: Arc<AtomicBool>,
+    since: Instant,
+}
+
+/// The longest after which another try is suggested.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+impl Batcher {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    ///
+    /// If the system gives no more threads.
+    pub fn start(options: Options, metrics: Metrics) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                queue: Queue::default(),
+                idle: 0,
+                closing: false,
+                tokens_per_second: options.tokens_per_second,
+            }),
+            work: Condvar::new(),
+            options,
+            metrics,
+        });
+        // Made first, so that the threads that did start end if one does not.
+        let mut batcher = Self {
+            shared,
+            workers: Vec::new(),
+        };
+        for number in 0..options.workers.max(1) {
+            let shared = Arc::clone(&batcher.shared);
+            let worker = std::thread::Builder::new()
+                .name(format!("worker-{number}"))
+                .spawn(move || worker::work(&shared))?;
+            batcher.workers.push(worker);
+        }
+        Ok(batcher)
+    }
+
+    fn submit(&self, request: Request) -> Result<Vec<Pending>, PredictError> {
+        let shared = &self.shared;
+        let estimates: Vec<u32> = request.texts.iter().map(|text| estimate::tokens(text)).collect();
+        let since = Instant::now();
+        let mut state = shared.lock();
+        if state.queue.load() >= shared.options.queue_tokens && !estimates.is_empty() {
+            let retry_after = shared.retry_after(&state);
+            drop(state);
+            shared.metrics.refused.inc();
+            return Err(PredictError::new(
+                ErrorKind::Overloaded { retry_after },
+                "more texts are waiting than may wait; try again later",
+            ));
+        }
+        let (number, mut turn) = state.queue.begin();
+        let mut pending = Vec::with_capacity(estimates.len());
+        for (text, tokens) in request.texts.into_iter().zip(estimates) {
+            turn += u64::from(tokens);
+            let (reply, answer) = oneshot::channel();
+            let wanted = Arc::new(AtomicBool::new(true));
+            let entry = Entry {
+                text,
+                tokens,
+                scorer: Arc::clone(&request.scorer),
+                alone: false,
+                request: number,
+                attached: Attached {
+                    reply,
+                    wanted: Arc::clone(&wanted),
+                    since,
+                },
+            };
+            let waiting = Waiting {
+                place: state.queue.push(turn, entry),
+                wanted,
+                shared: Arc::clone(shared),
+            };
+            pending.push(Pending::Later(Box::pin(waiting.resolve(answer))));
+        }
+        shared.tell_depth(&state);
+        let wake = state.idle.min(pending.len());
+        drop(state);
+        for _ in 0..wake {
+            shared.work.notify_one();
+        }
+        Ok(pending)
+    }
+}
+
+impl Predictor for Batcher {
+    fn predict(&self, request: Request) -> BoxFuture<Result<Vec<Pending>, PredictError>> {
+        Box::pin(std::future::ready(self.submit(request)))
+    }
+}
+
+impl Drop for Batcher {
+    fn drop(&mut self) {
+        self.shared.lock().closing = true;
+        self.shared.work.notify_all();
+        for worker in self.workers.drain(..) {
+            // A worker catches the panics of its batches, so there is none here.
+            let _ = worker.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that can panic is done under the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When what waits now will be done.
+    fn retry_after(&self, state: &State) -> Duration {
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        let seconds = state.queue.tokens() as f64
+            / (state.tokens_per_second * self.options.workers.max(1) as f64);
+        Duration::try_from_secs_f64(seconds).map_or(MAX_RETRY_AFTER, |time| time.min(MAX_RETRY_AFTER))
+    }
+
+    fn tell_depth(&self, state: &State) {
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.metrics.queue_texts.set(gauge(state.queue.len() as u64));
+        self.metrics.queue_tokens.set(gauge(state.queue.tokens()));
+    }
+}
+
+/// Somebody who waits for a text's answer. Dropped, it takes the text out of
+/// the queue, or tells the worker that has it.
+struct Waiting {
+    place: Place,
+    wanted: Arc<AtomicBool>,
+    shared: Arc<Shared>,
+}
+
+impl Waiting {
+    async fn resolve(
+        self,
+        answer: oneshot::Receiver<Result<Answer, PredictError>>,
+    ) -> Result<Answer, PredictError> {
+        let answer = answer.await;
+        // It is answered, and in no queue any more.
+        self.wanted.store(false, Ordering::Relaxed);
+        answer.unwrap_or_else(|_| {
+            Err(PredictError::new(
+                ErrorKind::Unavailable,
+                "the server is not predicting at the moment",
+            ))
+        })
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if self.wanted.swap(false, Ordering::Relaxed) {
+            let mut state = self.shared.lock();
+            let left = state.queue.remove(self.place);
+            self.shared.tell_depth(&state);
+            drop(state);
+            if left.is_some() {
+                self.shared.metrics.abandoned.inc();
+            }
+        }
+    }
+}

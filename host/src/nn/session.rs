@@ -1,0 +1,91 @@
+//! A session of ONNX Runtime that any number of threads may run at once.
+//!
+//! ONNX Runtime promises that `Run` may be called from several threads on one
+//! session, and for the CPU provider, the only one used here, keeps to it. `ort`
+//! takes `&mut self` all the same, because other providers have broken that
+//! promise; so `Run` is called here without its help. What this buys is that
+//! the weights are in memory once, however many workers there are.
+
+use std::ffi::CString;
+use std::ptr::{NonNull, null_mut};
+
+use ort::AsPointer;
+use ort::session::{RunOptions, Session};
+use ort::value::{DynTensor, DynValue};
+
+use super::model::Port;
+
+/// A session, and the names of its ports as C has them.
+pub(super) struct SharedSession {
+    session: Session,
+    inputs: Vec<CString>,
+    outputs: Vec<CString>,
+}
+
+impl SharedSession {
+    /// Shares `session`, whose ports are `inputs` and `outputs`.
+    pub(super) fn new(session: Session, inputs: &[Port], outputs: &[Port]) -> ort::Result<Self> {
+        let names = |ports: &[Port]| {
+            ports
+                .iter()
+                .map(|port| CString::new(port.name.as_str()).map_err(ort::Error::wrap))
+                .collect::<ort::Result<Vec<CString>>>()
+        };
+        Ok(Self {
+            inputs: names(inputs)?,
+            outputs: names(outputs)?,
+            session,
+        })
+    }
+
+    /// Runs the model on this thread: one value for each input, in their order,
+    /// to one for each output, in theirs.
+    ///
+    /// # Errors
+    ///
+    /// What ONNX Runtime reports; also if `options` says to terminate.
+    pub(super) fn run(
+        &self,
+        options: &RunOptions,
+        inputs: &[DynTensor],
+    ) -> ort::Result<Vec<DynValue>> {
+        if inputs.len() != self.inputs.len() {
+            return Err(ort::Error::new("one value is needed for each input"));
+        }
+        let input_names: Vec<_> = self.inputs.iter().map(|name| name.as_ptr()).collect();
+        let output_names: Vec<_> = self.outputs.iter().map(|name| name.as_ptr()).collect();
+        let values: Vec<_> = inputs.iter().map(AsPointer::ptr).collect();
+        let mut outputs = vec![null_mut(); self.outputs.len()];
+        // SAFETY: every pointer comes from something that outlives the call,
+        // and the arrays are as long as is said; the names end with a zero.
+        // That the session is used by several threads at once is what the C
+        // API allows, and the status is handed to whom it belongs.
+        #[expect(unsafe_code, reason = "ort offers no run on a shared session")]
+        unsafe {
+            let status = (ort::api().Run)(
+                self.session.inner().ptr().cast_mut(),
+                options.ptr(),
+                input_names.as_ptr(),
+                values.as_ptr(),
+                values.len(),
+                output_names.as_ptr(),
+                output_names.len(),
+                outputs.as_mut_ptr(),
+            );
+            ort::Error::result_from_status(status)?;
+        }
+        outputs
+            .into_iter()
+            .map(|value| {
+                let value = NonNull::new(value)
+                    .ok_or_else(|| ort::Error::new("an output has no value"))?;
+                // SAFETY: the run has just made this value, with the session's
+                // allocator, and nobody else has it.
+                #[expect(unsafe_code, reason = "ort offers no run on a shared session")]
+                let value =
+                    unsafe { DynValue::from_ptr(value, Some(self.session.allocator())) };
+                Ok(value)
+            })
+            .collect()
+    }
+}
