@@ -53,10 +53,7 @@ fn main() {
     let component = std::fs::read(release.join("fastsentiment_guest.wasm")).unwrap();
 
     let library = Library::open(Some(&library)).unwrap();
-    let options = SessionOptions {
-        concurrency: 1,
-        threads: 1,
-    };
+    let options = SessionOptions { threads: 1 };
     let model = Model::load(&library, &model_dir.join("model.onnx"), options).unwrap();
     let limits = Limits {
         memory: 512 << 20,
@@ -64,7 +61,10 @@ fn main() {
         prepare: Duration::from_secs(60),
         instances: 2,
     };
-    let runtime = Runtime::new(limits, Graphs::of(model.graph())).unwrap();
+    let runtime = Runtime::new(limits, Graphs::of(move || {
+        let (graph, termination) = model.graph();
+        (graph, Box::new(move || termination.terminate()))
+    })).unwrap();
     let files = ModelFiles::read(&model_dir).unwrap();
     let guest = Arc::new(load(&runtime, None, &component, &files).unwrap());
     let mut native = Native::load(&library, &model_dir);

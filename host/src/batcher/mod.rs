@@ -174,6 +174,9 @@ impl Drop for Batcher {
             // A worker catches the panics of its batches, so there is none here.
             let _ = worker.join();
         }
+        // Whoever still waits is told, by the loss of the sender.
+        let left = self.shared.lock().queue.clear();
+        drop(left);
     }
 }
 

@@ -16,6 +16,7 @@
 )]
 
 mod architecture;
+mod batching;
 mod command;
 mod harness;
 mod hostile;

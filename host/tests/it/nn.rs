@@ -33,6 +33,7 @@ fn good() -> Vec<NamedTensor> {
 fn context(name: &str) -> ExecutionContext {
     model(&fixture(name))
         .graph()
+        .0
         .init_execution_context()
         .unwrap()
 }
@@ -203,7 +204,7 @@ fn the_older_interface_is_refused() {
 /// Two contexts of one model of a single session take turns.
 #[test]
 fn contexts_share_a_session() {
-    let graph = model(&fixture("tiny-bert")).graph();
+    let (graph, _) = model(&fixture("tiny-bert")).graph();
     let mut contexts: Vec<_> = (0..3)
         .map(|_| graph.init_execution_context().unwrap())
         .collect();

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use fastsentiment::guest::Guest;
+use fastsentiment::guest::{Graphs, Guest};
 use wasmtime_wasi_nn::backend::{
     BackendError, BackendExecutionContext, BackendGraph, Id, NamedTensor,
 };
@@ -35,11 +35,16 @@ type Rows = Arc<Mutex<Vec<Row>>>;
 impl Recorder {
     pub(super) fn new(dir: &Path) -> Self {
         let rows = Rows::default();
-        let graph: Box<dyn BackendGraph> = Box::new(RecordingGraph {
-            inner: model(dir).graph(),
-            rows: Arc::clone(&rows),
+        let (model, record) = (model(dir), Arc::clone(&rows));
+        let graphs = Graphs::of(move || {
+            let (inner, termination) = model.graph();
+            let graph: Box<dyn BackendGraph> = Box::new(RecordingGraph {
+                inner,
+                rows: Arc::clone(&record),
+            });
+            (Graph::from(graph), Box::new(move || termination.terminate()))
         });
-        let guest = load_default(dir, Graph::from(graph)).unwrap();
+        let guest = load_default(dir, graphs).unwrap();
         Self { guest, rows }
     }
 
