@@ -13,7 +13,7 @@ use crate::guest::{
     self, ArtifactError, ArtifactStore, Graphs, Guest, Live, LoadError, LoadedFrom, ModelFiles,
     ModelFilesError, Runtime,
 };
-use crate::nn::{Library, LibraryError, Model, ModelError, SessionOptions};
+use crate::nn::{self, Library, LibraryError, Model, ModelError, SessionOptions};
 use crate::predictor::{PredictError, Version};
 use crate::service::{self, Service};
 
@@ -124,13 +124,14 @@ impl App {
     pub fn load(config: &Config) -> Result<Self, AppError> {
         let library = Library::open(config.onnxruntime.as_deref())?;
         let files = ModelFiles::read(&config.model)?;
-        let model = load_model(&library, config)?;
-        let runtime = new_runtime(config, graphs(model))?;
+        let registry = prometheus::Registry::new();
+        let model = load_model(&library, config, nn::Metrics::new(&registry)?)?;
+        let metrics = guest::Metrics::new(&registry)?;
+        let runtime = new_runtime(config, graphs(model), metrics)?;
         let artifacts = open_artifacts(config.artifacts.as_deref())?;
         let guest = load_guest(&runtime, artifacts.as_ref(), &config.guest, &files)?;
         let version = Arc::clone(guest.version());
         let loaded_from = guest.loaded_from();
-        let registry = prometheus::Registry::new();
         let options = batching(config, &guest)?;
         let batcher = Batcher::start(options, batcher::Metrics::new(&registry)?)?;
         let service = Service::new(
@@ -181,8 +182,11 @@ impl App {
 /// If something is missing, or if the guest is no command or traps.
 pub async fn run_guest(config: &Config, arguments: &[String]) -> Result<i32, RunGuestError> {
     let library = Library::open(config.onnxruntime.as_deref()).map_err(AppError::from)?;
-    let model = load_model(&library, config)?;
-    let runtime = new_runtime(config, graphs(model))?;
+    let registry = prometheus::Registry::new();
+    let metrics = nn::Metrics::new(&registry).map_err(AppError::from)?;
+    let model = load_model(&library, config, metrics)?;
+    let metrics = guest::Metrics::new(&registry).map_err(AppError::from)?;
+    let runtime = new_runtime(config, graphs(model), metrics)?;
     let component = read_guest(&config.guest)?;
     Ok(guest::run_command(&runtime, &component, &config.model, arguments).await?)
 }
@@ -244,7 +248,7 @@ fn graphs(model: Model) -> Graphs {
     })
 }
 
-fn load_model(library: &Library, config: &Config) -> Result<Model, AppError> {
+fn load_model(library: &Library, config: &Config, metrics: nn::Metrics) -> Result<Model, AppError> {
     let options = SessionOptions {
         threads: config.threads.get(),
     };
@@ -252,10 +256,15 @@ fn load_model(library: &Library, config: &Config) -> Result<Model, AppError> {
         library,
         &config.model.join(MODEL_FILE),
         options,
+        metrics,
     )?)
 }
 
-fn new_runtime(config: &Config, graphs: Graphs) -> Result<Arc<Runtime>, AppError> {
+fn new_runtime(
+    config: &Config,
+    graphs: Graphs,
+    metrics: guest::Metrics,
+) -> Result<Arc<Runtime>, AppError> {
     let workers = u32::try_from(config.workers.get()).unwrap_or(u32::MAX);
     let limits = guest::Limits {
         memory: config.guest_memory,
@@ -263,7 +272,7 @@ fn new_runtime(config: &Config, graphs: Graphs) -> Result<Arc<Runtime>, AppError
         prepare: config.prepare_time,
         instances: workers.saturating_add(SPARE_INSTANCES),
     };
-    Runtime::new(limits, graphs).map_err(|error| AppError::Runtime(format!("{error:#}")))
+    Runtime::new(limits, graphs, metrics).map_err(|error| AppError::Runtime(format!("{error:#}")))
 }
 
 fn read_guest(path: &Path) -> Result<Vec<u8>, AppError> {

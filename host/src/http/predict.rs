@@ -43,7 +43,7 @@ pub(crate) async fn answer(
     let predictions = service
         .predict(texts, Options::default())
         .await
-       .inspect_err(log)?;
+        .inspect_err(log)?;
     respond(&predictions)
 }
 

@@ -274,7 +274,10 @@ mod tests {
     #[tokio::test]
     async fn a_busy_server_says_when_to_come_back() {
         let retry_after = std::time::Duration::from_secs(1);
-        for kind in [ErrorKind::Overloaded { retry_after }, ErrorKind::Unavailable] {
+        for kind in [
+            ErrorKind::Overloaded { retry_after },
+            ErrorKind::Unavailable,
+        ] {
             let (head, _) = sent(PredictError::new(kind, "busy").into()).await;
             assert_eq!(head.status, 503);
             assert_eq!(head.headers[RETRY_AFTER], "1");

@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::time::Duration;
 
 use fastsentiment::guest::{
-    ArtifactStore, Graphs, Guest, Limits, LoadError, ModelFiles, Runtime, load,
+    self, ArtifactStore, Graphs, Guest, Limits, LoadError, ModelFiles, Runtime, load,
 };
-use fastsentiment::nn::{Library, Model, SessionOptions};
+use fastsentiment::nn::{self, Library, Model, SessionOptions};
+use prometheus::Registry;
 use tempfile::TempDir;
 
 /// Longer than anything here takes, also on a machine with much else to do: a
@@ -146,7 +147,8 @@ pub(crate) fn loading() -> MutexGuard<'static, ()> {
 /// The model of a directory.
 pub(crate) fn model(dir: &Path) -> Model {
     let options = SessionOptions { threads: 1 };
-    Model::load(library(), &dir.join("model.onnx"), options).unwrap()
+    let metrics = nn::Metrics::new(&Registry::new()).unwrap();
+    Model::load(library(), &dir.join("model.onnx"), options, metrics).unwrap()
 }
 
 /// The model of a directory, for guests.
@@ -169,7 +171,8 @@ pub(crate) const GENEROUS: Limits = Limits {
 
 /// A runtime whose guests find `graphs`.
 pub(crate) fn runtime(limits: Limits, graphs: Graphs) -> Arc<Runtime> {
-    Runtime::new(limits, graphs).unwrap()
+    let metrics = guest::Metrics::new(&Registry::new()).unwrap();
+    Runtime::new(limits, graphs, metrics).unwrap()
 }
 
 /// The default guest for a model directory, with `graphs` as its model.

@@ -42,7 +42,10 @@ impl Recorder {
                 inner,
                 rows: Arc::clone(&record),
             });
-            (Graph::from(graph), Box::new(move || termination.terminate()))
+            (
+                Graph::from(graph),
+                Box::new(move || termination.terminate()),
+            )
         });
         let guest = load_default(dir, graphs).unwrap();
         Self { guest, rows }
