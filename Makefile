@@ -137,8 +137,9 @@ check-scripts: $(LINT_VENV)/.ruff-$(RUFF)
 # ---- Measurements ----
 
 .PHONY: bench
-bench: guest onnxruntime ## Measure what the sandbox costs, with MODEL
+bench: guest onnxruntime ## Measure what the sandbox costs, with MODEL, and single steps
 	MODEL='$(abspath $(MODEL))' $(CARGO) bench $(CARGO_FLAGS) -p fastsentiment --bench guest
+	$(CARGO) bench $(CARGO_FLAGS) -p fastsentiment --bench micro
 
 # What the benches of the server take from the environment, or from make's command
 # line, is listed in host/benches/README.md.

@@ -1,6 +1,5 @@
 //! ONNX Runtime alone, in this process, on texts that are tokens already.
 
-use std::path::Path;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
@@ -46,8 +45,7 @@ pub(crate) struct AllCores {
 }
 
 impl Raw {
-    pub(crate) fn open(library: &Path, model: &NamedModel, cores: usize) -> Self {
-        let library = Library::open(Some(library)).unwrap();
+    pub(crate) fn open(library: &Library, model: &NamedModel, cores: usize) -> Self {
         let config = std::fs::read(model.dir.join("config.json")).unwrap();
         let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
         // The options are the server's, which are those for throughput.

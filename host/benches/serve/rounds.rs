@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use fastsentiment::nn::Library;
+
 use crate::corpus::{Corpus, Lengths};
 use crate::figures::{Latencies, figure, median, spread};
 use crate::load::Outcome;
@@ -29,14 +31,15 @@ struct Measured {
 }
 
 pub(crate) fn run(settings: &Settings) -> Vec<String> {
-    let mut faults = Vec::new();
-    for model in &settings.models {
-        faults.extend(measure(settings, model));
-    }
-    faults
+    // ONNX Runtime has one environment in a process.
+    let library = Library::open(Some(&settings.library)).unwrap();
+    let models = settings.models.iter();
+    models
+        .flat_map(|model| measure(settings, &library, model))
+        .collect()
 }
 
-fn measure(settings: &Settings, model: &NamedModel) -> Vec<String> {
+fn measure(settings: &Settings, library: &Library, model: &NamedModel) -> Vec<String> {
     println!("# {} ({})", model.name, model.dir.display());
     let start = Instant::now();
     let mut measured: Vec<Measured> = SCENARIOS
@@ -57,8 +60,7 @@ fn measure(settings: &Settings, model: &NamedModel) -> Vec<String> {
                 .iter()
                 .any(|measured| measured.scenario.kind == Kind::Misses(lengths));
         if wanted {
-            let raw =
-                raw.get_or_insert_with(|| Raw::open(&settings.library, model, settings.cores));
+            let raw = raw.get_or_insert_with(|| Raw::open(library, model, settings.cores));
             let budget = settings.slice() * 6;
             baselines.push(RawRounds {
                 lengths,
