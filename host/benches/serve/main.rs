@@ -16,15 +16,15 @@
 //! - available core-seconds = cores x wall time - CPU time of the client - CPU
 //!   time of all other processes (Linux' `/proc/stat`: all that was busy, less
 //!   the server's and the client's; on an idle machine next to nothing);
-//! - `misses_cpu_over_raw` = server's CPU time for a text / CPU time for a text
+//! - `cpu_over_raw` = server's CPU time for a text / CPU time for a text
 //!   of ONNX Runtime alone, in one thread, with nothing else running, at the
 //!   batch size that is best among those that leave answers unchanged;
-//! - `misses_cpu_over_raw_all_cores` = the same, but with ONNX Runtime in one
+//! - `cpu_over_raw_all_cores` = the same, but with ONNX Runtime in one
 //!   thread on each core at once: cores share caches and memory, so that each
 //!   of them is slower than one alone;
-//! - `misses_throughput_over_raw` = (texts / available core-seconds) of the
+//! - `throughput_over_raw` = (texts / available core-seconds) of the
 //!   server / (texts / available core-seconds) of ONNX Runtime on all cores;
-//! - `hits_over_bare_hyper` = (requests / server's CPU time) of the server /
+//! - `over_bare_hyper` = (requests / server's CPU time) of the server /
 //!   (requests / server's CPU time) of a hyper server that reads the request
 //!   and answers with as many fixed bytes.
 //!
@@ -60,12 +60,13 @@ fn main() -> ExitCode {
         .filter(|argument| argument != "--bench")
         .collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let settings = Settings::from_environment();
+    let all = || Settings::from_environment("default,int8,fp32");
+    let one = || Settings::from_environment("default");
     let faults = match arguments[..] {
-        [] | ["rounds"] => rounds::run(&settings),
-        ["soak"] => soak::run(&settings),
-        ["overload"] => overload::run(&settings),
-        ["memory"] => memory::run(&settings),
+        [] | ["rounds"] => rounds::run(&all()),
+        ["soak"] => soak::run(&one()),
+        ["overload"] => overload::run(&one()),
+        ["memory"] => memory::run(&all()),
         ["bare", bytes] => bare::serve(bytes.parse().unwrap()),
         _ => vec![format!("not understood: {arguments:?}")],
     };

@@ -37,11 +37,7 @@ pub(crate) fn run(settings: &Settings) -> Vec<String> {
     let duration = settings
         .duration
         .unwrap_or(Duration::from_secs(if settings.quick { 20 } else { 120 }));
-    let all = std::env::var_os("MODELS").is_some_and(|models| !models.is_empty());
-    let models = settings
-        .models
-        .iter()
-        .take(if all { usize::MAX } else { 1 });
+    let models = settings.models.iter();
     models
         .flat_map(|model| overload(settings, model, duration))
         .collect()
@@ -68,7 +64,7 @@ fn overload(settings: &Settings, model: &NamedModel, duration: Duration) -> Vec<
     let enough = tried.iter().position(|&rate| rate >= JUST_ENOUGH * best);
     let clients = CLIENTS[enough.unwrap()];
 
-    let name = model.figure("overload");
+    let name = model.within("overload");
     let (mut as_is, mut for_core, mut offered) = (Vec::new(), Vec::new(), Vec::new());
     let mut rates = Vec::new();
     let mut all = Outcome::default();

@@ -1,9 +1,9 @@
 //! The server as a process: started, measured from outside, stopped.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use crate::settings::Settings;
@@ -15,22 +15,18 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
+    /// Held open, since there may be more lines after the one with the address.
+    _stdout: Lines<BufReader<ChildStdout>>,
 }
 
 impl Server {
-    /// The server, as a user starts it.
+    /// The server, as a user starts it for the second time: the first time it
+    /// compiles the guest, and keeps for long what memory that took.
     pub(crate) fn start(settings: &Settings, model: &Path, options: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fastsentiment"));
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("FASTSENTIMENT_") {
-                command.env_remove(name);
-            }
-        }
-        command.args(["serve", "--listen", "127.0.0.1:0", "--model"]);
-        command
-            .arg(model)
-            .arg("--onnxruntime")
-            .arg(&settings.library);
+        let mut check = binary("check", settings, model);
+        assert!(check.stdout(Stdio::null()).status().unwrap().success());
+        let mut command = binary("serve", settings, model);
+        command.args(["--listen", "127.0.0.1:0"]);
         command.args(&settings.server_arguments).args(options);
         Self::spawn(&mut command)
     }
@@ -49,8 +45,8 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines.map_while(Result::ok).find_map(|line| {
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
             let (_, url) = line.split_once(" serves http://")?;
             url.split('/').next()?.parse().ok()
         });
@@ -58,6 +54,7 @@ impl Server {
         Self {
             child,
             address: address.unwrap(),
+            _stdout: lines,
         }
     }
 
@@ -88,6 +85,19 @@ impl Server {
         };
         (field("Rss:"), field("Pss:"))
     }
+}
+
+/// A subcommand of the binary, with nothing of the developer's own settings.
+fn binary(subcommand: &str, settings: &Settings, model: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fastsentiment"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("FASTSENTIMENT_") {
+            command.env_remove(name);
+        }
+    }
+    command.arg(subcommand).arg("--model").arg(model);
+    command.arg("--onnxruntime").arg(&settings.library);
+    command
 }
 
 impl Drop for Server {

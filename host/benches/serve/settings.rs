@@ -18,6 +18,15 @@ impl NamedModel {
     pub(crate) fn figure(&self, what: &str) -> String {
         format!("{}_{what}", self.name)
     }
+
+    /// What the figures of a bench begin with that is about one model, unless
+    /// another one is asked for.
+    pub(crate) fn within(&self, bench: &str) -> String {
+        match self.name.as_str() {
+            "default" => bench.to_owned(),
+            name => format!("{bench}_{name}"),
+        }
+    }
 }
 
 pub(crate) struct Settings {
@@ -41,17 +50,14 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    pub(crate) fn from_environment() -> Self {
+    /// `about` are the models to measure if the environment names none.
+    pub(crate) fn from_environment(about: &str) -> Self {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let quick = variable("QUICK").is_some_and(|value| value != "0");
         let models = variable("MODELS").unwrap_or_else(|| {
-            let all = if quick {
-                "default"
-            } else {
-                "default,int8,fp32"
-            };
-            all.to_owned()
+            let about = if quick { "default" } else { about };
+            about.to_owned()
         });
         let words = |text: String, separator: char| -> Vec<String> {
             let words = text.split(separator).filter(|word| !word.is_empty());

@@ -18,12 +18,7 @@ pub(crate) fn run(settings: &Settings) -> Vec<String> {
     let duration = settings
         .duration
         .unwrap_or(Duration::from_secs(if settings.quick { 30 } else { 600 }));
-    // One model, unless more were asked for.
-    let all = std::env::var_os("MODELS").is_some_and(|models| !models.is_empty());
-    let models = settings
-        .models
-        .iter()
-        .take(if all { usize::MAX } else { 1 });
+    let models = settings.models.iter();
     models
         .flat_map(|model| soak(settings, model, duration))
         .collect()
@@ -58,7 +53,7 @@ fn soak(settings: &Settings, model: &NamedModel, duration: Duration) -> Vec<Stri
     let mean = |samples: &[f64]| samples.iter().sum::<f64>() / samples.len() as f64;
     let second_minute = mean(&samples[minute..(2 * minute).min(samples.len())]);
     let last_minute = mean(&samples[samples.len() - minute..]);
-    let name = model.figure("soak");
+    let name = model.within("soak");
     figure(&format!("{name}_rss_second_minute_mib"), second_minute);
     figure(&format!("{name}_rss_last_minute_mib"), last_minute);
     figure(
