@@ -3,10 +3,13 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longer than the server's own deadline, so that its 504 is seen as such.
 const TIMEOUT: Duration = Duration::from_secs(40);
+
+/// Servers close connections that nobody uses; ours waits longer than this.
+const MAX_IDLE: Duration = Duration::from_secs(30);
 
 /// The whole request of some texts, ready to be sent.
 pub(crate) fn request(texts: &[String]) -> Vec<u8> {
@@ -34,17 +37,28 @@ pub(crate) struct Connection {
     address: SocketAddr,
     /// `None` before the first request, and after a failure.
     stream: Option<TcpStream>,
+    last_used: Instant,
     buffer: Vec<u8>,
 }
 
 impl Connection {
-    /// Connects with the first request.
+    /// Connects with the first request, unless it is told to before.
     pub(crate) fn to(address: SocketAddr) -> Self {
         Self {
             address,
             stream: None,
+            last_used: Instant::now(),
             buffer: vec![0; 16 << 10],
         }
+    }
+
+    /// Makes sure that there is a connection.
+    pub(crate) fn open(&mut self) -> io::Result<()> {
+        if self.stream.is_none() || self.last_used.elapsed() > MAX_IDLE {
+            self.stream = Some(connect(self.address)?);
+            self.last_used = Instant::now();
+        }
+        Ok(())
     }
 
     /// Sends a request and reads the answer to its end.
@@ -57,6 +71,7 @@ impl Connection {
         let (answer, keep) = read(&mut stream, &mut self.buffer)?;
         if keep {
             self.stream = Some(stream);
+            self.last_used = Instant::now();
         }
         Ok(answer)
     }
