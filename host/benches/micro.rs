@@ -14,7 +14,8 @@ use std::time::Instant;
 
 use criterion::Criterion;
 use fastsentiment::http::predictions_json;
-use fastsentiment::predictor::{Digest, Predictions, Score, Version};
+use fastsentiment::predictor::{Digest, Score, Scores, Version};
+use fastsentiment::service::Predictions;
 
 /// How many texts a request has: one, and as many as one call of a guest takes.
 const TEXTS: [usize; 2] = [1, 8];
@@ -40,14 +41,16 @@ fn write_answer(criterion: &mut Criterion) {
 
 fn predictions(texts: usize) -> Predictions {
     let score = |label: &str, score: f32| Score {
-        label: label.to_owned(),
+        label: label.into(),
         score,
     };
-    let scores = vec![
+    let scores: Scores = [
         score("POSITIVE", 0.998_690_9),
         score("NEGATIVE", 0.001_309_119_3),
-    ];
+    ]
+    .into();
     Predictions {
+        hits: 0,
         scores: vec![scores; texts],
         version: Arc::new(Version {
             guest: Digest([0; 32]),
