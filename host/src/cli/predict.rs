@@ -24,7 +24,7 @@ pub(super) struct PredictCommand {
 impl PredictCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.load.resolve()?;
-        let app = App::load(&config)?;
+        let app = App::load(&config, &prometheus::Registry::new())?;
         let texts = if self.texts.is_empty() {
             io::stdin()
                 .lock()
@@ -42,13 +42,14 @@ impl PredictCommand {
 
 /// Scores texts; the answer is the JSON that `POST /predict` gives.
 pub(super) async fn answer(service: &Service, texts: Vec<String>) -> anyhow::Result<String> {
-    let predictions = service
-        .predict(texts, Options::default())
-        .await
-        .map_err(|error| match &error.detail {
-            // On a terminal, whoever asks is the operator.
-            Some(detail) => anyhow::anyhow!("{error}: {detail}"),
-            None => error.into(),
-        })?;
+    let predictions =
+        service
+            .predict(texts, Options::default())
+            .await
+            .map_err(|error| match &error.detail {
+                // On a terminal, whoever asks is the operator.
+                Some(detail) => anyhow::anyhow!("{error}: {detail}"),
+                None => error.into(),
+            })?;
     Ok(fastsentiment::http::predictions_json(&predictions)?)
 }
