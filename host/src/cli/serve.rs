@@ -262,7 +262,7 @@ impl Admin {
         readiness: &Readiness,
     ) -> anyhow::Result<Self> {
         let address = listener.local_addr()?;
-        tracing::info!("metrics and health are at http://{address}");
+        tracing::debug!("metrics and health are at http://{address}");
         let api = admin::Api::new(registry.clone(), readiness.clone());
         let (stop, stopped) = oneshot::channel::<()>();
         let config = HttpConfig {

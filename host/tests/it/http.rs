@@ -4,6 +4,11 @@
 
 mod answers;
 mod connections;
+mod half_closed;
+mod headers;
+mod health;
+mod memory;
+mod metrics;
 mod refusals;
 mod shutdown;
 

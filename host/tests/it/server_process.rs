@@ -20,6 +20,9 @@ pub(crate) fn bare() -> Command {
         }
     }
     command.env_remove("ORT_DYLIB_PATH");
+    // Tests run beside each other.
+    command.env("FASTSENTIMENT_LISTEN", "127.0.0.1:0");
+    command.env("FASTSENTIMENT_ADMIN_LISTEN", "127.0.0.1:0");
     command.stdin(Stdio::null());
     command
 }
@@ -108,10 +111,7 @@ impl ServerProcess {
     /// A server with further options.
     pub(crate) fn with(model: &Path, options: &[&str]) -> Self {
         let mut command = subcommand("serve", model);
-        command.args(["--listen", "127.0.0.1:0"]);
-        command
-            .args(["--admin-listen", "127.0.0.1:0"])
-            .args(options);
+        command.args(options);
         Self::spawn(&mut command)
     }
 
