@@ -108,49 +108,42 @@ const SPARE_INSTANCES: u32 = 4;
 /// The loaded layers, ready to serve.
 pub struct App {
     service: Arc<Service>,
-    registry: prometheus::Registry,
     version: Arc<Version>,
     loaded_from: LoadedFrom,
     onnxruntime: PathBuf,
 }
 
 impl App {
-    /// Loads the library, the model and the guest. This takes seconds for a
-    /// guest that is new to this machine.
+    /// Loads the library, the model and the guest, and registers the metrics of
+    /// all layers. This takes seconds for a guest that is new to this machine.
     ///
     /// # Errors
     ///
     /// If any of them is missing or does not fit the others.
-    pub fn load(config: &Config) -> Result<Self, AppError> {
+    pub fn load(config: &Config, registry: &prometheus::Registry) -> Result<Self, AppError> {
         let library = Library::open(config.onnxruntime.as_deref())?;
         let files = ModelFiles::read(&config.model)?;
-        let registry = prometheus::Registry::new();
-        let model = load_model(&library, config, nn::Metrics::new(&registry)?)?;
-        let metrics = guest::Metrics::new(&registry)?;
+        let model = load_model(&library, config, nn::Metrics::new(registry)?)?;
+        let metrics = guest::Metrics::new(registry)?;
         let runtime = new_runtime(config, graphs(model), metrics)?;
         let artifacts = open_artifacts(config.artifacts.as_deref())?;
         let guest = load_guest(&runtime, artifacts.as_ref(), &config.guest, &files)?;
         let version = Arc::clone(guest.version());
         let loaded_from = guest.loaded_from();
         let options = batching(config, &guest)?;
-        let batcher = Batcher::start(options, batcher::Metrics::new(&registry)?)?;
+        let batcher = Batcher::start(options, batcher::Metrics::new(registry)?)?;
         let service = Service::new(
             Arc::new(Live::new(guest)),
             Arc::new(batcher),
             config.limits.clone(),
+            service::Metrics::new(registry)?,
         );
         Ok(Self {
             service: Arc::new(service),
-            registry,
             version,
             loaded_from,
             onnxruntime: library.path().to_owned(),
         })
-    }
-
-    /// Where all layers have registered their metrics.
-    pub fn registry(&self) -> &prometheus::Registry {
-        &self.registry
     }
 
     /// The uppermost layer below the edges.

@@ -4,6 +4,10 @@
 //! This module must not know status codes, JSON, or what lies below the
 //! [`Predictor`] that it asks.
 
+mod metrics;
+
+pub use metrics::Metrics;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,17 +62,41 @@ pub struct Service {
     versions: Arc<dyn Versions>,
     inner: Arc<dyn Predictor>,
     limits: Limits,
+    metrics: Metrics,
 }
 
 impl Service {
     /// Puts `limits` before `inner`; each request is answered by the version
     /// that is live when it comes.
-    pub fn new(versions: Arc<dyn Versions>, inner: Arc<dyn Predictor>, limits: Limits) -> Self {
+    pub fn new(
+        versions: Arc<dyn Versions>,
+        inner: Arc<dyn Predictor>,
+        limits: Limits,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             versions,
             inner,
             limits,
+            metrics,
         }
+    }
+
+    /// The most texts that a request may hold.
+    pub fn max_texts(&self) -> usize {
+        self.limits.max_texts
+    }
+
+    /// Refuses a request of more texts than it may hold, for callers that have
+    /// not kept them.
+    pub fn too_many(&self, given: usize) -> PredictError {
+        let allowed = self.limits.max_texts;
+        let error = PredictError::new(
+            ErrorKind::TooManyTexts { given, allowed },
+            format!("the request holds {given} texts; at most {allowed} are allowed"),
+        );
+        self.metrics.begin(given).end(Err(&error));
+        error
     }
 
     /// The version that is live now.
@@ -88,6 +116,20 @@ impl Service {
         texts: Vec<String>,
         options: Options,
     ) -> Result<Predictions, PredictError> {
+        if texts.len() > self.limits.max_texts {
+            return Err(self.too_many(texts.len()));
+        }
+        let counted = self.metrics.begin(texts.len());
+        let answer = self.answer_in_time(texts, options).await;
+        counted.end(answer.as_ref().map(|_| ()));
+        answer
+    }
+
+    async fn answer_in_time(
+        &self,
+        texts: Vec<String>,
+        options: Options,
+    ) -> Result<Predictions, PredictError> {
         self.admit(&texts)?;
         let allowed = self.limits.deadline;
         let deadline = options.timeout.map_or(allowed, |asked| asked.min(allowed));
@@ -102,13 +144,6 @@ impl Service {
 
     /// Refuses what is too much, before any work is done for it.
     fn admit(&self, texts: &[String]) -> Result<(), PredictError> {
-        let (given, allowed) = (texts.len(), self.limits.max_texts);
-        if given > allowed {
-            return Err(PredictError::new(
-                ErrorKind::TooManyTexts { given, allowed },
-                format!("the request holds {given} texts; at most {allowed} are allowed"),
-            ));
-        }
         let allowed = self.limits.max_text_bytes;
         let mut lengths = texts.iter().map(String::len).enumerate();
         match lengths.find(|(_, given)| *given > allowed) {
@@ -251,7 +286,8 @@ mod tests {
             guest: Digest([1; 32]),
             model: Digest([2; 32]),
         }));
-        let service = Service::new(Arc::new(live), fake.clone(), LIMITS);
+        let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
+        let service = Service::new(Arc::new(live), fake.clone(), LIMITS, metrics);
         let texts = texts.iter().map(ToString::to_string).collect();
         service.predict(texts, options).await
     }

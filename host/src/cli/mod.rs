@@ -105,7 +105,7 @@ impl RunGuest {
 
 fn check(options: LoadOptions) -> anyhow::Result<ExitCode> {
     let config = options.resolve()?;
-    let app = App::load(&config)?;
+    let app = App::load(&config, &prometheus::Registry::new())?;
     let text = "What a wonderful day.".to_owned();
     let answer = runtime()?.block_on(predict::answer(app.service(), vec![text]))?;
     let version = app.version();

@@ -24,7 +24,7 @@ pub(super) struct PredictCommand {
 impl PredictCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.load.resolve()?;
-        let app = App::load(&config)?;
+        let app = App::load(&config, &prometheus::Registry::new())?;
         let texts = if self.texts.is_empty() {
             io::stdin()
                 .lock()

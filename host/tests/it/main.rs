@@ -15,6 +15,7 @@
     reason = "what tests count and measure is small"
 )]
 
+mod admin;
 mod architecture;
 mod batching;
 mod command;
