@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batcher::{self, Batcher, Calibration};
+use crate::cache::{self, Cache};
 use crate::guest::{
     self, ArtifactError, ArtifactStore, Graphs, Guest, Live, LoadError, LoadedFrom, ModelFiles,
     ModelFilesError, Runtime,
 };
 use crate::nn::{Library, LibraryError, Model, ModelError, SessionOptions};
-use crate::predictor::{PredictError, Version};
+use crate::predictor::{PredictError, Predictor, Version};
 use crate::service::{self, Service};
 
 /// The ONNX file of a model directory, as Hugging Face Optimum names it.
@@ -46,6 +47,8 @@ pub struct Config {
     /// The most tokens of a batch, padding included; `None` to measure whether
     /// batches pay.
     pub batch_tokens: Option<u32>,
+    /// What is kept of earlier answers.
+    pub cache: cache::Options,
     /// What a single request may ask for.
     pub limits: service::Limits,
 }
@@ -135,7 +138,7 @@ impl App {
         let batcher = Batcher::start(options, batcher::Metrics::new(&registry)?)?;
         let service = Service::new(
             Arc::new(Live::new(guest)),
-            Arc::new(batcher),
+            cached(&config.cache, Arc::new(batcher), &registry)?,
             config.limits.clone(),
         );
         Ok(Self {
@@ -234,6 +237,18 @@ fn batching(config: &Config, guest: &Guest) -> Result<batcher::Options, PredictE
         queue_tokens: config.queue_tokens,
         tokens_per_second: calibration.tokens_per_second(),
     })
+}
+
+/// Puts the cache before a layer, if anything is to be kept.
+fn cached(
+    options: &cache::Options,
+    below: Arc<dyn Predictor>,
+    registry: &prometheus::Registry,
+) -> Result<Arc<dyn Predictor>, AppError> {
+    if options.keep_nothing() {
+        return Ok(below);
+    }
+    Ok(Arc::new(Cache::new(options, below, registry)?))
 }
 
 /// The model, for guests: each instance of one can be ended by itself.

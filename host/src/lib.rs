@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod batcher;
+pub mod cache;
 pub mod guest;
 pub mod http;
 pub mod nn;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use fastsentiment::app::Config;
+use fastsentiment::cache;
 use fastsentiment::service::Limits;
 
 /// What to load, and within which limits. Each option can also be given in
@@ -93,6 +94,26 @@ pub(super) struct LoadOptions {
     #[arg(long, env = "FASTSENTIMENT_BATCH_TOKENS", value_name = "TOKENS")]
     batch_tokens: Option<NonZeroU32>,
 
+    /// About how much memory kept answers may take, in MiB; 0 keeps none in
+    /// this process
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_CACHE_MIB",
+        value_name = "MIB",
+        default_value_t = 64
+    )]
+    cache_mib: u32,
+
+    /// How long an answer is kept in this process, in seconds
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_CACHE_TTL_S",
+        value_name = "S",
+        default_value_t = 86_400,
+        value_parser = clap::value_parser!(u64).range(1..=MAX_TTL_S)
+    )]
+    cache_ttl_s: u64,
+
     /// The most texts in one request
     #[arg(
         long,
@@ -122,6 +143,10 @@ pub(super) struct LoadOptions {
     deadline_ms: u64,
 }
 
+/// The longest time to live, in seconds: ten years, as good as for ever. Redis
+/// and the cache in memory refuse one that is a thousand years or more.
+const MAX_TTL_S: u64 = 315_360_000;
+
 impl LoadOptions {
     /// Fills in what was left out.
     pub(super) fn resolve(self) -> anyhow::Result<Config> {
@@ -147,6 +172,11 @@ impl LoadOptions {
             prepare_time: Duration::from_millis(self.prepare_timeout_ms),
             queue_tokens: self.queue_tokens.get().into(),
             batch_tokens: self.batch_tokens.map(NonZeroU32::get),
+            cache: cache::Options {
+                memory_bytes: u64::from(self.cache_mib) << 20,
+                memory_ttl: Duration::from_secs(self.cache_ttl_s),
+                settings: Vec::new(),
+            },
             limits: Limits {
                 max_texts: self.max_texts.get(),
                 max_text_bytes: self.max_text_bytes.get(),

@@ -16,6 +16,7 @@
 )]
 
 mod architecture;
+mod cache;
 mod command;
 mod harness;
 mod hostile;

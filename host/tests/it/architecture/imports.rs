@@ -37,10 +37,14 @@ const LAYERS: [(&str, &[&str]); 10] = [
 const BINARY: &str = "main";
 
 /// Crates, by the beginning of their names, and the layers that may name them.
-const CRATES: [(&str, &[&str]); 9] = [
+const CRATES: [(&str, &[&str]); 13] = [
     ("ort", &["nn"]),
     ("wasmtime", &["nn", "guest"]),
     ("wasmparser", &["guest"]),
+    ("redis", &["cache"]),
+    ("moka", &["cache"]),
+    ("rustls", &["cache"]),
+    ("tokio_rustls", &["cache"]),
     ("hyper", &["http"]),
     ("hyper_util", &["http"]),
     ("http_body_util", &["http"]),
