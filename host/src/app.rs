@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
+
 use crate::batcher::{self, Batcher, Calibration};
 use crate::cache::{self, Cache};
 use crate::guest::{
@@ -119,18 +121,19 @@ pub struct App {
 
 impl App {
     /// Loads the library, the model and the guest. This takes seconds for a
-    /// guest that is new to this machine.
+    /// guest that is new to this machine. `runtime` runs what goes on beside
+    /// requests, and need not be the one that serves them.
     ///
     /// # Errors
     ///
     /// If any of them is missing or does not fit the others.
-    pub fn load(config: &Config) -> Result<Self, AppError> {
+    pub fn load(config: &Config, runtime: &Handle) -> Result<Self, AppError> {
         let library = Library::open(config.onnxruntime.as_deref())?;
         let files = ModelFiles::read(&config.model)?;
         let model = load_model(&library, config)?;
-        let runtime = new_runtime(config, graphs(model))?;
+        let engine = new_runtime(config, graphs(model))?;
         let artifacts = open_artifacts(config.artifacts.as_deref())?;
-        let guest = load_guest(&runtime, artifacts.as_ref(), &config.guest, &files)?;
+        let guest = load_guest(&engine, artifacts.as_ref(), &config.guest, &files)?;
         let version = Arc::clone(guest.version());
         let loaded_from = guest.loaded_from();
         let registry = prometheus::Registry::new();
@@ -138,7 +141,7 @@ impl App {
         let batcher = Batcher::start(options, batcher::Metrics::new(&registry)?)?;
         let service = Service::new(
             Arc::new(Live::new(guest)),
-            cached(&config.cache, Arc::new(batcher), &registry)?,
+            cached(&config.cache, Arc::new(batcher), &registry, runtime)?,
             config.limits.clone(),
         );
         Ok(Self {
@@ -244,11 +247,12 @@ fn cached(
     options: &cache::Options,
     below: Arc<dyn Predictor>,
     registry: &prometheus::Registry,
+    runtime: &Handle,
 ) -> Result<Arc<dyn Predictor>, AppError> {
     if options.keep_nothing() {
         return Ok(below);
     }
-    Ok(Arc::new(Cache::new(options, below, registry)?))
+    Ok(Arc::new(Cache::start(options, below, registry, runtime)?))
 }
 
 /// The model, for guests: each instance of one can be ended by itself.

@@ -15,6 +15,7 @@ use super::flight::{Flights, Landing, Part};
 use super::key::{Key, Keys};
 use super::memory::Memory;
 use super::metrics::Metrics;
+use super::shared::{Found, Outbox, Shared};
 use crate::predictor::{
     Answer, BoxFuture, Caching, ErrorKind, Pending, PredictError, Predictor, Request, Scorer,
     Scores, Source, Version,
@@ -24,6 +25,7 @@ use crate::predictor::{
 pub(super) struct Inner {
     pub(super) below: Arc<dyn Predictor>,
     memory: Option<Arc<Memory>>,
+    shared: Option<Shared>,
     flights: Arc<Flights>,
     settings: Vec<u8>,
     metrics: Metrics,
@@ -59,11 +61,13 @@ impl Inner {
     pub(super) fn new(
         options: &Options,
         below: Arc<dyn Predictor>,
+        shared: Option<Shared>,
         registry: &Registry,
     ) -> prometheus::Result<Self> {
         Ok(Self {
             below,
             memory: Memory::new(options.memory_bytes, options.memory_ttl, registry)?,
+            shared,
             flights: Arc::default(),
             settings: options.settings.clone(),
             metrics: Metrics::new(registry)?,
@@ -128,6 +132,9 @@ impl Inner {
         mut lookup: Lookup,
     ) -> Result<Vec<Pending>, PredictError> {
         let version = Arc::clone(lookup.scorer.version());
+        if let Some(shared) = &self.shared {
+            self.fetch(shared, &mut lookup).await;
+        }
         let keys: Vec<Key> = lookup.wanted.iter().map(|wanted| wanted.key).collect();
         let (parts, reservation) = self.flights.claim(&keys, |key| self.find(key)).await;
         let since = lookup.since.elapsed();
@@ -156,6 +163,33 @@ impl Inner {
             lookup.fill(&places, || Pending::Later(flight.clone().boxed()));
         }
         lookup.answers()
+    }
+
+    /// Answers what is in Redis, and keeps it in memory.
+    async fn fetch(&self, shared: &Shared, lookup: &mut Lookup) {
+        let keys: Vec<Key> = lookup.wanted.iter().map(|wanted| wanted.key).collect();
+        let found = shared.get(&keys).await;
+        let version = Arc::clone(lookup.scorer.version());
+        let texts =
+            |wanted: &[Wanted]| wanted.iter().map(|wanted| wanted.places.len() as u64).sum();
+        let values = match found {
+            Found::Values(values) => values,
+            Found::Failed => return self.metrics.redis_errors.inc_by(texts(&lookup.wanted)),
+            Found::Skipped => return self.metrics.redis_skipped.inc_by(texts(&lookup.wanted)),
+        };
+        for (scores, wanted) in values.into_iter().zip(std::mem::take(&mut lookup.wanted)) {
+            let Some(scores) = scores else {
+                self.metrics.redis_misses.inc_by(wanted.places.len() as u64);
+                lookup.wanted.push(wanted);
+                continue;
+            };
+            self.metrics.redis_hits.inc_by(wanted.places.len() as u64);
+            if let Some(memory) = &self.memory {
+                memory.put(wanted.key, Arc::clone(&scores));
+            }
+            let answer = answer(scores, &version, Source::Shared);
+            lookup.fill(&wanted.places, || Pending::Ready(answer.clone()));
+        }
     }
 
     /// Has every text computed, whatever is kept or being computed.
@@ -206,8 +240,11 @@ impl Inner {
             let error = PredictError::new(ErrorKind::Failed, "the prediction failed");
             return Err(error.with_detail(counts));
         }
+        // One for all, so that all that is written is written as one.
+        let outbox = self.shared.as_ref().map(|shared| Arc::new(shared.outbox()));
         let keeping = keys.into_iter().zip(pending).map(|(key, pending)| {
             let (inner, version) = (Arc::clone(self), Arc::clone(&version));
+            let outbox = outbox.clone();
             async move {
                 let answer = match pending {
                     Pending::Ready(answer) => answer,
@@ -215,7 +252,7 @@ impl Inner {
                 };
                 // The key holds the version that was asked for.
                 if answer.version == version {
-                    inner.keep(key, &answer.scores);
+                    inner.keep(key, &answer.scores, outbox.as_deref());
                 }
                 Ok(answer)
             }
@@ -225,9 +262,12 @@ impl Inner {
         Ok((places, futures))
     }
 
-    fn keep(&self, key: Key, scores: &Scores) {
+    fn keep(&self, key: Key, scores: &Scores, outbox: Option<&Outbox>) {
         if let Some(memory) = &self.memory {
             memory.put(key, Arc::clone(scores));
+        }
+        if let Some(outbox) = outbox {
+            outbox.put(key, Arc::clone(scores));
         }
     }
 

@@ -14,14 +14,18 @@ mod key;
 mod lookup;
 mod memory;
 mod metrics;
+mod shared;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::Registry;
+use tokio::runtime::Handle;
 
 use crate::predictor::{BoxFuture, Caching, Pending, PredictError, Predictor, Request};
 use lookup::{Inner, Recalled};
+pub use shared::{Address, AddressError, RedisOptions};
+use shared::{Keepers, Shared};
 
 /// What is kept, and for how long.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +34,8 @@ pub struct Options {
     pub memory_bytes: u64,
     /// How long an answer is kept in this process.
     pub memory_ttl: Duration,
+    /// Where answers are shared with other processes, if they are.
+    pub redis: Option<RedisOptions>,
     /// The settings that change answers and are no part of a version.
     pub settings: Vec<u8>,
 }
@@ -37,29 +43,37 @@ pub struct Options {
 impl Options {
     /// Whether nothing is kept at all, so that the layer can be left out.
     pub fn keep_nothing(&self) -> bool {
-        self.memory_bytes == 0
+        self.memory_bytes == 0 && self.redis.is_none()
     }
 }
 
 /// Answers texts from what is kept, and keeps what the layer below answers.
 pub struct Cache {
     inner: Arc<Inner>,
+    /// Dropped, they end the tasks that keep the connections to Redis.
+    _keepers: Option<Keepers>,
 }
 
 impl Cache {
-    /// Puts a cache before `below`, which tells of itself at `registry`.
+    /// Puts a cache before `below`, which tells of itself at `registry`. It
+    /// does not wait for Redis: `runtime` runs the tasks that connect to it.
     ///
     /// # Errors
     ///
     /// If the name of one of its metrics is taken.
-    pub fn new(
+    pub fn start(
         options: &Options,
         below: Arc<dyn Predictor>,
         registry: &Registry,
+        runtime: &Handle,
     ) -> prometheus::Result<Self> {
-        let inner = Inner::new(options, below, registry)?;
+        let redis = options.redis.as_ref();
+        let redis = redis.map(|redis| Shared::start(redis, registry, runtime));
+        let (shared, keepers) = redis.transpose()?.unzip();
+        let inner = Inner::new(options, below, shared, registry)?;
         Ok(Self {
             inner: Arc::new(inner),
+            _keepers: keepers,
         })
     }
 }

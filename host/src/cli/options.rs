@@ -1,12 +1,14 @@
 //! The options that say what to load, and how they become a configuration.
 
+use std::ffi::OsStr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
 use fastsentiment::app::Config;
-use fastsentiment::cache;
+use fastsentiment::cache::{self, Address, RedisOptions};
 use fastsentiment::service::Limits;
 
 /// What to load, and within which limits. Each option can also be given in
@@ -114,6 +116,48 @@ pub(super) struct LoadOptions {
     )]
     cache_ttl_s: u64,
 
+    /// A Redis that keeps answers for several servers:
+    /// `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]`, `rediss://...` for
+    /// TLS, `unix:///PATH`, or for Redis Cluster
+    /// `redis-cluster://HOST[:PORT],HOST[:PORT]...` and `rediss-cluster://...`.
+    /// While it can not be used, texts are computed [default: none]
+    #[arg(long, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
+    redis_url: Option<String>,
+
+    /// How long an answer is kept in Redis, in seconds
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_REDIS_TTL_S",
+        value_name = "S",
+        default_value_t = 604_800,
+        value_parser = clap::value_parser!(u64).range(1..=MAX_TTL_S)
+    )]
+    redis_ttl_s: u64,
+
+    /// What the names of the keys in Redis begin with
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_REDIS_PREFIX",
+        value_name = "TEXT",
+        default_value = "fastsentiment:"
+    )]
+    redis_prefix: String,
+
+    /// The longest that a request waits for Redis, in milliseconds
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_REDIS_TIMEOUT_MS",
+        value_name = "MS",
+        default_value_t = 50,
+        value_parser = clap::value_parser!(u64).range(1..=60_000)
+    )]
+    redis_timeout_ms: u64,
+
+    /// The certificates, in PEM, of the authorities that Redis's certificate
+    /// has to be from [default: the system's]
+    #[arg(long, env = "FASTSENTIMENT_REDIS_CA", value_name = "FILE")]
+    redis_ca: Option<PathBuf>,
+
     /// The most texts in one request
     #[arg(
         long,
@@ -154,6 +198,7 @@ impl LoadOptions {
             .parent()
             .map(Path::to_owned)
             .unwrap_or_default();
+        let redis = self.redis()?;
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Ok(Config {
             model: self.model.unwrap_or_else(|| default_model(&beside)),
@@ -175,6 +220,7 @@ impl LoadOptions {
             cache: cache::Options {
                 memory_bytes: u64::from(self.cache_mib) << 20,
                 memory_ttl: Duration::from_secs(self.cache_ttl_s),
+                redis,
                 settings: Vec::new(),
             },
             limits: Limits {
@@ -184,6 +230,27 @@ impl LoadOptions {
             },
         })
     }
+
+    fn redis(&self) -> anyhow::Result<Option<RedisOptions>> {
+        let Some(url) = given(self.redis_url.as_ref()) else {
+            return Ok(None);
+        };
+        let certificates = given(self.redis_ca.as_ref()).map(|path| {
+            std::fs::read(path).with_context(|| format!("can not read {}", path.display()))
+        });
+        Ok(Some(RedisOptions {
+            address: Address::parse(url, certificates.transpose()?)?,
+            prefix: self.redis_prefix.clone(),
+            ttl: Duration::from_secs(self.redis_ttl_s),
+            timeout: Duration::from_millis(self.redis_timeout_ms),
+        }))
+    }
+}
+
+/// An option that is given and not empty, as one is in a file of settings that
+/// leaves it out.
+fn given<T: AsRef<OsStr>>(option: Option<&T>) -> Option<&T> {
+    option.filter(|value| !value.as_ref().is_empty())
 }
 
 fn default_model(beside: &Path) -> PathBuf {

@@ -11,6 +11,7 @@ use clap::Args;
 use fastsentiment::app::App;
 use fastsentiment::http::{self, HttpConfig};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 
 use super::options::LoadOptions;
 
@@ -59,7 +60,8 @@ impl ServeCommand {
         let listener = TcpListener::bind(self.listen)
             .await
             .with_context(|| format!("can not listen on {}", self.listen))?;
-        let app = tokio::task::spawn_blocking(move || App::load(&config)).await??;
+        let runtime = Handle::current();
+        let app = tokio::task::spawn_blocking(move || App::load(&config, &runtime)).await??;
         let version = app.version();
         writeln!(
             std::io::stdout(),

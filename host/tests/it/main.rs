@@ -23,6 +23,7 @@ mod hostile;
 mod http;
 mod nn;
 mod pipeline;
+mod redis_server;
 mod sandbox;
 mod server;
 mod server_process;

@@ -1,15 +1,17 @@
 //! What lies below the cache in these tests, and how it is asked.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use fastsentiment::cache::Options;
+use fastsentiment::cache::{Address, Cache, Options, RedisOptions};
 use fastsentiment::predictor::{
     Answer, BoxFuture, Caching, Digest, ErrorKind, Pending, PredictError, Predictor, Request,
     Score, Scorer, Scores, Source, Version,
 };
 use prometheus::Registry;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::harness::PATIENCE;
@@ -214,7 +216,9 @@ pub(crate) fn in_memory() -> Options {
 pub(crate) fn metric(registry: &Registry, name: &str, labels: &[(&str, &str)]) -> u64 {
     let families = registry.gather();
     let family = families.iter().find(|family| family.name() == name);
-    let metrics = family.map(|family| family.get_metric()).unwrap_or_default();
+    let metrics = family
+        .map(prometheus::proto::MetricFamily::get_metric)
+        .unwrap_or_default();
     let matching = metrics.iter().filter(|metric| {
         labels.iter().all(|(name, value)| {
             let mut pairs = metric.get_label().iter();
@@ -238,5 +242,111 @@ pub(crate) async fn until(what: &str, mut so: impl FnMut() -> bool) {
     while !so() {
         assert!(begin.elapsed() < PATIENCE, "waited in vain: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Memory, and a Redis.
+pub(crate) fn with_redis(url: &str) -> Options {
+    with_certified_redis(url, None)
+}
+
+/// Memory, and a Redis that is trusted if an authority certified it.
+pub(crate) fn with_certified_redis(url: &str, authority: Option<&Path>) -> Options {
+    let certificates = authority.map(|path| std::fs::read(path).unwrap());
+    let redis = RedisOptions {
+        address: Address::parse(url, certificates).unwrap(),
+        prefix: "test:".to_owned(),
+        ttl: Duration::from_secs(600),
+        // The default; what has to be in time on a busy machine is told to
+        // have more.
+        timeout: Duration::from_millis(50),
+    };
+    Options {
+        redis: Some(redis),
+        ..in_memory()
+    }
+}
+
+/// A cache over a fake.
+pub(crate) struct Setup {
+    pub(crate) fake: Arc<Fake>,
+    pub(crate) registry: Registry,
+    pub(crate) cache: Cache,
+}
+
+impl Setup {
+    pub(crate) fn new(options: &Options) -> Self {
+        let (fake, registry) = (Arc::<Fake>::default(), Registry::new());
+        let runtime = Handle::current();
+        let cache = Cache::start(options, fake.clone(), &registry, &runtime).unwrap();
+        Self {
+            fake,
+            registry,
+            cache,
+        }
+    }
+
+    /// One that uses Redis already, and lets it take its time.
+    pub(crate) async fn connected(url: &str) -> Self {
+        let mut options = with_redis(url);
+        options.redis.as_mut().unwrap().timeout = PATIENCE;
+        let setup = Self::new(&options);
+        setup.until_open(false).await;
+        setup
+    }
+
+    pub(crate) async fn ask(&self, texts: &[&str]) -> Vec<Source> {
+        ask(&self.cache, texts).await
+    }
+
+    pub(crate) fn metric(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+        metric(&self.registry, name, labels)
+    }
+
+    /// How many samples a histogram has.
+    pub(crate) fn samples(&self, name: &str) -> u64 {
+        let families = self.registry.gather();
+        let family = families.iter().find(|family| family.name() == name);
+        family.unwrap().get_metric()[0]
+            .get_histogram()
+            .get_sample_count()
+    }
+
+    /// How many texts had a result in Redis.
+    pub(crate) fn in_redis(&self, result: &str) -> u64 {
+        let labels = [("tier", "redis"), ("result", result)];
+        self.metric("fastsentiment_cache_lookups_total", &labels)
+    }
+
+    /// How many errors of a kind there were.
+    pub(crate) fn errors(&self, operation: &str, kind: &str) -> u64 {
+        let labels = [("operation", operation), ("kind", kind)];
+        self.metric("fastsentiment_redis_errors_total", &labels)
+    }
+
+    /// Whether the breaker of an operation is open.
+    pub(crate) fn is_open(&self, operation: &str) -> bool {
+        let labels = [("operation", operation)];
+        self.metric("fastsentiment_redis_breaker_open", &labels) == 1
+    }
+
+    /// How often it has changed, to `open` or `closed`.
+    pub(crate) fn transitions(&self, operation: &str, to: &str) -> u64 {
+        let labels = [("operation", operation), ("to", to)];
+        self.metric("fastsentiment_redis_breaker_transitions_total", &labels)
+    }
+
+    /// Waits until both breakers are open, or closed.
+    pub(crate) async fn until_open(&self, open: bool) {
+        for operation in ["read", "write"] {
+            let what = format!("{operation}s are open: {open}");
+            until(&what, || self.is_open(operation) == open).await;
+        }
+    }
+
+    /// Waits until so many answers have been written to Redis.
+    pub(crate) async fn until_written(&self, texts: u64) {
+        let written = || self.metric("fastsentiment_redis_written_texts_total", &[]);
+        until("answers are written", || written() >= texts).await;
     }
 }

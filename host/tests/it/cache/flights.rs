@@ -6,12 +6,16 @@ use fastsentiment::cache::{Cache, Options};
 use fastsentiment::predictor::{Caching, ErrorKind, Pending, Predictor, Source};
 use futures_util::FutureExt as _;
 use prometheus::Registry;
+use tokio::runtime::Handle;
 
-use super::fake::{Fake, ask, in_memory, metric, request, resolve, until};
+use super::fake::{Fake, Setup, ask, in_memory, metric, request, resolve, until};
 
 fn cache() -> (Arc<Fake>, Registry, Arc<Cache>) {
-    let (fake, registry) = (Arc::<Fake>::default(), Registry::new());
-    let cache = Cache::new(&in_memory(), fake.clone(), &registry).unwrap();
+    let Setup {
+        fake,
+        registry,
+        cache,
+    } = Setup::new(&in_memory());
     (fake, registry, Arc::new(cache))
 }
 
@@ -151,7 +155,9 @@ async fn nothing_is_lost_in_a_crowd() {
         memory_bytes: 2000,
         ..in_memory()
     };
-    let cache = Arc::new(Cache::new(&tiny, fake.clone(), &Registry::new()).unwrap());
+    let runtime = Handle::current();
+    let cache = Cache::start(&tiny, fake.clone(), &Registry::new(), &runtime).unwrap();
+    let cache = Arc::new(cache);
     let tasks: Vec<_> = (0_usize..8)
         .map(|task| {
             let cache = Arc::clone(&cache);

@@ -6,14 +6,18 @@ use fastsentiment::cache::{Cache, Options};
 use fastsentiment::predictor::{Caching, Pending, Predictor, Request, Source};
 use futures_util::FutureExt as _;
 use prometheus::Registry;
+use tokio::runtime::Handle;
 
-use super::fake::{Fake, ask, ask_as, in_memory, metric, request, resolve, scores, version};
+use super::fake::{Fake, Setup, ask, ask_as, in_memory, metric, request, resolve, scores, version};
 
 const LOOKUPS: &str = "fastsentiment_cache_lookups_total";
 
 fn cache() -> (Arc<Fake>, Registry, Cache) {
-    let (fake, registry) = (Arc::<Fake>::default(), Registry::new());
-    let cache = Cache::new(&in_memory(), fake.clone(), &registry).unwrap();
+    let Setup {
+        fake,
+        registry,
+        cache,
+    } = Setup::new(&in_memory());
     (fake, registry, cache)
 }
 
@@ -98,7 +102,9 @@ async fn settings_that_change_answers_keep_them_apart() {
             settings: settings.into(),
             ..in_memory()
         };
-        let cache = Cache::new(&options, fake.clone(), &Registry::new()).unwrap();
+        let runtime = Handle::current();
+        let cache = Cache::start(&options, fake.clone(), &Registry::new(), &runtime);
+        let cache = cache.unwrap();
         assert_eq!(ask(&cache, &["a"]).await, [Source::Computed]);
     }
 }
