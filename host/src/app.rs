@@ -8,13 +8,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
+
 use crate::batcher::{self, Batcher, Calibration};
+use crate::cache::{self, Cache};
 use crate::guest::{
     self, ArtifactError, ArtifactStore, Graphs, Guest, Live, LoadError, LoadedFrom, ModelFiles,
     ModelFilesError, Runtime,
 };
 use crate::nn::{self, Library, LibraryError, Model, ModelError, SessionOptions};
-use crate::predictor::{PredictError, Version};
+use crate::predictor::{PredictError, Predictor, Version};
 use crate::service::{self, Service};
 
 /// The ONNX file of a model directory, as Hugging Face Optimum names it.
@@ -46,6 +49,8 @@ pub struct Config {
     /// The most tokens of a batch, padding included; `None` to measure whether
     /// batches pay.
     pub batch_tokens: Option<u32>,
+    /// What is kept of earlier answers.
+    pub cache: cache::Options,
     /// What a single request may ask for.
     pub limits: service::Limits,
 }
@@ -116,25 +121,27 @@ pub struct App {
 impl App {
     /// Loads the library, the model and the guest, and registers the metrics of
     /// all layers. This takes seconds for a guest that is new to this machine.
+    /// `runtime` runs what goes on beside requests, and need not be the one that
+    /// serves them.
     ///
     /// # Errors
     ///
     /// If any of them is missing or does not fit the others.
-    pub fn load(config: &Config, registry: &prometheus::Registry) -> Result<Self, AppError> {
+    pub fn load(config: &Config, registry: &prometheus::Registry, runtime: &Handle) -> Result<Self, AppError> {
         let library = Library::open(config.onnxruntime.as_deref())?;
         let files = ModelFiles::read(&config.model)?;
         let model = load_model(&library, config, nn::Metrics::new(registry)?)?;
         let metrics = guest::Metrics::new(registry)?;
-        let runtime = new_runtime(config, graphs(model), metrics)?;
+        let engine = new_runtime(config, graphs(model), metrics)?;
         let artifacts = open_artifacts(config.artifacts.as_deref())?;
-        let guest = load_guest(&runtime, artifacts.as_ref(), &config.guest, &files)?;
+        let guest = load_guest(&engine, artifacts.as_ref(), &config.guest, &files)?;
         let version = Arc::clone(guest.version());
         let loaded_from = guest.loaded_from();
         let options = batching(config, &guest)?;
         let batcher = Batcher::start(options, batcher::Metrics::new(registry)?)?;
         let service = Service::new(
             Arc::new(Live::new(guest)),
-            Arc::new(batcher),
+            cached(&config.cache, Arc::new(batcher), registry, runtime)?,
             config.limits.clone(),
             service::Metrics::new(registry)?,
         );
@@ -231,6 +238,19 @@ fn batching(config: &Config, guest: &Guest) -> Result<batcher::Options, PredictE
         queue_tokens: config.queue_tokens,
         tokens_per_second: calibration.tokens_per_second(),
     })
+}
+
+/// Puts the cache before a layer, if anything is to be kept.
+fn cached(
+    options: &cache::Options,
+    below: Arc<dyn Predictor>,
+    registry: &prometheus::Registry,
+    runtime: &Handle,
+) -> Result<Arc<dyn Predictor>, AppError> {
+    if options.keep_nothing() {
+        return Ok(below);
+    }
+    Ok(Arc::new(Cache::start(options, below, registry, runtime)?))
 }
 
 /// The model, for guests: each instance of one can be ended by itself.

@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod app;
 pub mod batcher;
+pub mod cache;
 pub mod guest;
 pub mod http;
 pub mod nn;

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use fastsentiment::app::{self, App};
+use fastsentiment::cache;
 use fastsentiment::guest::LoadedFrom;
 use tracing_subscriber::EnvFilter;
 
@@ -104,10 +105,14 @@ impl RunGuest {
 }
 
 fn check(options: LoadOptions) -> anyhow::Result<ExitCode> {
-    let config = options.resolve()?;
-    let app = App::load(&config, &prometheus::Registry::new())?;
+    let mut config = options.resolve()?;
+    // Redis is tried by itself, and what is asked once is worth no cache.
+    let redis = std::mem::take(&mut config.cache).redis;
+    let runtime = runtime()?;
+    let redis = runtime.block_on(reach(redis));
+    let app = App::load(&config, &prometheus::Registry::new(), runtime.handle())?;
     let text = "What a wonderful day.".to_owned();
-    let answer = runtime()?.block_on(predict::answer(app.service(), vec![text]))?;
+    let answer = runtime.block_on(predict::answer(app.service(), vec![text]))?;
     let version = app.version();
     writeln!(
         std::io::stdout(),
@@ -116,6 +121,7 @@ fn check(options: LoadOptions) -> anyhow::Result<ExitCode> {
          guest        {} ({}, {})\n\
          artefacts    {}\n\
          workers      {}, with {} thread(s) for each inference\n\
+         redis        {redis}\n\
          answer       {answer}",
         app.onnxruntime().display(),
         config.model.display(),
@@ -131,6 +137,17 @@ fn check(options: LoadOptions) -> anyhow::Result<ExitCode> {
         config.threads,
     )?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether Redis can be used, in words. A server starts without it.
+async fn reach(redis: Option<cache::RedisOptions>) -> String {
+    let Some(redis) = redis else {
+        return "not used".to_owned();
+    };
+    match redis.reach().await {
+        Ok(()) => format!("{} answers", redis.address),
+        Err(reason) => format!("{} can not be used: {reason}", redis.address),
+    }
 }
 
 /// How a guest came to be ready, in words.

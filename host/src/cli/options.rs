@@ -1,11 +1,14 @@
 //! The options that say what to load, and how they become a configuration.
 
+use std::ffi::OsStr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
 use fastsentiment::app::Config;
+use fastsentiment::cache::{self, Address, RedisOptions};
 use fastsentiment::service::Limits;
 
 /// What to load, and within which limits. Each option can also be given in
@@ -93,6 +96,68 @@ pub(super) struct LoadOptions {
     #[arg(long, env = "FASTSENTIMENT_BATCH_TOKENS", value_name = "TOKENS")]
     batch_tokens: Option<NonZeroU32>,
 
+    /// About how much memory kept answers may take, in MiB; 0 keeps none in
+    /// this process
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_CACHE_MIB",
+        value_name = "MIB",
+        default_value_t = 64
+    )]
+    cache_mib: u32,
+
+    /// How long an answer is kept in this process, in seconds
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_CACHE_TTL_S",
+        value_name = "S",
+        default_value_t = 86_400,
+        value_parser = clap::value_parser!(u64).range(1..=MAX_TTL_S)
+    )]
+    cache_ttl_s: u64,
+
+    /// A Redis that keeps answers for several servers:
+    /// `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]`, `rediss://...` for
+    /// TLS, `unix:///PATH`, or for Redis Cluster
+    /// `redis-cluster://HOST[:PORT],HOST[:PORT]...` and `rediss-cluster://...`.
+    /// While it can not be used, texts are computed [default: none]
+    #[arg(long, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
+    redis_url: Option<String>,
+
+    /// How long an answer is kept in Redis, in seconds
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_REDIS_TTL_S",
+        value_name = "S",
+        default_value_t = 604_800,
+        value_parser = clap::value_parser!(u64).range(1..=MAX_TTL_S)
+    )]
+    redis_ttl_s: u64,
+
+    /// What the names of the keys in Redis begin with
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_REDIS_PREFIX",
+        value_name = "TEXT",
+        default_value = "fastsentiment:"
+    )]
+    redis_prefix: String,
+
+    /// The longest that a request waits for Redis, in milliseconds
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_REDIS_TIMEOUT_MS",
+        value_name = "MS",
+        default_value_t = 50,
+        value_parser = clap::value_parser!(u64).range(1..=60_000)
+    )]
+    redis_timeout_ms: u64,
+
+    /// The certificates, in PEM, of the authorities that Redis's certificate
+    /// has to be from [default: the system's]
+    #[arg(long, env = "FASTSENTIMENT_REDIS_CA", value_name = "FILE")]
+    redis_ca: Option<PathBuf>,
+
     /// The most texts in one request
     #[arg(
         long,
@@ -122,6 +187,10 @@ pub(super) struct LoadOptions {
     deadline_ms: u64,
 }
 
+/// The longest time to live, in seconds: ten years, as good as for ever. Redis
+/// and the cache in memory refuse one that is a thousand years or more.
+const MAX_TTL_S: u64 = 315_360_000;
+
 impl LoadOptions {
     /// Fills in what was left out.
     pub(super) fn resolve(self) -> anyhow::Result<Config> {
@@ -129,6 +198,7 @@ impl LoadOptions {
             .parent()
             .map(Path::to_owned)
             .unwrap_or_default();
+        let redis = self.redis()?;
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Ok(Config {
             model: self.model.unwrap_or_else(|| default_model(&beside)),
@@ -147,6 +217,12 @@ impl LoadOptions {
             prepare_time: Duration::from_millis(self.prepare_timeout_ms),
             queue_tokens: self.queue_tokens.get().into(),
             batch_tokens: self.batch_tokens.map(NonZeroU32::get),
+            cache: cache::Options {
+                memory_bytes: u64::from(self.cache_mib) << 20,
+                memory_ttl: Duration::from_secs(self.cache_ttl_s),
+                redis,
+                settings: Vec::new(),
+            },
             limits: Limits {
                 max_texts: self.max_texts.get(),
                 max_text_bytes: self.max_text_bytes.get(),
@@ -154,6 +230,27 @@ impl LoadOptions {
             },
         })
     }
+
+    fn redis(&self) -> anyhow::Result<Option<RedisOptions>> {
+        let Some(url) = given(self.redis_url.as_ref()) else {
+            return Ok(None);
+        };
+        let certificates = given(self.redis_ca.as_ref()).map(|path| {
+            std::fs::read(path).with_context(|| format!("can not read {}", path.display()))
+        });
+        Ok(Some(RedisOptions {
+            address: Address::parse(url, certificates.transpose()?)?,
+            prefix: self.redis_prefix.clone(),
+            ttl: Duration::from_secs(self.redis_ttl_s),
+            timeout: Duration::from_millis(self.redis_timeout_ms),
+        }))
+    }
+}
+
+/// An option that is given and not empty, as one is in a file of settings that
+/// leaves it out.
+fn given<T: AsRef<OsStr>>(option: Option<&T>) -> Option<&T> {
+    option.filter(|value| !value.as_ref().is_empty())
 }
 
 fn default_model(beside: &Path) -> PathBuf {

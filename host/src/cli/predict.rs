@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use fastsentiment::app::App;
+use fastsentiment::cache;
 use fastsentiment::service::{Options, Service};
 
 use super::options::LoadOptions;
@@ -23,8 +24,11 @@ pub(super) struct PredictCommand {
 
 impl PredictCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let config = self.load.resolve()?;
-        let app = App::load(&config, &prometheus::Registry::new())?;
+        let mut config = self.load.resolve()?;
+        // What is asked once is worth no cache, nor a connection to one.
+        config.cache = cache::Options::default();
+        let runtime = super::runtime()?;
+        let app = App::load(&config, &prometheus::Registry::new(), runtime.handle())?;
         let texts = if self.texts.is_empty() {
             io::stdin()
                 .lock()
@@ -34,7 +38,7 @@ impl PredictCommand {
         } else {
             self.texts
         };
-        let answer = super::runtime()?.block_on(answer(app.service(), texts))?;
+        let answer = runtime.block_on(answer(app.service(), texts))?;
         writeln!(io::stdout(), "{answer}")?;
         Ok(ExitCode::SUCCESS)
     }

@@ -16,6 +16,7 @@ use fastsentiment::app::App;
 use fastsentiment::http::{self, HttpConfig, Readiness};
 use prometheus::Registry;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -203,8 +204,8 @@ impl ServeCommand {
         };
         let app = tokio::select! {
             app = tokio::task::spawn_blocking({
-                let registry = registry.clone();
-                move || App::load(&config, &registry)
+                let (registry, runtime) = (registry.clone(), Handle::current());
+                move || App::load(&config, &registry, &runtime)
             }) => app??,
             () = &mut stop => return Ok(ExitCode::SUCCESS),
         };

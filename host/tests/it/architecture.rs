@@ -103,6 +103,10 @@ fn a_planted_violation_is_found() {
         ("app.rs", "extern crate anyhow;"),
         ("http/mod.rs", "fn f() -> anyhow::Result<()> { Ok(()) }"),
         ("service.rs", "use http::StatusCode;"),
+        ("service.rs", "use redis::Client;"),
+        ("http/mod.rs", "use {redis::cmd, std::fmt};"),
+        ("app.rs", "fn f() { moka::sync::Cache::new(1) }"),
+        ("http/server.rs", "use tokio_rustls::TlsAcceptor;"),
         ("guest/call.rs", "use clap::Parser;"),
         ("cli/mod.rs", "use wasmtime::Engine;"),
         ("main.rs", "use hyper::Request;"),
@@ -165,6 +169,11 @@ fn what_only_looks_like_a_violation_is_none() {
             "use fastsentiment::http::{self}; fn f() { http::serve(); }",
         ),
         ("cli/serve.rs", "use anyhow::Context; use super::options;"),
+        (
+            "cli/options.rs",
+            "fn f(&self) { let redis = self.redis(); redis }",
+        ),
+        ("cache/shared/link.rs", "use redis::Client; use moka::sync;"),
         ("lib.rs", "pub mod http; pub mod guest;"),
     ];
     for (path, text) in allowed {

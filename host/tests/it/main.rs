@@ -18,12 +18,14 @@
 mod admin;
 mod architecture;
 mod batching;
+mod cache;
 mod command;
 mod harness;
 mod hostile;
 mod http;
 mod nn;
 mod pipeline;
+mod redis_server;
 mod sandbox;
 mod server;
 mod server_process;

@@ -39,10 +39,14 @@ const LAYERS: [(&str, &[&str]); 11] = [
 const BINARY: &str = "main";
 
 /// Crates, by the beginning of their names, and the layers that may name them.
-const CRATES: [(&str, &[&str]); 9] = [
+const CRATES: [(&str, &[&str]); 13] = [
     ("ort", &["nn"]),
     ("wasmtime", &["nn", "guest"]),
     ("wasmparser", &["guest"]),
+    ("redis", &["cache"]),
+    ("moka", &["cache"]),
+    ("rustls", &["cache"]),
+    ("tokio_rustls", &["cache"]),
     ("hyper", &["http", "admin"]),
     ("hyper_util", &["http"]),
     ("http_body_util", &["http", "admin"]),
@@ -98,15 +102,16 @@ pub(super) fn violations(path: &Path, text: &str) -> Vec<String> {
     found
 }
 
-/// Whether the word at a place is a crate's name. A word of this crate that is
-/// the same, `http`, counts only where a path begins.
+/// Whether the word at a place is a crate's name. Words of this crate that are
+/// the same, `http` and `redis`, count only where a path begins.
 fn names_crate(tokens: &[Token], at: usize, name: &str, layer: &str) -> bool {
     let word = &tokens[at].text;
-    if name == "http" {
+    if ["http", "redis"].contains(&name) {
         let begins = at == 0 || tokens[at - 1].text != "::";
         let leads = tokens.get(at + 1).is_some_and(|next| next.text == "::");
         // In the binary, and in the root of the library, it is our own.
-        return word == name && begins && leads && ![BINARY, "lib", "app"].contains(&layer);
+        let own = name == "http" && [BINARY, "lib", "app"].contains(&layer);
+        return word == name && begins && leads && !own;
     }
     let family = name == "wasmtime" && word.starts_with("wasmtime_");
     word == name || family

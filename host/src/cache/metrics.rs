@@ -1,0 +1,67 @@
+//! What the cache tells of itself.
+//!
+//! This module must not know what the numbers are used for.
+
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, exponential_buckets,
+};
+
+/// The cache's instruments, but for those of each tier.
+pub(super) struct Metrics {
+    pub(super) memory_hits: IntCounter,
+    pub(super) memory_misses: IntCounter,
+    pub(super) redis_hits: IntCounter,
+    pub(super) redis_misses: IntCounter,
+    pub(super) redis_errors: IntCounter,
+    pub(super) redis_skipped: IntCounter,
+    pub(super) joined: IntCounter,
+    pub(super) lookup_seconds: Histogram,
+}
+
+impl Metrics {
+    /// Registers the instruments.
+    pub(super) fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let lookups = IntCounterVec::new(
+            Opts::new(
+                "fastsentiment_cache_lookups_total",
+                "Texts that were looked up, by tier and result; Redis is asked for \
+                 what memory does not have, and skipped while it can not be used.",
+            ),
+            &["tier", "result"],
+        )?;
+        registry.register(Box::new(lookups.clone()))?;
+        let lookups = |tier, result| lookups.with_label_values(&[tier, result]);
+        let joined = IntCounter::new(
+            "fastsentiment_cache_joined_texts_total",
+            "Texts that were not computed because an equal one was being computed.",
+        )?;
+        registry.register(Box::new(joined.clone()))?;
+        Ok(Self {
+            memory_hits: lookups("memory", "hit"),
+            memory_misses: lookups("memory", "miss"),
+            redis_hits: lookups("redis", "hit"),
+            redis_misses: lookups("redis", "miss"),
+            redis_errors: lookups("redis", "error"),
+            redis_skipped: lookups("redis", "skipped"),
+            joined,
+            lookup_seconds: seconds(
+                registry,
+                "fastsentiment_cache_lookup_duration_seconds",
+                "How long looking up took, in all tiers, for requests that memory \
+                 alone could not answer.",
+            )?,
+        })
+    }
+}
+
+/// Registers a histogram of durations, from 10 microseconds to 5 seconds.
+pub(super) fn seconds(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+) -> prometheus::Result<Histogram> {
+    let buckets = exponential_buckets(0.000_01, 2.0, 20)?;
+    let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
+    registry.register(Box::new(histogram.clone()))?;
+    Ok(histogram)
+}

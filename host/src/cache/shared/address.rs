@@ -1,0 +1,300 @@
+//! Where Redis is, as an operator writes it.
+//!
+//! The URL holds the password: neither an error nor any other text that is
+//! made here repeats it.
+//!
+//! This module must not know what is asked of Redis.
+
+use std::fmt;
+use std::sync::Arc;
+
+use redis::cluster::{ClusterClient, ClusterClientBuilder};
+use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
+
+/// Where Redis is, and how to be let in.
+#[derive(Clone)]
+pub struct Address {
+    kind: Arc<Kind>,
+    /// For the log: where, and nothing that is secret.
+    name: String,
+    secrets: Vec<String>,
+}
+
+pub(super) enum Kind {
+    Single(Box<Client>),
+    /// What builds the client, to which time-outs are added.
+    Cluster(Box<dyn Fn() -> ClusterClientBuilder + Send + Sync>),
+}
+
+/// Why a URL can not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AddressError {
+    /// It is not of a form that is understood.
+    #[error(
+        "the URL of Redis is not understood: {0}. It is redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], \
+         rediss://... for TLS, redis-cluster://... or rediss-cluster://... with HOST[:PORT],HOST[:PORT]... \
+         for a cluster, or unix:///PATH[?db=DATABASE&user=USER&pass=PASSWORD]; \
+         characters with a meaning in URLs have to be percent-encoded in passwords"
+    )]
+    Malformed(String),
+    /// Certificates were given for a connection that has none.
+    #[error(
+        "certificates are given for Redis, but its URL is not one of rediss:// or rediss-cluster://"
+    )]
+    NoTls,
+    /// The certificates can not be used.
+    #[error("the certificates for Redis can not be used: {0}")]
+    Certificates(String),
+}
+
+/// The schemes of one server, and of those for each node of a cluster.
+const SINGLE: [&str; 3] = ["redis", "rediss", "unix"];
+const CLUSTER: [(&str, &str); 2] = [("redis-cluster", "redis"), ("rediss-cluster", "rediss")];
+
+impl Address {
+    /// Understands a URL. With `certificates`, in PEM, those are trusted, and
+    /// not the system's.
+    ///
+    /// # Errors
+    ///
+    /// If the URL or the certificates can not be used.
+    pub fn parse(url: &str, certificates: Option<Vec<u8>>) -> Result<Self, AddressError> {
+        let malformed = |why: &str| AddressError::Malformed(why.to_owned());
+        let (scheme, rest) = url
+            .split_once("://")
+            .ok_or_else(|| malformed("it does not begin with a scheme such as redis://"))?;
+        if rest.contains('#') {
+            return Err(malformed("it has a fragment (#)"));
+        }
+        let cluster = CLUSTER.iter().find(|(name, _)| *name == scheme);
+        let nodes = match cluster {
+            Some((_, of_a_node)) => nodes(of_a_node, rest),
+            None if SINGLE.contains(&scheme) => vec![url.to_owned()],
+            None => return Err(malformed("its scheme is not known")),
+        };
+        let mut infos = Vec::new();
+        for node in nodes {
+            infos.push(info(&node)?);
+        }
+        let tls = scheme.starts_with("rediss");
+        if certificates.is_some() && !tls {
+            return Err(AddressError::NoTls);
+        }
+        if tls {
+            // An error says that one is set already, which is as good.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
+        let certificates = certificates.map(checked).transpose()?;
+        let name = name(scheme, &infos);
+        let mut secrets: Vec<String> = infos
+            .iter()
+            .filter_map(|info| info.redis_settings().password().map(str::to_owned))
+            .filter(|secret| !secret.is_empty())
+            .collect();
+        secrets.dedup();
+        let kind = match cluster {
+            Some(_) => of_cluster(infos, certificates)?,
+            None => of_single(infos, certificates)?,
+        };
+        Ok(Self {
+            kind: Arc::new(kind),
+            name,
+            secrets,
+        })
+    }
+
+    pub(super) fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    /// A text of a server or of the client, without the password.
+    pub(super) fn redacted(&self, text: &str) -> String {
+        let hide = |text: String, secret: &String| text.replace(secret.as_str(), "***");
+        self.secrets.iter().fold(text.to_owned(), hide)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Address({self})")
+    }
+}
+
+/// The URL of each node of a cluster: what stands before and after the hosts
+/// is that of all.
+fn nodes(scheme: &str, rest: &str) -> Vec<String> {
+    let (authority, path) = rest
+        .find(['/', '?'])
+        .map_or((rest, ""), |at| rest.split_at(at));
+    let (user, hosts) = authority
+        .rfind('@')
+        .map_or(("", authority), |at| authority.split_at(at + 1));
+    let node = |host| format!("{scheme}://{user}{host}{path}");
+    hosts.split(',').map(node).collect()
+}
+
+fn info(url: &str) -> Result<ConnectionInfo, AddressError> {
+    url.into_connection_info().map_err(|error| {
+        // A detail may repeat a part of the URL; what stands before it does not.
+        let text = error.to_string();
+        let why = text.split(" - ").next().unwrap_or_default();
+        let why = match why {
+            "" | "Redis URL did not parse" => {
+                "its host, port or password is not a valid part of a URL"
+            }
+            why => why,
+        };
+        AddressError::Malformed(why.to_owned())
+    })
+}
+
+fn of_single(
+    infos: Vec<ConnectionInfo>,
+    certificates: Option<TlsCertificates>,
+) -> Result<Kind, AddressError> {
+    let malformed = |_| AddressError::Malformed("its parts do not fit each other".to_owned());
+    let first = infos.into_iter().next();
+    let info = first.ok_or_else(|| AddressError::Malformed("it names no host".to_owned()))?;
+    let client = match certificates {
+        Some(certificates) => Client::build_with_tls(info, certificates),
+        None => Client::open(info),
+    };
+    Ok(Kind::Single(Box::new(client.map_err(malformed)?)))
+}
+
+fn of_cluster(
+    infos: Vec<ConnectionInfo>,
+    certificates: Option<TlsCertificates>,
+) -> Result<Kind, AddressError> {
+    let builder = move || {
+        let builder = ClusterClient::builder(infos.clone());
+        match &certificates {
+            Some(certificates) => builder.certs(certificates.clone()),
+            None => builder,
+        }
+    };
+    // Built once here, so that what does not fit is found at the start.
+    let malformed = |_| AddressError::Malformed("its parts do not fit each other".to_owned());
+    builder().build().map_err(malformed)?;
+    Ok(Kind::Cluster(Box::new(builder)))
+}
+
+/// Certificates in PEM of which there is at least one.
+fn checked(pem: Vec<u8>) -> Result<TlsCertificates, AddressError> {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+
+    let unusable = |why: String| AddressError::Certificates(why);
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let certificates = certificates.map_err(|error| unusable(error.to_string()))?;
+    if certificates.is_empty() {
+        return Err(unusable("there is none in PEM".to_owned()));
+    }
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in certificates {
+        let added = roots.add(certificate);
+        added.map_err(|error| unusable(error.to_string()))?;
+    }
+    Ok(TlsCertificates {
+        client_tls: None,
+        root_cert: Some(pem),
+    })
+}
+
+/// Where, in the form of a URL, made of what is not secret.
+fn name(scheme: &str, infos: &[ConnectionInfo]) -> String {
+    let hosts: Vec<String> = infos
+        .iter()
+        .map(|info| match info.addr() {
+            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+                format!("{host}:{port}")
+            }
+            other => other.to_string(),
+        })
+        .collect();
+    let database = infos.first().map_or(0, |info| info.redis_settings().db());
+    let name = format!("{scheme}://{}", hosts.join(","));
+    if database == 0 {
+        name
+    } else {
+        format!("{name}, database {database}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_understood_and_named_without_secrets() {
+        for (url, name) in [
+            ("redis://localhost", "redis://localhost:6379"),
+            ("redis://u:s3cret@[::1]:7/2", "redis://::1:7, database 2"),
+            ("rediss://:s3cret@h", "rediss://h:6379"),
+            (
+                "unix:///run/r.sock?pass=s3cret&db=1",
+                "unix:///run/r.sock, database 1",
+            ),
+            (
+                "redis-cluster://u:s3cret@a:1,b:2,c",
+                "redis-cluster://a:1,b:2,c:6379",
+            ),
+            ("rediss-cluster://:s3cret@a:1/", "rediss-cluster://a:1"),
+        ] {
+            let address = Address::parse(url, None).unwrap();
+            assert_eq!(address.to_string(), name);
+            assert!(!format!("{address:?}").contains("s3cret"));
+            assert_eq!(
+                address.redacted("it says s3cret").contains("s3cret"),
+                !url.contains("s3cret")
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused_without_repeating_it() {
+        for url in [
+            "",
+            "s3cret",
+            "s3cret@localhost:6379",
+            "http://:s3cret@localhost",
+            "redis://:s3cret@",
+            "redis://:s3cret@localhost:port",
+            "redis://:s3cret@localhost:123456",
+            "redis://:s3/cret@localhost",
+            "redis://:s3#cret@localhost",
+            "redis://:s3cret@localhost/database",
+            "redis://:s3cret@localhost?protocol=s3cret",
+            "rediss://:s3cret@localhost/#insecure",
+            "redis-cluster://:s3cret@",
+            "redis-cluster://:s3cret@a:1,",
+            "redis-cluster+unix:///s3cret",
+            "unix://",
+            "unix://s3cret@host/path",
+        ] {
+            let error = Address::parse(url, None).unwrap_err().to_string();
+            assert!(error.contains("is not understood"), "{url}: {error}");
+            assert!(
+                !error.contains("s3cret") && !error.contains("cret@"),
+                "{url}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn certificates_are_checked() {
+        let parse = |url, pem: &str| Address::parse(url, Some(pem.into())).unwrap_err();
+        let none = parse("rediss://h", "nothing");
+        assert!(none.to_string().contains("none in PEM"), "{none}");
+        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let broken = parse("rediss://h", broken);
+        assert!(matches!(broken, AddressError::Certificates(_)), "{broken}");
+        assert!(matches!(parse("redis://h", ""), AddressError::NoTls));
+    }
+}

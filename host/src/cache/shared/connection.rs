@@ -1,0 +1,130 @@
+//! A connection to Redis, and the two things that are asked of it.
+//!
+//! This module must not know what keys and values mean, or what is done when
+//! Redis fails.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use redis::aio::MultiplexedConnection;
+use redis::cluster_async::ClusterConnection;
+use redis::{AsyncConnectionConfig, Cmd, RedisResult, Value, cmd};
+
+use super::address::{Address, Kind};
+use super::fault::Fault;
+
+/// The longest that connecting may take, with TLS, the password, and for
+/// Cluster the nodes. Nobody waits for it.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// How often Cluster's client may look for a node anew during one command.
+const CLUSTER_RETRIES: u32 = 2;
+
+/// An open connection, which any number of commands can use at the same time.
+#[derive(Clone)]
+pub(super) enum Connection {
+    Single(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+impl Connection {
+    /// Connects; `timeout` is that of commands.
+    pub(super) async fn open(address: &Address, timeout: Duration) -> Result<Self, Fault> {
+        let opening = async {
+            match address.kind() {
+                Kind::Single(client) => {
+                    // Whoever asks has a time-out around it.
+                    let config = AsyncConnectionConfig::new()
+                        .set_connection_timeout(None)
+                        .set_response_timeout(None);
+                    let connection = client.get_multiplexed_async_connection_with_config(&config);
+                    Ok(Self::Single(connection.await?))
+                }
+                Kind::Cluster(builder) => {
+                    let client = builder()
+                        .connection_timeout(CONNECT)
+                        .response_timeout(timeout)
+                        .overall_response_timeout(None)
+                        .retries(CLUSTER_RETRIES)
+                        .build()?;
+                    Ok(Self::Cluster(client.get_async_connection().await?))
+                }
+            }
+        };
+        match tokio::time::timeout(CONNECT, opening).await {
+            Ok(opened) => opened,
+            Err(_) => Err(Fault::timed_out(CONNECT)),
+        }
+    }
+
+    /// The values of keys, in their order; what is not there is nil. Cluster's
+    /// client asks each node for its own.
+    pub(super) async fn get(
+        &self,
+        keys: &[String],
+        timeout: Duration,
+    ) -> Result<Vec<Value>, Fault> {
+        let mut command = cmd("MGET");
+        for key in keys {
+            command.arg(key);
+        }
+        match within(timeout, self.query(&command)).await? {
+            Value::Array(values) if values.len() == keys.len() => Ok(values),
+            _ => Err(Fault::protocol("it answers MGET with something else")),
+        }
+    }
+
+    /// Sets keys, in one go; the first fault is that of all.
+    pub(super) async fn set(
+        &self,
+        entries: &[(String, Vec<u8>)],
+        ttl: Duration,
+        timeout: Duration,
+    ) -> Result<(), Fault> {
+        let seconds = ttl.as_secs().max(1);
+        let set = |(key, value): &(String, Vec<u8>)| {
+            let mut command = cmd("SET");
+            command.arg(key).arg(&value[..]).arg("EX").arg(seconds);
+            command
+        };
+        match self {
+            Self::Single(connection) => {
+                let mut pipeline = redis::pipe();
+                for entry in entries {
+                    pipeline.add_command(set(entry));
+                }
+                // So that the first fault comes as what it is.
+                pipeline.ignore_errors();
+                let mut connection = connection.clone();
+                let query = pipeline.query_async::<Vec<RedisResult<Value>>>(&mut connection);
+                let all = async { query.await?.into_iter().collect::<RedisResult<Vec<_>>>() };
+                within(timeout, all).await.map(drop)
+            }
+            // A pipeline goes to one node; these go out one after another as
+            // well, without waiting for answers, each to its own.
+            Self::Cluster(_) => {
+                let commands: Vec<Cmd> = entries.iter().map(set).collect();
+                let queries = join_all(commands.iter().map(|command| self.query(command)));
+                let all = async { queries.await.into_iter().collect::<RedisResult<Vec<_>>>() };
+                within(timeout, all).await.map(drop)
+            }
+        }
+    }
+
+    async fn query(&self, command: &Cmd) -> RedisResult<Value> {
+        match self {
+            Self::Single(connection) => command.query_async(&mut connection.clone()).await,
+            Self::Cluster(connection) => command.query_async(&mut connection.clone()).await,
+        }
+    }
+}
+
+async fn within<T>(
+    timeout: Duration,
+    query: impl Future<Output = RedisResult<T>>,
+) -> Result<T, Fault> {
+    match tokio::time::timeout(timeout, query).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(Fault::timed_out(timeout)),
+    }
+}

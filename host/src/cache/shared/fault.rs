@@ -1,0 +1,118 @@
+//! What Redis can do wrong, in the terms on which the tier acts.
+//!
+//! This module must not know what was asked of Redis.
+
+use std::fmt;
+use std::time::Duration;
+
+use redis::{ErrorKind, RedisError};
+
+/// Something that Redis did, or did not do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) kind: FaultKind,
+    /// For the log: without passwords, which no server and no error of the
+    /// client repeats, and in one line of bounded length.
+    reason: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FaultKind {
+    /// No answer in time.
+    TimedOut,
+    /// No connection, or a broken one; certificates that are not trusted too.
+    Unreachable,
+    /// The password is wrong, or the user may not do this.
+    NotAllowed,
+    /// What came is not an answer to what was asked.
+    Protocol,
+    /// It has no room for more, and evicts nothing.
+    OutOfMemory,
+    /// It is a replica.
+    ReadOnly,
+    /// Any other error that it answers.
+    Server,
+}
+
+/// The longest text of an error that is worth a line in the log, in bytes.
+const MAX_REASON: usize = 200;
+
+impl Fault {
+    pub(super) fn timed_out(after: Duration) -> Self {
+        Self {
+            kind: FaultKind::TimedOut,
+            reason: format!("no answer within {after:?}"),
+        }
+    }
+
+    pub(super) fn protocol(reason: &str) -> Self {
+        Self {
+            kind: FaultKind::Protocol,
+            reason: reason.to_owned(),
+        }
+    }
+
+    /// Whether one is enough to stop asking. A time-out can have its reason
+    /// here, or in the network, and be over with it.
+    pub(super) fn is_certain(&self) -> bool {
+        self.kind != FaultKind::TimedOut
+    }
+
+    /// Whether this would be news to somebody who has been told the other.
+    pub(super) fn differs(&self, other: &Self) -> bool {
+        let class = |kind| match kind {
+            // A server that goes away is now slow, now not there.
+            FaultKind::TimedOut => FaultKind::Unreachable,
+            other => other,
+        };
+        class(self.kind) != class(other.kind)
+    }
+}
+
+impl FaultKind {
+    /// Its name in the metrics.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::TimedOut => "timeout",
+            Self::Unreachable => "unreachable",
+            Self::NotAllowed => "not_allowed",
+            Self::Protocol => "protocol",
+            Self::OutOfMemory => "out_of_memory",
+            Self::ReadOnly => "read_only",
+            Self::Server => "server",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl From<RedisError> for Fault {
+    fn from(error: RedisError) -> Self {
+        let kind = match (error.kind(), error.code()) {
+            (ErrorKind::Io, _) if error.is_timeout() => FaultKind::TimedOut,
+            (ErrorKind::Io | ErrorKind::ClusterConnectionNotFound, _) => FaultKind::Unreachable,
+            (ErrorKind::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS" | "NOPERM")) => {
+                FaultKind::NotAllowed
+            }
+            (ErrorKind::Parse | ErrorKind::UnexpectedReturnType, _) => FaultKind::Protocol,
+            (_, Some("OOM")) => FaultKind::OutOfMemory,
+            (_, Some("READONLY")) => FaultKind::ReadOnly,
+            _ => FaultKind::Server,
+        };
+        // A server that is none may say anything.
+        let text = error.to_string();
+        let mut reason = String::new();
+        for c in text.chars() {
+            if reason.len() >= MAX_REASON {
+                reason.push('…');
+                break;
+            }
+            reason.push(if c.is_control() { ' ' } else { c });
+        }
+        Self { kind, reason }
+    }
+}

@@ -1,0 +1,108 @@
+//! What the tier tells of Redis.
+//!
+//! This module must not know what the numbers are used for.
+
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+use super::fault::Fault;
+use crate::cache::metrics::seconds;
+
+/// The tier's instruments.
+#[derive(Clone)]
+pub(super) struct Metrics {
+    pub(super) lookup_seconds: Histogram,
+    pub(super) write_seconds: Histogram,
+    pub(super) written: IntCounter,
+    /// Texts that were not written: too many waited, or Redis can not be used.
+    pub(super) dropped_full: IntCounter,
+    pub(super) dropped_unavailable: IntCounter,
+    pub(super) corrupt: IntCounter,
+    errors: IntCounterVec,
+    breaker_open: IntGaugeVec,
+    transitions: IntCounterVec,
+}
+
+/// The instruments of one breaker.
+pub(super) struct BreakerMetrics {
+    pub(super) open: IntGauge,
+    pub(super) opened: IntCounter,
+    pub(super) closed: IntCounter,
+}
+
+impl Metrics {
+    /// Registers the instruments.
+    pub(super) fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counters.clone()))?;
+            Ok::<_, prometheus::Error>(counters)
+        };
+        let counter = |name: &str, help: &str| {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok::<_, prometheus::Error>(counter)
+        };
+        let breaker_open = IntGaugeVec::new(
+            Opts::new(
+                "fastsentiment_redis_breaker_open",
+                "1 while Redis is not used, for it failed or is not connected yet; \
+                 0 while it is.",
+            ),
+            &["operation"],
+        )?;
+        registry.register(Box::new(breaker_open.clone()))?;
+        let dropped = counters(
+            "fastsentiment_redis_dropped_writes_total",
+            "Answers that were not written to Redis, by reason.",
+            &["reason"],
+        )?;
+        Ok(Self {
+            lookup_seconds: seconds(
+                registry,
+                "fastsentiment_redis_lookup_duration_seconds",
+                "How long Redis was waited for by requests.",
+            )?,
+            write_seconds: seconds(
+                registry,
+                "fastsentiment_redis_write_duration_seconds",
+                "How long writes to Redis took; no request waits for them.",
+            )?,
+            written: counter(
+                "fastsentiment_redis_written_texts_total",
+                "Answers that were written to Redis.",
+            )?,
+            dropped_full: dropped.with_label_values(&["full"]),
+            dropped_unavailable: dropped.with_label_values(&["unavailable"]),
+            corrupt: counter(
+                "fastsentiment_redis_corrupt_values_total",
+                "Values under our keys that are no answers; they count as misses.",
+            )?,
+            errors: counters(
+                "fastsentiment_redis_errors_total",
+                "What went wrong with Redis, by operation and kind.",
+                &["operation", "kind"],
+            )?,
+            breaker_open,
+            transitions: counters(
+                "fastsentiment_redis_breaker_transitions_total",
+                "How often Redis was given up, and found usable.",
+                &["operation", "to"],
+            )?,
+        })
+    }
+
+    /// The instruments of the breaker of an operation.
+    pub(super) fn breaker(&self, operation: &str) -> BreakerMetrics {
+        let transitions = |to| self.transitions.with_label_values(&[operation, to]);
+        BreakerMetrics {
+            open: self.breaker_open.with_label_values(&[operation]),
+            opened: transitions("open"),
+            closed: transitions("closed"),
+        }
+    }
+
+    pub(super) fn count(&self, operation: &str, fault: &Fault) {
+        let labels = [operation, fault.kind.label()];
+        self.errors.with_label_values(&labels).inc();
+    }
+}

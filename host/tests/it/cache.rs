@@ -1,0 +1,11 @@
+//! The cache over a layer that counts what it is asked for, before real Redis
+//! servers and without.
+
+mod fake;
+mod faults;
+mod flights;
+mod memory;
+mod outages;
+mod processes;
+mod proxy;
+mod shared;

@@ -1,0 +1,225 @@
+//! Redis answers, but with errors or nonsense.
+
+use std::time::Duration;
+
+use fastsentiment::predictor::Source;
+
+use super::fake::{Setup, until, with_certified_redis, with_redis};
+use super::proxy::{Answers, Proxy};
+use crate::redis_server::{RedisServer, free_port};
+
+/// Waits until writes are given up; asks for something new until then.
+async fn until_writes_fail(setup: &Setup, kind: &str) {
+    for number in 0.. {
+        if setup.is_open("write") {
+            break;
+        }
+        let text = format!("{kind} {number}");
+        assert_eq!(setup.ask(&[&text]).await, [Source::Computed]);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let errors = setup.errors("write", kind) + setup.errors("connect", kind);
+    assert!(errors > 0, "not for {kind}");
+}
+
+#[tokio::test]
+async fn a_full_server_is_still_read() {
+    let redis = RedisServer::with(&["--maxmemory-policy", "noeviction"]);
+    let one = Setup::connected(&redis.url()).await;
+    one.ask(&["a"]).await;
+    one.until_written(1).await;
+    redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
+
+    until_writes_fail(&one, "out_of_memory").await;
+    assert_eq!(one.transitions("write", "open"), 1);
+    assert_eq!(one.transitions("read", "open"), 0);
+    let two = Setup::new(&with_redis(&redis.url()));
+    until("it can be read", || !two.is_open("read")).await;
+    assert_eq!(
+        two.ask(&["a", "new"]).await,
+        [Source::Shared, Source::Computed]
+    );
+    assert!(two.is_open("write"));
+    let unavailable = [("reason", "unavailable")];
+    let dropped = || two.metric("fastsentiment_redis_dropped_writes_total", &unavailable);
+    assert_eq!(dropped(), 1);
+    // Lookups go on, and no write is tried.
+    let sets = redis.calls("set");
+    for number in 0..50 {
+        one.ask(&[&format!("while full {number}")]).await;
+    }
+    assert!(!one.is_open("read"));
+    let tried = redis.calls("set") - sets;
+    assert_eq!(tried % 32, 0, "a write of a request was tried");
+
+    redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
+    one.until_open(false).await;
+    let written = one.metric("fastsentiment_redis_written_texts_total", &[]);
+    one.ask(&["there is room"]).await;
+    one.until_written(written + 1).await;
+}
+
+#[tokio::test]
+async fn a_replica_is_read_and_not_written_to() {
+    let primary = RedisServer::start();
+    let port = primary.port.to_string();
+    let replica = RedisServer::with(&["--replicaof", "127.0.0.1", &port]);
+    let one = Setup::connected(&primary.url()).await;
+    one.ask(&["a"]).await;
+    one.until_written(1).await;
+    let copied = || replica.command(&["DBSIZE"]) != "0";
+    until("the replica has the answer", copied).await;
+    let keys = || replica.command(&["KEYS", "test:*"]);
+    until("probes have gone", || keys().lines().count() == 1).await;
+
+    let two = Setup::new(&with_redis(&replica.url()));
+    until("it can be read", || !two.is_open("read")).await;
+    assert_eq!(two.ask(&["a"]).await, [Source::Shared]);
+    assert_eq!(two.ask(&["b"]).await, [Source::Computed]);
+    assert!(two.is_open("write"));
+    until("it was tried", || two.errors("connect", "read_only") > 0).await;
+    // It takes the place of its primary.
+    replica.command(&["REPLICAOF", "NO", "ONE"]);
+    two.until_open(false).await;
+    two.ask(&["c"]).await;
+    two.until_written(1).await;
+}
+
+#[tokio::test]
+async fn a_server_that_becomes_a_replica_is_still_read() {
+    let redis = RedisServer::start();
+    let setup = Setup::connected(&redis.url()).await;
+    let nowhere = free_port().to_string();
+    redis.command(&["REPLICAOF", "127.0.0.1", &nowhere]);
+    until_writes_fail(&setup, "read_only").await;
+    assert!(!setup.is_open("read"));
+    assert_eq!(setup.transitions("write", "open"), 1);
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_tried_until_it_is_right() {
+    let redis = RedisServer::start();
+    redis.command(&["CONFIG", "SET", "requirepass", "right"]);
+    let url = format!("redis://:hidden-word@127.0.0.1:{}", redis.port);
+    let options = with_redis(&url);
+    let setup = Setup::new(&options);
+    until("it was tried", || {
+        setup.errors("connect", "not_allowed") >= 2
+    })
+    .await;
+    assert_eq!(setup.ask(&["a"]).await, [Source::Computed]);
+    assert_eq!(setup.in_redis("skipped"), 1);
+    let told = options.redis.unwrap().reach().await.unwrap_err();
+    assert!(told.contains("authentication failed"), "{told}");
+    assert!(!told.contains("hidden-word"), "{told}");
+    let set = ["-a", "right", "CONFIG", "SET", "requirepass", "hidden-word"];
+    redis.command(&set);
+    setup.until_open(false).await;
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_write_can_read() {
+    let redis = RedisServer::start();
+    redis.command(&[
+        "ACL", "SETUSER", "reader", "on", ">word", "~test:*", "+mget", "+client",
+    ]);
+    let url = format!("redis://reader:word@127.0.0.1:{}", redis.port);
+    let setup = Setup::new(&with_redis(&url));
+    until("it can be read", || !setup.is_open("read")).await;
+    until("it was tried", || {
+        setup.errors("connect", "not_allowed") > 0
+    })
+    .await;
+    assert_eq!(setup.ask(&["a"]).await, [Source::Computed]);
+    assert_eq!(setup.in_redis("miss"), 1);
+    assert!(setup.is_open("write"));
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_trusted_is_not_used() {
+    let redis = RedisServer::with_tls();
+    let stranger = RedisServer::with_tls();
+    let port = redis.port;
+    let certified = format!("rediss://localhost:{port}");
+    for (url, authority) in [
+        // By the system's authorities, by another one, and for another name.
+        (&certified, None),
+        (&certified, Some(stranger.authority())),
+        (
+            &format!("rediss://127.0.0.2:{port}"),
+            Some(redis.authority()),
+        ),
+        // And a client that does not speak TLS.
+        (&format!("redis://localhost:{port}"), None),
+    ] {
+        let setup = Setup::new(&with_certified_redis(url, authority.as_deref()));
+        let errors = || setup.metric("fastsentiment_redis_errors_total", &[]);
+        until("it was tried", || errors() >= 2).await;
+        assert_eq!(setup.ask(&["a"]).await, [Source::Computed]);
+        assert_eq!(setup.in_redis("skipped"), 1, "{url}");
+    }
+}
+
+/// What is not a Redis at all may say anything.
+#[tokio::test]
+async fn nonsense_is_not_waited_for() {
+    let nobody = free_port();
+    for nonsense in [
+        &b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"[..],
+        b"\x16\x03\x01\x02\x00\xff\xfe\x00\r\n",
+        b"*2147483647\r\n",
+        b"*9223372036854775807\r\n$-1\r\n",
+        b"%9223372036854775807\r\n",
+        b"$9223372036854775807\r\n",
+        b"|1\r\n",
+        b"-ERR you said hidden-word\r\n-ERR hidden-word\r\n-ERR hidden-word\r\n",
+        b"+OK\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n",
+        b"*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n",
+        b"\r\n\r\n\r\n",
+    ] {
+        let proxy = Proxy::start(nobody, Answers::Replaced(nonsense.to_vec())).await;
+        let url = proxy.url().replace("redis://", "redis://:hidden-word@");
+        let options = with_redis(&url);
+        let setup = Setup::new(&options);
+        assert_eq!(setup.ask(&["a"]).await, [Source::Computed]);
+        let reason = options.redis.unwrap().reach().await.unwrap_err();
+        assert!(!reason.contains("hidden-word"), "{reason}");
+        assert!(reason.len() < 300 && !reason.contains('\n'), "{reason}");
+        let errors = || setup.metric("fastsentiment_redis_errors_total", &[]);
+        until("it was tried", || errors() > 0).await;
+        assert_eq!(setup.ask(&["b"]).await, [Source::Computed]);
+        assert_eq!(setup.in_redis("skipped"), 2);
+    }
+}
+
+#[tokio::test]
+async fn nonsense_in_the_middle_is_not_taken_for_an_answer() {
+    for nonsense in [
+        &b"HTTP/1.1 400 Bad Request\r\n\r\n"[..],
+        b"*1\r\n$1\r\n",
+        b"*1\r\n*0\r\n",
+        b"*2\r\n$-1\r\n$-1\r\n",
+        b"$5\r\nwrong\r\n",
+        b"*2147483647\r\n",
+        b"-LOADING Redis is loading the dataset in memory\r\n",
+        b"-MASTERDOWN Link with MASTER is down\r\n",
+    ] {
+        let redis = RedisServer::start();
+        let proxy = Proxy::start(redis.port, Answers::Pass).await;
+        let setup = Setup::new(&with_redis(&proxy.url()));
+        setup.until_open(false).await;
+        proxy.answer(Answers::Replaced(nonsense.to_vec()));
+        for number in 0..10 {
+            let text = format!("text {number}");
+            assert_eq!(setup.ask(&[&text]).await, [Source::Computed]);
+        }
+        let named = String::from_utf8_lossy(nonsense);
+        assert_eq!(setup.in_redis("hit"), 0, "{named}");
+        assert!(
+            setup.in_redis("error") >= 1 || named.contains("*1\r\n*0"),
+            "{named}"
+        );
+        proxy.answer(Answers::Pass);
+        setup.until_open(false).await;
+    }
+}
