@@ -60,7 +60,7 @@ onnxruntime: ## Fetch the pinned ONNX Runtime library
 # ---- Tests ----
 
 .PHONY: test
-test: guest onnxruntime test-venv ## Run all tests
+test: guest onnxruntime test-venv redis ## Run all tests
 	@set -e; \
 	if [ -e $(TEST_VENV)/.complete ]; then \
 	  FASTSENTIMENT_REFERENCE_PYTHON='$(CURDIR)/$(TEST_VENV)/bin/python'; \
@@ -77,6 +77,16 @@ test: guest onnxruntime test-venv ## Run all tests
 	else $(SKIPPED); fi
 
 SKIPPED = echo '*** SKIPPED: the comparison with Transformers, for want of $(TEST_VENV) (see above)' >&2
+
+# The tests start Redis servers of their own.
+.PHONY: redis
+redis:
+	@command -v redis-server >/dev/null || { $(INSTALL_REDIS); } || { \
+	  echo 'The tests need redis-server and redis-cli, 7 or newer: install Redis.' >&2; exit 1; }
+
+AS_ROOT = $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
+INSTALL_REDIS = set -x; $(AS_ROOT) apt-get update -qq && \
+  $(AS_ROOT) apt-get install -y -qq --no-install-recommends redis-server
 
 # What the tests compare with comes from PyPI. Without it the rest can still be
 # tested, but in CI (CI=true) everything has to be.

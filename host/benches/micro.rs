@@ -9,13 +9,19 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark that can not run stops")]
 
 use std::hint::black_box;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 use criterion::Criterion;
-use fastsentiment::http::predictions_json;
-use fastsentiment::predictor::{Digest, Score, Scores, Version};
+use fastsentiment::cache::{self, Cache};
+use fastsentiment::http::{predictions_json, texts_of};
+use fastsentiment::predictor::{
+    Answer, BoxFuture, Caching, Digest, Pending, PredictError, Predictor, Request, Score, Scorer,
+    Scores, Source, Version,
+};
 use fastsentiment::service::Predictions;
+use futures_util::FutureExt as _;
+use sha2::{Digest as _, Sha256};
 
 /// How many texts a request has: one, and as many as one call of a guest takes.
 const TEXTS: [usize; 2] = [1, 8];
@@ -25,8 +31,96 @@ const STEPS: u32 = 1_000;
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
+    read_request(&mut criterion);
+    hash(&mut criterion);
+    recall(&mut criterion);
     write_answer(&mut criterion);
     criterion.final_summary();
+}
+
+/// A text of an ordinary length.
+const TEXT: &str = "The plot is thin, but the actors make the most of every scene.";
+
+/// From the JSON of a request to its texts.
+fn read_request(criterion: &mut Criterion) {
+    for texts in TEXTS {
+        let body = serde_json::json!({"text": vec![TEXT; texts]}).to_string();
+        measure(criterion, &format!("read_request_{texts}_texts"), || {
+            texts_of(body.as_bytes()).unwrap()
+        });
+    }
+}
+
+/// The digest of a text, and of the versions beside it: most of a cache's key.
+fn hash(criterion: &mut Criterion) {
+    let text = [TEXT.as_bytes(), &[0; 64]].concat();
+    measure(criterion, "hash_text", || Sha256::digest(&text));
+}
+
+/// From a request to answers that are kept in memory, the keys' digests
+/// included.
+fn recall(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let options = cache::Options {
+        memory_bytes: 1 << 20,
+        memory_ttl: Duration::from_secs(3600),
+        ..cache::Options::default()
+    };
+    let registry = prometheus::Registry::new();
+    let cache = Cache::start(&options, Arc::new(Below), &registry, runtime.handle()).unwrap();
+    let scorer: Arc<dyn Scorer> = Arc::new(Below);
+    for texts in TEXTS {
+        let request = || Request {
+            texts: (0..texts).map(|text| format!("{TEXT} {text}")).collect(),
+            scorer: Arc::clone(&scorer),
+            caching: Caching::Use,
+        };
+        // The first time, they are computed and kept.
+        for pending in runtime.block_on(cache.predict(request())).unwrap() {
+            if let Pending::Later(answer) = pending {
+                runtime.block_on(answer).unwrap();
+            }
+        }
+        measure(criterion, &format!("recall_{texts}_texts"), || {
+            let answers = cache.predict(request()).now_or_never().unwrap().unwrap();
+            assert!(matches!(&answers[0], Pending::Ready(_)));
+            answers
+        });
+    }
+}
+
+/// Answers at once.
+struct Below;
+
+impl Predictor for Below {
+    fn predict(&self, request: Request) -> BoxFuture<Result<Vec<Pending>, PredictError>> {
+        let answer = |_| {
+            Pending::Ready(Answer {
+                scores: predictions(1).scores.remove(0),
+                version: Arc::clone(request.scorer.version()),
+                source: Source::Computed,
+            })
+        };
+        let answers = request.texts.iter().map(answer).collect();
+        Box::pin(std::future::ready(Ok(answers)))
+    }
+}
+
+impl Scorer for Below {
+    fn version(&self) -> &Arc<Version> {
+        static VERSION: LazyLock<Arc<Version>> = LazyLock::new(|| predictions(1).version);
+        &VERSION
+    }
+
+    fn score(
+        &self,
+        _: &[String],
+        _: &Arc<dyn Fn() -> bool + Send + Sync>,
+    ) -> Result<Vec<Scores>, PredictError> {
+        unreachable!("the layer below answers by itself")
+    }
 }
 
 /// From scores to the JSON of an answer.
