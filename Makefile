@@ -20,6 +20,7 @@ GUEST_TARGET := wasm32-wasip2
 GUEST_CARGO := --profile guest --target $(GUEST_TARGET) -p fastsentiment-guest
 TEST_VENV := model/.venv-test
 LINT_VENV := model/.venv-lint
+BENCH_VENV := model/.venv-bench
 TRAIN_VENV := model/.venv
 
 .DELETE_ON_ERROR:
@@ -72,7 +73,7 @@ test: guest onnxruntime test-venv ## Run all tests
 	$(CARGO) test $(CARGO_FLAGS) --release -p fastsentiment-guest --lib
 	@if [ -e $(TEST_VENV)/.complete ]; then set -x; \
 	  HF_HUB_OFFLINE=1 $(TEST_VENV)/bin/python model/tools/golden.py --check \
-	    model/default host/tests/fixtures/models/tiny-*; \
+	    model/default $(dir $(wildcard host/tests/fixtures/models/*/golden.json)); \
 	else $(SKIPPED); fi
 
 SKIPPED = echo '*** SKIPPED: the comparison with Transformers, for want of $(TEST_VENV) (see above)' >&2
@@ -86,6 +87,9 @@ test-venv:
 # Made anew when its packages change; whole, or not at all.
 $(TEST_VENV)/.complete: model/requirements-test.txt
 	@$(call make-venv,$(TEST_VENV),-r model/requirements-test.txt)
+
+$(BENCH_VENV)/.complete: model/requirements-bench.txt
+	@$(call make-venv,$(BENCH_VENV),-r model/requirements-bench.txt)
 
 $(TRAIN_VENV)/.complete: model/requirements.txt
 	@$(call make-venv,$(TRAIN_VENV),-r model/requirements.txt)
@@ -133,8 +137,42 @@ check-scripts: $(LINT_VENV)/.ruff-$(RUFF)
 # ---- Measurements ----
 
 .PHONY: bench
-bench: guest onnxruntime ## Measure what the sandbox costs, with MODEL
+bench: guest onnxruntime ## Measure what the sandbox costs, with MODEL, and single steps
 	MODEL='$(abspath $(MODEL))' $(CARGO) bench $(CARGO_FLAGS) -p fastsentiment --bench guest
+	$(CARGO) bench $(CARGO_FLAGS) -p fastsentiment --bench micro
+
+# What the benches of the server take from the environment, or from make's command
+# line, is listed in host/benches/README.md.
+SERVE_BENCH = $(CARGO) bench $(CARGO_FLAGS) -p fastsentiment --bench serve --
+# The models of full size are made only for those who measure them.
+comma := ,
+WANTED_MODELS = $(or $(subst $(comma), ,$(MODELS)),$(1))
+FULL_MODELS = $(if $(filter int8 fp32,$(WANTED_MODELS)),bench-models)
+
+.PHONY: bench-serve
+bench-serve: build $(call FULL_MODELS,$(if $(QUICK),default,int8 fp32)) ## Measure the server beside ONNX Runtime and a bare hyper server
+	$(SERVE_BENCH) rounds
+
+.PHONY: bench-soak
+bench-soak: build $(call FULL_MODELS,default) ## Measure whether memory stays flat (DURATION=600 seconds)
+	$(SERVE_BENCH) soak
+
+.PHONY: bench-overload
+bench-overload: build $(call FULL_MODELS,default) ## Offer four times what the server can do (DURATION=120 seconds)
+	@# Client and server hold some thousand connections.
+	ulimit -n 8192 && $(SERVE_BENCH) overload
+
+.PHONY: bench-memory
+bench-memory: build $(call FULL_MODELS,$(if $(QUICK),default,int8 fp32)) ## Measure the memory of the server with 1, 2 and 4 workers
+	$(SERVE_BENCH) memory
+
+.PHONY: bench-models
+bench-models: target/models/distilbert-int8/model.onnx target/models/distilbert-fp32/model.onnx ## Make DistilBERT in full size, with random weights
+
+# Made once, so that what makes them is installed only if they are missing.
+target/models/distilbert-%/model.onnx:
+	@$(MAKE) --no-print-directory $(BENCH_VENV)/.complete
+	$(BENCH_VENV)/bin/python model/tools/random_model.py --precision $* --out $(@D)
 
 .PHONY: eval
 eval: build sst2 ## Measure MODEL on the dev sentences of SST2=dir
@@ -153,4 +191,4 @@ sst2:
 
 .PHONY: clean
 clean: ## Remove all that was built or installed here
-	rm -rf target $(TEST_VENV) $(LINT_VENV) $(TRAIN_VENV)
+	rm -rf target $(TEST_VENV) $(LINT_VENV) $(TRAIN_VENV) $(BENCH_VENV)

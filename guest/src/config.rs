@@ -44,8 +44,9 @@ pub(crate) struct ModelConfig {
     /// likely that its graph takes `token_type_ids`.
     pub(crate) has_token_types: bool,
     /// Whether the scores of a text are the same beside other texts, and
-    /// padded, as alone. Only then are texts run together.
-    pub(crate) batch_invariant: bool,
+    /// padded, as alone: only then are texts run together. `None` if the file
+    /// does not say, so that it has to be tried.
+    pub(crate) batch_invariant: Option<bool>,
 }
 
 /// The part of `config.json` that matters here.
@@ -66,8 +67,7 @@ struct RawConfig {
 /// This product's own key in `config.json`, written by its model tools.
 #[derive(Default, Deserialize)]
 struct Extension {
-    #[serde(default)]
-    batch_invariant: bool,
+    batch_invariant: Option<bool>,
 }
 
 /// The part of `tokenizer_config.json` that matters here. The length is a

@@ -20,8 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cpu_time::ThreadTime;
-use fastsentiment::guest::{Graphs, Guest, Limits, ModelFiles, Runtime, load};
-use fastsentiment::nn::{Library, Model, SessionOptions};
+use fastsentiment::guest::{self, Graphs, Guest, Limits, ModelFiles, Runtime, load};
+use fastsentiment::nn::{self, Library, Model, SessionOptions};
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::value::Tensor;
@@ -53,18 +53,27 @@ fn main() {
     let component = std::fs::read(release.join("fastsentiment_guest.wasm")).unwrap();
 
     let library = Library::open(Some(&library)).unwrap();
-    let options = SessionOptions {
-        concurrency: 1,
-        threads: 1,
-    };
-    let model = Model::load(&library, &model_dir.join("model.onnx"), options).unwrap();
+    let registry = prometheus::Registry::new();
+    let options = SessionOptions { threads: 1 };
+    let model = Model::load(
+        &library,
+        &model_dir.join("model.onnx"),
+        options,
+        nn::Metrics::new(&registry).unwrap(),
+    )
+    .unwrap();
     let limits = Limits {
         memory: 512 << 20,
         call: Duration::from_secs(60),
         prepare: Duration::from_secs(60),
         instances: 2,
     };
-    let runtime = Runtime::new(limits, Graphs::of(model.graph())).unwrap();
+    let graphs = Graphs::of(move || {
+        let (graph, termination) = model.graph();
+        (graph, Box::new(move || termination.terminate()))
+    });
+    let metrics = guest::Metrics::new(&registry).unwrap();
+    let runtime = Runtime::new(limits, graphs, metrics).unwrap();
     let files = ModelFiles::read(&model_dir).unwrap();
     let guest = Arc::new(load(&runtime, None, &component, &files).unwrap());
     let mut native = Native::load(&library, &model_dir);

@@ -16,7 +16,7 @@ use crate::guest::{
     self, ArtifactError, ArtifactStore, Graphs, Guest, Live, LoadError, LoadedFrom, ModelFiles,
     ModelFilesError, Runtime,
 };
-use crate::nn::{Library, LibraryError, Model, ModelError, SessionOptions};
+use crate::nn::{self, Library, LibraryError, Model, ModelError, SessionOptions};
 use crate::predictor::{PredictError, Predictor, Version};
 use crate::service::{self, Service};
 
@@ -113,49 +113,47 @@ const SPARE_INSTANCES: u32 = 4;
 /// The loaded layers, ready to serve.
 pub struct App {
     service: Arc<Service>,
-    registry: prometheus::Registry,
     version: Arc<Version>,
     loaded_from: LoadedFrom,
     onnxruntime: PathBuf,
 }
 
 impl App {
-    /// Loads the library, the model and the guest. This takes seconds for a
-    /// guest that is new to this machine. `runtime` runs what goes on beside
-    /// requests, and need not be the one that serves them.
+    /// Loads the library, the model and the guest, and registers the metrics of
+    /// all layers. This takes seconds for a guest that is new to this machine.
+    /// `runtime` runs what goes on beside requests.
     ///
     /// # Errors
     ///
     /// If any of them is missing or does not fit the others.
-    pub fn load(config: &Config, runtime: &Handle) -> Result<Self, AppError> {
+    pub fn load(
+        config: &Config,
+        registry: &prometheus::Registry,
+        runtime: &Handle,
+    ) -> Result<Self, AppError> {
         let library = Library::open(config.onnxruntime.as_deref())?;
         let files = ModelFiles::read(&config.model)?;
-        let model = load_model(&library, config)?;
-        let engine = new_runtime(config, graphs(model))?;
+        let model = load_model(&library, config, nn::Metrics::new(registry)?)?;
+        let metrics = guest::Metrics::new(registry)?;
+        let engine = new_runtime(config, graphs(model), metrics)?;
         let artifacts = open_artifacts(config.artifacts.as_deref())?;
         let guest = load_guest(&engine, artifacts.as_ref(), &config.guest, &files)?;
         let version = Arc::clone(guest.version());
         let loaded_from = guest.loaded_from();
-        let registry = prometheus::Registry::new();
         let options = batching(config, &guest)?;
-        let batcher = Batcher::start(options, batcher::Metrics::new(&registry)?)?;
+        let batcher = Batcher::start(options, batcher::Metrics::new(registry)?)?;
         let service = Service::new(
             Arc::new(Live::new(guest)),
-            cached(&config.cache, Arc::new(batcher), &registry, runtime)?,
+            cached(&config.cache, Arc::new(batcher), registry, runtime)?,
             config.limits.clone(),
+            service::Metrics::new(registry)?,
         );
         Ok(Self {
             service: Arc::new(service),
-            registry,
             version,
             loaded_from,
             onnxruntime: library.path().to_owned(),
         })
-    }
-
-    /// Where all layers have registered their metrics.
-    pub fn registry(&self) -> &prometheus::Registry {
-        &self.registry
     }
 
     /// The uppermost layer below the edges.
@@ -187,8 +185,11 @@ impl App {
 /// If something is missing, or if the guest is no command or traps.
 pub async fn run_guest(config: &Config, arguments: &[String]) -> Result<i32, RunGuestError> {
     let library = Library::open(config.onnxruntime.as_deref()).map_err(AppError::from)?;
-    let model = load_model(&library, config)?;
-    let runtime = new_runtime(config, graphs(model))?;
+    let registry = prometheus::Registry::new();
+    let metrics = nn::Metrics::new(&registry).map_err(AppError::from)?;
+    let model = load_model(&library, config, metrics)?;
+    let metrics = guest::Metrics::new(&registry).map_err(AppError::from)?;
+    let runtime = new_runtime(config, graphs(model), metrics)?;
     let component = read_guest(&config.guest)?;
     Ok(guest::run_command(&runtime, &component, &config.model, arguments).await?)
 }
@@ -263,7 +264,7 @@ fn graphs(model: Model) -> Graphs {
     })
 }
 
-fn load_model(library: &Library, config: &Config) -> Result<Model, AppError> {
+fn load_model(library: &Library, config: &Config, metrics: nn::Metrics) -> Result<Model, AppError> {
     let options = SessionOptions {
         threads: config.threads.get(),
     };
@@ -271,10 +272,15 @@ fn load_model(library: &Library, config: &Config) -> Result<Model, AppError> {
         library,
         &config.model.join(MODEL_FILE),
         options,
+        metrics,
     )?)
 }
 
-fn new_runtime(config: &Config, graphs: Graphs) -> Result<Arc<Runtime>, AppError> {
+fn new_runtime(
+    config: &Config,
+    graphs: Graphs,
+    metrics: guest::Metrics,
+) -> Result<Arc<Runtime>, AppError> {
     let workers = u32::try_from(config.workers.get()).unwrap_or(u32::MAX);
     let limits = guest::Limits {
         memory: config.guest_memory,
@@ -282,7 +288,7 @@ fn new_runtime(config: &Config, graphs: Graphs) -> Result<Arc<Runtime>, AppError
         prepare: config.prepare_time,
         instances: workers.saturating_add(SPARE_INSTANCES),
     };
-    Runtime::new(limits, graphs).map_err(|error| AppError::Runtime(format!("{error:#}")))
+    Runtime::new(limits, graphs, metrics).map_err(|error| AppError::Runtime(format!("{error:#}")))
 }
 
 fn read_guest(path: &Path) -> Result<Vec<u8>, AppError> {

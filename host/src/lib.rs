@@ -3,6 +3,7 @@
 //! `ARCHITECTURE.md` beside the sources says what each layer is for and what
 //! it must not know.
 
+pub mod admin;
 pub mod app;
 pub mod batcher;
 pub mod cache;

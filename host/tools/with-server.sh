@@ -25,7 +25,7 @@ trap stop EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-target/release/fastsentiment serve --listen 127.0.0.1:0 --model "$model" >"$work/out" &
+target/release/fastsentiment serve --listen 127.0.0.1:0 --admin-listen "" --model "$model" >"$work/out" &
 server=$!
 # It says where it listens once it can answer, which takes seconds the first time.
 url=

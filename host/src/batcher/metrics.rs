@@ -53,10 +53,7 @@ impl Metrics {
         )?;
         registry.register(Box::new(texts.clone()))?;
         Ok(Self {
-            queue_texts: gauge(
-                "fastsentiment_queue_texts",
-                "Texts that wait for a worker.",
-            )?,
+            queue_texts: gauge("fastsentiment_queue_texts", "Texts that wait for a worker.")?,
             queue_tokens: gauge(
                 "fastsentiment_queue_tokens",
                 "Tokens of the texts that wait for a worker, as estimated.",

@@ -19,9 +19,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::predictor::{
-    Answer, BoxFuture, ErrorKind, Pending, PredictError, Predictor, Request,
-};
+use crate::predictor::{Answer, BoxFuture, ErrorKind, Pending, PredictError, Predictor, Request};
 pub use calibration::Calibration;
 pub use metrics::Metrics;
 use queue::{Bounds, Entry, Place, Queue};
@@ -113,7 +111,11 @@ impl Batcher {
 
     fn submit(&self, request: Request) -> Result<Vec<Pending>, PredictError> {
         let shared = &self.shared;
-        let estimates: Vec<u32> = request.texts.iter().map(|text| estimate::tokens(text)).collect();
+        let estimates: Vec<u32> = request
+            .texts
+            .iter()
+            .map(|text| estimate::tokens(text))
+            .collect();
         let since = Instant::now();
         let mut state = shared.lock();
         if state.queue.load() >= shared.options.queue_tokens && !estimates.is_empty() {
@@ -174,6 +176,9 @@ impl Drop for Batcher {
             // A worker catches the panics of its batches, so there is none here.
             let _ = worker.join();
         }
+        // Whoever still waits is told, by the loss of the sender.
+        let left = self.shared.lock().queue.clear();
+        drop(left);
     }
 }
 
@@ -188,12 +193,15 @@ impl Shared {
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
         let seconds = state.queue.tokens() as f64
             / (state.tokens_per_second * self.options.workers.max(1) as f64);
-        Duration::try_from_secs_f64(seconds).map_or(MAX_RETRY_AFTER, |time| time.min(MAX_RETRY_AFTER))
+        Duration::try_from_secs_f64(seconds)
+            .map_or(MAX_RETRY_AFTER, |time| time.min(MAX_RETRY_AFTER))
     }
 
     fn tell_depth(&self, state: &State) {
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        self.metrics.queue_texts.set(gauge(state.queue.len() as u64));
+        self.metrics
+            .queue_texts
+            .set(gauge(state.queue.len() as u64));
         self.metrics.queue_tokens.set(gauge(state.queue.tokens()));
     }
 }

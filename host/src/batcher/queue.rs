@@ -135,7 +135,7 @@ impl<T> Queue<T> {
             let max = longest.max(entry.tokens);
             let padded = (places.len() as u64 + 1) * u64::from(max);
             let fits = padded <= budget && alike(min, max) && !entry.alone;
-            if fits && Arc::ptr_eq(&entry.scorer, &head.scorer) {
+            if fits && entry.scorer.version() == head.scorer.version() {
                 (shortest, longest) = (min, max);
                 places.push(*place);
             }
@@ -144,6 +144,12 @@ impl<T> Queue<T> {
         taken
             .filter_map(|place| Some((place, self.remove(place)?)))
             .collect()
+    }
+
+    /// Takes all that waits.
+    pub(super) fn clear(&mut self) -> Vec<Entry<T>> {
+        let entries = std::mem::take(self).entries;
+        entries.into_values().collect()
     }
 
     fn count(&mut self, request: u64, change: i64) {

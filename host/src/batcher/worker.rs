@@ -98,7 +98,8 @@ fn call(batch: &[Taken], texts: &[String]) -> Result<Vec<Scores>, PredictError> 
     };
     let (_, first) = &batch[0];
     let scored = catch_unwind(AssertUnwindSafe(|| first.scorer.score(texts, &abandoned)));
-    let scores = scored.map_err(|_| failed("the host panicked during a call of the guest".to_owned()))??;
+    let scores =
+        scored.map_err(|_| failed("the host panicked during a call of the guest".to_owned()))??;
     if scores.len() == texts.len() {
         Ok(scores)
     } else {

@@ -110,7 +110,7 @@ fn check(options: LoadOptions) -> anyhow::Result<ExitCode> {
     let redis = std::mem::take(&mut config.cache).redis;
     let runtime = runtime()?;
     let redis = runtime.block_on(reach(redis));
-    let app = App::load(&config, runtime.handle())?;
+    let app = App::load(&config, &prometheus::Registry::new(), runtime.handle())?;
     let text = "What a wonderful day.".to_owned();
     let answer = runtime.block_on(predict::answer(app.service(), vec![text]))?;
     let version = app.version();

@@ -28,7 +28,7 @@ impl PredictCommand {
         // What is asked once is worth no cache, nor a connection to one.
         config.cache = cache::Options::default();
         let runtime = super::runtime()?;
-        let app = App::load(&config, runtime.handle())?;
+        let app = App::load(&config, &prometheus::Registry::new(), runtime.handle())?;
         let texts = if self.texts.is_empty() {
             io::stdin()
                 .lock()

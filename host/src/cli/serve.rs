@@ -1,17 +1,24 @@
-//! `fastsentiment serve`: the listener, the signals, and the way out.
+//! `fastsentiment serve`: the listeners, the signals, and the way out.
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::pin::pin;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use fastsentiment::admin;
 use fastsentiment::app::App;
-use fastsentiment::http::{self, HttpConfig};
+use fastsentiment::http::{self, HttpConfig, Readiness};
+use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use super::options::LoadOptions;
 
@@ -27,16 +34,32 @@ pub(super) struct ServeCommand {
     )]
     listen: SocketAddr,
 
-    /// The largest request body, in bytes
+    /// The address for metrics and health, which is not for clients; an empty
+    /// value switches it off
     #[arg(
         long,
-        env = "FASTSENTIMENT_MAX_BODY_BYTES",
-        value_name = "BYTES",
-        default_value_t = HttpConfig::default().max_body_bytes
+        env = "FASTSENTIMENT_ADMIN_LISTEN",
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:8001"
     )]
-    max_body_bytes: usize,
+    admin_listen: OptionalAddress,
 
-    /// How long requests in flight may go on after SIGTERM, in milliseconds
+    #[command(flatten)]
+    clients: ClientOptions,
+
+    /// How long to go on as before after SIGTERM, but for `/health/ready`,
+    /// which says 503 at once; for load balancers that need time to notice, in
+    /// milliseconds
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_DRAIN_DELAY_MS",
+        value_name = "MS",
+        default_value_t = 0
+    )]
+    drain_delay_ms: u64,
+
+    /// How long requests in flight may go on once no new connections are
+    /// accepted, in milliseconds
     #[arg(
         long,
         env = "FASTSENTIMENT_DRAIN_MS",
@@ -49,37 +72,221 @@ pub(super) struct ServeCommand {
     load: LoadOptions,
 }
 
+/// What clients may hold of the server.
+#[derive(Args)]
+struct ClientOptions {
+    /// The largest request body, in bytes
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_MAX_BODY_BYTES",
+        value_name = "BYTES",
+        default_value_t = HttpConfig::default().max_body_bytes
+    )]
+    max_body_bytes: usize,
+
+    /// The memory for the bodies of all requests in flight, in MiB; requests
+    /// beyond that are refused with 503
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_BODY_MEMORY_MIB",
+        value_name = "MIB",
+        default_value_t = 256,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    body_memory_mib: u32,
+
+    /// The most connections at a time; more wait until others are closed
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_MAX_CONNECTIONS",
+        value_name = "N",
+        default_value = "4096"
+    )]
+    max_connections: NonZeroUsize,
+
+    /// How long a new connection may take for the head of its first request,
+    /// in milliseconds
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_HEADER_TIMEOUT_MS",
+        value_name = "MS",
+        default_value_t = 10_000,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    header_timeout_ms: u64,
+
+    /// How long the body of a request may take to arrive, in milliseconds
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_BODY_TIMEOUT_MS",
+        value_name = "MS",
+        default_value_t = 30_000,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    body_timeout_ms: u64,
+
+    /// How long a connection may be without a request before it is closed, in
+    /// milliseconds; more than a load balancer before it keeps one
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_IDLE_TIMEOUT_MS",
+        value_name = "MS",
+        default_value_t = 75_000,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    idle_timeout_ms: u64,
+}
+
+impl ClientOptions {
+    fn resolve(&self) -> anyhow::Result<HttpConfig> {
+        let config = HttpConfig {
+            max_body_bytes: self.max_body_bytes,
+            body_memory: (self.body_memory_mib as usize).saturating_mul(1024 * 1024),
+            header_timeout: Duration::from_millis(self.header_timeout_ms),
+            body_timeout: Duration::from_millis(self.body_timeout_ms),
+            idle_timeout: Duration::from_millis(self.idle_timeout_ms),
+            max_connections: self.max_connections.get(),
+            ..HttpConfig::default()
+        };
+        // A request takes a little beside its body.
+        anyhow::ensure!(
+            config.max_body_bytes < config.body_memory,
+            "--body-memory-mib {} has no room for a body of --max-body-bytes {}",
+            self.body_memory_mib,
+            self.max_body_bytes,
+        );
+        Ok(config)
+    }
+}
+
+/// An address, or none.
+#[derive(Clone, Copy)]
+struct OptionalAddress(Option<SocketAddr>);
+
+impl FromStr for OptionalAddress {
+    type Err = std::net::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        text.parse().map(|address| Self(Some(address)))
+    }
+}
+
 impl ServeCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        super::runtime()?.block_on(self.serve())
+        let runtime = super::runtime()?;
+        let code = runtime.block_on(self.serve());
+        // A guest may still be compiled if the server was stopped at its start.
+        runtime.shutdown_background();
+        code
     }
 
     async fn serve(self) -> anyhow::Result<ExitCode> {
         let config = self.load.resolve()?;
+        let http = HttpConfig {
+            drain: Duration::from_millis(self.drain_ms),
+            ..self.clients.resolve()?
+        };
+        let mut stop = pin!(asked_to_stop()?);
         // Taken before the load, so that a port in use is reported at once.
-        let listener = TcpListener::bind(self.listen)
-            .await
-            .with_context(|| format!("can not listen on {}", self.listen))?;
-        let runtime = Handle::current();
-        let app = tokio::task::spawn_blocking(move || App::load(&config, &runtime)).await??;
+        let listener = bind(self.listen, "--listen").await?;
+        let readiness = Readiness::default();
+        let registry = Registry::new();
+        // Open before the load, so that probes are told that it goes on.
+        let admin = match self.admin_listen {
+            OptionalAddress(None) => None,
+            OptionalAddress(Some(address)) => {
+                let listener = bind(address, "--admin-listen").await?;
+                Some(Admin::start(listener, &registry, &readiness)?)
+            }
+        };
+        let app = tokio::select! {
+            app = tokio::task::spawn_blocking({
+                let (registry, runtime) = (registry.clone(), Handle::current());
+                move || App::load(&config, &registry, &runtime)
+            }) => app??,
+            () = &mut stop => return Ok(ExitCode::SUCCESS),
+        };
+        let metrics = http::Metrics::new(&registry)?;
+        let service = Arc::clone(app.service());
+        let api = http::Api::new(service, readiness.clone(), metrics, &http);
         let version = app.version();
         writeln!(
             std::io::stdout(),
             "FastSentiment {} serves http://{}/predict\n\
-             guest {} ({}), model {}",
+             guest {} ({}), model {}\n\
+             admin {}",
             env!("CARGO_PKG_VERSION"),
             listener.local_addr()?,
             version.guest.short(),
             super::loaded(app.loaded_from()),
             version.model.short(),
+            match &admin {
+                Some(admin) => format!("http://{}/metrics", admin.address),
+                None => "off".to_owned(),
+            },
         )?;
-        let http = HttpConfig {
-            max_body_bytes: self.max_body_bytes,
-            drain: Duration::from_millis(self.drain_ms),
+        readiness.set_ready();
+        let delay = Duration::from_millis(self.drain_delay_ms);
+        let shutdown = async {
+            stop.await;
+            readiness.set_draining();
+            tokio::time::sleep(delay).await;
+        };
+        http::serve(listener, Arc::new(api), http, shutdown).await;
+        if let Some(admin) = admin {
+            admin.stop().await;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+async fn bind(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("can not listen on {address}; {option} says where to listen"))
+}
+
+/// The admin listener, which is there for longer than the other one.
+struct Admin {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Admin {
+    fn start(
+        listener: TcpListener,
+        registry: &Registry,
+        readiness: &Readiness,
+    ) -> anyhow::Result<Self> {
+        let address = listener.local_addr()?;
+        tracing::debug!("metrics and health are at http://{address}");
+        let api = admin::Api::new(registry.clone(), readiness.clone());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let config = HttpConfig {
+            max_connections: 64,
+            drain: Duration::from_secs(1),
             ..HttpConfig::default()
         };
-        http::serve(listener, Arc::clone(app.service()), http, asked_to_stop()?).await;
-        Ok(ExitCode::SUCCESS)
+        let serve = http::serve(listener, Arc::new(api), config, async {
+            // Without the sender there is nobody left to wait for either.
+            let _ = stopped.await;
+        });
+        let task = tokio::spawn(serve);
+        Ok(Self {
+            address,
+            stop,
+            task,
+        })
+    }
+
+    async fn stop(self) {
+        // It may have ended in a panic, which has been logged.
+        let _ = self.stop.send(());
+        let _ = self.task.await;
     }
 }
 

@@ -1,7 +1,7 @@
 //! Calling a guest, and checking what it answers.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::Store;
 use wasmtime_wasi::WasiCtxBuilder;
@@ -176,13 +176,17 @@ impl Scorer for Guest {
             static CLOCK: std::io::Result<Clock> = clock();
         }
         CLOCK.with(|clock| match clock {
-            Ok(clock) => Ok(clock.block_on(async {
+            Ok(clock) => {
+                let begun = Instant::now();
                 let abandoned = Some(Arc::clone(abandoned));
-                self.instantiate_unless(abandoned)
-                    .await?
-                    .predict(texts)
-                    .await
-            })?),
+                let answer = clock.block_on(async {
+                    let mut instance = self.instantiate_unless(abandoned).await?;
+                    instance.predict(texts).await
+                });
+                // The instance is gone by now: giving it back is part of a call.
+                self.runtime.metrics.count(begun.elapsed(), &answer);
+                Ok(answer?)
+            }
             Err(error) => Err(CallError::Instantiate(error.to_string()).into()),
         })
     }
@@ -306,7 +310,10 @@ mod tests {
         for (texts, answer) in broken {
             let described = format!("{answer:?}");
             assert!(
-                matches!(check(texts, answer, &Labels::new()), Err(CallError::BadAnswer(_))),
+                matches!(
+                    check(texts, answer, &Labels::new()),
+                    Err(CallError::BadAnswer(_))
+                ),
                 "{described}"
             );
         }

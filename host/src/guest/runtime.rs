@@ -12,6 +12,7 @@ use wasmtime::{
 use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi_nn::{Graph, GraphRegistry, Registry};
 
+use super::metrics::Metrics;
 use super::state::State;
 use super::watch::{Abandoned, Watch};
 
@@ -79,6 +80,7 @@ pub struct Runtime {
     serving: Realm,
     preparing: Realm,
     watch: Arc<Watch>,
+    pub(super) metrics: Metrics,
     pub(super) graphs: Graphs,
     pub(super) limits: Limits,
 }
@@ -100,7 +102,7 @@ impl Runtime {
     ///
     /// If this machine can not run WebAssembly as configured, for example for
     /// want of address space.
-    pub fn new(limits: Limits, graphs: Graphs) -> wasmtime::Result<Arc<Self>> {
+    pub fn new(limits: Limits, graphs: Graphs, metrics: Metrics) -> wasmtime::Result<Arc<Self>> {
         let serving = Realm::new(&serving_config(&limits))?;
         let preparing = Realm::new(&preparing_config())?;
         let engines = [serving.engine.weak(), preparing.engine.weak()];
@@ -113,6 +115,7 @@ impl Runtime {
             serving,
             preparing,
             watch,
+            metrics,
             graphs,
             limits,
         }))

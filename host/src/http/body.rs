@@ -1,5 +1,5 @@
-//! Reads a request's body: never more of it than is allowed, and never for
-//! longer.
+//! Reads a request's body: never more of it than is allowed or than there is
+//! room for, and never for longer.
 //!
 //! This module must not know what the bytes mean, nor status codes.
 
@@ -9,6 +9,8 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Body;
 use tokio::time::timeout;
+
+use super::memory::{Held, Memory, NoRoom};
 
 /// Why a body could not be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,24 +30,38 @@ pub(crate) enum BodyError {
     /// The client left, or broke the transfer coding.
     #[error("the body ended before it was complete")]
     Incomplete,
+    /// Other requests take the memory for it.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
+}
+
+/// A body, with the room that it takes.
+pub(crate) struct Whole {
+    pub(crate) bytes: Vec<u8>,
+    /// To be kept for as long as anything of the body is.
+    pub(crate) held: Held,
 }
 
 /// Reads the whole of `body`.
 ///
-/// A body whose announced length is over `limit` (bytes) is refused without
-/// being polled: a client that waits for `100 Continue` then never sends it.
+/// A body whose announced length is over `limit` (bytes), or over what is left
+/// of `memory`, is refused without being polled: a client that waits for `100
+/// Continue` then never sends it.
 pub(crate) async fn read<B>(
     body: &mut B,
     limit: usize,
     patience: Duration,
-) -> Result<Vec<u8>, BodyError>
+    memory: &Memory,
+) -> Result<Whole, BodyError>
 where
     B: Body<Data = Bytes> + Unpin,
 {
     let too_large = BodyError::TooLarge { limit };
-    if body.size_hint().lower() > limit as u64 {
-        return Err(too_large);
-    }
+    let announced = match usize::try_from(body.size_hint().lower()) {
+        Ok(announced) if announced <= limit => announced,
+        _ => return Err(too_large),
+    };
+    let mut held = memory.begin(announced)?;
     let whole = async {
         let mut bytes = Vec::new();
         while let Some(frame) = body.frame().await {
@@ -54,10 +70,14 @@ where
                 if data.len() > limit - bytes.len() {
                     return Err(too_large);
                 }
+                held.take(data.len())?;
+                // Untouched, the rest takes no memory; a vector that grows by
+                // itself would take up to twice as much in the end.
+                bytes.reserve_exact(announced.saturating_sub(bytes.len()).max(data.len()));
                 bytes.extend_from_slice(&data);
             }
         }
-        Ok(bytes)
+        Ok(Whole { bytes, held })
     };
     timeout(patience, whole)
         .await
@@ -122,7 +142,13 @@ mod tests {
     }
 
     async fn read_pieces(end: End, limit: usize) -> Result<Vec<u8>, BodyError> {
-        read(&mut Pieces(vec![b"cd", b"", b"ab"], end), limit, PATIENCE).await
+        read_within(end, limit, &Memory::new(1 << 20)).await
+    }
+
+    async fn read_within(end: End, limit: usize, memory: &Memory) -> Result<Vec<u8>, BodyError> {
+        let mut body = Pieces(vec![b"cd", b"", b"ab"], end);
+        let whole = read(&mut body, limit, PATIENCE, memory).await;
+        whole.map(|whole| whole.bytes)
     }
 
     #[tokio::test]
@@ -140,8 +166,24 @@ mod tests {
     async fn an_announced_length_is_refused_unread() {
         let mut body = http_body_util::Full::new(Bytes::from_static(b"abcd"));
         let error = Err(BodyError::TooLarge { limit: 3 });
-        assert_eq!(read(&mut body, 3, PATIENCE).await, error);
+        let read = read(&mut body, 3, PATIENCE, &Memory::new(1 << 20)).await;
+        assert_eq!(read.map(|whole| whole.bytes), error);
         assert!(!body.is_end_stream());
+    }
+
+    #[tokio::test]
+    async fn room_that_is_taken_on_the_way_is_given_back() {
+        // Room for one request and its body, however it ends.
+        let memory = Memory::new(4096 + 3);
+        for (end, limit) in [(End::Never, 9), (End::Clean, 9), (End::Broken, 9)] {
+            let error = Err(BodyError::NoRoom(NoRoom));
+            assert_eq!(read_within(end, limit, &memory).await, error);
+        }
+        let memory = Memory::new(4096 + 4);
+        for (end, limit) in [(End::Never, 9), (End::Broken, 9), (End::Clean, 3)] {
+            assert!(read_within(end, limit, &memory).await.is_err());
+            assert!(read_within(End::Clean, 9, &memory).await.is_ok());
+        }
     }
 
     #[tokio::test]

@@ -1,46 +1,47 @@
 //! One connection: HTTP/1.1 or HTTP/2, bounded in how long it may go without a
 //! request, and closed cleanly when the server stops.
 //!
-//! This module must not know routes: every request goes to [`Api::answer`].
+//! This module must not know routes: every request goes to a [`Handler`].
 
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::timeout;
 
 use super::HttpConfig;
-use super::routes::Api;
+use super::activity::{Activity, Overdue};
+use super::exchange::Handler;
+use super::stream::Stream;
 
 /// The most bytes of HTTP/1 that wait in a connection's buffer, and so the
 /// longest head of a request; hyper's own 400 KiB are more than any honest
 /// client needs, times the number of connections.
 const MAX_BUFFER: usize = 64 * 1024;
 
-/// Serves `stream` until the client leaves, is too slow, or `closing` turns
+/// Serves `socket` until the client leaves, is too slow, or `closing` turns
 /// true and the requests in flight are answered.
-pub(crate) async fn run(
-    stream: TcpStream,
-    api: Arc<Api>,
-    config: HttpConfig,
+pub(crate) async fn run<H: Handler>(
+    socket: TcpStream,
+    handler: Arc<H>,
+    config: Arc<HttpConfig>,
     mut closing: watch::Receiver<bool>,
 ) {
     // Answers are written whole, so waiting for more to send only adds delay.
     // It fails only for a socket that is gone, which the first read will find.
-    let _ = stream.set_nodelay(true);
+    let _ = socket.set_nodelay(true);
 
-    let (in_flight, mut requests) = watch::channel(0);
+    let activity = Activity::new();
+    let stream = Stream::new(socket, Arc::clone(&activity), config.half_close);
     let service = service_fn(|request| {
-        let api = api.clone();
-        let in_flight = InFlight::begin(&in_flight);
+        let handler = Arc::clone(&handler);
+        let in_flight = activity.begin();
         async move {
-            let response = api.answer(request).await;
+            let response = handler.answer(request).await;
             drop(in_flight);
             Ok::<_, Infallible>(response)
         }
@@ -53,18 +54,16 @@ pub(crate) async fn run(
     builder.http1().max_buf_size(MAX_BUFFER);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
 
-    let overdue = async {
-        let silent = timeout(config.header_timeout, requests.changed())
-            .await
-            .is_err();
-        if !silent {
-            idle_for(&mut requests, config.idle_timeout).await;
-        }
-        silent
-    };
+    // Biased: the connection is what a task is nearly always woken for.
     tokio::select! {
+        biased;
         ended = connection.as_mut() => return note(ended),
-        silent = overdue => if silent { return },
+        overdue = activity.overdue(config.header_timeout, config.idle_timeout) => {
+            // Nothing has been asked, so that there is nothing to finish.
+            if overdue == Overdue::Silent {
+                return;
+            }
+        }
         _ = closing.wait_for(|closing| *closing) => {}
     }
     connection.as_mut().graceful_shutdown();
@@ -72,37 +71,7 @@ pub(crate) async fn run(
         ended = connection => note(ended),
         // What is left is a client that does not read its answer, or that has
         // begun a request and does not finish it.
-        () = idle_for(&mut requests, config.header_timeout) => {}
-    }
-}
-
-/// Resolves once no request has begun, ended or been in flight for `limit`.
-async fn idle_for(requests: &mut watch::Receiver<usize>, limit: Duration) {
-    loop {
-        let in_flight = *requests.borrow_and_update();
-        let changed = requests.changed();
-        if in_flight > 0 {
-            // It cannot fail while the connection, which holds the sender, lives.
-            let _ = changed.await;
-        } else if timeout(limit, changed).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Counts a request for as long as it lives, also if it is dropped half way.
-struct InFlight(watch::Sender<usize>);
-
-impl InFlight {
-    fn begin(count: &watch::Sender<usize>) -> Self {
-        count.send_modify(|requests| *requests += 1);
-        Self(count.clone())
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.send_modify(|requests| *requests -= 1);
+        () = activity.idle(config.header_timeout) => {}
     }
 }
 

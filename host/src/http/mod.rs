@@ -6,16 +6,27 @@
 //! [`predictor`](crate::predictor), and nothing below them. It must not know
 //! the process either: the socket and the moment to stop are given to it.
 
+mod activity;
 mod body;
 mod connection;
+pub(crate) mod exchange;
+pub(crate) mod health;
 mod media_type;
+mod memory;
+mod metrics;
+mod options;
 mod predict;
-mod problem;
+pub(crate) mod problem;
 mod request;
 mod routes;
 mod server;
+mod stream;
 
+pub use exchange::Handler;
+pub use health::{Readiness, State};
+pub use metrics::Metrics;
 pub use predict::predictions_json;
+pub use routes::Api;
 pub use server::serve;
 
 use std::time::Duration;
@@ -25,6 +36,9 @@ use std::time::Duration;
 pub struct HttpConfig {
     /// The largest request body, in bytes.
     pub max_body_bytes: usize,
+    /// How many bytes the bodies of all requests in flight may take together,
+    /// with 4 KiB for each request beside its body; at least `max_body_bytes`.
+    pub body_memory: usize,
     /// How long a new connection may take until the head of its first request
     /// is complete.
     pub header_timeout: Duration,
@@ -33,6 +47,9 @@ pub struct HttpConfig {
     /// How long a connection that has had a request may go on without one,
     /// between requests or with the head of the next one half sent.
     pub idle_timeout: Duration,
+    /// How long requests in flight may go on after their client has closed its
+    /// side of the connection: it may still wait for the answer, or be gone.
+    pub half_close: Duration,
     /// How long requests in flight may go on after shutdown was asked for.
     pub drain: Duration,
     /// The most connections served at a time, at least 1; more wait unaccepted
@@ -47,9 +64,11 @@ impl Default for HttpConfig {
     fn default() -> Self {
         Self {
             max_body_bytes: 8 * 1024 * 1024,
+            body_memory: 256 * 1024 * 1024,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(75),
+            half_close: Duration::from_secs(1),
             drain: Duration::from_secs(25),
             max_connections: 4096,
         }

@@ -2,16 +2,22 @@
 //!
 //! This module must not know how the scores come about.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Response;
 use hyper::header::{HeaderName, HeaderValue};
-use serde::Serialize;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 
+use super::body::Whole;
+use super::exchange::json;
+use super::memory::Held;
 use super::problem::Problem;
-use super::request;
-use super::routes::json_response;
-use crate::predictor::{Digest, ErrorKind, PredictError, Score};
+use super::request::{self, Texts};
+use crate::predictor::{Digest, ErrorKind, PredictError, Score, Scores, Version};
 use crate::service::{Options, Predictions, Service};
 
 /// The first digits of the digest of the guest that made the answer.
@@ -20,37 +26,128 @@ const GUEST: HeaderName = HeaderName::from_static("x-fastsentiment-guest");
 /// The first digits of the digest of the model that made the answer.
 const MODEL: HeaderName = HeaderName::from_static("x-fastsentiment-model");
 
+/// How many of the texts were answered from what was kept.
+const CACHE_HITS: HeaderName = HeaderName::from_static("x-fastsentiment-cache-hits");
+
 /// Bodies up to this many bytes are parsed where they are. At some hundred
 /// bytes per microsecond that is less than half a millisecond, not much more
 /// than a change of threads costs; 8 MiB would keep every other connection of
 /// the thread waiting for tens of milliseconds.
 const PARSE_IN_PLACE: usize = 64 * 1024;
 
-/// Answers the document in `body`.
-pub(crate) async fn answer(
-    service: &Service,
-    body: Vec<u8>,
-) -> Result<Response<Full<Bytes>>, Problem> {
-    let texts = if body.len() <= PARSE_IN_PLACE {
-        request::texts(&body)
-    } else {
-        let parsed = tokio::task::spawn_blocking(move || request::texts(&body));
-        parsed.await.unwrap_or_else(|error| {
+/// About how many bytes a label and its score take in an answer.
+const SCORE_BYTES: usize = 48;
+
+/// The route, with what it keeps from one request to the next.
+pub(crate) struct Predict {
+    service: Arc<Service>,
+    named: ArcSwapOption<Named>,
+}
+
+/// A version and its headers.
+struct Named {
+    version: Arc<Version>,
+    guest: HeaderValue,
+    model: HeaderValue,
+}
+
+impl Predict {
+    pub(crate) fn new(service: Arc<Service>) -> Self {
+        Self {
+            service,
+            named: ArcSwapOption::empty(),
+        }
+    }
+
+    /// Answers the document in a body.
+    pub(crate) async fn answer(
+        &self,
+        options: Options,
+        body: Whole,
+    ) -> Result<Response<Full<Bytes>>, Problem> {
+        // The room is given back with the answer: until then the texts take it.
+        let (texts, _held) = self.parse(body).await?;
+        let predictions = if texts.given > texts.kept.len() {
+            Err(self.service.too_many(texts.given))
+        } else {
+            self.service.predict(texts.kept, options).await
+        };
+        self.respond(&predictions.inspect_err(|error| log(error, options))?)
+    }
+
+    async fn parse(&self, body: Whole) -> Result<(Texts, Held), Problem> {
+        let most = self.service.max_texts();
+        let is_short = body.bytes.len() <= PARSE_IN_PLACE;
+        let parse = move || Ok((request::texts(&body.bytes, most)?, body.held));
+        if is_short {
+            return parse();
+        }
+        let parsed = tokio::task::spawn_blocking(parse).await;
+        parsed.unwrap_or_else(|error| {
             tracing::error!(%error, "a body could not be parsed");
             Err(Problem::failed())
         })
-    }?;
-    let predictions = service
-        .predict(texts, Options::default())
-        .await
-       .inspect_err(log)?;
-    respond(&predictions)
+    }
+
+    fn respond(&self, predictions: &Predictions) -> Result<Response<Full<Bytes>>, Problem> {
+        let labels = predictions.scores.first().map_or(0, |scores| scores.len());
+        let size = 32 + predictions.scores.len() * (2 + labels * SCORE_BYTES);
+        let mut document = Vec::with_capacity(size);
+        serde_json::to_writer(&mut document, &Document(&predictions.scores)).map_err(|error| {
+            tracing::error!(%error, "an answer could not be written as JSON");
+            Problem::failed()
+        })?;
+        let mut response = json(document.into());
+        let named = self.named(&predictions.version)?;
+        let headers = response.headers_mut();
+        headers.insert(GUEST, named.guest.clone());
+        headers.insert(MODEL, named.model.clone());
+        headers.insert(CACHE_HITS, predictions.hits.into());
+        Ok(response)
+    }
+
+    /// The headers of a version, which is nearly always that of the last answer.
+    fn named(&self, version: &Arc<Version>) -> Result<Arc<Named>, Problem> {
+        if let Some(named) = &*self.named.load()
+            && Arc::ptr_eq(&named.version, version)
+        {
+            return Ok(Arc::clone(named));
+        }
+        let named = Arc::new(Named {
+            version: Arc::clone(version),
+            guest: short(&version.guest)?,
+            model: short(&version.model)?,
+        });
+        self.named.store(Some(Arc::clone(&named)));
+        Ok(named)
+    }
 }
 
 /// The answer's document: a list for each text, in the order of the texts.
-#[derive(Serialize)]
-struct Document<'a> {
-    predictions: Vec<Vec<LabelledScore<'a>>>,
+struct Document<'a>(&'a [Scores]);
+
+impl Serialize for Document<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut document = serializer.serialize_struct("Document", 1)?;
+        document.serialize_field("predictions", &Lists(self.0))?;
+        document.end()
+    }
+}
+
+struct Lists<'a>(&'a [Scores]);
+
+impl Serialize for Lists<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|scores| List(scores)))
+    }
+}
+
+struct List<'a>(&'a [Score]);
+
+impl Serialize for List<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(LabelledScore::from))
+    }
 }
 
 #[derive(Serialize)]
@@ -58,17 +155,6 @@ struct LabelledScore<'a> {
     label: &'a str,
     /// Written with as many digits as tell it from every other `f32`.
     score: f32,
-}
-
-impl<'a> From<&'a Predictions> for Document<'a> {
-    fn from(predictions: &'a Predictions) -> Self {
-        let texts = predictions.scores.iter();
-        Self {
-            predictions: texts
-                .map(|scores| scores.iter().map(LabelledScore::from).collect())
-                .collect(),
-        }
-    }
 }
 
 impl<'a> From<&'a Score> for LabelledScore<'a> {
@@ -86,15 +172,7 @@ impl<'a> From<&'a Score> for LabelledScore<'a> {
 ///
 /// None that is known; what the serialiser reports is passed on.
 pub fn predictions_json(predictions: &Predictions) -> serde_json::Result<String> {
-    serde_json::to_string(&Document::from(predictions))
-}
-
-fn respond(predictions: &Predictions) -> Result<Response<Full<Bytes>>, Problem> {
-    let mut response = json_response(&Document::from(predictions))?;
-    let headers = response.headers_mut();
-    headers.insert(GUEST, short(&predictions.version.guest)?);
-    headers.insert(MODEL, short(&predictions.version.model)?);
-    Ok(response)
+    serde_json::to_string(&Document(&predictions.scores))
 }
 
 fn short(digest: &Digest) -> Result<HeaderValue, Problem> {
@@ -106,7 +184,7 @@ fn short(digest: &Digest) -> Result<HeaderValue, Problem> {
 
 /// What a client does wrong is its own business, and what is shed under load
 /// must not add the load of a log line each.
-fn log(error: &PredictError) {
+fn log(error: &PredictError, options: Options) {
     let PredictError {
         kind,
         message,
@@ -115,6 +193,9 @@ fn log(error: &PredictError) {
     let detail = detail.as_deref();
     match kind {
         ErrorKind::Failed => tracing::error!(reason = message, detail, "a prediction failed"),
+        ErrorKind::TimedOut if options.timeout.is_some() => {
+            tracing::debug!(reason = message, detail, "a client waited no longer");
+        }
         ErrorKind::TimedOut | ErrorKind::Unavailable => {
             tracing::warn!(reason = message, detail, "a prediction was not made");
         }

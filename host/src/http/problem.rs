@@ -3,24 +3,27 @@
 //!
 //! This module must not know how a request is read or answered.
 
+use std::borrow::Cow;
+use std::time::Duration;
+
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::body::BodyError;
 use crate::predictor::{ErrorKind, PredictError};
 
-/// Seconds until an overloaded or a starting server is worth another try: a
-/// full queue empties in well under a second, and `Retry-After` counts in
-/// whole ones.
-const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+/// When a server that can not answer now is worth another try, unless more is
+/// known: `Retry-After` counts in whole seconds.
+const RETRY_AFTER_AT_LEAST: Duration = Duration::from_secs(1);
 
 /// The kinds of problem that this API reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     InvalidJson,
+    InvalidHeader,
     IncompleteBody,
     NotFound,
     MethodNotAllowed,
@@ -34,6 +37,8 @@ pub(crate) enum Kind {
     Failed,
     Overloaded,
     Unavailable,
+    Starting,
+    Draining,
     TimedOut,
 }
 
@@ -58,6 +63,7 @@ impl Kind {
         use StatusCode as S;
         match self {
             Self::InvalidJson => (S::BAD_REQUEST, "invalid-json", "Not valid JSON"),
+            Self::InvalidHeader => (S::BAD_REQUEST, "invalid-header", "Invalid header"),
             Self::IncompleteBody => (S::BAD_REQUEST, "incomplete-body", "Incomplete body"),
             Self::NotFound => (S::NOT_FOUND, "not-found", "Not found"),
             Self::MethodNotAllowed => (
@@ -79,6 +85,8 @@ impl Kind {
             Self::Failed => (S::INTERNAL_SERVER_ERROR, "failed", "Prediction failed"),
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Overloaded"),
             Self::Unavailable => (S::SERVICE_UNAVAILABLE, "unavailable", "Unavailable"),
+            Self::Starting => (S::SERVICE_UNAVAILABLE, "starting", "Starting"),
+            Self::Draining => (S::SERVICE_UNAVAILABLE, "draining", "Draining"),
             Self::TimedOut => (S::GATEWAY_TIMEOUT, "timed-out", "Timed out"),
         }
     }
@@ -115,20 +123,23 @@ pub(crate) struct FieldError {
 pub(crate) struct Problem {
     pub(crate) kind: Kind,
     /// For a person: what was wrong and what is allowed, never a text.
-    pub(crate) detail: String,
+    pub(crate) detail: Cow<'static, str>,
     /// The parts of the body that are to blame.
     pub(crate) errors: Vec<FieldError>,
     /// The methods that the path does take, for the `Allow` header.
     allow: Option<&'static str>,
+    /// When another try is worth while, for the `Retry-After` header.
+    retry_after: Option<Duration>,
 }
 
 impl Problem {
-    pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             kind,
             detail: detail.into(),
             errors: Vec::new(),
             allow: None,
+            retry_after: None,
         }
     }
 
@@ -152,14 +163,14 @@ impl Problem {
     pub(crate) fn failed() -> Self {
         Self::new(
             Kind::Failed,
-            "the prediction failed for a reason that is in the server's log",
+            "the request failed for a reason that is in the server's log",
         )
     }
 
     pub(crate) fn into_response(self) -> Response<Full<Bytes>> {
         #[derive(Serialize)]
         struct Document<'a> {
-            r#type: String,
+            r#type: Name<'a>,
             title: &'a str,
             status: u16,
             detail: &'a str,
@@ -167,9 +178,18 @@ impl Problem {
             errors: &'a [FieldError],
         }
 
+        /// Written in place: a server that is overloaded has no time to waste.
+        struct Name<'a>(&'a str);
+
+        impl Serialize for Name<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(&format_args!("urn:fastsentiment:problem:{}", self.0))
+            }
+        }
+
         let (status, name, title) = self.kind.row();
         let document = serde_json::to_vec(&Document {
-            r#type: format!("urn:fastsentiment:problem:{name}"),
+            r#type: Name(name),
             title,
             status: status.as_u16(),
             detail: &self.detail,
@@ -188,7 +208,10 @@ impl Problem {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+            let known = self.retry_after.unwrap_or_default();
+            let wait = known.max(RETRY_AFTER_AT_LEAST);
+            let started = u64::from(wait.subsec_nanos() > 0);
+            headers.insert(RETRY_AFTER, (wait.as_secs().saturating_add(started)).into());
         }
         response
     }
@@ -204,7 +227,13 @@ impl From<PredictError> for Problem {
             ErrorKind::TextTooLong { index, .. } | ErrorKind::InvalidText { index } => {
                 format!("/text/{index}")
             }
-            ErrorKind::Overloaded { .. } | ErrorKind::TimedOut | ErrorKind::Unavailable => {
+            ErrorKind::Overloaded { retry_after } => {
+                return Self {
+                    retry_after: Some(retry_after),
+                    ..Self::new(kind, error.message)
+                };
+            }
+            ErrorKind::TimedOut | ErrorKind::Unavailable => {
                 return Self::new(kind, error.message);
             }
             ErrorKind::Failed => return Self::failed(),
@@ -224,6 +253,7 @@ impl From<BodyError> for Problem {
             BodyError::TooLarge { .. } => Kind::BodyTooLarge,
             BodyError::TimedOut { .. } => Kind::BodyTimeout,
             BodyError::Incomplete => Kind::IncompleteBody,
+            BodyError::NoRoom(_) => Kind::Overloaded,
         };
         Self::new(kind, error.to_string())
     }
@@ -273,11 +303,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_busy_server_says_when_to_come_back() {
-        let retry_after = std::time::Duration::from_secs(1);
-        for kind in [ErrorKind::Overloaded { retry_after }, ErrorKind::Unavailable] {
+        let overloaded = |millis| ErrorKind::Overloaded {
+            retry_after: Duration::from_millis(millis),
+        };
+        for (kind, seconds) in [
+            (overloaded(0), "1"),
+            (overloaded(1000), "1"),
+            (overloaded(1001), "2"),
+            (overloaded(60_000), "60"),
+            (ErrorKind::Unavailable, "1"),
+        ] {
             let (head, _) = sent(PredictError::new(kind, "busy").into()).await;
             assert_eq!(head.status, 503);
-            assert_eq!(head.headers[RETRY_AFTER], "1");
+            assert_eq!(head.headers[RETRY_AFTER], seconds);
         }
         let (head, _) = sent(PredictError::new(ErrorKind::TimedOut, "late").into()).await;
         assert_eq!(head.status, 504);

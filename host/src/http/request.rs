@@ -16,14 +16,24 @@ const MAX_LISTED: usize = 16;
 /// What a document looks like, for messages.
 const EXAMPLE: &str = r#"{"text": ["I love it"]}"#;
 
-/// The texts of a document, in their order.
+/// The texts of a document.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Texts {
+    /// The texts, in their order, as far as they were to be kept.
+    pub(crate) kept: Vec<String>,
+    /// How many there are.
+    pub(crate) given: usize,
+}
+
+/// The texts of a document, of which the first `most` are kept: a body of empty
+/// texts would otherwise take many times its own size.
 ///
 /// # Errors
 ///
 /// A document that is not JSON (RFC 8259 in UTF-8, nested at most 127 deep,
 /// with one `text` at most) is [`Kind::InvalidJson`]; JSON of another shape is
 /// [`Kind::InvalidBody`], with every wrong field.
-pub(crate) fn texts(document: &[u8]) -> Result<Vec<String>, Problem> {
+pub(crate) fn texts(document: &[u8], most: usize) -> Result<Texts, Problem> {
     if document.is_empty() {
         let detail = format!("the body is empty; it must be a JSON object such as {EXAMPLE}");
         return Err(Problem::new(Kind::InvalidJson, detail));
@@ -32,7 +42,10 @@ pub(crate) fn texts(document: &[u8]) -> Result<Vec<String>, Problem> {
         let detail = format!("the body is not UTF-8 at byte {}", error.valid_up_to());
         Problem::new(Kind::InvalidJson, detail)
     })?;
-    let mut reader = Reader::default();
+    let mut reader = Reader {
+        most,
+        ..Reader::default()
+    };
     let mut json = serde_json::Deserializer::from_str(document);
     At(Place::Document, &mut reader)
         .deserialize(&mut json)
@@ -51,8 +64,9 @@ pub(crate) fn texts(document: &[u8]) -> Result<Vec<String>, Problem> {
 /// What has been read so far.
 #[derive(Default)]
 struct Reader {
+    most: usize,
     has_text: bool,
-    texts: Vec<String>,
+    texts: Texts,
     errors: Vec<FieldError>,
     unlisted: usize,
 }
@@ -66,7 +80,7 @@ impl Reader {
         }
     }
 
-    fn finish(mut self) -> Result<Vec<String>, Problem> {
+    fn finish(mut self) -> Result<Texts, Problem> {
         if !self.has_text && self.errors.is_empty() {
             self.blame(|| FieldError {
                 pointer: "/text".to_owned(),
@@ -157,7 +171,11 @@ impl<'de> Visitor<'de> for At<'_> {
 
     fn visit_str<E>(self, text: &str) -> Result<(), E> {
         if let Place::Text(_) = self.0 {
-            self.1.texts.push(text.to_owned());
+            let texts = &mut self.1.texts;
+            if texts.kept.len() < self.1.most {
+                texts.kept.push(text.to_owned());
+            }
+            texts.given += 1;
             return Ok(());
         }
         self.found("a string")
@@ -208,18 +226,22 @@ impl<'de> Visitor<'de> for At<'_> {
 mod tests {
     use super::*;
 
+    fn texts(document: &[u8]) -> Result<Vec<String>, Problem> {
+        super::texts(document, 100).map(|texts| texts.kept)
+    }
+
     /// The pointers and the first detail of a document of the wrong shape.
     fn blamed(document: &str) -> (Vec<String>, String) {
         let problem = texts(document.as_bytes()).unwrap_err();
         assert_eq!(problem.kind, Kind::InvalidBody, "{document}");
         let pointers = problem.errors.into_iter().map(|error| error.pointer);
-        (pointers.collect(), problem.detail)
+        (pointers.collect(), problem.detail.into_owned())
     }
 
     fn invalid(document: &[u8]) -> String {
         let problem = texts(document).unwrap_err();
         assert_eq!(problem.kind, Kind::InvalidJson, "{document:?}");
-        problem.detail
+        problem.detail.into_owned()
     }
 
     #[test]
@@ -228,6 +250,12 @@ mod tests {
             r#" {"a": [{"text": 1}], "text": ["b", "", "\u00e9\ud83d\ude00"], "c": null} "#;
         assert_eq!(texts(document.as_bytes()).unwrap(), ["b", "", "é😀"]);
         assert!(texts(br#"{"text": []}"#).unwrap().is_empty());
+    }
+
+    #[test]
+    fn texts_beyond_the_limit_are_counted_and_not_kept() {
+        let found = super::texts(br#"{"text": ["a", "b", "", "", ""]}"#, 2).unwrap();
+        assert_eq!((found.kept.len(), found.given), (2, 5));
     }
 
     #[test]

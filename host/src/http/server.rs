@@ -1,7 +1,7 @@
 //! Accepts connections until told to stop, then lets them finish.
 //!
 //! This module must not know requests or routes: a connection is a task that
-//! ends.
+//! ends, and what answers is given to it.
 
 use std::future::Future;
 use std::io;
@@ -15,38 +15,43 @@ use tokio::task::{JoinError, JoinSet};
 
 use super::HttpConfig;
 use super::connection;
-use super::routes::Api;
-use crate::service::Service;
+use super::exchange::Handler;
 
 /// How long to wait after an accept that failed for want of a resource, such
 /// as file descriptors: long enough not to spin, short beside the time in
 /// which another connection ends and frees one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `service` on `listener` until `shutdown` resolves, and then until
+/// Serves `handler` on `listener` until `shutdown` resolves, and then until
 /// the requests in flight are answered or `config.drain` is over.
 ///
 /// After that no connection is left, so there is nothing to return: neither a
 /// client nor a failed accept can end the loop.
-pub async fn serve(
+pub async fn serve<H: Handler>(
     listener: TcpListener,
-    service: Arc<Service>,
+    handler: Arc<H>,
     config: HttpConfig,
     shutdown: impl Future<Output = ()>,
 ) {
     let (close, closing) = watch::channel(false);
-    let api = Arc::new(Api::new(service, &config));
+    let config = Arc::new(config);
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     loop {
         tokio::select! {
             () = &mut shutdown => break,
-            Some(ended) = connections.join_next() => note(ended),
+            Some(ended) = connections.join_next() => {
+                note(ended);
+                handler.connections(connections.len());
+            }
             accepted = listener.accept(), if connections.len() < config.max_connections => {
                 match accepted {
                     Ok((stream, _)) => {
-                        let api = api.clone();
-                        connections.spawn(connection::run(stream, api, config.clone(), closing.clone()));
+                        let (handler, config) = (Arc::clone(&handler), Arc::clone(&config));
+                        let connection =
+                            connection::run(stream, Arc::clone(&handler), config, closing.clone());
+                        connections.spawn(connection);
+                        handler.connections(connections.len());
                     }
                     Err(error) => pause_after(error).await,
                 }
@@ -61,6 +66,7 @@ pub async fn serve(
     let drained = tokio::time::timeout(config.drain, async {
         while let Some(ended) = connections.join_next().await {
             note(ended);
+            handler.connections(connections.len());
         }
     });
     if drained.await.is_err() {
@@ -69,6 +75,7 @@ pub async fn serve(
             "connections were cut off: they did not finish within the drain time"
         );
         connections.shutdown().await;
+        handler.connections(0);
     }
 }
 

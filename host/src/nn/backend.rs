@@ -77,8 +77,12 @@ fn run(
     options: &RunOptions,
     inputs: Vec<NamedTensor>,
 ) -> Result<Vec<NamedTensor>, TensorError> {
+    model.metrics.count(&inputs);
     let inputs = in_order(model, inputs)?;
-    let outputs = model.session.run(options, &inputs)?;
+    let timer = model.metrics.seconds.start_timer();
+    let outputs = model.session.run(options, &inputs);
+    timer.observe_duration();
+    let outputs = outputs.inspect_err(|_| model.metrics.failures.inc())?;
     model
         .outputs
         .iter()
@@ -93,16 +97,10 @@ fn run(
 }
 
 /// Checks the inputs and brings them into the order of the model's.
-fn in_order(
-    model: &Loaded,
-    inputs: Vec<NamedTensor>,
-) -> Result<Vec<DynTensor>, TensorError> {
+fn in_order(model: &Loaded, inputs: Vec<NamedTensor>) -> Result<Vec<DynTensor>, TensorError> {
     let mut given: Vec<Option<Tensor>> = model.inputs.iter().map(|_| None).collect();
     for input in inputs {
-        let known = model
-            .inputs
-            .iter()
-            .position(|port| port.name == input.name);
+        let known = model.inputs.iter().position(|port| port.name == input.name);
         let Some(at) = known else {
             let names: Vec<String> = model
                 .inputs

@@ -7,9 +7,11 @@
 
 mod backend;
 mod library;
+mod metrics;
 mod model;
 mod session;
 mod tensor;
 
 pub use library::{Library, LibraryError};
+pub use metrics::Metrics;
 pub use model::{Model, ModelError, SessionOptions, Termination};

@@ -9,9 +9,9 @@ use ort::value::ValueType;
 use wasmtime_wasi_nn::Graph;
 use wasmtime_wasi_nn::backend::BackendGraph;
 
-use super::Library;
 use super::backend::OnnxGraph;
 use super::session::SharedSession;
+use super::{Library, Metrics};
 
 /// How a model is run.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +52,7 @@ pub(super) struct Loaded {
     pub(super) inputs: Vec<Port>,
     pub(super) outputs: Vec<Port>,
     pub(super) session: SharedSession,
+    pub(super) metrics: Metrics,
 }
 
 /// Ends the runs of one graph of a model: those that are under way, at the next
@@ -79,6 +80,7 @@ impl Model {
         library: &Library,
         path: &Path,
         options: SessionOptions,
+        metrics: Metrics,
     ) -> Result<Self, ModelError> {
         let failed = |error: ort::Error| ModelError {
             path: path.to_owned(),
@@ -93,6 +95,7 @@ impl Model {
                 inputs,
                 outputs,
                 session,
+                metrics,
             }),
         })
     }
@@ -109,11 +112,7 @@ impl Model {
     }
 }
 
-fn open(
-    library: &Library,
-    path: &Path,
-    threads: usize,
-) -> Result<Session, ort::Error> {
+fn open(library: &Library, path: &Path, threads: usize) -> Result<Session, ort::Error> {
     Session::builder(library.environment())?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(threads.max(1))?

@@ -77,13 +77,12 @@ impl SharedSession {
         outputs
             .into_iter()
             .map(|value| {
-                let value = NonNull::new(value)
-                    .ok_or_else(|| ort::Error::new("an output has no value"))?;
+                let value =
+                    NonNull::new(value).ok_or_else(|| ort::Error::new("an output has no value"))?;
                 // SAFETY: the run has just made this value, with the session's
                 // allocator, and nobody else has it.
                 #[expect(unsafe_code, reason = "ort offers no run on a shared session")]
-                let value =
-                    unsafe { DynValue::from_ptr(value, Some(self.session.allocator())) };
+                let value = unsafe { DynValue::from_ptr(value, Some(self.session.allocator())) };
                 Ok(value)
             })
             .collect()

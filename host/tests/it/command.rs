@@ -145,7 +145,17 @@ fn a_port_in_use_is_named() {
     let address = taken.local_addr().unwrap().to_string();
     let mut serve = subcommand("serve", &fixture("tiny-bert"));
     serve.args(["--listen", &address]);
-    assert_fails(&mut serve, &[&address, "in use"]);
+    assert_fails(&mut serve, &[&address, "in use", "--listen"]);
+    let mut serve = subcommand("serve", &fixture("tiny-bert"));
+    serve.args(["--admin-listen", &address]);
+    assert_fails(&mut serve, &[&address, "in use", "--admin-listen"]);
+}
+
+#[test]
+fn limits_that_do_not_fit_each_other_are_named() {
+    let mut serve = subcommand("serve", &fixture("tiny-bert"));
+    serve.args(["--body-memory-mib", "1", "--max-body-bytes", "1048576"]);
+    assert_fails(&mut serve, &["--body-memory-mib", "--max-body-bytes"]);
 }
 
 /// `fastsentiment check` with an artefact directory of its own.
@@ -180,12 +190,14 @@ fn an_artefact_directory_that_can_not_be_made_costs_only_time() {
 
 #[test]
 fn wrong_use_has_an_exit_code_of_its_own() {
-    let cases: [&[&str]; 6] = [
+    let cases: [&[&str]; 8] = [
         &[],
         &["conquer"],
         &["serve", "--no-such-option"],
         &["serve", "--listen", "somewhere"],
+        &["serve", "--admin-listen", "off"],
         &["serve", "--workers", "0"],
+        &["serve", "--max-connections", "0"],
         &["predict", "--guest-timeout-ms", "0"],
     ];
     for arguments in cases {

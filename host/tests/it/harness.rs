@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::time::Duration;
 
 use fastsentiment::guest::{
-    ArtifactStore, Graphs, Guest, Limits, LoadError, ModelFiles, Runtime, load,
+    self, ArtifactStore, Graphs, Guest, Limits, LoadError, ModelFiles, Runtime, load,
 };
-use fastsentiment::nn::{Library, Model, SessionOptions};
+use fastsentiment::nn::{self, Library, Model, SessionOptions};
+use prometheus::Registry;
 use tempfile::TempDir;
-use wasmtime_wasi_nn::Graph;
 
 /// Longer than anything here takes, also on a machine with much else to do: a
 /// test that waits this long has failed.
@@ -144,13 +144,20 @@ pub(crate) fn loading() -> MutexGuard<'static, ()> {
     LOADING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A model of a directory, for one run at a time.
+/// The model of a directory.
 pub(crate) fn model(dir: &Path) -> Model {
-    let options = SessionOptions {
-        concurrency: 1,
-        threads: 1,
-    };
-    Model::load(library(), &dir.join("model.onnx"), options).unwrap()
+    let options = SessionOptions { threads: 1 };
+    let metrics = nn::Metrics::new(&Registry::new()).unwrap();
+    Model::load(library(), &dir.join("model.onnx"), options, metrics).unwrap()
+}
+
+/// The model of a directory, for guests.
+pub(crate) fn graphs(dir: &Path) -> Graphs {
+    let model = model(dir);
+    Graphs::of(move || {
+        let (graph, termination) = model.graph();
+        (graph, Box::new(move || termination.terminate()))
+    })
 }
 
 /// Limits that nothing but a hostile guest meets. The memory is the binary's
@@ -162,17 +169,18 @@ pub(crate) const GENEROUS: Limits = Limits {
     instances: 4,
 };
 
-/// A runtime whose guests find `graph`, if there is one.
-pub(crate) fn runtime(limits: Limits, graph: Option<Graph>) -> Arc<Runtime> {
-    Runtime::new(limits, graph.map(Graphs::of).unwrap_or_default()).unwrap()
+/// A runtime whose guests find `graphs`.
+pub(crate) fn runtime(limits: Limits, graphs: Graphs) -> Arc<Runtime> {
+    let metrics = guest::Metrics::new(&Registry::new()).unwrap();
+    Runtime::new(limits, graphs, metrics).unwrap()
 }
 
-/// The default guest for a model directory, with `graph` as its model.
-pub(crate) fn load_default(dir: &Path, graph: Graph) -> Result<Guest, LoadError> {
+/// The default guest for a model directory, with `graphs` as its model.
+pub(crate) fn load_default(dir: &Path, graphs: Graphs) -> Result<Guest, LoadError> {
     let component = guest();
     let _loading = loading();
     let store = ArtifactStore::open(&artifacts()).unwrap();
-    let runtime = runtime(GENEROUS, Some(graph));
+    let runtime = runtime(GENEROUS, graphs);
     load(
         &runtime,
         Some(&store),

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fastsentiment::guest::{Guest, Limits, LoadError, ModelFiles, Runtime, load};
-use fastsentiment::predictor::Score;
+use fastsentiment::guest::{Graphs, Guest, Limits, LoadError, ModelFiles, Runtime, load};
+use fastsentiment::predictor::Scores;
 
 use crate::harness::{GENEROUS, fixture, runtime};
 
@@ -48,12 +48,12 @@ pub(crate) const TIGHT: Limits = Limits {
 
 /// A runtime with tight limits and no model.
 pub(crate) fn tight() -> Arc<Runtime> {
-    runtime(TIGHT, None)
+    runtime(TIGHT, Graphs::default())
 }
 
 /// A runtime with generous limits and no model.
 pub(crate) fn roomy() -> Arc<Runtime> {
-    runtime(GENEROUS, None)
+    runtime(GENEROUS, Graphs::default())
 }
 
 /// The files of some model, for guests that read none.
@@ -72,7 +72,7 @@ pub(crate) fn load_text(runtime: &Arc<Runtime>, text: &str) -> Result<Guest, Loa
 }
 
 /// The number in the only answer of one of these guests.
-pub(crate) fn hundredths(answer: &[Vec<Score>]) -> u32 {
+pub(crate) fn hundredths(answer: &[Scores]) -> u32 {
     assert_eq!((answer.len(), answer[0].len()), (1, 1));
     #[expect(
         clippy::cast_possible_truncation,

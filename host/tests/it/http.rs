@@ -4,21 +4,26 @@
 
 mod answers;
 mod connections;
+mod half_closed;
+mod headers;
+mod health;
+mod memory;
+mod metrics;
 mod refusals;
 mod shutdown;
 
-use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fastsentiment::http::{HttpConfig, serve};
+use fastsentiment::http::{Api, HttpConfig, Metrics, Readiness, serve};
 use fastsentiment::predictor::{
-    Digest, ErrorKind, PredictError, PredictResult, Predictions, Predictor, Score, Version,
+    Answer as TextAnswer, BoxFuture, Caching, Digest, ErrorKind, Pending, PredictError, Predictor,
+    Request, Score, Scorer, Scores, Source, Version, Versions,
 };
-use fastsentiment::service::{Limits, Service};
+use fastsentiment::service::{self, Limits, Service};
+use prometheus::Registry;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -39,10 +44,12 @@ struct Fake {
     holding: Semaphore,
     /// Ends one `hold` for each permit.
     release: Semaphore,
-    /// Counts the calls that were dropped or answered.
+    /// Counts the requests that were dropped or answered.
     ended: AtomicUsize,
     /// Passed by `meet`s when so many are there at once.
     meeting: Barrier,
+    /// How each request wanted kept answers to be used.
+    caching: Mutex<Vec<Caching>>,
 }
 
 const MEETING: usize = 16;
@@ -62,7 +69,6 @@ impl Fake {
                 self.meeting.wait().await;
             }
             "panic" => panic!("secret"),
-            "overloaded" => return fail(ErrorKind::Overloaded),
             "unavailable" => return fail(ErrorKind::Unavailable),
             "failed" => return fail(ErrorKind::Failed),
             "invalid" => return fail(ErrorKind::InvalidText { index: 0 }),
@@ -78,31 +84,77 @@ impl Fake {
     }
 }
 
-impl Predictor for Fake {
-    fn predict(
-        &self,
-        texts: Vec<String>,
-    ) -> Pin<Box<dyn Future<Output = PredictResult> + Send + '_>> {
-        struct Ends<'a>(&'a AtomicUsize);
-        impl Drop for Ends<'_> {
-            fn drop(&mut self) {
-                self.0.fetch_add(1, Ordering::SeqCst);
-            }
+/// Counts a request when its last answer is dropped.
+struct Ends(Arc<Fake>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// The fake as a layer.
+struct Below(Arc<Fake>);
+
+impl Predictor for Below {
+    fn predict(&self, request: Request) -> BoxFuture<Result<Vec<Pending>, PredictError>> {
+        self.0.caching.lock().unwrap().push(request.caching);
+        let ends = Arc::new(Ends(Arc::clone(&self.0)));
+        if request.texts.iter().any(|text| text == "overloaded") {
+            let retry_after = Duration::from_millis(2500);
+            let kind = ErrorKind::Overloaded { retry_after };
+            return Box::pin(async { Err(PredictError::new(kind, "try again later")) });
         }
-        Box::pin(async move {
-            let _ends = Ends(&self.ended);
-            let mut scores = Vec::new();
-            for text in &texts {
-                let score = self.score(text).await?;
-                let label = "LENGTH".to_owned();
-                scores.push(vec![Score { label, score }]);
+        let answer = |text: String| {
+            let version = Arc::clone(request.scorer.version());
+            let source = match text.as_str() {
+                "kept" => Source::Memory,
+                "shared" => Source::Shared,
+                _ => Source::Computed,
+            };
+            let answer = move |score| TextAnswer {
+                scores: [Score {
+                    label: "LENGTH".into(),
+                    score,
+                }]
+                .into(),
+                version,
+                source,
+            };
+            // As a cache does, what is there is given at once.
+            if text == "kept" {
+                return Pending::Ready(answer(4.0));
             }
-            let version = Arc::new(Version {
-                guest: Digest([0xab; 32]),
-                model: Digest([0x12; 32]),
-            });
-            Ok(Predictions { scores, version })
-        })
+            let ends = Arc::clone(&ends);
+            Pending::Later(Box::pin(
+                async move { ends.0.score(&text).await.map(answer) },
+            ))
+        };
+        let answers = request.texts.iter().cloned().map(answer).collect();
+        Box::pin(async move { Ok(answers) })
+    }
+}
+
+/// The only version that there is.
+struct Live(Arc<Version>);
+
+impl Versions for Live {
+    fn live(&self) -> Arc<dyn Scorer> {
+        Arc::new(Self(Arc::clone(&self.0)))
+    }
+}
+
+impl Scorer for Live {
+    fn version(&self) -> &Arc<Version> {
+        &self.0
+    }
+
+    fn score(
+        &self,
+        _: &[String],
+        _: &Arc<dyn Fn() -> bool + Send + Sync>,
+    ) -> Result<Vec<Scores>, PredictError> {
+        unreachable!("the fake asks nobody")
     }
 }
 
@@ -110,6 +162,8 @@ impl Predictor for Fake {
 struct Server {
     address: SocketAddr,
     fake: Arc<Fake>,
+    readiness: Readiness,
+    registry: Registry,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
@@ -128,8 +182,21 @@ impl Server {
             release: Semaphore::new(0),
             ended: AtomicUsize::new(0),
             meeting: Barrier::new(MEETING),
+            caching: Mutex::default(),
         });
-        let service = Arc::new(Service::new(fake.clone(), limits));
+        let version = Version {
+            guest: Digest([0xab; 32]),
+            model: Digest([0x12; 32]),
+        };
+        let (readiness, registry) = (Readiness::default(), Registry::new());
+        let service = Service::new(
+            Arc::new(Live(Arc::new(version))),
+            Arc::new(Below(fake.clone())),
+            limits,
+            service::Metrics::new(&registry).unwrap(),
+        );
+        let metrics = Metrics::new(&registry).unwrap();
+        let api = Api::new(Arc::new(service), readiness.clone(), metrics, &config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -139,10 +206,12 @@ impl Server {
                 std::future::pending::<()>().await;
             }
         };
-        let task = tokio::spawn(serve(listener, service, config, shutdown));
+        let task = tokio::spawn(serve(listener, Arc::new(api), config, shutdown));
         Self {
             address,
             fake,
+            readiness,
+            registry,
             stop: Some(stop),
             task,
         }
@@ -168,6 +237,12 @@ impl Server {
         timeout(PATIENCE, refused).await.unwrap();
     }
 
+    /// The value of a metric, named with its labels as in the text format.
+    fn metric(&self, name: &str) -> f64 {
+        let text = prometheus::TextEncoder::new().encode_to_string(&self.registry.gather());
+        metric(&text.unwrap(), name).unwrap_or(0.0)
+    }
+
     fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
@@ -190,6 +265,12 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// The value of a metric in Prometheus's text format.
+pub(crate) fn metric(text: &str, name: &str) -> Option<f64> {
+    let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
+    text.lines().find_map(value)
 }
 
 fn http1() -> reqwest::Client {

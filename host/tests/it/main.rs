@@ -15,7 +15,9 @@
     reason = "what tests count and measure is small"
 )]
 
+mod admin;
 mod architecture;
+mod batching;
 mod cache;
 mod command;
 mod harness;

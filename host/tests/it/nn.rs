@@ -2,12 +2,13 @@
 //! or an error that says what is wrong, never a crash.
 
 use std::error::Error;
+use std::time::Duration;
 
 use wasmtime_wasi_nn::backend::{BackendError, Id, NamedTensor};
 use wasmtime_wasi_nn::wit::TensorType;
 use wasmtime_wasi_nn::{ExecutionContext, Tensor};
 
-use crate::harness::{FIXTURES, fixture, model};
+use crate::harness::{FIXTURES, default_model, fixture, model};
 
 /// A tensor of `input_ids` and the like: zeros, or ones, of 64 bits.
 fn ids(name: &str, shape: &[u32], value: i64) -> NamedTensor {
@@ -33,6 +34,7 @@ fn good() -> Vec<NamedTensor> {
 fn context(name: &str) -> ExecutionContext {
     model(&fixture(name))
         .graph()
+        .0
         .init_execution_context()
         .unwrap()
 }
@@ -200,24 +202,59 @@ fn the_older_interface_is_refused() {
     assert!(context.get_output(Id::Name("logits".to_owned())).is_err());
 }
 
-/// Two contexts of one model of a single session take turns.
+/// Any number of threads run one session at once, each with a batch of its own
+/// shape, and each gets what it would get alone, to the last bit.
 #[test]
-fn contexts_share_a_session() {
-    let graph = model(&fixture("tiny-bert")).graph();
-    let mut contexts: Vec<_> = (0..3)
-        .map(|_| graph.init_execution_context().unwrap())
-        .collect();
-    let expected = contexts[0].compute_with_io(good()).unwrap();
+fn threads_share_a_session() {
+    let model = model(&default_model());
+    let inputs = |thread: u32| {
+        let shape = [1 + thread % 3, 5 + 7 * thread];
+        let mut inputs = vec![ids("input_ids", &shape, 2000 + i64::from(thread))];
+        inputs.push(ids("attention_mask", &shape, 1));
+        inputs
+    };
+    let run = |thread| {
+        let (graph, _) = model.graph();
+        let mut context = graph.init_execution_context().unwrap();
+        context.compute_with_io(inputs(thread)).unwrap()
+    };
+    let expected: Vec<_> = (0..8).map(run).collect();
     std::thread::scope(|scope| {
-        for context in &mut contexts {
-            scope.spawn(|| {
-                for _ in 0..20 {
-                    let outputs = context.compute_with_io(good()).unwrap();
-                    assert_eq!(outputs[0].tensor, expected[0].tensor);
+        for (thread, expected) in (0..).zip(&expected) {
+            let run = &run;
+            scope.spawn(move || {
+                for _ in 0..40 {
+                    assert_eq!(run(thread)[0].tensor, expected[0].tensor);
                 }
             });
         }
     });
+}
+
+/// Seconds of work end at once, and so does what would follow; other graphs of
+/// the model go on.
+#[test]
+fn a_run_can_be_ended() {
+    let model = model(&default_model());
+    let (graph, termination) = model.graph();
+    let mut context = graph.init_execution_context().unwrap();
+    let work = |rows: u32| {
+        ["input_ids", "attention_mask"]
+            .map(|name| ids(name, &[rows, 512], 1))
+            .into()
+    };
+    let error = std::thread::scope(|scope| {
+        let run = scope.spawn(|| context.compute_with_io(work(64)));
+        std::thread::sleep(Duration::from_millis(100));
+        termination.terminate();
+        run.join().unwrap().err().unwrap()
+    });
+    assert!(said(&error).contains("terminate"), "{}", said(&error));
+    let error = context.compute_with_io(work(1)).err().unwrap();
+    assert!(said(&error).contains("terminate"), "{}", said(&error));
+    let (graph, _) = model.graph();
+    let mut context = graph.init_execution_context().unwrap();
+    assert!(context.compute_with_io(work(1)).is_ok());
 }
 
 #[test]

@@ -1,13 +1,12 @@
 //! What a guest can not do: keep anything between calls, run on, take more
 //! than its share, answer nonsense, or reach anything but its model.
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use fastsentiment::guest::{CallError, Guest, LoadError, Pool, PoolOptions, run_command};
-use fastsentiment::predictor::{ErrorKind, Predictor, Score};
+use fastsentiment::guest::{CallError, Guest, LoadError, run_command};
+use fastsentiment::predictor::Scores;
 
-use crate::harness::{GENEROUS, PATIENCE, fixture, model, runtime, wait};
+use crate::harness::{GENEROUS, PATIENCE, fixture, graphs, runtime, wait};
 use crate::hostile::{
     TIGHT, component, explorer, hostile, hundredths, load_text, prepared, roomy, some_files, tight,
 };
@@ -17,12 +16,12 @@ fn texts(texts: &[&str]) -> Vec<String> {
 }
 
 /// Gives an order to a fresh instance.
-fn order(guest: &Guest, order: &str) -> Result<Vec<Vec<Score>>, CallError> {
+fn order(guest: &Guest, order: &str) -> Result<Vec<Scores>, CallError> {
     wait(guest.predict(&texts(&[order])))
 }
 
 /// The number that a guest of ours answers.
-fn number(answer: Result<Vec<Vec<Score>>, CallError>) -> u32 {
+fn number(answer: Result<Vec<Scores>, CallError>) -> u32 {
     hundredths(&answer.unwrap())
 }
 
@@ -135,46 +134,9 @@ fn a_guest_that_waits_is_stopped_as_well() {
 }
 
 #[test]
-fn a_text_that_is_refused_is_named_by_its_place_in_the_request() {
-    let guest = load_text(&roomy(), &hostile()).unwrap();
-    let options = PoolOptions {
-        workers: 1,
-        texts_per_call: 2,
-        queue: 8,
-    };
-    let pool = Pool::start(guest, options).unwrap();
-    let error = wait(pool.predict(texts(&["a", "a", "invalid", "a", "a"]))).unwrap_err();
-    assert_eq!(error.kind, ErrorKind::InvalidText { index: 3 });
-    assert_eq!(error.message, "not this one");
-}
-
-#[test]
-fn a_request_of_a_hostile_guest_fails_and_the_pool_goes_on() {
-    let guest = load_text(&tight(), &hostile()).unwrap();
-    let options = PoolOptions {
-        workers: 2,
-        texts_per_call: 8,
-        queue: 8,
-    };
-    let pool = Arc::new(Pool::start(guest, options).unwrap());
-    wait(async {
-        let predict = |text: &str| pool.predict(texts(&[text]));
-        let (looping, trapped, counted) =
-            tokio::join!(predict("loop"), predict("trap"), predict("count"));
-        assert_eq!(looping.unwrap_err().kind, ErrorKind::TimedOut);
-        let trapped = trapped.unwrap_err();
-        assert_eq!(trapped.kind, ErrorKind::Failed);
-        // What a client is told names nothing of the inside.
-        assert_eq!(trapped.message, "the prediction failed");
-        assert!(trapped.detail.unwrap().contains("unreachable"));
-        assert_eq!(counted.unwrap().scores.len(), 1);
-    });
-}
-
-#[test]
 fn there_is_nothing_to_find_while_serving() {
-    let model = model(&fixture("tiny-bert"));
-    let guest = load_text(&runtime(GENEROUS, Some(model.graph())), &explorer()).unwrap();
+    let graphs = graphs(&fixture("tiny-bert"));
+    let guest = load_text(&runtime(GENEROUS, graphs), &explorer()).unwrap();
     assert!(std::env::vars_os().next().is_some());
     for place in ["variables", "arguments", "directories"] {
         assert_eq!(number(order(&guest, place)), 0, "{place}");
@@ -187,8 +149,8 @@ fn there_is_nothing_to_find_while_serving() {
 
 #[test]
 fn only_the_registered_graph_can_be_loaded() {
-    let model = model(&fixture("tiny-bert"));
-    let guest = load_text(&runtime(GENEROUS, Some(model.graph())), &explorer()).unwrap();
+    let graphs = graphs(&fixture("tiny-bert"));
+    let guest = load_text(&runtime(GENEROUS, graphs), &explorer()).unwrap();
     // 99 is success, 6 is `not-found`.
     assert_eq!(number(order(&guest, "model")), 99);
     assert_eq!(number(order(&guest, "other")), 6);

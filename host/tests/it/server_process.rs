@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
 use crate::harness::{BINARY, PATIENCE, artifacts, guest_path, loading, onnxruntime};
+use crate::http::metric;
 
 /// The binary, with nothing of the developer's own settings.
 pub(crate) fn bare() -> Command {
@@ -19,6 +20,9 @@ pub(crate) fn bare() -> Command {
         }
     }
     command.env_remove("ORT_DYLIB_PATH");
+    // Tests run beside each other.
+    command.env("FASTSENTIMENT_LISTEN", "127.0.0.1:0");
+    command.env("FASTSENTIMENT_ADMIN_LISTEN", "127.0.0.1:0");
     command.stdin(Stdio::null());
     command
 }
@@ -81,6 +85,7 @@ pub(crate) struct ServerProcess {
     /// What it said when it was ready.
     pub(crate) greeting: String,
     url: String,
+    admin_url: String,
     client: reqwest::Client,
 }
 
@@ -106,7 +111,7 @@ impl ServerProcess {
     /// A server with further options.
     pub(crate) fn with(model: &Path, options: &[&str]) -> Self {
         let mut command = subcommand("serve", model);
-        command.args(["--listen", "127.0.0.1:0"]).args(options);
+        command.args(options);
         Self::spawn(&mut command)
     }
 
@@ -120,19 +125,21 @@ impl ServerProcess {
             .unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut greeting = String::new();
-        for _ in 0..2 {
+        for _ in 0..3 {
             stdout.read_line(&mut greeting).unwrap();
         }
-        let url = greeting
-            .split_whitespace()
-            .find_map(|word| word.strip_suffix("/predict"))
-            .map(str::to_owned);
+        let url = |path: &str| {
+            let mut words = greeting.split_whitespace();
+            words.find_map(|word| Some(word.strip_suffix(path)?.to_owned()))
+        };
+        let (url, admin_url) = (url("/predict"), url("/metrics"));
         let mut server = Self {
             child,
             stdout,
             log,
             greeting,
             url: String::new(),
+            admin_url: admin_url.unwrap_or_default(),
             client: reqwest::Client::builder()
                 .no_proxy()
                 .timeout(PATIENCE)
@@ -151,6 +158,19 @@ impl ServerProcess {
     /// The address of a path.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.url)
+    }
+
+    /// The address of a path of the admin listener.
+    pub(crate) fn admin_url(&self, path: &str) -> String {
+        format!("{}{path}", self.admin_url)
+    }
+
+    /// The value of a metric, named with its labels as in the text format; 0
+    /// for one that there is not.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let answer = answer(self.client.get(self.admin_url("/metrics"))).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        metric(&answer.body, name).unwrap_or(0.0)
     }
 
     /// The host and port.
@@ -174,9 +194,7 @@ impl ServerProcess {
 
     /// Asks it to stop, as Kubernetes does.
     pub(crate) fn terminate(&self) {
-        let id = self.child.id().to_string();
-        let status = Command::new("kill").args(["-TERM", &id]).status().unwrap();
-        assert!(status.success());
+        terminate(&self.child);
     }
 
     /// Waits until it has ended.
@@ -206,6 +224,13 @@ impl Drop for ServerProcess {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Sends SIGTERM.
+pub(crate) fn terminate(child: &Child) {
+    let id = child.id().to_string();
+    let status = Command::new("kill").args(["-TERM", &id]).status().unwrap();
+    assert!(status.success());
 }
 
 /// Sends a request and takes the whole answer.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// Each layer and what it may name of this crate. The table is that of
 /// `host/ARCHITECTURE.md`: whoever adds a layer adds a row.
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("predictor", &[]),
     ("nn", &[]),
     ("guest", &["predictor"]),
@@ -16,6 +16,8 @@ const LAYERS: [(&str, &[&str]); 10] = [
     ("cache", &["predictor"]),
     ("service", &["predictor"]),
     ("http", &["predictor", "service"]),
+    // What it shares with the main listener: connections, health, problems.
+    ("admin", &["http"]),
     (
         "app",
         &[
@@ -45,9 +47,9 @@ const CRATES: [(&str, &[&str]); 13] = [
     ("moka", &["cache"]),
     ("rustls", &["cache"]),
     ("tokio_rustls", &["cache"]),
-    ("hyper", &["http"]),
+    ("hyper", &["http", "admin"]),
     ("hyper_util", &["http"]),
-    ("http_body_util", &["http"]),
+    ("http_body_util", &["http", "admin"]),
     ("http", &["http"]),
     ("anyhow", &[BINARY]),
     ("clap", &[BINARY]),

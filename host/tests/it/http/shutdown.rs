@@ -68,3 +68,34 @@ async fn draining_has_an_end() {
         server.ended(1).await;
     }
 }
+
+/// A client of HTTP/2 is told to go before its connection is closed, so that
+/// it sends its next request elsewhere and loses none.
+#[tokio::test]
+async fn an_http2_connection_is_told_to_go_away() {
+    const GOAWAY: u8 = 7;
+    const SETTINGS: u8 = 4;
+    let mut server = Server::start().await;
+    let mut raw = server.raw().await;
+    raw.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+        .await;
+    assert_eq!(raw.frame().await, SETTINGS);
+    server.stop();
+    let told = async { while raw.frame().await != GOAWAY {} };
+    timeout(PATIENCE, told).await.unwrap();
+    drop(raw);
+    server.stopped().await;
+}
+
+impl Raw {
+    /// The type of the next frame of HTTP/2, whose contents are dropped.
+    async fn frame(&mut self) -> u8 {
+        let mut head = [0; 9];
+        let read = timeout(PATIENCE, self.0.read_exact(&mut head)).await;
+        read.unwrap().unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; length as usize];
+        self.0.read_exact(&mut payload).await.unwrap();
+        head[3]
+    }
+}

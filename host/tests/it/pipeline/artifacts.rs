@@ -6,7 +6,7 @@ use std::sync::Arc;
 use fastsentiment::guest::{ArtifactStore, Guest, LoadedFrom, ModelFiles, Runtime, load};
 use tempfile::TempDir;
 
-use crate::harness::{copy_of, fixture, guest, loading, model, runtime, wait};
+use crate::harness::{copy_of, fixture, graphs, guest, loading, runtime, wait};
 use crate::hostile::{component, files, hostile, hundredths, prepared, roomy, some_files};
 
 struct Store {
@@ -48,10 +48,10 @@ fn count(guest: &Guest) -> u32 {
 #[test]
 fn the_second_load_finds_what_the_first_has_compiled() {
     let dir = fixture("tiny-bert");
-    let (model, files, store) = (model(&dir), files(&dir), Store::new());
+    let (graphs, files, store) = (graphs(&dir), files(&dir), Store::new());
     let load = || {
         // In a runtime of its own, as after a restart.
-        let runtime = runtime(crate::harness::GENEROUS, Some(model.graph()));
+        let runtime = runtime(crate::harness::GENEROUS, graphs.clone());
         load(&runtime, Some(&store.store), guest(), &files).unwrap()
     };
     let _loading = loading();

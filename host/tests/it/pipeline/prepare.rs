@@ -5,15 +5,14 @@ use std::path::Path;
 
 use fastsentiment::guest::{LoadError, load};
 
-use crate::harness::{GENEROUS, copy_of, guest, loading, model, runtime};
+use crate::harness::{GENEROUS, copy_of, graphs, guest, loading, runtime};
 use crate::hostile::files;
 
 /// Breaks a copy of a fixture, and gives what the load says of it.
 fn complaint(name: &str, break_it: impl FnOnce(&Path)) -> String {
     let dir = copy_of(name);
     break_it(dir.path());
-    let model = model(dir.path());
-    let runtime = runtime(GENEROUS, Some(model.graph()));
+    let runtime = runtime(GENEROUS, graphs(dir.path()));
     let _loading = loading();
     let error = load(&runtime, None, guest(), &files(dir.path()))
         .err()

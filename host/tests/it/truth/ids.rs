@@ -11,7 +11,7 @@ use crate::harness::{copy_of, default_model, fixture};
 /// How many texts a call of a guest holds in the product.
 const TEXTS_PER_CALL: usize = 8;
 
-fn config(dir: &Path) -> Value {
+pub(super) fn config(dir: &Path) -> Value {
     let file = std::fs::read(dir.join("config.json")).unwrap();
     serde_json::from_slice(&file).unwrap()
 }

@@ -1,11 +1,19 @@
-//! An answer does not depend on who else was asking: the default model's
-//! scores of a text are the same, to the last bit, in whatever company.
+//! An answer does not depend on who else was asking: the scores of a text are
+//! the same, to the last bit, in whatever company.
 
+use std::path::Path;
+
+use fastsentiment::predictor::Scores;
 use futures_util::future::join_all;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::harness::default_model;
+use super::ids::config;
+use super::recorder::Recorder;
+use crate::harness::{copy_of, default_model, fixture, graphs, load_default, wait};
 use crate::server_process::ServerProcess;
+
+/// A model whose runs give a text other scores beside other texts.
+const QUANTISED: &str = "tiny-int8";
 
 /// Texts of 2 to 512 tokens, of all sorts.
 fn texts() -> Vec<String> {
@@ -28,9 +36,47 @@ fn texts() -> Vec<String> {
     texts
 }
 
+/// This model does not depend on the company, and runs texts together.
 #[tokio::test]
-async fn scores_are_the_same_in_any_company() {
-    let server = ServerProcess::start(&default_model());
+async fn scores_of_the_default_model_are_the_same_in_any_company() {
+    assert_same_in_any_company(&default_model()).await;
+}
+
+/// This one does depend on it, as the next test shows, and nothing says so: it
+/// has to be found out, and its texts have to be run one by one.
+#[tokio::test]
+async fn scores_of_a_quantised_model_are_the_same_in_any_company() {
+    assert_same_in_any_company(&fixture(QUANTISED)).await;
+}
+
+#[test]
+fn runs_of_the_quantised_model_depend_on_the_company() {
+    let dir = copy_of(QUANTISED);
+    let mut config = config(dir.path());
+    config["fastsentiment"] = json!({"batch_invariant": true});
+    std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+    let guest = load_default(dir.path(), graphs(dir.path())).unwrap();
+    let texts = texts();
+    let together = wait(guest.predict(&texts)).unwrap();
+    let differs = |(text, together): (&String, &Scores)| {
+        let alone = wait(guest.predict(std::slice::from_ref(text))).unwrap();
+        alone[0] != *together
+    };
+    assert!(texts.iter().zip(&together).any(differs));
+}
+
+/// A float model that does not say so is found to be run together safely.
+#[test]
+fn a_float_model_is_run_together() {
+    let recorder = Recorder::new(&fixture("tiny-bert"));
+    let runs = recorder.runs(&texts());
+    assert!(runs < texts().len() / 2, "{runs} runs");
+    let recorder = Recorder::new(&fixture(QUANTISED));
+    assert_eq!(recorder.runs(&texts()), texts().len());
+}
+
+async fn assert_same_in_any_company(model: &Path) {
+    let server = ServerProcess::start(model);
     let texts = texts();
     let mut alone: Vec<Value> = Vec::new();
     for text in &texts {

@@ -2,9 +2,10 @@
 //! on to the real one.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use fastsentiment::guest::Guest;
+use fastsentiment::guest::{Graphs, Guest};
 use wasmtime_wasi_nn::backend::{
     BackendError, BackendExecutionContext, BackendGraph, Id, NamedTensor,
 };
@@ -28,6 +29,7 @@ pub(super) struct Row {
 pub(super) struct Recorder {
     guest: Guest,
     rows: Rows,
+    runs: Arc<AtomicUsize>,
 }
 
 type Rows = Arc<Mutex<Vec<Row>>>;
@@ -35,12 +37,22 @@ type Rows = Arc<Mutex<Vec<Row>>>;
 impl Recorder {
     pub(super) fn new(dir: &Path) -> Self {
         let rows = Rows::default();
-        let graph: Box<dyn BackendGraph> = Box::new(RecordingGraph {
-            inner: model(dir).graph(),
-            rows: Arc::clone(&rows),
+        let runs = Arc::new(AtomicUsize::new(0));
+        let (model, record, count) = (model(dir), Arc::clone(&rows), Arc::clone(&runs));
+        let graphs = Graphs::of(move || {
+            let (inner, termination) = model.graph();
+            let graph: Box<dyn BackendGraph> = Box::new(RecordingGraph {
+                inner,
+                rows: Arc::clone(&record),
+                runs: Arc::clone(&count),
+            });
+            (
+                Graph::from(graph),
+                Box::new(move || termination.terminate()),
+            )
         });
-        let guest = load_default(dir, Graph::from(graph)).unwrap();
-        Self { guest, rows }
+        let guest = load_default(dir, graphs).unwrap();
+        Self { guest, rows, runs }
     }
 
     /// The rows that the guest makes of texts, in the order of its runs.
@@ -52,6 +64,13 @@ impl Recorder {
         rows
     }
 
+    /// In how many runs the guest has texts scored.
+    pub(super) fn runs(&self, texts: &[String]) -> usize {
+        self.runs.store(0, Ordering::Relaxed);
+        wait(self.guest.predict(texts)).unwrap();
+        self.runs.load(Ordering::Relaxed)
+    }
+
     /// The only row that the guest makes of a text.
     pub(super) fn row(&self, text: &str) -> Row {
         self.rows(&[text.to_owned()]).remove(0)
@@ -61,6 +80,7 @@ impl Recorder {
 struct RecordingGraph {
     inner: Graph,
     rows: Rows,
+    runs: Arc<AtomicUsize>,
 }
 
 impl BackendGraph for RecordingGraph {
@@ -68,6 +88,7 @@ impl BackendGraph for RecordingGraph {
         let context: Box<dyn BackendExecutionContext> = Box::new(RecordingContext {
             inner: self.inner.init_execution_context()?,
             rows: Arc::clone(&self.rows),
+            runs: Arc::clone(&self.runs),
         });
         Ok(ExecutionContext::from(context))
     }
@@ -76,6 +97,7 @@ impl BackendGraph for RecordingGraph {
 struct RecordingContext {
     inner: ExecutionContext,
     rows: Rows,
+    runs: Arc<AtomicUsize>,
 }
 
 impl BackendExecutionContext for RecordingContext {
@@ -95,6 +117,7 @@ impl BackendExecutionContext for RecordingContext {
         // The guest may try inputs that the graph does not take.
         let outputs = (*self.inner).compute(inputs)?;
         self.rows.lock().unwrap().extend(rows);
+        self.runs.fetch_add(1, Ordering::Relaxed);
         Ok(outputs)
     }
 }

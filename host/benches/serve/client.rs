@@ -1,0 +1,149 @@
+//! A client that costs little: HTTP/1.1 over one blocking socket, with one
+//! request in flight.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+/// Longer than the server's own deadline, so that its 504 is seen as such.
+const TIMEOUT: Duration = Duration::from_secs(40);
+
+/// Servers close connections that nobody uses; ours waits longer than this.
+const MAX_IDLE: Duration = Duration::from_secs(30);
+
+/// The whole request of some texts, ready to be sent.
+pub(crate) fn request(texts: &[String]) -> Vec<u8> {
+    let body = serde_json::json!({ "text": texts }).to_string();
+    format!(
+        "POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+/// What was answered.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// How many texts have a prediction.
+    pub(crate) predictions: usize,
+    /// How many of them came from the cache, if the server says so.
+    pub(crate) hits: Option<usize>,
+    /// The length of the body.
+    pub(crate) bytes: usize,
+}
+
+pub(crate) struct Connection {
+    address: SocketAddr,
+    /// `None` before the first request, and after a failure.
+    stream: Option<TcpStream>,
+    last_used: Instant,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects with the first request, unless it is told to before.
+    pub(crate) fn to(address: SocketAddr) -> Self {
+        Self {
+            address,
+            stream: None,
+            last_used: Instant::now(),
+            buffer: vec![0; 16 << 10],
+        }
+    }
+
+    /// Makes sure that there is a connection.
+    pub(crate) fn open(&mut self) -> io::Result<()> {
+        if self.stream.is_none() || self.last_used.elapsed() > MAX_IDLE {
+            self.stream = Some(connect(self.address)?);
+            self.last_used = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Sends a request and reads the answer to its end.
+    pub(crate) fn exchange(&mut self, request: &[u8]) -> io::Result<Answer> {
+        let mut stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => connect(self.address)?,
+        };
+        stream.write_all(request)?;
+        let (answer, keep) = read(&mut stream, &mut self.buffer)?;
+        if keep {
+            self.stream = Some(stream);
+            self.last_used = Instant::now();
+        }
+        Ok(answer)
+    }
+}
+
+fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    Ok(stream)
+}
+
+/// Gives the answer, and whether the connection may be used again.
+fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<(Answer, bool)> {
+    let mut filled = 0;
+    let head = loop {
+        filled += more(stream, buffer, filled)?;
+        if let Some(at) = find(&buffer[..filled], b"\r\n\r\n") {
+            break at + 4;
+        }
+    };
+    let text = std::str::from_utf8(&buffer[..head]).map_err(|_| nonsense())?;
+    let mut lines = text.lines();
+    let status = lines
+        .next()
+        .and_then(|line| line.split(' ').nth(1)?.parse().ok())
+        .ok_or_else(nonsense)?;
+    let (mut length, mut hits, mut keep) = (None, None, true);
+    for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
+        // Hyper writes names in lower case.
+        match name {
+            "content-length" => length = value.parse::<usize>().ok(),
+            "x-fastsentiment-cache-hits" => hits = value.parse().ok(),
+            "connection" => keep = value != "close",
+            _ => {}
+        }
+    }
+    let bytes = length.ok_or_else(nonsense)?;
+    while filled < head + bytes {
+        filled += more(stream, buffer, filled)?;
+    }
+    let answer = Answer {
+        status,
+        predictions: predictions(&buffer[head..filled]),
+        hits,
+        bytes,
+    };
+    Ok((answer, keep))
+}
+
+fn more(stream: &mut TcpStream, buffer: &mut Vec<u8>, filled: usize) -> io::Result<usize> {
+    if filled == buffer.len() {
+        buffer.resize(buffer.len() * 2, 0);
+    }
+    match stream.read(&mut buffer[filled..])? {
+        0 => Err(ErrorKind::UnexpectedEof.into()),
+        read => Ok(read),
+    }
+}
+
+/// How many texts have scores: each text's are a list of objects. Parsing the
+/// JSON would cost the client more than all else; a list cannot begin otherwise,
+/// and labels of the bench's models hold no brackets.
+fn predictions(body: &[u8]) -> usize {
+    body.windows(10).filter(|at| at == br#"[{"label":"#).count()
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|at| at == what)
+}
+
+fn nonsense() -> io::Error {
+    ErrorKind::InvalidData.into()
+}

@@ -1,0 +1,129 @@
+//! The server as a process: started, measured from outside, stopped.
+
+use std::io::{BufRead, BufReader, Lines};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use crate::settings::Settings;
+
+/// Linux counts CPU time in hundredths of a second towards user space.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// A process that serves; dropped, it is killed.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    /// Held open, since there may be more lines after the one with the address.
+    _stdout: Lines<BufReader<ChildStdout>>,
+}
+
+impl Server {
+    /// The server, as a user starts it for the second time: the first time it
+    /// compiles the guest, and keeps for long what memory that took.
+    pub(crate) fn start(settings: &Settings, model: &Path, options: &[&str]) -> Self {
+        let mut check = binary("check", settings, model);
+        assert!(check.stdout(Stdio::null()).status().unwrap().success());
+        let mut command = binary("serve", settings, model);
+        command.args(["--listen", "127.0.0.1:0"]);
+        command.args(&settings.server_arguments).args(options);
+        Self::spawn(&mut command)
+    }
+
+    /// A hyper server that answers every request with `bytes` fixed bytes.
+    pub(crate) fn bare(bytes: usize) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["bare", &bytes.to_string()]);
+        Self::spawn(&mut command)
+    }
+
+    /// Waits for the line that says where it serves.
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
+            let (_, url) = line.split_once(" serves http://")?;
+            url.split('/').next()?.parse().ok()
+        });
+        assert!(address.is_some(), "the server did not start");
+        Self {
+            child,
+            address: address.unwrap(),
+            _stdout: lines,
+        }
+    }
+
+    /// What it has used of the cores so far.
+    pub(crate) fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // The second field is the name in brackets, which may hold anything;
+        // user and system time are the fields 14 and 15.
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        let ticks: f64 = fields
+            .split(' ')
+            .skip(11)
+            .take(2)
+            .map(|field| field.parse::<f64>().unwrap())
+            .sum();
+        Duration::from_secs_f64(ticks / TICKS_PER_SECOND)
+    }
+
+    /// Its memory: resident, and resident with shared pages divided among their
+    /// users, in MiB.
+    pub(crate) fn memory(&self) -> (f64, f64) {
+        let rollup = format!("/proc/{}/smaps_rollup", self.child.id());
+        let rollup = std::fs::read_to_string(rollup).unwrap();
+        let field = |name: &str| {
+            let line = rollup.lines().find(|line| line.starts_with(name)).unwrap();
+            let kibibytes = line.split_whitespace().nth(1).unwrap();
+            kibibytes.parse::<f64>().unwrap() / 1024.0
+        };
+        (field("Rss:"), field("Pss:"))
+    }
+}
+
+/// A subcommand of the binary, with nothing of the developer's own settings.
+fn binary(subcommand: &str, settings: &Settings, model: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fastsentiment"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("FASTSENTIMENT_") {
+            command.env_remove(name);
+        }
+    }
+    command.arg(subcommand).arg("--model").arg(model);
+    command.arg("--onnxruntime").arg(&settings.library);
+    command
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself, which its clients have noticed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What all processes of the machine have used of its cores so far, together
+/// with what its hypervisor took away; nothing where it is not told.
+pub(crate) fn machine_cpu() -> Duration {
+    let Ok(stat) = std::fs::read_to_string("/proc/stat") else {
+        return Duration::ZERO;
+    };
+    // cpu user nice system idle iowait irq softirq steal
+    let fields: Vec<f64> = stat
+        .split_whitespace()
+        .skip(1)
+        .take(8)
+        .map_while(|field| field.parse().ok())
+        .collect();
+    if fields.len() < 8 {
+        return Duration::ZERO;
+    }
+    let busy: f64 = [0, 1, 2, 5, 6, 7].map(|at| fields[at]).iter().sum();
+    Duration::from_secs_f64(busy / TICKS_PER_SECOND)
+}

@@ -1,0 +1,140 @@
+//! What clients ask for: texts that are new, known, or a mix.
+
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::client::{Connection, request};
+use crate::corpus::{Corpus, Lengths, Rng};
+use crate::load::{Load, Outcome};
+use crate::process::Server;
+
+/// How many texts are asked for again and again.
+const KNOWN: usize = 512;
+
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Kind {
+    /// Every text is new.
+    Misses(Lengths),
+    /// 95 of 100 requests are for texts that were asked for before.
+    Mix95,
+    /// All are.
+    Hits,
+}
+
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) clients: usize,
+    /// Texts in a request.
+    pub(crate) texts: usize,
+}
+
+const fn scenario(name: &'static str, kind: Kind, clients: usize, texts: usize) -> Scenario {
+    Scenario {
+        name,
+        kind,
+        clients,
+        texts,
+    }
+}
+
+pub(crate) const SCENARIOS: [Scenario; 11] = [
+    scenario("misses_c1", Kind::Misses(Lengths::Short), 1, 1),
+    scenario("misses_c10", Kind::Misses(Lengths::Short), 10, 1),
+    scenario("misses_c64", Kind::Misses(Lengths::Short), 64, 1),
+    scenario("misses8_c10", Kind::Misses(Lengths::Short), 10, 8),
+    scenario("mixed_c64", Kind::Misses(Lengths::Mixed), 64, 1),
+    scenario("mix95_c1", Kind::Mix95, 1, 1),
+    scenario("mix95_c10", Kind::Mix95, 10, 1),
+    scenario("mix95_c64", Kind::Mix95, 64, 1),
+    scenario("hits_c1", Kind::Hits, 1, 1),
+    scenario("hits_c10", Kind::Hits, 10, 1),
+    scenario("hits_c64", Kind::Hits, 64, 1),
+];
+
+impl Scenario {
+    /// The share of texts that the cache of a server should know.
+    pub(crate) fn expected_hits(&self) -> std::ops::RangeInclusive<f64> {
+        match self.kind {
+            Kind::Misses(_) => 0.0..=0.01,
+            Kind::Mix95 => 0.92..=0.98,
+            Kind::Hits => 0.99..=1.0,
+        }
+    }
+}
+
+/// The requests of a model's scenarios.
+pub(crate) struct Traffic {
+    corpus: Corpus,
+    known: Vec<Vec<u8>>,
+    /// Counts new texts, whose lengths follow from it.
+    made: AtomicUsize,
+}
+
+impl Traffic {
+    pub(crate) fn new(corpus: Corpus) -> Self {
+        let known = corpus.texts(Lengths::Short, KNOWN);
+        Self {
+            known: known.into_iter().map(|text| request(&[text])).collect(),
+            corpus,
+            made: AtomicUsize::new(0),
+        }
+    }
+
+    /// A request of texts that were never asked for.
+    pub(crate) fn new_texts(&self, lengths: Lengths, texts: usize, rng: &mut Rng) -> Vec<u8> {
+        let first = self.made.fetch_add(texts, Ordering::Relaxed);
+        let texts: Vec<String> = (first..first + texts)
+            .map(|n| self.corpus.text(lengths.nth(n), rng))
+            .collect();
+        request(&texts)
+    }
+
+    /// Brings a server into the state in which it is measured; gives the length
+    /// of an answer.
+    pub(crate) fn wear_in(&self, server: &Server) -> usize {
+        let texts = self.corpus.every_word();
+        let requests: Vec<Vec<u8>> = texts.into_iter().map(|text| request(&[text])).collect();
+        let next = AtomicUsize::new(0);
+        // Enough clients that every worker of the server has its share.
+        std::thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| {
+                    let mut connection = Connection::to(server.address);
+                    loop {
+                        let at = next.fetch_add(1, Ordering::Relaxed);
+                        let request = match requests.get(at) {
+                            Some(request) => request,
+                            None => match self.known.get(at - requests.len()) {
+                                Some(request) => request,
+                                None => break,
+                            },
+                        };
+                        assert_eq!(connection.exchange(request).unwrap().status, 200);
+                    }
+                });
+            }
+        });
+        let mut connection = Connection::to(server.address);
+        connection.exchange(&self.known[0]).unwrap().bytes
+    }
+
+    pub(crate) fn run(&self, scenario: &Scenario, server: &Server, slice: Duration) -> Outcome {
+        let known = |rng: &mut Rng| Cow::Borrowed(&self.known[rng.below(KNOWN)][..]);
+        let requests = |rng: &mut Rng| match scenario.kind {
+            Kind::Misses(lengths) => Cow::Owned(self.new_texts(lengths, scenario.texts, rng)),
+            Kind::Mix95 if rng.below(100) >= 95 => {
+                Cow::Owned(self.new_texts(Lengths::Short, scenario.texts, rng))
+            }
+            Kind::Mix95 | Kind::Hits => known(rng),
+        };
+        Load {
+            clients: scenario.clients,
+            duration: slice,
+            texts: scenario.texts,
+            requests: &requests,
+        }
+        .run(server)
+    }
+}

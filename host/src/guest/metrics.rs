@@ -1,0 +1,60 @@
+//! What the calls of guests tell of themselves.
+
+use std::time::Duration;
+
+use prometheus::{Histogram, HistogramOpts, IntCounterVec, Opts, Registry, exponential_buckets};
+
+use super::error::CallError;
+
+/// The guests' instruments.
+#[derive(Clone)]
+pub struct Metrics {
+    seconds: Histogram,
+    calls: IntCounterVec,
+}
+
+impl Metrics {
+    /// Registers the instruments.
+    ///
+    /// # Errors
+    ///
+    /// If one of their names is taken.
+    pub fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let seconds = Histogram::with_opts(
+            HistogramOpts::new(
+                "fastsentiment_guest_call_duration_seconds",
+                "How long calls of the guest took, from making an instance to its answer.",
+            )
+            // 100 microseconds to 26 seconds.
+            .buckets(exponential_buckets(0.0001, 2.0, 19)?),
+        )?;
+        let calls = IntCounterVec::new(
+            Opts::new(
+                "fastsentiment_guest_calls_total",
+                "Calls of the guest, by outcome.",
+            ),
+            &["outcome"],
+        )?;
+        registry.register(Box::new(seconds.clone()))?;
+        registry.register(Box::new(calls.clone()))?;
+        Ok(Self { seconds, calls })
+    }
+
+    pub(super) fn count<T>(&self, took: Duration, result: &Result<T, CallError>) {
+        let outcome = match result {
+            Ok(_) => "ok",
+            Err(CallError::Instantiate(_)) => "not_instantiated",
+            Err(CallError::Trapped(_)) => "trapped",
+            Err(CallError::OutOfMemory { .. }) => "out_of_memory",
+            Err(CallError::TimedOut(_)) => "timed_out",
+            Err(CallError::Abandoned) => "abandoned",
+            Err(CallError::BadAnswer(_)) => "bad_answer",
+            Err(CallError::InvalidText { .. }) => "invalid_text",
+            Err(CallError::Model(_)) => "model_unsuitable",
+            Err(CallError::Inference(_)) => "inference_failed",
+            Err(CallError::Internal(_)) => "failed",
+        };
+        self.seconds.observe(took.as_secs_f64());
+        self.calls.with_label_values(&[outcome]).inc();
+    }
+}

@@ -1,0 +1,174 @@
+//! When a connection last had something to do.
+//!
+//! This module must not know sockets or HTTP. What is done for each request is
+//! two additions and one look at the clock: the timers that are derived from it
+//! are set when they fire, and not whenever a request comes or goes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+/// What the requests of a connection tell of themselves.
+pub(crate) struct Activity {
+    opened: Instant,
+    /// Whether there has been a request.
+    begun: AtomicBool,
+    in_flight: AtomicUsize,
+    /// When the last request ended, in nanoseconds since the opening.
+    ended: AtomicU64,
+}
+
+impl Activity {
+    /// A connection that has just been opened.
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            opened: Instant::now(),
+            begun: AtomicBool::new(false),
+            in_flight: AtomicUsize::new(0),
+            ended: AtomicU64::new(0),
+        })
+    }
+
+    /// Counts a request for as long as what is returned lives.
+    pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::SeqCst);
+        self.begun.store(true, Ordering::SeqCst);
+        InFlight(Arc::clone(self))
+    }
+
+    /// Whether a request is in flight.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.in_flight.load(Ordering::SeqCst) > 0
+    }
+
+    /// Resolves once the connection has not had its first request within
+    /// `first`, or has been without one for `idle` afterwards.
+    pub(crate) async fn overdue(&self, first: Duration, idle: Duration) -> Overdue {
+        loop {
+            match self.look(self.opened.elapsed(), first, idle) {
+                Look::Overdue(found) => return found,
+                Look::Again(at) => sleep_until(self.opened + at).await,
+            }
+        }
+    }
+
+    /// Resolves once no request has been in flight for `limit` from now on.
+    pub(crate) async fn idle(&self, limit: Duration) {
+        let since = self.opened.elapsed();
+        while let Look::Again(at) = self.look_idle(self.opened.elapsed(), limit, since) {
+            sleep_until(self.opened + at).await;
+        }
+    }
+
+    /// What is to be done at `now`; all times count from the opening.
+    fn look(&self, now: Duration, first: Duration, idle: Duration) -> Look {
+        if self.begun.load(Ordering::SeqCst) {
+            self.look_idle(now, idle, Duration::ZERO)
+        } else if now >= first {
+            Look::Overdue(Overdue::Silent)
+        } else {
+            // The first request may come and go soon after this look.
+            Look::Again(first.min(now.saturating_add(idle)))
+        }
+    }
+
+    fn look_idle(&self, now: Duration, limit: Duration, since: Duration) -> Look {
+        let idle_since = if self.is_busy() {
+            now
+        } else {
+            since.max(Duration::from_nanos(self.ended.load(Ordering::SeqCst)))
+        };
+        let at = idle_since.saturating_add(limit);
+        if now >= at {
+            Look::Overdue(Overdue::Idle)
+        } else {
+            Look::Again(at)
+        }
+    }
+}
+
+/// Why a connection is to be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Overdue {
+    /// There was no request at all.
+    Silent,
+    /// There was none for a while.
+    Idle,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Look {
+    /// Nothing can be overdue before this.
+    Again(Duration),
+    Overdue(Overdue),
+}
+
+/// A request in flight; it ends when this is dropped, also half way.
+pub(crate) struct InFlight(Arc<Activity>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let elapsed = self.0.opened.elapsed().as_nanos();
+        let elapsed = u64::try_from(elapsed).unwrap_or(u64::MAX);
+        // Before the count: a connection never looks idle for longer than it is.
+        self.0.ended.store(elapsed, Ordering::SeqCst);
+        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    const FIRST: Duration = seconds(10);
+    const IDLE: Duration = seconds(75);
+
+    /// A connection whose only request has ended at this second.
+    fn ended_at(second: u64) -> Arc<Activity> {
+        let activity = Activity::new();
+        drop(activity.begin());
+        activity
+            .ended
+            .store(second * 1_000_000_000, Ordering::SeqCst);
+        activity
+    }
+
+    #[test]
+    fn a_first_request_is_waited_for() {
+        let activity = Activity::new();
+        let look = |now| activity.look(seconds(now), FIRST, IDLE);
+        assert_eq!(look(0), Look::Again(FIRST));
+        assert_eq!(look(9), Look::Again(FIRST));
+        assert_eq!(look(10), Look::Overdue(Overdue::Silent));
+        // Looked for as often as it may be idle, if that is shorter.
+        let often = activity.look(seconds(1), IDLE, FIRST);
+        assert_eq!(often, Look::Again(seconds(11)));
+    }
+
+    #[test]
+    fn idle_time_counts_from_the_end_of_a_request() {
+        let activity = ended_at(7);
+        let look = |now| activity.look(seconds(now), FIRST, IDLE);
+        assert_eq!(look(10), Look::Again(seconds(82)));
+        assert_eq!(look(82), Look::Overdue(Overdue::Idle));
+        let busy = activity.begin();
+        assert_eq!(look(500), Look::Again(seconds(575)));
+        drop(busy);
+    }
+
+    #[test]
+    fn time_before_the_look_does_not_count() {
+        let activity = ended_at(7);
+        let look = |now| activity.look_idle(seconds(now), FIRST, seconds(100));
+        assert_eq!(look(100), Look::Again(seconds(110)));
+        assert_eq!(look(110), Look::Overdue(Overdue::Idle));
+        activity.ended.store(105_000_000_000, Ordering::SeqCst);
+        assert_eq!(look(110), Look::Again(seconds(115)));
+    }
+}

@@ -1,0 +1,107 @@
+//! Whether this process lives, and whether it wants requests.
+//!
+//! This module must not know why it does not: the state is set from outside.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Method, Response};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+use super::exchange::json;
+use super::problem::{Kind, Problem};
+
+/// What a server is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It loads what it needs.
+    Starting,
+    /// It answers requests.
+    Ready,
+    /// It finishes the requests that it has.
+    Draining,
+}
+
+/// One state, shared by all who tell it and the one who sets it.
+#[derive(Clone, Debug)]
+pub struct Readiness(Arc<watch::Sender<State>>);
+
+impl Default for Readiness {
+    /// Of a server that is starting.
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(State::Starting)))
+    }
+}
+
+impl Readiness {
+    /// What the server is doing.
+    pub fn state(&self) -> State {
+        *self.0.borrow()
+    }
+
+    /// Everything is loaded. A server that drains stays as it is.
+    pub fn set_ready(&self) {
+        self.0.send_if_modified(|state| {
+            let starting = *state == State::Starting;
+            if starting {
+                *state = State::Ready;
+            }
+            starting
+        });
+    }
+
+    /// No more requests are wanted.
+    pub fn set_draining(&self) {
+        self.0.send_replace(State::Draining);
+    }
+}
+
+/// The methods of every path here.
+const METHODS: &str = "GET, HEAD";
+
+/// Answers `/health`, `/health/live` and `/health/ready`.
+pub(crate) fn answer(
+    path: &str,
+    method: &Method,
+    readiness: &Readiness,
+) -> Result<Response<Full<Bytes>>, Problem> {
+    read_only(method)?;
+    if path != "/health/ready" {
+        return Ok(json(Bytes::from_static(br#"{"status":"ok"}"#)));
+    }
+    match readiness.state() {
+        State::Ready => Ok(json(Bytes::from_static(br#"{"status":"ready"}"#))),
+        State::Starting => Err(Problem::new(
+            Kind::Starting,
+            "the guest and the model are still being loaded",
+        )),
+        State::Draining => Err(Problem::new(
+            Kind::Draining,
+            "the server is about to stop and finishes the requests that it has",
+        )),
+    }
+}
+
+/// Refuses a method that would change something.
+pub(crate) fn read_only(method: &Method) -> Result<(), Problem> {
+    match *method {
+        Method::GET | Method::HEAD => Ok(()),
+        _ => Err(Problem::method_not_allowed(METHODS)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_leads_back_from_draining() {
+        let readiness = Readiness::default();
+        assert_eq!(readiness.state(), State::Starting);
+        readiness.set_ready();
+        assert_eq!(readiness.state(), State::Ready);
+        readiness.set_draining();
+        readiness.set_ready();
+        assert_eq!(readiness.state(), State::Draining);
+    }
+}

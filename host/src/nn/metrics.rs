@@ -1,0 +1,92 @@
+//! What the model's runs tell of themselves.
+
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, exponential_buckets,
+};
+use wasmtime_wasi_nn::backend::NamedTensor;
+
+/// The input that says which elements of a batch are tokens and which only
+/// fill up the shorter texts. Every text model of the hub has it.
+const MASK: &str = "attention_mask";
+
+/// The model's instruments.
+#[derive(Clone)]
+pub struct Metrics {
+    pub(super) seconds: Histogram,
+    pub(super) failures: IntCounter,
+    rows: Histogram,
+    tokens: IntCounter,
+    padding: IntCounter,
+}
+
+impl Metrics {
+    /// Registers the instruments.
+    ///
+    /// # Errors
+    ///
+    /// If one of their names is taken.
+    pub fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let seconds = Histogram::with_opts(
+            HistogramOpts::new(
+                "fastsentiment_inference_duration_seconds",
+                "How long runs of the model took.",
+            )
+            // 100 microseconds to 26 seconds.
+            .buckets(exponential_buckets(0.0001, 2.0, 19)?),
+        )?;
+        let rows = Histogram::with_opts(
+            HistogramOpts::new(
+                "fastsentiment_inference_texts",
+                "Texts in each run of the model.",
+            )
+            .buckets(exponential_buckets(1.0, 2.0, 8)?),
+        )?;
+        let failures = IntCounter::new(
+            "fastsentiment_inference_failures_total",
+            "Runs of the model that failed or were ended.",
+        )?;
+        let tokens = IntCounterVec::new(
+            Opts::new(
+                "fastsentiment_inference_tokens_total",
+                "Tokens that the model was run on: those of texts, and those that only pad \
+                 shorter texts to the length of the longest.",
+            ),
+            &["kind"],
+        )?;
+        registry.register(Box::new(seconds.clone()))?;
+        registry.register(Box::new(rows.clone()))?;
+        registry.register(Box::new(failures.clone()))?;
+        registry.register(Box::new(tokens.clone()))?;
+        Ok(Self {
+            seconds,
+            failures,
+            rows,
+            tokens: tokens.with_label_values(&["text"]),
+            padding: tokens.with_label_values(&["padding"]),
+        })
+    }
+
+    /// Counts what a run is asked to work on.
+    pub(super) fn count(&self, inputs: &[NamedTensor]) {
+        let Some(mask) = inputs.iter().find(|input| input.name == MASK) else {
+            return;
+        };
+        let tensor = &mask.tensor;
+        let Some(rows) = tensor.dimensions.first() else {
+            return;
+        };
+        let elements: usize = tensor
+            .dimensions
+            .iter()
+            .map(|size| *size as usize)
+            .product();
+        let width = tensor.data.len() / elements.max(1);
+        let values = tensor.data.chunks_exact(width.max(1));
+        let tokens = values
+            .filter(|value| value.iter().any(|byte| *byte != 0))
+            .count();
+        self.rows.observe(f64::from(*rows));
+        self.tokens.inc_by(tokens as u64);
+        self.padding.inc_by(elements.saturating_sub(tokens) as u64);
+    }
+}
