@@ -121,13 +121,16 @@ pub struct App {
 impl App {
     /// Loads the library, the model and the guest, and registers the metrics of
     /// all layers. This takes seconds for a guest that is new to this machine.
-    /// `runtime` runs what goes on beside requests, and need not be the one that
-    /// serves them.
+    /// `runtime` runs what goes on beside requests.
     ///
     /// # Errors
     ///
     /// If any of them is missing or does not fit the others.
-    pub fn load(config: &Config, registry: &prometheus::Registry, runtime: &Handle) -> Result<Self, AppError> {
+    pub fn load(
+        config: &Config,
+        registry: &prometheus::Registry,
+        runtime: &Handle,
+    ) -> Result<Self, AppError> {
         let library = Library::open(config.onnxruntime.as_deref())?;
         let files = ModelFiles::read(&config.model)?;
         let model = load_model(&library, config, nn::Metrics::new(registry)?)?;

@@ -92,19 +92,21 @@ impl fmt::Display for Fault {
 
 impl From<RedisError> for Fault {
     fn from(error: RedisError) -> Self {
+        let text = error.to_string();
         let kind = match (error.kind(), error.code()) {
             (ErrorKind::Io, _) if error.is_timeout() => FaultKind::TimedOut,
             (ErrorKind::Io | ErrorKind::ClusterConnectionNotFound, _) => FaultKind::Unreachable,
             (ErrorKind::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS" | "NOPERM")) => {
                 FaultKind::NotAllowed
             }
+            // What it says to a long command of a stranger.
+            _ if text.contains("unauthenticated") => FaultKind::NotAllowed,
             (ErrorKind::Parse | ErrorKind::UnexpectedReturnType, _) => FaultKind::Protocol,
             (_, Some("OOM")) => FaultKind::OutOfMemory,
             (_, Some("READONLY")) => FaultKind::ReadOnly,
             _ => FaultKind::Server,
         };
         // A server that is none may say anything.
-        let text = error.to_string();
         let mut reason = String::new();
         for c in text.chars() {
             if reason.len() >= MAX_REASON {

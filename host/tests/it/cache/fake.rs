@@ -286,11 +286,17 @@ impl Setup {
         }
     }
 
-    /// One that uses Redis already, and lets it take its time.
-    pub(crate) async fn connected(url: &str) -> Self {
+    /// One that lets Redis take its time, for answers that have to come from
+    /// there on a busy machine too.
+    pub(crate) fn patient(url: &str) -> Self {
         let mut options = with_redis(url);
         options.redis.as_mut().unwrap().timeout = PATIENCE;
-        let setup = Self::new(&options);
+        Self::new(&options)
+    }
+
+    /// Such a one that uses Redis already.
+    pub(crate) async fn connected(url: &str) -> Self {
+        let setup = Self::patient(url);
         setup.until_open(false).await;
         setup
     }

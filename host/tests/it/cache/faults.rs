@@ -33,7 +33,7 @@ async fn a_full_server_is_still_read() {
     until_writes_fail(&one, "out_of_memory").await;
     assert_eq!(one.transitions("write", "open"), 1);
     assert_eq!(one.transitions("read", "open"), 0);
-    let two = Setup::new(&with_redis(&redis.url()));
+    let two = Setup::patient(&redis.url());
     until("it can be read", || !two.is_open("read")).await;
     assert_eq!(
         two.ask(&["a", "new"]).await,
@@ -72,7 +72,7 @@ async fn a_replica_is_read_and_not_written_to() {
     let keys = || replica.command(&["KEYS", "test:*"]);
     until("probes have gone", || keys().lines().count() == 1).await;
 
-    let two = Setup::new(&with_redis(&replica.url()));
+    let two = Setup::patient(&replica.url());
     until("it can be read", || !two.is_open("read")).await;
     assert_eq!(two.ask(&["a"]).await, [Source::Shared]);
     assert_eq!(two.ask(&["b"]).await, [Source::Computed]);
@@ -124,7 +124,7 @@ async fn a_user_who_may_not_write_can_read() {
         "ACL", "SETUSER", "reader", "on", ">word", "~test:*", "+mget", "+client",
     ]);
     let url = format!("redis://reader:word@127.0.0.1:{}", redis.port);
-    let setup = Setup::new(&with_redis(&url));
+    let setup = Setup::patient(&url);
     until("it can be read", || !setup.is_open("read")).await;
     until("it was tried", || {
         setup.errors("connect", "not_allowed") > 0
