@@ -213,6 +213,8 @@ impl ServeCommand {
         let service = Arc::clone(app.service());
         let api = http::Api::new(service, readiness.clone(), metrics, &http);
         let version = app.version();
+        // Whoever reads the next lines may ask at once.
+        readiness.set_ready();
         writeln!(
             std::io::stdout(),
             "FastSentiment {} serves http://{}/predict\n\
@@ -228,7 +230,6 @@ impl ServeCommand {
                 None => "off".to_owned(),
             },
         )?;
-        readiness.set_ready();
         let delay = Duration::from_millis(self.drain_delay_ms);
         let shutdown = async {
             stop.await;

@@ -43,6 +43,14 @@ impl Activity {
         self.in_flight.load(Ordering::SeqCst) > 0
     }
 
+    /// How much is left of the time after the opening within which a first
+    /// request may still come.
+    pub(crate) fn first_request_within(&self, limit: Duration) -> Option<Duration> {
+        let has_begun = self.begun.load(Ordering::SeqCst);
+        let left = limit.checked_sub(self.opened.elapsed());
+        left.filter(|_| !has_begun)
+    }
+
     /// Resolves once the connection has not had its first request within
     /// `first`, or has been without one for `idle` afterwards.
     pub(crate) async fn overdue(&self, first: Duration, idle: Duration) -> Overdue {

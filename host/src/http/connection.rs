@@ -6,12 +6,14 @@
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 use super::HttpConfig;
 use super::activity::{Activity, Overdue};
@@ -22,6 +24,11 @@ use super::stream::Stream;
 /// longest head of a request; hyper's own 400 KiB are more than any honest
 /// client needs, times the number of connections.
 const MAX_BUFFER: usize = 64 * 1024;
+
+/// For how long after its opening a connection is expected to have its first
+/// request on the way, when the server stops: the client that has just opened
+/// it could not know.
+const OPENING: Duration = Duration::from_millis(250);
 
 /// Serves `socket` until the client leaves, is too slow, or `closing` turns
 /// true and the requests in flight are answered.
@@ -54,6 +61,13 @@ pub(crate) async fn run<H: Handler>(
     builder.http1().max_buf_size(MAX_BUFFER);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
 
+    let told_to_close = async {
+        // The server holds the sender for as long as there are connections.
+        let _ = closing.wait_for(|closing| *closing).await;
+        if let Some(patience) = activity.first_request_within(OPENING) {
+            sleep(patience).await;
+        }
+    };
     // Biased: the connection is what a task is nearly always woken for.
     tokio::select! {
         biased;
@@ -64,7 +78,7 @@ pub(crate) async fn run<H: Handler>(
                 return;
             }
         }
-        _ = closing.wait_for(|closing| *closing) => {}
+        () = told_to_close => {}
     }
     connection.as_mut().graceful_shutdown();
     tokio::select! {

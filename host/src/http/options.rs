@@ -89,11 +89,10 @@ mod tests {
     use super::*;
     use hyper::header::HeaderValue;
 
-    fn with(name: HeaderName, values: &[&str]) -> HeaderMap {
-        let value = |value: &&str| HeaderValue::from_bytes(value.as_bytes()).unwrap();
-        let lines = values.iter().map(|text| (name.clone(), value(text)));
+    fn with(name: &HeaderName, values: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        for (name, value) in lines {
+        for value in values {
+            let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
             headers.append(name, value);
         }
         headers
@@ -123,7 +122,7 @@ mod tests {
             (&["no-store", "no-cache"], Caching::Bypass),
             (&["no-cache", ",,no-store"], Caching::Bypass),
         ] {
-            let headers = with(CACHE_CONTROL, values);
+            let headers = with(&CACHE_CONTROL, values);
             let found = options(&headers).unwrap().caching;
             assert_eq!(found, expected, "{values:?}");
         }
@@ -131,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_timeout_is_a_number_from_one() {
-        let timeout = |values: &[&str]| options(&with(TIMEOUT, values)).map(|found| found.timeout);
+        let timeout = |values: &[&str]| options(&with(&TIMEOUT, values)).map(|found| found.timeout);
         assert_eq!(timeout(&[]), Ok(None));
         for (value, millis) in [
             ("1", 1),

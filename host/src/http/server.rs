@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
@@ -34,48 +34,84 @@ pub async fn serve<H: Handler>(
     shutdown: impl Future<Output = ()>,
 ) {
     let (close, closing) = watch::channel(false);
-    let config = Arc::new(config);
-    let mut connections = JoinSet::new();
+    let drain = config.drain;
+    let mut connections = Connections {
+        handler,
+        config: Arc::new(config),
+        closing,
+        tasks: JoinSet::new(),
+    };
     let mut shutdown = pin!(shutdown);
     loop {
         tokio::select! {
             () = &mut shutdown => break,
-            Some(ended) = connections.join_next() => {
-                note(ended);
-                handler.connections(connections.len());
-            }
-            accepted = listener.accept(), if connections.len() < config.max_connections => {
-                match accepted {
-                    Ok((stream, _)) => {
-                        let (handler, config) = (Arc::clone(&handler), Arc::clone(&config));
-                        let connection =
-                            connection::run(stream, Arc::clone(&handler), config, closing.clone());
-                        connections.spawn(connection);
-                        handler.connections(connections.len());
-                    }
-                    Err(error) => pause_after(error).await,
-                }
+            Some(ended) = connections.tasks.join_next() => connections.note(ended),
+            accepted = listener.accept(), if connections.has_room() => match accepted {
+                Ok((socket, _)) => connections.open(socket),
+                Err(error) => pause_after(error).await,
             }
         }
     }
 
-    // A closed listener refuses new connections at once, so that a load
-    // balancer turns elsewhere instead of waiting.
-    drop(listener);
+    connections.open_waiting(listener);
     close.send_replace(true);
-    let drained = tokio::time::timeout(config.drain, async {
-        while let Some(ended) = connections.join_next().await {
-            note(ended);
-            handler.connections(connections.len());
+    let drained = tokio::time::timeout(drain, async {
+        while let Some(ended) = connections.tasks.join_next().await {
+            connections.note(ended);
         }
     });
     if drained.await.is_err() {
         tracing::warn!(
-            connections = connections.len(),
+            connections = connections.tasks.len(),
             "connections were cut off: they did not finish within the drain time"
         );
-        connections.shutdown().await;
-        handler.connections(0);
+        connections.tasks.shutdown().await;
+        connections.handler.connections(0);
+    }
+}
+
+/// The connections that are open.
+struct Connections<H> {
+    handler: Arc<H>,
+    config: Arc<HttpConfig>,
+    closing: watch::Receiver<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl<H: Handler> Connections<H> {
+    fn has_room(&self) -> bool {
+        self.tasks.len() < self.config.max_connections
+    }
+
+    fn open(&mut self, socket: TcpStream) {
+        let (handler, config) = (Arc::clone(&self.handler), Arc::clone(&self.config));
+        let connection = connection::run(socket, handler, config, self.closing.clone());
+        self.tasks.spawn(connection);
+        self.handler.connections(self.tasks.len());
+    }
+
+    /// Opens the connections that the kernel has taken on already: closing the
+    /// listener would reset them, and lose what they have been sent. Closed, it
+    /// refuses new ones at once, so that a load balancer turns elsewhere
+    /// instead of waiting.
+    fn open_waiting(&mut self, listener: TcpListener) {
+        // Asked directly, since the runtime may not have heard of them yet.
+        let Ok(listener) = listener.into_std() else {
+            return;
+        };
+        while self.has_room()
+            && let Ok((socket, _)) = listener.accept()
+        {
+            let socket = socket.set_nonblocking(true).map(|()| socket);
+            if let Ok(socket) = socket.and_then(TcpStream::from_std) {
+                self.open(socket);
+            }
+        }
+    }
+
+    fn note(&self, ended: Result<(), JoinError>) {
+        note(ended);
+        self.handler.connections(self.tasks.len());
     }
 }
 

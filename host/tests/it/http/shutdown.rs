@@ -19,6 +19,29 @@ async fn a_request_in_flight_is_answered() {
     }
 }
 
+/// Requests that the server has not even accepted when it is told to stop.
+#[tokio::test]
+async fn a_request_on_its_way_is_answered() {
+    use std::io::{Read, Write};
+    let mut server = Server::start().await;
+    // The server runs on this thread, and so not before the first `await`.
+    let waiting: Vec<_> = (0..16)
+        .map(|_| {
+            let mut client = std::net::TcpStream::connect(server.address).unwrap();
+            let get = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n";
+            client.write_all(get).unwrap();
+            client
+        })
+        .collect();
+    server.stop();
+    server.stopped().await;
+    for mut client in waiting {
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+}
+
 #[tokio::test]
 async fn the_last_answer_says_that_it_is_the_last() {
     let mut server = Server::start().await;
