@@ -25,7 +25,7 @@ mod stream;
 pub use exchange::Handler;
 pub use health::{Readiness, State};
 pub use metrics::Metrics;
-pub use predict::predictions_json;
+pub use predict::{predictions_json, texts_of};
 pub use routes::Api;
 pub use server::serve;
 

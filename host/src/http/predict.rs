@@ -166,6 +166,16 @@ impl<'a> From<&'a Score> for LabelledScore<'a> {
     }
 }
 
+/// The texts of a document that `POST /predict` takes, for use without HTTP.
+///
+/// # Errors
+///
+/// If the document is not one: what is wrong with it, for a person.
+pub fn texts_of(document: &[u8]) -> Result<Vec<String>, String> {
+    let texts = request::texts(document, usize::MAX).map_err(|problem| problem.detail)?;
+    Ok(texts.kept)
+}
+
 /// The document with which `POST /predict` answers, for use without HTTP.
 ///
 /// # Errors
