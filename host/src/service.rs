@@ -164,11 +164,11 @@ impl Service {
         texts: Vec<String>,
         caching: Caching,
     ) -> Result<Predictions, PredictError> {
-        let scorer = self.versions.live();
-        let version = Arc::clone(scorer.version());
+        let live = self.versions.live();
+        let version = Arc::clone(live.version());
         let request = Request {
             texts,
-            scorer,
+            scorer: live,
             caching,
         };
         let pending = self.inner.predict(request).await?;

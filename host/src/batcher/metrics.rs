@@ -89,7 +89,7 @@ impl Metrics {
         })
     }
 
-    pub(super) fn count(&self, answer: &Result<(), &PredictError>) {
+    pub(super) fn count(&self, answer: Result<(), &PredictError>) {
         let outcome = match answer {
             Ok(()) => "ok",
             Err(error) => match error.kind {

@@ -4,7 +4,8 @@
 //! the next batch, so that batches are formed as late as they can be: nothing
 //! waits while a worker is idle, and under load batches fill up by themselves.
 //!
-//! This module must not know guests or caches: a [`Scorer`] scores the batches.
+//! This module must not know guests or caches: a
+//! [`Scorer`](crate::predictor::Scorer) scores the batches.
 
 mod calibration;
 mod estimate;

@@ -97,9 +97,9 @@ fn call(batch: &[Taken], texts: &[String]) -> Result<Vec<Scores>, PredictError> 
         PredictError::new(ErrorKind::Failed, "the prediction failed").with_detail(detail)
     };
     let (_, first) = &batch[0];
-    let scored = catch_unwind(AssertUnwindSafe(|| first.scorer.score(texts, &abandoned)));
+    let result = catch_unwind(AssertUnwindSafe(|| first.scorer.score(texts, &abandoned)));
     let scores =
-        scored.map_err(|_| failed("the host panicked during a call of the guest".to_owned()))??;
+        result.map_err(|_| failed("the host panicked during a call of the guest".to_owned()))??;
     if scores.len() == texts.len() {
         Ok(scores)
     } else {
@@ -139,7 +139,7 @@ fn part(shared: &Shared, batch: Vec<Taken>, texts: Vec<String>, error: &PredictE
 }
 
 fn reply(shared: &Shared, entry: Entry<Attached>, answer: Result<Answer, PredictError>) {
-    shared.metrics.count(&answer.as_ref().map(|_| ()));
+    shared.metrics.count(answer.as_ref().map(|_| ()));
     // The caller may have gone meanwhile.
     let _ = entry.attached.reply.send(answer);
 }

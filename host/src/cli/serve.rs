@@ -176,11 +176,7 @@ impl FromStr for OptionalAddress {
 
 impl ServeCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let runtime = super::runtime()?;
-        let code = runtime.block_on(self.serve());
-        // A guest may still be compiled if the server was stopped at its start.
-        runtime.shutdown_background();
-        code
+        super::runtime()?.block_on(self.serve())
     }
 
     async fn serve(self) -> anyhow::Result<ExitCode> {
@@ -202,12 +198,19 @@ impl ServeCommand {
                 Some(Admin::start(listener, &registry, &readiness)?)
             }
         };
+        let mut load = tokio::task::spawn_blocking({
+            let (registry, runtime) = (registry.clone(), Handle::current());
+            move || App::load(&config, &registry, &runtime)
+        });
         let app = tokio::select! {
-            app = tokio::task::spawn_blocking({
-                let (registry, runtime) = (registry.clone(), Handle::current());
-                move || App::load(&config, &registry, &runtime)
-            }) => app??,
-            () = &mut stop => return Ok(ExitCode::SUCCESS),
+            app = &mut load => app??,
+            () = &mut stop => {
+                readiness.set_draining();
+                // Ending the process under ONNX Runtime can crash it, and there
+                // is no interrupting it. What comes of the load is of no use.
+                let _ = load.await;
+                return Ok(ExitCode::SUCCESS);
+            }
         };
         let metrics = http::Metrics::new(&registry)?;
         let service = Arc::clone(app.service());

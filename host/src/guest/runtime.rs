@@ -38,14 +38,17 @@ pub type Interrupt = Box<dyn Fn() + Send + Sync>;
 
 /// The models that guests can ask for, by name. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Graphs(HashMap<&'static str, Arc<dyn Fn() -> (Graph, Interrupt) + Send + Sync>>);
+pub struct Graphs(HashMap<&'static str, Arc<Open>>);
+
+/// Gives one instance of a guest a model.
+type Open = dyn Fn() -> (Graph, Interrupt) + Send + Sync;
 
 impl Graphs {
     /// One model under the name that the contract gives it. `open` is called
     /// once for each instance of a guest, since an interrupt ends the work of
     /// one of them only.
     pub fn of(open: impl Fn() -> (Graph, Interrupt) + Send + Sync + 'static) -> Self {
-        Self(HashMap::from([(GRAPH_NAME, Arc::new(open) as _)]))
+        Self(HashMap::from([(GRAPH_NAME, Arc::new(open) as Arc<Open>)]))
     }
 
     /// The models for one instance.

@@ -182,7 +182,10 @@ async fn a_server_that_loads_is_starting_and_can_be_stopped() {
     assert_eq!(live["status"], "ok");
     assert_eq!(get(format!("{url}/metrics")).await.status, 200);
 
+    // What has begun to load is loaded first; here, that is nothing.
     terminate(&child);
+    ready(&format!("{url}/health/ready"), 503, "problem:draining").await;
+    std::fs::write(&guest, "").unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
     let mut greeting = String::new();
     let mut stdout = child.stdout.take().unwrap();

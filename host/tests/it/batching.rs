@@ -178,16 +178,22 @@ impl Subject {
     }
 
     /// The value of a gauge or a counter.
-    fn metric(&self, name: &str) -> f64 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "they count things"
+    )]
+    fn metric(&self, name: &str) -> u64 {
         let families = self.registry.gather();
         let family = families.iter().find(|family| family.name() == name);
         let family = family.unwrap();
         let metric = &family.get_metric()[0];
-        match family.get_field_type() {
+        let value = match family.get_field_type() {
             MetricType::GAUGE => metric.get_gauge().get_value(),
             MetricType::COUNTER => metric.get_counter().get_value(),
             other => panic!("{name} is a {other:?}"),
-        }
+        };
+        value as u64
     }
 }
 

@@ -40,15 +40,15 @@ async fn who_leaves_the_queue_is_not_scored() {
     fake.batches(1);
     let gone = subject.ask(&fake, &["gone", "gone"]).await.unwrap();
     let stays = subject.ask(&fake, &["stays"]).await.unwrap();
-    assert_eq!(subject.metric("fastsentiment_queue_texts"), 3.0);
+    assert_eq!(subject.metric("fastsentiment_queue_texts"), 3);
     drop(gone);
-    assert_eq!(subject.metric("fastsentiment_queue_texts"), 1.0);
-    assert_eq!(subject.metric("fastsentiment_abandoned_texts_total"), 2.0);
+    assert_eq!(subject.metric("fastsentiment_queue_texts"), 1);
+    assert_eq!(subject.metric("fastsentiment_abandoned_texts_total"), 2);
     fake.release_all();
     assert!(answers(stays).await[0].is_ok());
     assert_eq!(fake.batches(2), [["first"], ["stays"]]);
-    assert_eq!(subject.metric("fastsentiment_queue_texts"), 0.0);
-    assert_eq!(subject.metric("fastsentiment_queue_tokens"), 0.0);
+    assert_eq!(subject.metric("fastsentiment_queue_texts"), 0);
+    assert_eq!(subject.metric("fastsentiment_queue_tokens"), 0);
 }
 
 #[tokio::test]

@@ -66,7 +66,7 @@ async fn a_guest_that_nobody_waits_for_is_stopped() {
         .ask_scorer(Arc::clone(&guest), &["loop"])
         .await
         .unwrap();
-    while subject.metric("fastsentiment_busy_workers") < 1.0 {
+    while subject.metric("fastsentiment_busy_workers") < 1 {
         tokio::task::yield_now().await;
     }
     drop(forever);

@@ -1,6 +1,6 @@
 //! What goes together, and in which order.
 
-use super::{Fake, OPTIONS, Options, Subject, answers};
+use super::{Fake, OPTIONS, Options, Subject, answers, length};
 
 /// Holds the only worker, so that what is asked next has to wait.
 async fn occupy(subject: &Subject, fake: &Fake) -> Vec<fastsentiment::predictor::Pending> {
@@ -16,7 +16,7 @@ async fn answers_come_in_the_order_of_the_texts() {
     let texts = ["a", &long, "", "bb", &long, "ccc"];
     let pending = subject.ask(&fake, &texts).await.unwrap();
     for (answer, text) in answers(pending).await.into_iter().zip(texts) {
-        assert_eq!(answer.unwrap().scores[0].score, text.len() as f32);
+        assert_eq!(answer.unwrap().scores, length(text));
     }
 }
 

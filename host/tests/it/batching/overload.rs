@@ -32,7 +32,7 @@ async fn a_full_queue_refuses_until_it_has_room() {
             }
         );
     }
-    assert_eq!(subject.metric("fastsentiment_refused_requests_total"), 2.0);
+    assert_eq!(subject.metric("fastsentiment_refused_requests_total"), 2);
     // Whoever leaves makes room.
     drop(waiting.pop());
     let again = subject.ask(&fake, &[TEXT; 20]).await.unwrap();
