@@ -116,6 +116,8 @@ pub struct App {
     version: Arc<Version>,
     loaded_from: LoadedFrom,
     onnxruntime: PathBuf,
+    calibration: Calibration,
+    batch_tokens: u32,
 }
 
 impl App {
@@ -140,7 +142,8 @@ impl App {
         let guest = load_guest(&engine, artifacts.as_ref(), &config.guest, &files)?;
         let version = Arc::clone(guest.version());
         let loaded_from = guest.loaded_from();
-        let options = batching(config, &guest)?;
+        let calibration = Calibration::measure(&guest)?;
+        let options = batching(config, &calibration);
         let batcher = Batcher::start(options, batcher::Metrics::new(registry)?)?;
         let service = Service::new(
             Arc::new(Live::new(guest)),
@@ -153,6 +156,8 @@ impl App {
             version,
             loaded_from,
             onnxruntime: library.path().to_owned(),
+            calibration,
+            batch_tokens: options.batch_tokens,
         })
     }
 
@@ -174,6 +179,16 @@ impl App {
     /// The ONNX Runtime library in use.
     pub fn onnxruntime(&self) -> &Path {
         &self.onnxruntime
+    }
+
+    /// What texts cost alone and together.
+    pub fn calibration(&self) -> &Calibration {
+        &self.calibration
+    }
+
+    /// The most tokens in a batch; 1 if every text is scored by itself.
+    pub fn batch_tokens(&self) -> u32 {
+        self.batch_tokens
     }
 }
 
@@ -219,28 +234,19 @@ fn open_artifacts(dir: Option<&Path>) -> Result<Option<ArtifactStore>, ArtifactE
 }
 
 /// How batches are formed: as is asked for, or as pays.
-fn batching(config: &Config, guest: &Guest) -> Result<batcher::Options, PredictError> {
-    let calibration = Calibration::measure(guest)?;
-    let batch_tokens = config.batch_tokens.unwrap_or_else(|| {
-        if calibration.batches_pay() {
-            BATCH_TOKENS
-        } else {
-            1
-        }
-    });
-    tracing::info!(
-        alone_us = calibration.alone.as_micros(),
-        together_us = calibration.together.as_micros(),
-        batch_tokens,
-        "a short text was scored alone and with others"
-    );
-    Ok(batcher::Options {
+fn batching(config: &Config, calibration: &Calibration) -> batcher::Options {
+    let pays = if calibration.batches_pay() {
+        BATCH_TOKENS
+    } else {
+        1
+    };
+    batcher::Options {
         workers: config.workers.get(),
         batch_texts: BATCH_TEXTS,
-        batch_tokens,
+        batch_tokens: config.batch_tokens.unwrap_or(pays),
         queue_tokens: config.queue_tokens,
         tokens_per_second: calibration.tokens_per_second(),
-    })
+    }
 }
 
 /// Puts the cache before a layer, if anything is to be kept.

@@ -107,8 +107,8 @@ pub enum ErrorKind {
     },
     /// More work is queued than may be.
     Overloaded {
-        /// When the work that is queued now will be done, as far as is known:
-        /// before that, another try is in vain.
+        /// When what is queued before a newcomer will be done, at the speed of
+        /// late.
         retry_after: Duration,
     },
     /// The answer was not ready within the deadline.

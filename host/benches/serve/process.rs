@@ -26,7 +26,8 @@ impl Server {
         let mut check = binary("check", settings, model);
         assert!(check.stdout(Stdio::null()).status().unwrap().success());
         let mut command = binary("serve", settings, model);
-        command.args(["--listen", "127.0.0.1:0", "--admin-listen", ""]);
+        command.args(["--listen", "127.0.0.1:0"]);
+        command.env("FASTSENTIMENT_ADMIN_LISTEN", "");
         command.args(&settings.server_arguments).args(options);
         Self::spawn(&mut command)
     }

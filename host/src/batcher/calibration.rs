@@ -25,9 +25,10 @@ const TEXT: &str = "The plot is thin, but the actors make the most of every scen
 /// How many texts are scored together.
 const TEXTS: u32 = 8;
 
-/// How often each way is tried: the quickest counts, since everything that
-/// disturbs a measurement makes it longer.
-const ROUNDS: usize = 4;
+/// How often each way is tried at least, and how long at least: the quickest
+/// counts, since everything that disturbs a measurement makes it longer.
+const ROUNDS: usize = 3;
+const TIME: Duration = Duration::from_millis(200);
 
 /// Batches are worth their longer wait from this part of the time on.
 const WORTH: f64 = 0.95;
@@ -39,10 +40,10 @@ impl Calibration {
     ///
     /// If it can not score.
     pub fn measure(scorer: &dyn Scorer) -> Result<Self, PredictError> {
-        let wanted: Arc<dyn Fn() -> bool + Send + Sync> = Arc::new(|| false);
+        let abandoned: Arc<dyn Fn() -> bool + Send + Sync> = Arc::new(|| false);
         let time = |texts: &[String]| {
             let begun = Instant::now();
-            scorer.score(texts, &wanted).map(|_| begun.elapsed())
+            scorer.score(texts, &abandoned).map(|_| begun.elapsed())
         };
         let together = vec![TEXT.to_owned(); TEXTS as usize];
         let mut best = Self {
@@ -51,7 +52,10 @@ impl Calibration {
         };
         // What the first calls set up is not to be measured.
         time(&together[..1])?;
-        for _ in 0..ROUNDS {
+        let begun = Instant::now();
+        let mut rounds = 0;
+        while rounds < ROUNDS || begun.elapsed() < TIME {
+            rounds += 1;
             best.alone = best.alone.min(time(&together[..1])?);
             best.together = best.together.min(time(&together)? / TEXTS);
         }

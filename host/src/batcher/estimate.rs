@@ -15,8 +15,17 @@ const SPECIAL_TOKENS: u32 = 2;
 /// After so many letters a word most likely takes another token.
 const LETTERS_PER_TOKEN: u32 = 10;
 
-/// About how many tokens a text has: from 2 to 512.
+/// However few tokens a text has, so many bytes of it are as much work as one:
+/// they are copied, and looked at one by one.
+const BYTES_PER_TOKEN: usize = 256;
+
+/// About how many tokens' worth of work a text is: from 2 to 512.
 pub(super) fn tokens(text: &str) -> u32 {
+    let by_length = u32::try_from(text.len() / BYTES_PER_TOKEN).unwrap_or(MAX_TOKENS);
+    count(text).max(by_length).min(MAX_TOKENS)
+}
+
+fn count(text: &str) -> u32 {
     let mut tokens = SPECIAL_TOKENS;
     let mut letters = 0;
     for character in text.chars() {
@@ -55,5 +64,6 @@ mod tests {
     fn no_text_counts_for_more_than_a_model_reads() {
         assert_eq!(tokens(&"word ".repeat(10_000)), 512);
         assert_eq!(tokens(&"é".repeat(10_000)), 512);
+        assert_eq!(tokens(&" ".repeat(1 << 20)), 512);
     }
 }

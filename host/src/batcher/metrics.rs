@@ -83,7 +83,7 @@ impl Metrics {
             )?,
             abandoned: counter(
                 "fastsentiment_abandoned_texts_total",
-                "Texts whose caller had gone before they were given to a guest.",
+                "Texts whose caller had gone before they were answered.",
             )?,
             texts,
         })

@@ -112,14 +112,28 @@ impl Batcher {
 
     fn submit(&self, request: Request) -> Result<Vec<Pending>, PredictError> {
         let shared = &self.shared;
-        let estimates: Vec<u32> = request
-            .texts
-            .iter()
-            .map(|text| estimate::tokens(text))
-            .collect();
         let since = Instant::now();
+        let prepare = |text: String| {
+            let (reply, answer) = oneshot::channel();
+            let wanted = Arc::new(AtomicBool::new(true));
+            let entry = Entry {
+                tokens: estimate::tokens(&text),
+                text,
+                scorer: Arc::clone(&request.scorer),
+                alone: false,
+                request: 0,
+                attached: Attached {
+                    reply,
+                    wanted: Arc::clone(&wanted),
+                    since,
+                },
+            };
+            (entry, wanted, answer)
+        };
+        // What takes time is done before the lock is taken, and after.
+        let prepared: Vec<_> = request.texts.into_iter().map(prepare).collect();
         let mut state = shared.lock();
-        if state.queue.load() >= shared.options.queue_tokens && !estimates.is_empty() {
+        if state.queue.load() >= shared.options.queue_tokens && !prepared.is_empty() {
             let retry_after = shared.retry_after(&state);
             drop(state);
             shared.metrics.refused.inc();
@@ -129,37 +143,27 @@ impl Batcher {
             ));
         }
         let (number, mut turn) = state.queue.begin();
-        let mut pending = Vec::with_capacity(estimates.len());
-        for (text, tokens) in request.texts.into_iter().zip(estimates) {
-            turn += u64::from(tokens);
-            let (reply, answer) = oneshot::channel();
-            let wanted = Arc::new(AtomicBool::new(true));
-            let entry = Entry {
-                text,
-                tokens,
-                scorer: Arc::clone(&request.scorer),
-                alone: false,
-                request: number,
-                attached: Attached {
-                    reply,
-                    wanted: Arc::clone(&wanted),
-                    since,
-                },
-            };
-            let waiting = Waiting {
-                place: state.queue.push(turn, entry),
-                wanted,
-                shared: Arc::clone(shared),
-            };
-            pending.push(Pending::Later(Box::pin(waiting.resolve(answer))));
+        let mut waiting = Vec::with_capacity(prepared.len());
+        for (mut entry, wanted, answer) in prepared {
+            entry.request = number;
+            let place = state.queue.push(&mut turn, entry);
+            waiting.push((place, wanted, answer));
         }
         shared.tell_depth(&state);
-        let wake = state.idle.min(pending.len());
+        let wake = state.idle.min(waiting.len());
         drop(state);
         for _ in 0..wake {
             shared.work.notify_one();
         }
-        Ok(pending)
+        let pending = |(place, wanted, answer)| {
+            let waiting = Waiting {
+                place,
+                wanted,
+                shared: Arc::clone(shared),
+            };
+            Pending::Later(Box::pin(waiting.resolve(answer)))
+        };
+        Ok(waiting.into_iter().map(pending).collect())
     }
 }
 
@@ -189,10 +193,10 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When what waits now will be done.
+    /// When a newcomer of now would have had its turn.
     fn retry_after(&self, state: &State) -> Duration {
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        let seconds = state.queue.tokens() as f64
+        let seconds = state.queue.load() as f64
             / (state.tokens_per_second * self.options.workers.max(1) as f64);
         Duration::try_from_secs_f64(seconds)
             .map_or(MAX_RETRY_AFTER, |time| time.min(MAX_RETRY_AFTER))

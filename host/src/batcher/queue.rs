@@ -2,8 +2,10 @@
 //!
 //! The order is fair between requests and not between texts: a request's next
 //! text has its turn once every other request has had as many tokens' worth as
-//! it (self-clocked fair queueing). So a short request does not wait for all of
-//! a long one that came before it, and a long one is never passed over for good.
+//! it. This is self-clocked fair queueing (Golestani, 1994), where a turn is
+//! called a finish tag and the newest turn taken is the virtual time. So a short
+//! request does not wait for all of a long one that came before it. And since a
+//! long text counts for a few short ones only, it is not passed over for long.
 //!
 //! This module must not know threads, time or metrics.
 
@@ -54,6 +56,11 @@ pub(super) struct Queue<T> {
 /// a request delays nobody, since others have their turn between its texts.
 const LOAD_OF_A_REQUEST: u64 = 2048;
 
+/// What a text counts for at most when turns are given, in tokens. A text of 512
+/// would have to let everybody else go first some 50 times, and be late, if it
+/// counted for what it costs.
+const TURN_OF_A_TEXT: u32 = 64;
+
 /// How far behind the first text a batch looks for texts of like length.
 const LOOK_AHEAD: usize = 128;
 
@@ -93,10 +100,12 @@ impl<T> Queue<T> {
         (self.next_request, self.turn)
     }
 
-    /// Adds a text at a turn.
-    pub(super) fn push(&mut self, turn: u64, entry: Entry<T>) -> Place {
+    /// Adds a request's next text; its turn comes after `turn`, which becomes
+    /// its own.
+    pub(super) fn push(&mut self, turn: &mut u64, entry: Entry<T>) -> Place {
         self.next_number += 1;
-        let place = (turn, self.next_number);
+        *turn += u64::from(entry.tokens.min(TURN_OF_A_TEXT));
+        let place = (*turn, self.next_number);
         self.count(entry.request, i64::from(entry.tokens));
         self.entries.insert(place, entry);
         place
@@ -125,20 +134,17 @@ impl<T> Queue<T> {
         let share = self.tokens.div_ceil(idle as u64 + 1);
         let budget = u64::from(bounds.tokens).min(share);
         let mut places = vec![*first];
-        let (mut shortest, mut longest) = (head.tokens, head.tokens);
-        let others = self.entries.iter().skip(1).take(LOOK_AHEAD);
-        for (place, entry) in others.filter(|_| !head.alone) {
-            if places.len() >= bounds.texts {
-                break;
-            }
-            let min = shortest.min(entry.tokens);
+        let mut longest = head.tokens;
+        // Often there is no room for a second one.
+        let has_room = 2 * u64::from(head.tokens) <= budget;
+        for (place, entry) in has_room.then(|| self.like(head)).into_iter().flatten() {
             let max = longest.max(entry.tokens);
             let padded = (places.len() as u64 + 1) * u64::from(max);
-            let fits = padded <= budget && alike(min, max) && !entry.alone;
-            if fits && entry.scorer.version() == head.scorer.version() {
-                (shortest, longest) = (min, max);
-                places.push(*place);
+            if places.len() >= bounds.texts || padded > budget {
+                break;
             }
+            longest = max;
+            places.push(place);
         }
         let taken = places.into_iter();
         taken
@@ -152,6 +158,28 @@ impl<T> Queue<T> {
         entries.into_values().collect()
     }
 
+    /// The texts that can share a batch with the first one, `head`: those whose
+    /// length is the most like its own come first.
+    fn like(&self, head: &Entry<T>) -> Vec<(Place, &Entry<T>)> {
+        if head.alone {
+            return Vec::new();
+        }
+        let difference = |entry: &Entry<T>| entry.tokens.abs_diff(head.tokens);
+        let most = 4.max(head.tokens / 4);
+        let mut like: Vec<(Place, &Entry<T>)> = self
+            .entries
+            .iter()
+            .skip(1)
+            .take(LOOK_AHEAD)
+            .filter(|(_, entry)| !entry.alone && difference(entry) <= most)
+            .filter(|(_, entry)| entry.scorer.version() == head.scorer.version())
+            .map(|(place, entry)| (*place, entry))
+            .collect();
+        // Stable: of two that are as like, the one whose turn is first.
+        like.sort_by_key(|(_, entry)| difference(entry));
+        like
+    }
+
     fn count(&mut self, request: u64, change: i64) {
         let waiting = self.requests.entry(request).or_default();
         let before = (*waiting).min(LOAD_OF_A_REQUEST);
@@ -163,10 +191,4 @@ impl<T> Queue<T> {
         self.load = self.load + after - before;
         self.tokens = self.tokens.saturating_add_signed(change);
     }
-}
-
-/// Whether texts of these lengths waste little when they are padded to the
-/// longest: at most a quarter, or a few tokens, about which estimates err.
-fn alike(shortest: u32, longest: u32) -> bool {
-    longest - shortest <= 4.max(longest / 4)
 }

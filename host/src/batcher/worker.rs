@@ -17,7 +17,11 @@ type Taken = (Place, Entry<Attached>);
 pub(super) fn work(shared: &Shared) {
     while let Some(batch) = next(shared) {
         shared.metrics.busy_workers.inc();
-        score(shared, batch);
+        // What a scorer's panic does is in `call`; whatever else might panic
+        // must not cost the worker.
+        if catch_unwind(AssertUnwindSafe(|| score(shared, batch))).is_err() {
+            tracing::error!("the host panicked after a batch was scored");
+        }
         shared.metrics.busy_workers.dec();
     }
 }
@@ -76,11 +80,6 @@ fn score(shared: &Shared, mut batch: Vec<Taken>) {
                 reply(shared, entry, Ok(answer));
             }
         }
-        Err(error) if batch.len() == 1 => {
-            for (_, entry) in batch {
-                reply(shared, entry, Err(error.clone()));
-            }
-        }
         Err(error) => part(shared, batch, texts, &error),
     }
 }
@@ -109,33 +108,42 @@ fn call(batch: &[Taken], texts: &[String]) -> Result<Vec<Scores>, PredictError> 
 }
 
 /// Parts a batch that failed: the text that is to blame is answered, if it is
-/// known; the others are tried again, each by itself, so that a text can fail
-/// no request but its own. A text is thus tried twice at most.
+/// known; the others are tried again, so that a text can fail no request but its
+/// own. Where nobody knows which one is to blame, each is tried by itself.
 fn part(shared: &Shared, batch: Vec<Taken>, texts: Vec<String>, error: &PredictError) {
     let blamed = match error.kind {
         ErrorKind::InvalidText { index } => Some(index),
+        _ if batch.len() == 1 => Some(0),
         _ => None,
     };
     let mut again = Vec::new();
     for (index, ((place, mut entry), text)) in batch.into_iter().zip(texts).enumerate() {
-        if blamed == Some(index) {
+        if !entry.attached.wanted.load(Ordering::Relaxed) {
+            // Perhaps the call was ended for that reason: it is no failure.
+            shared.metrics.abandoned.inc();
+        } else if blamed == Some(index) {
             reply(shared, entry, Err(error.clone()));
         } else {
             entry.text = text;
-            entry.alone = true;
+            entry.alone |= blamed.is_none();
+            entry.attached.since = Instant::now();
             again.push((place, entry));
         }
     }
+    let mut gone = Vec::new();
     let mut state = shared.lock();
     for (place, entry) in again {
         // Whoever leaves from now on takes the text out of the queue.
         if entry.attached.wanted.load(Ordering::Relaxed) {
             state.queue.put_back(place, entry);
+        } else {
+            gone.push(entry);
         }
     }
     shared.tell_depth(&state);
     drop(state);
     shared.work.notify_all();
+    shared.metrics.abandoned.inc_by(gone.len() as u64);
 }
 
 fn reply(shared: &Shared, entry: Entry<Attached>, answer: Result<Answer, PredictError>) {

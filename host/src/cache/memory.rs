@@ -55,10 +55,19 @@ impl Memory {
     }
 }
 
-/// What an entry takes, in bytes. The labels themselves are shared by all.
+/// What an entry takes, in bytes. Labels are commonly shared by all entries;
+/// those that are not, of a model with very many, are its own.
 fn weight(scores: &Scores) -> u32 {
-    u32::try_from(OVERHEAD + size_of::<Score>() * scores.len()).unwrap_or(u32::MAX)
+    let own = scores.iter().map(|score| &score.label);
+    let own = own.filter(|label| Arc::strong_count(label) == 1);
+    let labels: usize = own.map(|label| label.len() + LABEL_OVERHEAD).sum();
+    let bytes = OVERHEAD + size_of::<Score>() * scores.len() + labels;
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
+
+/// What a label takes beside its bytes: two counters, and what the allocator
+/// needs.
+const LABEL_OVERHEAD: usize = 32;
 
 /// How full the tier is, found out whenever somebody asks.
 struct Fill {

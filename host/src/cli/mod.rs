@@ -121,6 +121,7 @@ fn check(options: LoadOptions) -> anyhow::Result<ExitCode> {
          guest        {} ({}, {})\n\
          artefacts    {}\n\
          workers      {}, with {} thread(s) for each inference\n\
+         batches      {}; a short text takes {:.2} ms alone, {:.2} ms with others\n\
          redis        {redis}\n\
          answer       {answer}",
         app.onnxruntime().display(),
@@ -135,6 +136,12 @@ fn check(options: LoadOptions) -> anyhow::Result<ExitCode> {
         },
         config.workers,
         config.threads,
+        match app.batch_tokens() {
+            1 => "of one text".to_owned(),
+            tokens => format!("of up to {tokens} tokens"),
+        },
+        app.calibration().alone.as_secs_f64() * 1e3,
+        app.calibration().together.as_secs_f64() * 1e3,
     )?;
     Ok(ExitCode::SUCCESS)
 }

@@ -91,11 +91,18 @@ impl Guest {
             .build();
         let serving = self.runtime.serving();
         let mut store = self.runtime.store(serving, wasi, time, abandoned);
-        let serving = self
-            .serving
-            .instantiate_async(&mut store)
-            .await
-            .map_err(|error| CallError::Instantiate(format!("{error:#}")))?;
+        let making = self.serving.instantiate_async(&mut store);
+        let made = tokio::time::timeout(time + GRACE, making).await;
+        let serving = match (store.data().run.stopped(), made) {
+            (Some(Stopped::Abandoned), _) => return Err(CallError::Abandoned),
+            (Some(Stopped::TimedOut), _) | (None, Err(_)) => {
+                return Err(CallError::TimedOut(time));
+            }
+            (None, Ok(made)) => {
+                made.map_err(|error| CallError::Instantiate(format!("{error:#}")))?
+            }
+        };
+        store.data().run.pause();
         Ok(Instance {
             runtime: Arc::clone(&self.runtime),
             store,
@@ -117,7 +124,7 @@ impl Guest {
     /// Predicts once, so that a guest that can not is never served.
     pub(super) fn self_test(&self) -> Result<(), LoadError> {
         let texts = ["The self-test of a guest.".to_owned()];
-        clock()
+        executor()
             .map_err(|error| LoadError::SelfTest(CallError::Instantiate(error.to_string())))?
             .block_on(self.predict(&texts))
             .map(|_| ())
@@ -139,6 +146,7 @@ impl Instance {
         let answer = tokio::time::timeout(time + GRACE, call)
             .await
             .map_err(|_| CallError::TimedOut(time))?;
+        self.store.data().run.pause();
         // A guest that is stopped while the model runs sees an inference that
         // failed, and may report that in its own way.
         match (self.store.data().run.stopped(), answer) {
@@ -171,15 +179,15 @@ impl Scorer for Guest {
         abandoned: &Arc<dyn Fn() -> bool + Send + Sync>,
     ) -> Result<Vec<Scores>, PredictError> {
         thread_local! {
-            // A timer for each thread that calls guests, so that none waits for
-            // a thread that serves sockets.
-            static CLOCK: std::io::Result<Clock> = clock();
+            // Each thread that calls guests runs their futures itself, so that
+            // none waits for a thread that serves sockets.
+            static EXECUTOR: std::io::Result<Executor> = executor();
         }
-        CLOCK.with(|clock| match clock {
-            Ok(clock) => {
+        EXECUTOR.with(|executor| match executor {
+            Ok(executor) => {
                 let begun = Instant::now();
                 let abandoned = Some(Arc::clone(abandoned));
-                let answer = clock.block_on(async {
+                let answer = executor.block_on(async {
                     let mut instance = self.instantiate_unless(abandoned).await?;
                     instance.predict(texts).await
                 });
@@ -193,9 +201,9 @@ impl Scorer for Guest {
 }
 
 /// What runs the futures of one call at a time.
-type Clock = tokio::runtime::Runtime;
+type Executor = tokio::runtime::Runtime;
 
-fn clock() -> std::io::Result<Clock> {
+fn executor() -> std::io::Result<Executor> {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()

@@ -13,7 +13,7 @@ use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi_nn::{Graph, GraphRegistry, Registry};
 
 use super::metrics::Metrics;
-use super::state::State;
+use super::state::{MAX_HOSTCALL, State};
 use super::watch::{Abandoned, Watch};
 
 /// The name under which the contract has the host register the model.
@@ -149,6 +149,7 @@ impl Runtime {
         let state = State::new(wasi, registry, &self.limits, run);
         let mut store = Store::new(&realm.engine, state);
         store.limiter(|state| &mut state.memory);
+        store.set_hostcall_fuel(MAX_HOSTCALL);
         // At every tick, a guest that computes looks whether it must stop.
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|store| match store.data().run.stopped() {

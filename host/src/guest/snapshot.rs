@@ -45,6 +45,8 @@ pub(super) fn prepare(
 async fn snapshot(runtime: &Runtime, component: &[u8], wasi: WasiCtx) -> wasmtime::Result<Vec<u8>> {
     let realm = runtime.preparing();
     let mut store = runtime.store(realm, wasi, runtime.limits.prepare, None);
+    // Compiling takes its time, which is not the guest's.
+    store.data().run.pause();
     let (prepared, _) = Wizer::new()
         .init_func(PREPARE)
         // The component goes on exporting it, so its module must, too.
@@ -53,7 +55,6 @@ async fn snapshot(runtime: &Runtime, component: &[u8], wasi: WasiCtx) -> wasmtim
             let linked = link(realm, component).map_err(wasmtime::Error::new)?;
             // A guest that can not serve is not worth preparing.
             bind(linked.clone()).map_err(wasmtime::Error::new)?;
-            // Compiling took its time; the guest's own begins here.
             store.data().run.restart(runtime.limits.prepare);
             linked.instantiate_async(store).await
         })

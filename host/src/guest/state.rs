@@ -23,8 +23,10 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new(wasi: WasiCtx, registry: Registry, limits: &Limits, run: Arc<Run>) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_RESOURCES);
         Self {
-            table: ResourceTable::new(),
+            table,
             wasi,
             // Without a backend, a guest can not load a graph of its own.
             nn: WasiNnCtx::new([], registry),
@@ -37,6 +39,14 @@ impl State {
         WasiNnView::new(&mut self.table, &mut self.nn)
     }
 }
+
+/// The most resources (tensors, graphs, streams and the like) that a guest can
+/// hold. With [`MAX_HOSTCALL`] this bounds what it makes the host keep for it.
+const MAX_RESOURCES: usize = 64;
+
+/// The most bytes that a guest can hand to the host in one call, its answer
+/// included. The inputs of the largest run of the default guest take 12 KiB.
+pub(super) const MAX_HOSTCALL: usize = 4 << 20;
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {

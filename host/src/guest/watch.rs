@@ -4,8 +4,7 @@
 //! A guest that computes can be stopped between two of its instructions, but
 //! not while the model runs for it: so the model is told as well.
 
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::runtime::Interrupt;
@@ -22,21 +21,22 @@ pub(super) enum Stopped {
     Abandoned,
 }
 
-/// The calls that are running.
+/// The instances that there are.
 #[derive(Default)]
 pub(super) struct Watch(Mutex<Vec<Weak<Run>>>);
 
-/// One call that is being watched, until it is dropped.
+/// What one instance does, watched until it is dropped.
 pub(super) struct Run {
-    deadline: Mutex<Instant>,
+    /// By when the call under way has to end, if there is one.
+    deadline: Mutex<Option<Instant>>,
     abandoned: Option<Abandoned>,
     interrupts: Vec<Interrupt>,
-    /// 0 as long as it may go on; see [`Run::stopped`].
-    stopped: AtomicU8,
+    stopped: OnceLock<Stopped>,
 }
 
 impl Watch {
-    /// Watches a call from now on, for as long as what is returned lives.
+    /// Watches an instance from now on, for as long as what is returned lives:
+    /// making it has to be done within `time`.
     pub(super) fn begin(
         &self,
         time: Duration,
@@ -44,10 +44,10 @@ impl Watch {
         interrupts: Vec<Interrupt>,
     ) -> Arc<Run> {
         let run = Arc::new(Run {
-            deadline: Mutex::new(Instant::now() + time),
+            deadline: Mutex::new(Some(Instant::now() + time)),
             abandoned,
             interrupts,
-            stopped: AtomicU8::new(0),
+            stopped: OnceLock::new(),
         });
         self.runs().push(Arc::downgrade(&run));
         run
@@ -70,41 +70,49 @@ impl Watch {
         }
     }
 
-    fn runs(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Run>>> {
+    fn runs(&self) -> MutexGuard<'_, Vec<Weak<Run>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Run {
-    /// Begins the time of the call anew.
+    /// Begins a call: from now on it has `time`, whatever was left before.
     pub(super) fn restart(&self, time: Duration) {
-        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + time;
+        *self.deadline() = Some(Instant::now() + time);
     }
 
-    /// Why the call was stopped, if it was.
+    /// Ends a call: until the next one, time does not count.
+    pub(super) fn pause(&self) {
+        *self.deadline() = None;
+    }
+
+    /// Why the instance was stopped, if it was.
     pub(super) fn stopped(&self) -> Option<Stopped> {
-        match self.stopped.load(Ordering::Relaxed) {
-            0 => None,
-            1 => Some(Stopped::TimedOut),
-            _ => Some(Stopped::Abandoned),
-        }
+        self.stopped.get().copied()
     }
 
     fn look(&self, now: Instant) {
         if self.stopped().is_some() {
             return;
         }
-        let deadline = *self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
-        let reason = if self.abandoned.as_ref().is_some_and(|abandoned| abandoned()) {
-            2
-        } else if now >= deadline {
-            1
-        } else {
-            return;
+        let abandoned = self.abandoned.as_ref().is_some_and(|abandoned| abandoned());
+        // Held until it is decided, so that a call that begins anew meanwhile is
+        // not stopped for the one before it.
+        let deadline = self.deadline();
+        let late = deadline.is_some_and(|deadline| now >= deadline);
+        let reason = match (abandoned, late) {
+            (true, _) => Stopped::Abandoned,
+            (false, true) => Stopped::TimedOut,
+            (false, false) => return,
         };
-        self.stopped.store(reason, Ordering::Relaxed);
+        self.stopped.get_or_init(|| reason);
+        drop(deadline);
         for interrupt in &self.interrupts {
             interrupt();
         }
+    }
+
+    fn deadline(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

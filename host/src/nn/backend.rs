@@ -60,7 +60,7 @@ impl BackendExecutionContext for OnnxContext {
         let options = self.options.as_ref().as_ref();
         options
             .map_err(|error| TensorError::Runtime(error.to_string()))
-            .and_then(|options| run(&self.model, options, inputs.unwrap_or_default()))
+            .and_then(|options| run(&self.model, options, &inputs.unwrap_or_default()))
             .map(Some)
             .map_err(|error| BackendError::BackendAccess(wasmtime::Error::new(error)))
     }
@@ -75,12 +75,12 @@ fn only_compute() -> BackendError {
 fn run(
     model: &Loaded,
     options: &RunOptions,
-    inputs: Vec<NamedTensor>,
+    inputs: &[NamedTensor],
 ) -> Result<Vec<NamedTensor>, TensorError> {
-    model.metrics.count(&inputs);
-    let inputs = in_order(model, inputs)?;
+    let values = in_order(model, inputs)?;
+    model.metrics.count(inputs);
     let timer = model.metrics.seconds.start_timer();
-    let outputs = model.session.run(options, &inputs);
+    let outputs = model.session.run(options, &values);
     timer.observe_duration();
     let outputs = outputs.inspect_err(|_| model.metrics.failures.inc())?;
     model
@@ -97,8 +97,8 @@ fn run(
 }
 
 /// Checks the inputs and brings them into the order of the model's.
-fn in_order(model: &Loaded, inputs: Vec<NamedTensor>) -> Result<Vec<DynTensor>, TensorError> {
-    let mut given: Vec<Option<Tensor>> = model.inputs.iter().map(|_| None).collect();
+fn in_order(model: &Loaded, inputs: &[NamedTensor]) -> Result<Vec<DynTensor>, TensorError> {
+    let mut given: Vec<Option<&Tensor>> = model.inputs.iter().map(|_| None).collect();
     for input in inputs {
         let known = model.inputs.iter().position(|port| port.name == input.name);
         let Some(at) = known else {
@@ -107,11 +107,14 @@ fn in_order(model: &Loaded, inputs: Vec<NamedTensor>) -> Result<Vec<DynTensor>, 
                 .iter()
                 .map(|port| format!("`{}`", port.name))
                 .collect();
-            return Err(TensorError::UnknownName(input.name, names.join(", ")));
+            return Err(TensorError::UnknownName(
+                input.name.clone(),
+                names.join(", "),
+            ));
         };
         check(&model.inputs[at], &input.tensor)?;
-        if given[at].replace(input.tensor).is_some() {
-            return Err(TensorError::RepeatedName(input.name));
+        if given[at].replace(&input.tensor).is_some() {
+            return Err(TensorError::RepeatedName(input.name.clone()));
         }
     }
     given
@@ -119,7 +122,7 @@ fn in_order(model: &Loaded, inputs: Vec<NamedTensor>) -> Result<Vec<DynTensor>, 
         .zip(&model.inputs)
         .map(|(tensor, port)| {
             let tensor = tensor.ok_or_else(|| TensorError::MissingName(port.name.clone()))?;
-            to_ort(&tensor)
+            to_ort(tensor)
         })
         .collect()
 }

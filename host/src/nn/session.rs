@@ -74,17 +74,21 @@ impl SharedSession {
             );
             ort::Error::result_from_status(status)?;
         }
-        outputs
+        // All of them find an owner before anything else can fail.
+        let outputs: Vec<Option<DynValue>> = outputs
             .into_iter()
             .map(|value| {
-                let value =
-                    NonNull::new(value).ok_or_else(|| ort::Error::new("an output has no value"))?;
+                let value = NonNull::new(value)?;
                 // SAFETY: the run has just made this value, with the session's
                 // allocator, and nobody else has it.
                 #[expect(unsafe_code, reason = "ort offers no run on a shared session")]
                 let value = unsafe { DynValue::from_ptr(value, Some(self.session.allocator())) };
-                Ok(value)
+                Some(value)
             })
+            .collect();
+        outputs
+            .into_iter()
+            .map(|value| value.ok_or_else(|| ort::Error::new("an output has no value")))
             .collect()
     }
 }
