@@ -108,6 +108,32 @@ async fn a_long_request_does_not_starve_a_short_one() {
     assert!((2..150).contains(&longs), "{longs}");
 }
 
+/// However many short requests are waiting all the time, a long text has its
+/// turn after a few rounds of them.
+#[tokio::test]
+async fn a_long_text_is_not_passed_over_for_long() {
+    const STANDING: usize = 40;
+    const TEXT: &str = "eight words make a text of ten tokens";
+    let (subject, fake) = (Subject::start(OPTIONS), Fake::held());
+    let long = "word ".repeat(600);
+    let mut waiting = Vec::new();
+    for _ in 0..STANDING {
+        waiting.push(subject.ask(&fake, &[TEXT]).await.unwrap());
+    }
+    fake.batches(1);
+    let _long = subject.ask(&fake, &[long.as_str()]).await.unwrap();
+    let mut begun = 1;
+    while fake.batches(begun)[begun - 1] != [long.as_str()] {
+        // As many come as are answered.
+        for _ in 0..fake.batches(begun)[begun - 1].len() {
+            waiting.push(subject.ask(&fake, &[TEXT]).await.unwrap());
+        }
+        fake.release();
+        begun += 1;
+        assert!(begun < 10 * STANDING / OPTIONS.batch_texts, "still waiting");
+    }
+}
+
 #[tokio::test]
 async fn idle_workers_share_a_request() {
     let options = Options {
