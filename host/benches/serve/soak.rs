@@ -26,7 +26,9 @@ pub(crate) fn run(settings: &Settings) -> Vec<String> {
 
 fn soak(settings: &Settings, model: &NamedModel, duration: Duration) -> Vec<String> {
     let traffic = Traffic::new(Corpus::of(&model.dir));
-    let server = Server::start(settings, &model.dir, &[]);
+    // A cache that is full within a minute or two: one that is still filling
+    // would look like a leak, and one that is off would hide one.
+    let server = Server::start(settings, &model.dir, &["--cache-mib", "2"]);
     let load = Load {
         clients: CLIENTS,
         duration,

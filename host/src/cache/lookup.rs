@@ -36,7 +36,7 @@ pub(super) enum Recalled {
     /// All of it.
     All(Vec<Pending>),
     /// A part, or nothing.
-    Some(Lookup),
+    Part(Lookup),
 }
 
 /// A request that is not answered as a whole yet.
@@ -86,7 +86,7 @@ impl Inner {
                 Some(scores) => {
                     answers.push(Pending::Ready(answer(scores, &version, Source::Memory)));
                 }
-                None => return Recalled::Some(self.recall_rest(request, &keys, answers, key)),
+                None => return Recalled::Part(self.recall_rest(request, &keys, answers, key)),
             }
         }
         self.metrics.memory_hits.inc_by(answers.len() as u64);

@@ -83,7 +83,7 @@ impl Predictor for Cache {
         match request.caching {
             Caching::Use => match self.inner.recall(request) {
                 Recalled::All(answers) => Box::pin(std::future::ready(Ok(answers))),
-                Recalled::Some(lookup) => Box::pin(Arc::clone(&self.inner).complete(lookup)),
+                Recalled::Part(lookup) => Box::pin(Arc::clone(&self.inner).complete(lookup)),
             },
             Caching::Renew => Box::pin(Arc::clone(&self.inner).renew(request)),
             Caching::Bypass => self.inner.below.predict(request),

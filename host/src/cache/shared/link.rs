@@ -58,7 +58,8 @@ pub(super) struct Link {
     metrics: Metrics,
     breaker: BreakerMetrics,
     state: Mutex<State>,
-    opened: Notify,
+    /// Told when the connection has been given up.
+    tripped: Notify,
 }
 
 #[derive(Default)]
@@ -87,7 +88,7 @@ impl Link {
             metrics: metrics.clone(),
             breaker,
             state: Mutex::default(),
-            opened: Notify::new(),
+            tripped: Notify::new(),
         })
     }
 
@@ -137,11 +138,11 @@ impl Link {
         self.breaker.open.set(1);
         self.breaker.opened.inc();
         self.warn(fault);
-        self.opened.notify_one();
+        self.tripped.notify_one();
     }
 
     /// Takes a connection into use.
-    fn close(&self, connection: Connection) {
+    fn restore(&self, connection: Connection) {
         let mut state = self.lock();
         state.connection = Some(connection);
         state.number += 1;
@@ -163,15 +164,20 @@ impl Link {
     async fn establish(&self) -> Result<Connection, Fault> {
         let options = &self.options;
         let connection = Connection::open(&options.address, options.timeout).await?;
-        let keys = self.probe_keys();
+        self.probe(&connection).await?;
+        Ok(connection)
+    }
+
+    /// Does once what a connection is for.
+    async fn probe(&self, connection: &Connection) -> Result<(), Fault> {
+        let (keys, timeout) = (self.probe_keys(), self.options.timeout);
         match self.operation {
-            Operation::Read => drop(connection.get(&keys, options.timeout).await?),
+            Operation::Read => connection.get(&keys, timeout).await.map(drop),
             Operation::Write => {
                 let entries: Vec<_> = keys.into_iter().map(|key| (key, Vec::new())).collect();
-                connection.set(&entries, PROBE_TTL, options.timeout).await?;
+                connection.set(&entries, PROBE_TTL, timeout).await
             }
         }
-        Ok(connection)
     }
 
     fn probe_keys(&self) -> Vec<String> {
@@ -182,8 +188,10 @@ impl Link {
     /// Tries the connection that is in use.
     async fn check(&self) {
         if let Some(Lease { connection, number }) = self.lease() {
-            let answer = connection.get(&self.probe_keys(), self.timeout()).await;
-            self.tell(number, answer.as_ref().map(|_| ()));
+            match self.probe(&connection).await {
+                Ok(()) => self.tell(number, Ok(())),
+                Err(fault) => self.tell(number, Err(&fault)),
+            }
         }
     }
 
@@ -200,10 +208,10 @@ pub(super) async fn keep(link: Arc<Link>) {
     loop {
         match link.establish().await {
             Ok(connection) => {
-                link.close(connection);
+                link.restore(connection);
                 told = None;
                 let since = Instant::now();
-                while tokio::time::timeout(CHECK, link.opened.notified())
+                while tokio::time::timeout(CHECK, link.tripped.notified())
                     .await
                     .is_err()
                 {

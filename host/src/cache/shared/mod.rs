@@ -120,18 +120,22 @@ impl Shared {
             return Found::Skipped;
         };
         let names: Vec<String> = keys.iter().map(|key| name(&self.prefix, key)).collect();
-        let begun = Instant::now();
-        let answer = lease.connection.get(&names, self.reads.timeout()).await;
-        self.metrics
-            .lookup_seconds
-            .observe(begun.elapsed().as_secs_f64());
-        lease.tell(&self.reads, answer.as_ref().map(|_| ()));
-        match answer {
-            Ok(values) => {
+        let (reads, seconds) = (Arc::clone(&self.reads), self.metrics.lookup_seconds.clone());
+        // A task of its own: how Redis does has to be told also if the caller
+        // does not wait for it to the end.
+        let lookup = tokio::spawn(async move {
+            let begun = Instant::now();
+            let answer = lease.connection.get(&names, reads.timeout()).await;
+            seconds.observe(begun.elapsed().as_secs_f64());
+            lease.tell(&reads, answer.as_ref().map(|_| ()));
+            answer
+        });
+        match lookup.await {
+            Ok(Ok(values)) => {
                 let scores = |(key, value)| self.scores(key, &value);
                 Found::Values(keys.iter().zip(values).map(scores).collect())
             }
-            Err(_) => Found::Failed,
+            Ok(Err(_)) | Err(_) => Found::Failed,
         }
     }
 

@@ -106,6 +106,20 @@ async fn many_at_once_pay_one_time_out() {
     setup.until_open(false).await;
 }
 
+/// Callers that wait for less than the time-out find the fault all the same.
+#[tokio::test]
+async fn a_server_that_hangs_is_given_up_without_anybody_waiting() {
+    let redis = RedisServer::start();
+    let setup = Setup::new(&with_redis(&redis.url()));
+    setup.until_open(false).await;
+    redis.freeze();
+    for number in 0..3 {
+        let impatient = Duration::from_millis(1);
+        let _ = tokio::time::timeout(impatient, ask(&setup.cache, &[&fresh(number)])).await;
+    }
+    until("the breaker is open", || setup.is_open("read")).await;
+}
+
 #[tokio::test]
 async fn a_server_that_hangs_from_the_start_delays_nobody() {
     let redis = RedisServer::start();
