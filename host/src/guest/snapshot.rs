@@ -47,6 +47,8 @@ async fn snapshot(runtime: &Runtime, component: &[u8], wasi: WasiCtx) -> wasmtim
     let mut store = runtime.store(realm, wasi, runtime.limits.prepare, None);
     // Compiling takes its time, which is not the guest's.
     store.data().run.pause();
+    // The snapshot is read out through the guest: all of its memory in one call.
+    store.set_hostcall_fuel(runtime.limits.memory.saturating_mul(2));
     let (prepared, _) = Wizer::new()
         .init_func(PREPARE)
         // The component goes on exporting it, so its module must, too.
