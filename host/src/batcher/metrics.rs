@@ -1,8 +1,9 @@
 //! What the batcher tells of itself.
 
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    exponential_buckets,
+    Histogram, IntCounter, IntCounterVec, IntGauge, Registry, exponential_buckets,
+    register_histogram_with_registry, register_int_counter_vec_with_registry,
+    register_int_counter_with_registry, register_int_gauge_with_registry,
 };
 
 use crate::predictor::{ErrorKind, PredictError};
@@ -29,61 +30,55 @@ impl Metrics {
     pub fn new(registry: &Registry) -> prometheus::Result<Self> {
         // 100 microseconds to 26 seconds.
         let seconds = exponential_buckets(0.0001, 2.0, 19)?;
-        let histogram = |name, help, buckets| {
-            let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
-            registry.register(Box::new(histogram.clone()))?;
-            Ok::<_, prometheus::Error>(histogram)
-        };
-        let gauge = |name: &str, help: &str| {
-            let gauge = IntGauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok::<_, prometheus::Error>(gauge)
-        };
-        let counter = |name: &str, help: &str| {
-            let counter = IntCounter::new(name, help)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
-        };
-        let texts = IntCounterVec::new(
-            Opts::new(
-                "fastsentiment_computed_texts_total",
-                "Texts that were given to a guest, by outcome.",
-            ),
+        let texts = register_int_counter_vec_with_registry!(
+            "fastsentiment_computed_texts_total",
+            "Texts that were given to a guest, by outcome.",
             &["outcome"],
+            registry
         )?;
-        registry.register(Box::new(texts.clone()))?;
         Ok(Self {
-            queue_texts: gauge("fastsentiment_queue_texts", "Texts that wait for a worker.")?,
-            queue_tokens: gauge(
+            queue_texts: register_int_gauge_with_registry!(
+                "fastsentiment_queue_texts",
+                "Texts that wait for a worker.",
+                registry
+            )?,
+            queue_tokens: register_int_gauge_with_registry!(
                 "fastsentiment_queue_tokens",
                 "Tokens of the texts that wait for a worker, as estimated.",
+                registry
             )?,
-            queue_seconds: histogram(
+            queue_seconds: register_histogram_with_registry!(
                 "fastsentiment_queue_duration_seconds",
                 "How long texts waited for a worker.",
                 seconds.clone(),
+                registry
             )?,
-            batch_texts: histogram(
+            batch_texts: register_histogram_with_registry!(
                 "fastsentiment_batch_texts",
                 "Texts in each batch that was given to a guest.",
                 exponential_buckets(1.0, 2.0, 8)?,
+                registry
             )?,
-            batch_seconds: histogram(
+            batch_seconds: register_histogram_with_registry!(
                 "fastsentiment_batch_duration_seconds",
                 "How long batches took, all of the guest and the model included.",
                 seconds,
+                registry
             )?,
-            busy_workers: gauge(
+            busy_workers: register_int_gauge_with_registry!(
                 "fastsentiment_busy_workers",
                 "Workers that are busy with a batch.",
+                registry
             )?,
-            refused: counter(
+            refused: register_int_counter_with_registry!(
                 "fastsentiment_refused_requests_total",
                 "Requests that were refused because too much work was waiting.",
+                registry
             )?,
-            abandoned: counter(
+            abandoned: register_int_counter_with_registry!(
                 "fastsentiment_abandoned_texts_total",
                 "Texts whose caller had gone before they were answered.",
+                registry
             )?,
             texts,
         })

@@ -3,7 +3,8 @@
 //! This module must not know what the numbers are used for.
 
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, exponential_buckets,
+    Histogram, IntCounter, Registry, exponential_buckets, register_histogram_with_registry,
+    register_int_counter_vec_with_registry, register_int_counter_with_registry,
 };
 
 /// The cache's instruments, but for those of each tier.
@@ -21,21 +22,19 @@ pub(super) struct Metrics {
 impl Metrics {
     /// Registers the instruments.
     pub(super) fn new(registry: &Registry) -> prometheus::Result<Self> {
-        let lookups = IntCounterVec::new(
-            Opts::new(
-                "fastsentiment_cache_lookups_total",
-                "Texts that were looked up, by tier and result; Redis is asked for \
-                 what memory does not have, and skipped while it can not be used.",
-            ),
+        let lookups = register_int_counter_vec_with_registry!(
+            "fastsentiment_cache_lookups_total",
+            "Texts that were looked up, by tier and result; Redis is asked for what memory \
+             does not have, and skipped while it can not be used.",
             &["tier", "result"],
+            registry
         )?;
-        registry.register(Box::new(lookups.clone()))?;
         let lookups = |tier, result| lookups.with_label_values(&[tier, result]);
-        let joined = IntCounter::new(
+        let joined = register_int_counter_with_registry!(
             "fastsentiment_cache_joined_texts_total",
             "Texts that were not computed because an equal one was being computed.",
+            registry
         )?;
-        registry.register(Box::new(joined.clone()))?;
         Ok(Self {
             memory_hits: lookups("memory", "hit"),
             memory_misses: lookups("memory", "miss"),
@@ -61,7 +60,5 @@ pub(super) fn seconds(
     help: &str,
 ) -> prometheus::Result<Histogram> {
     let buckets = exponential_buckets(0.000_01, 2.0, 20)?;
-    let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
-    registry.register(Box::new(histogram.clone()))?;
-    Ok(histogram)
+    register_histogram_with_registry!(name, help, buckets, registry)
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramOpts, IntCounterVec, Opts, Registry, exponential_buckets};
+use prometheus::{
+    Histogram, IntCounterVec, Registry, exponential_buckets, register_histogram_with_registry,
+    register_int_counter_vec_with_registry,
+};
 
 use super::error::CallError;
 
@@ -20,23 +23,19 @@ impl Metrics {
     ///
     /// If one of their names is taken.
     pub fn new(registry: &Registry) -> prometheus::Result<Self> {
-        let seconds = Histogram::with_opts(
-            HistogramOpts::new(
-                "fastsentiment_guest_call_duration_seconds",
-                "How long calls of the guest took, from making an instance to its answer.",
-            )
+        let seconds = register_histogram_with_registry!(
+            "fastsentiment_guest_call_duration_seconds",
+            "How long calls of the guest took, from making an instance to its answer.",
             // 100 microseconds to 26 seconds.
-            .buckets(exponential_buckets(0.0001, 2.0, 19)?),
+            exponential_buckets(0.0001, 2.0, 19)?,
+            registry
         )?;
-        let calls = IntCounterVec::new(
-            Opts::new(
-                "fastsentiment_guest_calls_total",
-                "Calls of the guest, by outcome.",
-            ),
+        let calls = register_int_counter_vec_with_registry!(
+            "fastsentiment_guest_calls_total",
+            "Calls of the guest, by outcome.",
             &["outcome"],
+            registry
         )?;
-        registry.register(Box::new(seconds.clone()))?;
-        registry.register(Box::new(calls.clone()))?;
         Ok(Self { seconds, calls })
     }
 

@@ -7,8 +7,9 @@ use std::sync::OnceLock;
 
 use hyper::StatusCode;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    exponential_buckets,
+    Histogram, IntCounter, IntCounterVec, IntGauge, Registry, exponential_buckets,
+    register_histogram_vec_with_registry, register_int_counter_vec_with_registry,
+    register_int_gauge_with_registry,
 };
 use tokio::time::Instant;
 
@@ -53,27 +54,20 @@ impl Metrics {
     ///
     /// If one of their names is taken.
     pub fn new(registry: &Registry) -> prometheus::Result<Self> {
-        let gauge = |name: &str, help: &str| {
-            let gauge = IntGauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok::<_, prometheus::Error>(gauge)
-        };
-        let requests = IntCounterVec::new(
-            Opts::new(
-                "fastsentiment_http_requests_total",
-                "Requests that were answered, by route and status.",
-            ),
+        let requests = register_int_counter_vec_with_registry!(
+            "fastsentiment_http_requests_total",
+            "Requests that were answered, by route and status.",
             &["route", "status"],
+            registry
         )?;
-        registry.register(Box::new(requests.clone()))?;
-        // 100 microseconds to 52 seconds.
-        let durations = HistogramOpts::new(
+        let durations = register_histogram_vec_with_registry!(
             "fastsentiment_http_request_duration_seconds",
             "How long requests took, from their head to their answer.",
-        );
-        let durations = durations.buckets(exponential_buckets(0.0001, 2.0, 20)?);
-        let durations = HistogramVec::new(durations, &["route"])?;
-        registry.register(Box::new(durations.clone()))?;
+            &["route"],
+            // 100 microseconds to 52 seconds.
+            exponential_buckets(0.0001, 2.0, 20)?,
+            registry
+        )?;
         Ok(Self {
             requests,
             routes: ROUTES.map(|(_, name)| RouteMetrics {
@@ -82,13 +76,15 @@ impl Metrics {
                 ok: OnceLock::new(),
                 overloaded: OnceLock::new(),
             }),
-            in_flight: gauge(
+            in_flight: register_int_gauge_with_registry!(
                 "fastsentiment_http_requests_in_flight",
                 "Requests whose head has come and whose answer has not been made.",
+                registry
             )?,
-            connections: gauge(
+            connections: register_int_gauge_with_registry!(
                 "fastsentiment_http_connections",
                 "Connections that are open.",
+                registry
             )?,
         })
     }

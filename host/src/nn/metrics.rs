@@ -1,7 +1,8 @@
 //! What the model's runs tell of themselves.
 
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, exponential_buckets,
+    Histogram, IntCounter, Registry, exponential_buckets, register_histogram_with_registry,
+    register_int_counter_vec_with_registry, register_int_counter_with_registry,
 };
 use wasmtime_wasi_nn::backend::NamedTensor;
 
@@ -26,37 +27,31 @@ impl Metrics {
     ///
     /// If one of their names is taken.
     pub fn new(registry: &Registry) -> prometheus::Result<Self> {
-        let seconds = Histogram::with_opts(
-            HistogramOpts::new(
-                "fastsentiment_inference_duration_seconds",
-                "How long runs of the model took.",
-            )
+        let seconds = register_histogram_with_registry!(
+            "fastsentiment_inference_duration_seconds",
+            "How long runs of the model took.",
             // 100 microseconds to 26 seconds.
-            .buckets(exponential_buckets(0.0001, 2.0, 19)?),
+            exponential_buckets(0.0001, 2.0, 19)?,
+            registry
         )?;
-        let rows = Histogram::with_opts(
-            HistogramOpts::new(
-                "fastsentiment_inference_texts",
-                "Texts in each run of the model.",
-            )
-            .buckets(exponential_buckets(1.0, 2.0, 8)?),
+        let rows = register_histogram_with_registry!(
+            "fastsentiment_inference_texts",
+            "Texts in each run of the model.",
+            exponential_buckets(1.0, 2.0, 8)?,
+            registry
         )?;
-        let failures = IntCounter::new(
+        let failures = register_int_counter_with_registry!(
             "fastsentiment_inference_failures_total",
             "Runs of the model that failed or were ended.",
+            registry
         )?;
-        let tokens = IntCounterVec::new(
-            Opts::new(
-                "fastsentiment_inference_tokens_total",
-                "Tokens that the model was run on: those of texts, and those that only pad \
-                 shorter texts to the length of the longest.",
-            ),
+        let tokens = register_int_counter_vec_with_registry!(
+            "fastsentiment_inference_tokens_total",
+            "Tokens that the model was run on: those of texts, and those that only pad \
+             shorter texts to the length of the longest.",
             &["kind"],
+            registry
         )?;
-        registry.register(Box::new(seconds.clone()))?;
-        registry.register(Box::new(rows.clone()))?;
-        registry.register(Box::new(failures.clone()))?;
-        registry.register(Box::new(tokens.clone()))?;
         Ok(Self {
             seconds,
             failures,

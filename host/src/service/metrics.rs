@@ -1,6 +1,9 @@
 //! What the service tells of the requests that it was given.
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{
+    Histogram, IntCounter, Registry, exponential_buckets, register_histogram_with_registry,
+    register_int_counter_vec_with_registry,
+};
 
 use crate::predictor::{ErrorKind, PredictError};
 
@@ -39,27 +42,25 @@ impl Metrics {
     ///
     /// If one of their names is taken.
     pub fn new(registry: &Registry) -> prometheus::Result<Self> {
-        let counters = |name, help| {
-            let counters = IntCounterVec::new(Opts::new(name, help), &["outcome"])?;
-            registry.register(Box::new(counters.clone()))?;
-            Ok::<_, prometheus::Error>(counters)
-        };
-        let requests = counters(
+        let requests = register_int_counter_vec_with_registry!(
             "fastsentiment_predict_requests_total",
             "Requests for predictions, by what became of them; `cancelled` are those whose \
              caller had left.",
+            &["outcome"],
+            registry
         )?;
-        let texts = counters(
+        let texts = register_int_counter_vec_with_registry!(
             "fastsentiment_predict_texts_total",
             "Texts of the requests for predictions, by what became of the request.",
+            &["outcome"],
+            registry
         )?;
-        let sizes = HistogramOpts::new(
+        let sizes = register_histogram_with_registry!(
             "fastsentiment_predict_request_texts",
             "Texts in each request for predictions.",
-        );
-        let sizes = sizes.buckets(prometheus::exponential_buckets(1.0, 2.0, 11)?);
-        let sizes = Histogram::with_opts(sizes)?;
-        registry.register(Box::new(sizes.clone()))?;
+            exponential_buckets(1.0, 2.0, 11)?,
+            registry
+        )?;
         Ok(Self {
             outcomes: OUTCOMES.map(|outcome| Counters {
                 requests: requests.with_label_values(&[outcome]),

@@ -2,7 +2,11 @@
 //!
 //! This module must not know what the numbers are used for.
 
-use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    register_int_counter_vec_with_registry, register_int_counter_with_registry,
+    register_int_gauge_vec_with_registry,
+};
 
 use super::fault::Fault;
 use crate::cache::metrics::seconds;
@@ -32,29 +36,18 @@ pub(super) struct BreakerMetrics {
 impl Metrics {
     /// Registers the instruments.
     pub(super) fn new(registry: &Registry) -> prometheus::Result<Self> {
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(counters.clone()))?;
-            Ok::<_, prometheus::Error>(counters)
-        };
-        let counter = |name: &str, help: &str| {
-            let counter = IntCounter::new(name, help)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
-        };
-        let breaker_open = IntGaugeVec::new(
-            Opts::new(
-                "fastsentiment_redis_breaker_open",
-                "1 while Redis is not used, for it failed or is not connected yet; \
-                 0 while it is.",
-            ),
+        let breaker_open = register_int_gauge_vec_with_registry!(
+            "fastsentiment_redis_breaker_open",
+            "1 while Redis is not used, for it failed or is not connected yet; \
+             0 while it is.",
             &["operation"],
+            registry
         )?;
-        registry.register(Box::new(breaker_open.clone()))?;
-        let dropped = counters(
+        let dropped = register_int_counter_vec_with_registry!(
             "fastsentiment_redis_dropped_writes_total",
             "Answers that were not written to Redis, by reason.",
             &["reason"],
+            registry
         )?;
         Ok(Self {
             lookup_seconds: seconds(
@@ -67,26 +60,30 @@ impl Metrics {
                 "fastsentiment_redis_write_duration_seconds",
                 "How long writes to Redis took; no request waits for them.",
             )?,
-            written: counter(
+            written: register_int_counter_with_registry!(
                 "fastsentiment_redis_written_texts_total",
                 "Answers that were written to Redis.",
+                registry
             )?,
             dropped_full: dropped.with_label_values(&["full"]),
             dropped_unavailable: dropped.with_label_values(&["unavailable"]),
-            corrupt: counter(
+            corrupt: register_int_counter_with_registry!(
                 "fastsentiment_redis_corrupt_values_total",
                 "Values under our keys that are no answers; they count as misses.",
+                registry
             )?,
-            errors: counters(
+            errors: register_int_counter_vec_with_registry!(
                 "fastsentiment_redis_errors_total",
                 "What went wrong with Redis, by operation and kind.",
                 &["operation", "kind"],
+                registry
             )?,
             breaker_open,
-            transitions: counters(
+            transitions: register_int_counter_vec_with_registry!(
                 "fastsentiment_redis_breaker_transitions_total",
                 "How often Redis was given up, and found usable.",
                 &["operation", "to"],
+                registry
             )?,
         })
     }
