@@ -68,10 +68,7 @@ fn main() {
         prepare: Duration::from_secs(60),
         instances: 2,
     };
-    let graphs = Graphs::of(move || {
-        let (graph, termination) = model.graph();
-        (graph, Box::new(move || termination.terminate()))
-    });
+    let graphs = Graphs::of(move || model.graph());
     let metrics = guest::Metrics::new(&registry).unwrap();
     let runtime = Runtime::new(limits, graphs, metrics).unwrap();
     let files = ModelFiles::read(&model_dir).unwrap();

@@ -16,8 +16,8 @@ use criterion::Criterion;
 use fastsentiment::cache::{self, Cache};
 use fastsentiment::http::{predictions_json, texts_of};
 use fastsentiment::predictor::{
-    Answer, BoxFuture, Caching, Digest, Pending, PredictError, Predictor, Request, Score, Scorer,
-    Scores, Source, Version,
+    Abandoned, Answer, BoxFuture, Caching, Digest, Pending, PredictError, Predictor, Request,
+    Score, Scorer, Scores, Source, Version,
 };
 use fastsentiment::service::Predictions;
 use futures_util::FutureExt as _;
@@ -114,11 +114,7 @@ impl Scorer for Below {
         &VERSION
     }
 
-    fn score(
-        &self,
-        _: &[String],
-        _: &Arc<dyn Fn() -> bool + Send + Sync>,
-    ) -> Result<Vec<Scores>, PredictError> {
+    fn score(&self, _: &[String], _: &Abandoned) -> Result<Vec<Scores>, PredictError> {
         unreachable!("the layer below answers by itself")
     }
 }

@@ -137,7 +137,7 @@ impl App {
         let files = ModelFiles::read(&config.model)?;
         let model = load_model(&library, config, nn::Metrics::new(registry)?)?;
         let metrics = guest::Metrics::new(registry)?;
-        let engine = new_runtime(config, graphs(model), metrics)?;
+        let engine = new_runtime(config, Graphs::of(move || model.graph()), metrics)?;
         let artifacts = open_artifacts(config.artifacts.as_deref())?;
         let guest = load_guest(&engine, artifacts.as_ref(), &config.guest, &files)?;
         let version = Arc::clone(guest.version());
@@ -204,7 +204,7 @@ pub async fn run_guest(config: &Config, arguments: &[String]) -> Result<i32, Run
     let metrics = nn::Metrics::new(&registry).map_err(AppError::from)?;
     let model = load_model(&library, config, metrics)?;
     let metrics = guest::Metrics::new(&registry).map_err(AppError::from)?;
-    let runtime = new_runtime(config, graphs(model), metrics)?;
+    let runtime = new_runtime(config, Graphs::of(move || model.graph()), metrics)?;
     let component = read_guest(&config.guest)?;
     Ok(guest::run_command(&runtime, &component, &config.model, arguments).await?)
 }
@@ -260,14 +260,6 @@ fn cached(
         return Ok(below);
     }
     Ok(Arc::new(Cache::start(options, below, registry, runtime)?))
-}
-
-/// The model, for guests: each instance of one can be ended by itself.
-fn graphs(model: Model) -> Graphs {
-    Graphs::of(move || {
-        let (graph, termination) = model.graph();
-        (graph, Box::new(move || termination.terminate()))
-    })
 }
 
 fn load_model(library: &Library, config: &Config, metrics: nn::Metrics) -> Result<Model, AppError> {

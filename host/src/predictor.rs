@@ -196,6 +196,10 @@ pub trait Predictor: Send + Sync + 'static {
     fn predict(&self, request: Request) -> BoxFuture<Result<Vec<Pending>, PredictError>>;
 }
 
+/// Tells, whenever it is called, whether nobody wants the answers of a batch any
+/// more.
+pub type Abandoned = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// One version of what computes scores.
 pub trait Scorer: Send + Sync + 'static {
     /// What its answers are known by.
@@ -204,18 +208,13 @@ pub trait Scorer: Send + Sync + 'static {
     /// Scores every text of a batch, in order. This blocks the calling thread,
     /// which must not be one that serves sockets or runs futures.
     ///
-    /// `abandoned` tells, whenever it is called, whether nobody wants the
-    /// answers any more; the call may then end early with any error.
+    /// Once it is `abandoned`, the call may end early with any error.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::InvalidText`] with a position in `texts` if one of them is
     /// to blame; any other error is one of the whole batch.
-    fn score(
-        &self,
-        texts: &[String],
-        abandoned: &Arc<dyn Fn() -> bool + Send + Sync>,
-    ) -> Result<Vec<Scores>, PredictError>;
+    fn score(&self, texts: &[String], abandoned: &Abandoned) -> Result<Vec<Scores>, PredictError>;
 }
 
 /// Where the version to use comes from.

@@ -201,7 +201,7 @@ fn in_request(mut error: PredictError, at: usize) -> PredictError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::predictor::{Answer, BoxFuture, Digest, Score, Scorer};
+    use crate::predictor::{Abandoned, Answer, BoxFuture, Digest, Score, Scorer};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// Scores a text by its length, after a delay; refuses `bad`.
@@ -258,11 +258,7 @@ mod tests {
             &self.0
         }
 
-        fn score(
-            &self,
-            _: &[String],
-            _: &Arc<dyn Fn() -> bool + Send + Sync>,
-        ) -> Result<Vec<Scores>, PredictError> {
+        fn score(&self, _: &[String], _: &Abandoned) -> Result<Vec<Scores>, PredictError> {
             unreachable!("the fake below asks nobody")
         }
     }

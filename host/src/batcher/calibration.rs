@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::predictor::{PredictError, Scorer};
+use crate::predictor::{Abandoned, PredictError, Scorer};
 
 /// What texts cost, alone and together.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,7 +40,7 @@ impl Calibration {
     ///
     /// If it can not score.
     pub fn measure(scorer: &dyn Scorer) -> Result<Self, PredictError> {
-        let abandoned: Arc<dyn Fn() -> bool + Send + Sync> = Arc::new(|| false);
+        let abandoned: Abandoned = Arc::new(|| false);
         let time = |texts: &[String]| {
             let begun = Instant::now();
             scorer.score(texts, &abandoned).map(|_| begun.elapsed())

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use super::{Attached, Bounds, Entry, Place, Shared};
-use crate::predictor::{Answer, ErrorKind, PredictError, Scores, Source};
+use crate::predictor::{Abandoned, Answer, ErrorKind, PredictError, Scores, Source};
 
 /// How much a batch changes what is believed of the speed of a worker.
 const WEIGHT: f64 = 0.1;
@@ -90,7 +90,7 @@ fn call(batch: &[Taken], texts: &[String]) -> Result<Vec<Scores>, PredictError> 
         .iter()
         .map(|(_, entry)| Arc::clone(&entry.attached.wanted))
         .collect();
-    let abandoned: Arc<dyn Fn() -> bool + Send + Sync> =
+    let abandoned: Abandoned =
         Arc::new(move || !wanted.iter().any(|wanted| wanted.load(Ordering::Relaxed)));
     let failed = |detail: String| {
         PredictError::new(ErrorKind::Failed, "the prediction failed").with_detail(detail)

@@ -11,8 +11,7 @@ use super::error::{CallError, LoadError};
 use super::load::LoadedFrom;
 use super::runtime::Runtime;
 use super::state::State;
-use super::watch::{Abandoned, Stopped};
-use crate::predictor::{PredictError, Score, Scorer, Scores, Version};
+use crate::predictor::{Abandoned, PredictError, Score, Scorer, Scores, Version};
 
 /// A guest that is ready to serve.
 pub struct Guest {
@@ -94,10 +93,8 @@ impl Guest {
         let making = self.serving.instantiate_async(&mut store);
         let made = tokio::time::timeout(time + GRACE, making).await;
         let serving = match (store.data().run.stopped(), made) {
-            (Some(Stopped::Abandoned), _) => return Err(CallError::Abandoned),
-            (Some(Stopped::TimedOut), _) | (None, Err(_)) => {
-                return Err(CallError::TimedOut(time));
-            }
+            (Some(stopped), _) => return Err(stopped.error(time)),
+            (None, Err(_)) => return Err(CallError::TimedOut(time)),
             (None, Ok(made)) => {
                 made.map_err(|error| CallError::Instantiate(format!("{error:#}")))?
             }
@@ -151,8 +148,7 @@ impl Instance {
         // failed, and may report that in its own way.
         match (self.store.data().run.stopped(), answer) {
             (_, Ok(Ok(scores))) => check(texts.len(), scores, &self.labels),
-            (Some(Stopped::TimedOut), _) => Err(CallError::TimedOut(time)),
-            (Some(Stopped::Abandoned), _) => Err(CallError::Abandoned),
+            (Some(stopped), _) => Err(stopped.error(time)),
             (None, Ok(Err(error))) => Err(reported(error, texts.len())),
             (None, Err(error)) => Err(self.trapped(&error)),
         }
@@ -173,11 +169,7 @@ impl Scorer for Guest {
         &self.version
     }
 
-    fn score(
-        &self,
-        texts: &[String],
-        abandoned: &Arc<dyn Fn() -> bool + Send + Sync>,
-    ) -> Result<Vec<Scores>, PredictError> {
+    fn score(&self, texts: &[String], abandoned: &Abandoned) -> Result<Vec<Scores>, PredictError> {
         thread_local! {
             // Each thread that calls guests runs their futures itself, so that
             // none waits for a thread that serves sockets.

@@ -14,7 +14,8 @@ use wasmtime_wasi_nn::{Graph, GraphRegistry, Registry};
 
 use super::metrics::Metrics;
 use super::state::{MAX_HOSTCALL, State};
-use super::watch::{Abandoned, Watch};
+use super::watch::Watch;
+use crate::predictor::Abandoned;
 
 /// The name under which the contract has the host register the model.
 pub const GRAPH_NAME: &str = "model";

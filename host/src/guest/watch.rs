@@ -7,10 +7,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use super::error::CallError;
 use super::runtime::Interrupt;
-
-/// Tells whether nobody wants the answer of a call any more.
-pub(super) type Abandoned = Arc<dyn Fn() -> bool + Send + Sync>;
+use crate::predictor::Abandoned;
 
 /// Why a call was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +18,16 @@ pub(super) enum Stopped {
     TimedOut,
     /// Nobody wants its answer any more.
     Abandoned,
+}
+
+impl Stopped {
+    /// What it means for a call that had `time`.
+    pub(super) fn error(self, time: Duration) -> CallError {
+        match self {
+            Self::TimedOut => CallError::TimedOut(time),
+            Self::Abandoned => CallError::Abandoned,
+        }
+    }
 }
 
 /// The instances that there are.

@@ -14,4 +14,4 @@ mod tensor;
 
 pub use library::{Library, LibraryError};
 pub use metrics::Metrics;
-pub use model::{Model, ModelError, SessionOptions, Termination};
+pub use model::{Model, ModelError, SessionOptions};

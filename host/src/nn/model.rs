@@ -42,7 +42,6 @@ pub(super) struct Port {
 }
 
 /// A loaded model.
-#[derive(Clone)]
 pub struct Model {
     inner: Arc<Loaded>,
 }
@@ -53,21 +52,6 @@ pub(super) struct Loaded {
     pub(super) outputs: Vec<Port>,
     pub(super) session: SharedSession,
     pub(super) metrics: Metrics,
-}
-
-/// Ends the runs of one graph of a model: those that are under way, at the next
-/// operator, and those that would follow.
-pub struct Termination(Arc<ort::Result<RunOptions>>);
-
-impl Termination {
-    /// Ends the runs.
-    pub fn terminate(&self) {
-        if let Ok(options) = &*self.0 {
-            // It only sets a flag; there is nothing that could be done about an
-            // error, and the run would then end by itself.
-            let _ = options.terminate();
-        }
-    }
 }
 
 impl Model {
@@ -100,15 +84,23 @@ impl Model {
         })
     }
 
-    /// The model as `wasi:nn` knows it, and what ends the runs of this graph
-    /// but of no other. Any number of graphs share the weights.
-    pub fn graph(&self) -> (Graph, Termination) {
+    /// The model as `wasi:nn` knows it, and what ends the runs of this graph but
+    /// of no other: those that are under way, at the next operator, and those
+    /// that would follow. Any number of graphs share the weights.
+    pub fn graph(&self) -> (Graph, Box<dyn Fn() + Send + Sync>) {
         let options = Arc::new(RunOptions::new());
         let graph: Box<dyn BackendGraph> = Box::new(OnnxGraph::new(
             Arc::clone(&self.inner),
             Arc::clone(&options),
         ));
-        (Graph::from(graph), Termination(options))
+        let terminate = move || {
+            if let Ok(options) = &*options {
+                // It only sets a flag; there is nothing that could be done about
+                // an error, and the run would then end by itself.
+                let _ = options.terminate();
+            }
+        };
+        (Graph::from(graph), Box::new(terminate))
     }
 }
 

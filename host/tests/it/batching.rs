@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use fastsentiment::batcher::{Batcher, Metrics, Options};
 use fastsentiment::predictor::{
-    Answer, Caching, Digest, ErrorKind, Pending, PredictError, Predictor, Request, Score, Scorer,
-    Scores, Version,
+    Abandoned, Answer, Caching, Digest, ErrorKind, Pending, PredictError, Predictor, Request,
+    Score, Scorer, Scores, Version,
 };
 use prometheus::Registry;
 use prometheus::proto::MetricType;
@@ -95,11 +95,7 @@ impl Scorer for Fake {
         &self.0.version
     }
 
-    fn score(
-        &self,
-        texts: &[String],
-        abandoned: &Arc<dyn Fn() -> bool + Send + Sync>,
-    ) -> Result<Vec<Scores>, PredictError> {
+    fn score(&self, texts: &[String], abandoned: &Abandoned) -> Result<Vec<Scores>, PredictError> {
         let mut state = self.0.state.lock().unwrap();
         state.batches.push(texts.to_vec());
         self.0.changed.notify_all();

@@ -20,7 +20,7 @@ use std::time::Duration;
 use fastsentiment::http::{Api, HttpConfig, Metrics, Readiness, serve};
 use fastsentiment::predictor::{
     Answer as TextAnswer, BoxFuture, Caching, Digest, ErrorKind, Pending, PredictError, Predictor,
-    Request, Score, Scorer, Scores, Source, Version, Versions,
+    Request, Score, Source, Version,
 };
 use fastsentiment::service::{self, Limits, Service};
 use prometheus::Registry;
@@ -30,6 +30,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Barrier, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+
+use crate::harness::Named;
 
 /// Longer than anything here takes: a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -135,29 +137,6 @@ impl Predictor for Below {
     }
 }
 
-/// The only version that there is.
-struct Live(Arc<Version>);
-
-impl Versions for Live {
-    fn live(&self) -> Arc<dyn Scorer> {
-        Arc::new(Self(Arc::clone(&self.0)))
-    }
-}
-
-impl Scorer for Live {
-    fn version(&self) -> &Arc<Version> {
-        &self.0
-    }
-
-    fn score(
-        &self,
-        _: &[String],
-        _: &Arc<dyn Fn() -> bool + Send + Sync>,
-    ) -> Result<Vec<Scores>, PredictError> {
-        unreachable!("the fake asks nobody")
-    }
-}
-
 /// A running server; dropped, it is cut off.
 struct Server {
     address: SocketAddr,
@@ -190,7 +169,7 @@ impl Server {
         };
         let (readiness, registry) = (Readiness::default(), Registry::new());
         let service = Service::new(
-            Arc::new(Live(Arc::new(version))),
+            Arc::new(Named(Arc::new(version))),
             Arc::new(Below(fake.clone())),
             limits,
             service::Metrics::new(&registry).unwrap(),

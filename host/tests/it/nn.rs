@@ -236,7 +236,7 @@ fn threads_share_a_session() {
 #[test]
 fn a_run_can_be_ended() {
     let model = model(&default_model());
-    let (graph, termination) = model.graph();
+    let (graph, terminate) = model.graph();
     let mut context = graph.init_execution_context().unwrap();
     let work = |rows: u32| {
         ["input_ids", "attention_mask"]
@@ -246,7 +246,7 @@ fn a_run_can_be_ended() {
     let error = std::thread::scope(|scope| {
         let run = scope.spawn(|| context.compute_with_io(work(64)));
         std::thread::sleep(Duration::from_millis(100));
-        termination.terminate();
+        terminate();
         run.join().unwrap().err().unwrap()
     });
     assert!(said(&error).contains("terminate"), "{}", said(&error));

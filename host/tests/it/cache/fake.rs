@@ -14,7 +14,7 @@ use prometheus::Registry;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::harness::PATIENCE;
+use crate::harness::{Named, PATIENCE};
 
 /// Scores texts in a way that a test can foresee, and remembers which.
 pub(crate) struct Fake {
@@ -138,22 +138,6 @@ impl Predictor for Fake {
 
 /// A version, told by a number.
 pub(crate) fn version(number: u8) -> Arc<dyn Scorer> {
-    struct Named(Arc<Version>);
-
-    impl Scorer for Named {
-        fn version(&self) -> &Arc<Version> {
-            &self.0
-        }
-
-        fn score(
-            &self,
-            _: &[String],
-            _: &Arc<dyn Fn() -> bool + Send + Sync>,
-        ) -> Result<Vec<Scores>, PredictError> {
-            unreachable!("the fake asks nobody")
-        }
-    }
-
     Arc::new(Named(Arc::new(Version {
         guest: Digest([number; 32]),
         model: Digest([0; 32]),

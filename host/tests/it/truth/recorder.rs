@@ -40,16 +40,13 @@ impl Recorder {
         let runs = Arc::new(AtomicUsize::new(0));
         let (model, record, count) = (model(dir), Arc::clone(&rows), Arc::clone(&runs));
         let graphs = Graphs::of(move || {
-            let (inner, termination) = model.graph();
+            let (inner, terminate) = model.graph();
             let graph: Box<dyn BackendGraph> = Box::new(RecordingGraph {
                 inner,
                 rows: Arc::clone(&record),
                 runs: Arc::clone(&count),
             });
-            (
-                Graph::from(graph),
-                Box::new(move || termination.terminate()),
-            )
+            (Graph::from(graph), terminate)
         });
         let guest = load_default(dir, graphs).unwrap();
         Self { guest, rows, runs }
