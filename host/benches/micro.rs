@@ -16,8 +16,8 @@ use criterion::Criterion;
 use fastsentiment::cache::{self, Cache};
 use fastsentiment::http::{predictions_json, texts_of};
 use fastsentiment::predictor::{
-    Abandoned, Answer, BoxFuture, Caching, Digest, Pending, PredictError, Predictor, Request,
-    Score, Scorer, Scores, Source, Version,
+    Abandoned, Answer, BoxFuture, Caching, Digest, Pending, PredictError, Predictor, Priority,
+    Request, Score, Scorer, Scores, Source, Version,
 };
 use fastsentiment::service::Predictions;
 use futures_util::FutureExt as _;
@@ -76,6 +76,7 @@ fn recall(criterion: &mut Criterion) {
             texts: (0..texts).map(|text| format!("{TEXT} {text}")).collect(),
             scorer: Arc::clone(&scorer),
             caching: Caching::Use,
+            priority: Priority::Live,
         };
         // The first time, they are computed and kept.
         for pending in runtime.block_on(cache.predict(request())).unwrap() {
@@ -110,7 +111,8 @@ impl Predictor for Below {
 
 impl Scorer for Below {
     fn version(&self) -> &Arc<Version> {
-        static VERSION: LazyLock<Arc<Version>> = LazyLock::new(|| predictions(1).version);
+        static VERSION: LazyLock<Arc<Version>> =
+            LazyLock::new(|| predictions(1).versions.remove(0));
         &VERSION
     }
 
@@ -142,10 +144,10 @@ fn predictions(texts: usize) -> Predictions {
     Predictions {
         hits: 0,
         scores: vec![scores; texts],
-        version: Arc::new(Version {
+        versions: vec![Arc::new(Version {
             guest: Digest([0; 32]),
             model: Digest([1; 32]),
-        }),
+        })],
     }
 }
 

@@ -10,15 +10,21 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+mod loader;
+
+use loader::GuestLoader;
+
 use crate::batcher::{self, Batcher, Calibration};
 use crate::cache::{self, Cache};
 use crate::guest::{
-    self, ArtifactError, ArtifactStore, Graphs, Guest, Live, LoadError, LoadedFrom, ModelFiles,
-    ModelFilesError, Runtime,
+    self, ArtifactError, ArtifactStore, Graphs, LoadError, LoadedFrom, ModelFiles, ModelFilesError,
+    Runtime,
 };
 use crate::nn::{self, Library, LibraryError, Model, ModelError, SessionOptions};
-use crate::predictor::{PredictError, Predictor, Version};
+use crate::predictor::{PredictError, Predictor, Router, Version};
+use crate::rollout::{self, Rollout};
 use crate::service::{self, Service};
+use crate::versions::{self, Loaded, Versions};
 
 /// The ONNX file of a model directory, as Hugging Face Optimum names it.
 const MODEL_FILE: &str = "model.onnx";
@@ -49,6 +55,10 @@ pub struct Config {
     /// The most tokens of a batch, padding included; `None` to measure whether
     /// batches pay.
     pub batch_tokens: Option<u32>,
+    /// When a new version is trusted.
+    pub rollout: rollout::Options,
+    /// Which versions stay ready beside the live one.
+    pub versions: versions::Options,
     /// What is kept of earlier answers.
     pub cache: cache::Options,
     /// What a single request may ask for.
@@ -113,6 +123,7 @@ const SPARE_INSTANCES: u32 = 4;
 /// The loaded layers, ready to serve.
 pub struct App {
     service: Arc<Service>,
+    versions: Arc<Versions>,
     version: Arc<Version>,
     loaded_from: LoadedFrom,
     onnxruntime: PathBuf,
@@ -134,25 +145,44 @@ impl App {
         runtime: &Handle,
     ) -> Result<Self, AppError> {
         let library = Library::open(config.onnxruntime.as_deref())?;
-        let files = ModelFiles::read(&config.model)?;
         let model = load_model(&library, config, nn::Metrics::new(registry)?)?;
         let metrics = guest::Metrics::new(registry)?;
-        let engine = new_runtime(config, Graphs::of(move || model.graph()), metrics)?;
-        let artifacts = open_artifacts(config.artifacts.as_deref())?;
-        let guest = load_guest(&engine, artifacts.as_ref(), &config.guest, &files)?;
+        let loader = GuestLoader {
+            runtime: new_runtime(config, Graphs::of(move || model.graph()), metrics)?,
+            artifacts: open_artifacts(config.artifacts.as_deref())?,
+            files: ModelFiles::read(&config.model)?,
+        };
+        let component = read_guest(&config.guest)?;
+        let guest = loader.guest(&component).map_err(|error| AppError::Guest {
+            path: config.guest.clone(),
+            error,
+        })?;
         let version = Arc::clone(guest.version());
         let loaded_from = guest.loaded_from();
         let calibration = Calibration::measure(&guest)?;
         let options = batching(config, &calibration);
         let batcher = Batcher::start(options, batcher::Metrics::new(registry)?)?;
+        let below = cached(&config.cache, Arc::new(batcher), registry, runtime)?;
+        let first = Loaded {
+            compiled: loaded_from == LoadedFrom::Source,
+            scorer: Arc::new(guest),
+        };
+        let (rollout, _fallen) = Rollout::start(Arc::clone(&first.scorer), below, config.rollout);
         let service = Service::new(
-            Arc::new(Live::new(guest)),
-            cached(&config.cache, Arc::new(batcher), registry, runtime)?,
+            Arc::clone(&rollout) as Arc<dyn Router>,
             config.limits.clone(),
             service::Metrics::new(registry)?,
         );
+        let versions = Versions::new(
+            Arc::new(loader),
+            rollout,
+            first,
+            component.len(),
+            config.versions.clone(),
+        );
         Ok(Self {
             service: Arc::new(service),
+            versions,
             version,
             loaded_from,
             onnxruntime: library.path().to_owned(),
@@ -166,7 +196,12 @@ impl App {
         &self.service
     }
 
-    /// What its answers are known by.
+    /// The versions that there are.
+    pub fn versions(&self) -> &Arc<Versions> {
+        &self.versions
+    }
+
+    /// What its first answers are known by.
     pub fn version(&self) -> &Version {
         &self.version
     }
@@ -293,18 +328,5 @@ fn read_guest(path: &Path) -> Result<Vec<u8>, AppError> {
     std::fs::read(path).map_err(|error| AppError::ReadGuest {
         path: path.to_owned(),
         reason: error.to_string(),
-    })
-}
-
-fn load_guest(
-    runtime: &Arc<Runtime>,
-    artifacts: Option<&ArtifactStore>,
-    path: &Path,
-    files: &ModelFiles,
-) -> Result<Guest, AppError> {
-    let bytes = read_guest(path)?;
-    guest::load(runtime, artifacts, &bytes, files).map_err(|error| AppError::Guest {
-        path: path.to_owned(),
-        error,
     })
 }

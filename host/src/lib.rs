@@ -11,4 +11,6 @@ pub mod guest;
 pub mod http;
 pub mod nn;
 pub mod predictor;
+pub mod rollout;
 pub mod service;
+pub mod versions;

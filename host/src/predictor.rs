@@ -162,16 +162,28 @@ pub enum Caching {
     Bypass,
 }
 
+/// Whose work comes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// Somebody waits for the answers.
+    #[default]
+    Live,
+    /// Nobody does: it is done when there is nothing else to do, and given up
+    /// as soon as there is.
+    Background,
+}
+
 /// Texts to be scored by one version.
 #[derive(Clone)]
 pub struct Request {
     /// The texts, in the order in which the answers are wanted.
     pub texts: Vec<String>,
-    /// What scores them: chosen once for a request, so that all of its answers
-    /// are of one version even if another one goes live meanwhile.
+    /// What scores them, even if another version goes live meanwhile.
     pub scorer: Arc<dyn Scorer>,
     /// What may be done with kept answers.
     pub caching: Caching,
+    /// Whether anybody waits.
+    pub priority: Priority,
 }
 
 /// An answer that may not be there yet. Dropping it says that nobody waits for
@@ -217,8 +229,17 @@ pub trait Scorer: Send + Sync + 'static {
     fn score(&self, texts: &[String], abandoned: &Abandoned) -> Result<Vec<Scores>, PredictError>;
 }
 
-/// Where the version to use comes from.
-pub trait Versions: Send + Sync + 'static {
+/// What decides which version answers which text.
+pub trait Router: Send + Sync + 'static {
     /// The version that is live now.
-    fn live(&self) -> Arc<dyn Scorer>;
+    fn live(&self) -> Arc<Version>;
+
+    /// Takes texts on, as [`Predictor::predict`] does. Each [`Answer`] names the
+    /// version that made it: where a share of the texts is on trial with another
+    /// version, they need not be the same for all.
+    fn predict(
+        &self,
+        texts: Vec<String>,
+        caching: Caching,
+    ) -> BoxFuture<Result<Vec<Pending>, PredictError>>;
 }

@@ -2,7 +2,7 @@
 //! made: how many texts, how long each, and by when an answer must be there.
 //!
 //! This module must not know status codes, JSON, or what lies below the
-//! [`Predictor`] that it asks.
+//! [`Router`] that it asks.
 
 mod metrics;
 
@@ -12,8 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::predictor::{
-    Caching, ErrorKind, Pending, PredictError, Predictor, Request, Scores, Source, Version,
-    Versions,
+    Caching, ErrorKind, Pending, PredictError, Router, Scores, Source, Version,
 };
 
 /// What a single request may ask for.
@@ -51,32 +50,25 @@ pub struct Options {
 pub struct Predictions {
     /// One entry for each text, in the order of the texts.
     pub scores: Vec<Scores>,
-    /// The version that made all of them.
-    pub version: Arc<Version>,
+    /// The versions that made them: the live one, nearly always; it is also named
+    /// if there was no text.
+    pub versions: Vec<Arc<Version>>,
     /// How many of the texts were answered from what was kept.
     pub hits: usize,
 }
 
 /// Answers requests that keep to the [`Limits`].
 pub struct Service {
-    versions: Arc<dyn Versions>,
-    inner: Arc<dyn Predictor>,
+    router: Arc<dyn Router>,
     limits: Limits,
     metrics: Metrics,
 }
 
 impl Service {
-    /// Puts `limits` before `inner`; each request is answered by the version
-    /// that is live when it comes.
-    pub fn new(
-        versions: Arc<dyn Versions>,
-        inner: Arc<dyn Predictor>,
-        limits: Limits,
-        metrics: Metrics,
-    ) -> Self {
+    /// Puts `limits` before `router`.
+    pub fn new(router: Arc<dyn Router>, limits: Limits, metrics: Metrics) -> Self {
         Self {
-            versions,
-            inner,
+            router,
             limits,
             metrics,
         }
@@ -101,7 +93,7 @@ impl Service {
 
     /// The version that is live now.
     pub fn version(&self) -> Arc<Version> {
-        Arc::clone(self.versions.live().version())
+        self.router.live()
     }
 
     /// Scores every text. Dropping the future abandons the request: work that
@@ -164,15 +156,9 @@ impl Service {
         texts: Vec<String>,
         caching: Caching,
     ) -> Result<Predictions, PredictError> {
-        let live = self.versions.live();
-        let version = Arc::clone(live.version());
-        let request = Request {
-            texts,
-            scorer: live,
-            caching,
-        };
-        let pending = self.inner.predict(request).await?;
+        let pending = self.router.predict(texts, caching).await?;
         let mut scores = Vec::with_capacity(pending.len());
+        let mut versions: Vec<Arc<Version>> = Vec::new();
         let mut hits = 0;
         for (index, pending) in pending.into_iter().enumerate() {
             let answer = match pending {
@@ -181,10 +167,16 @@ impl Service {
             };
             hits += usize::from(answer.source != Source::Computed);
             scores.push(answer.scores);
+            if !versions.contains(&answer.version) {
+                versions.push(answer.version);
+            }
+        }
+        if versions.is_empty() {
+            versions.push(self.router.live());
         }
         Ok(Predictions {
             scores,
-            version,
+            versions,
             hits,
         })
     }
@@ -201,7 +193,7 @@ fn in_request(mut error: PredictError, at: usize) -> PredictError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::predictor::{Abandoned, Answer, BoxFuture, Digest, Score, Scorer};
+    use crate::predictor::{Answer, BoxFuture, Digest, Score};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// Scores a text by its length, after a delay; refuses `bad`.
@@ -211,17 +203,32 @@ mod tests {
         delay: Duration,
     }
 
-    impl Predictor for Fake {
-        fn predict(&self, request: Request) -> BoxFuture<Result<Vec<Pending>, PredictError>> {
+    impl Router for Fake {
+        fn live(&self) -> Arc<Version> {
+            Arc::new(Version {
+                guest: Digest([1; 32]),
+                model: Digest([2; 32]),
+            })
+        }
+
+        fn predict(
+            &self,
+            texts: Vec<String>,
+            _: Caching,
+        ) -> BoxFuture<Result<Vec<Pending>, PredictError>> {
             self.calls.fetch_add(1, Ordering::Relaxed);
-            let delay = self.delay;
+            let (delay, live) = (self.delay, self.live());
             let answer = move |text: String| -> Pending {
-                let version = Arc::clone(request.scorer.version());
+                let mut version = Version::clone(&live);
                 Pending::Later(Box::pin(async move {
                     tokio::time::sleep(delay).await;
-                    if text == "bad" {
-                        let kind = ErrorKind::InvalidText { index: 0 };
-                        return Err(PredictError::new(kind, "bad"));
+                    match text.as_str() {
+                        "bad" => {
+                            let kind = ErrorKind::InvalidText { index: 0 };
+                            return Err(PredictError::new(kind, "bad"));
+                        }
+                        "new" => version.guest = Digest([3; 32]),
+                        _ => {}
                     }
                     #[expect(clippy::cast_precision_loss, reason = "short texts")]
                     let score = text.len() as f32;
@@ -231,7 +238,7 @@ mod tests {
                             score,
                         }]
                         .into(),
-                        version,
+                        version: Arc::new(version),
                         source: if text.is_empty() {
                             Source::Memory
                         } else {
@@ -240,26 +247,8 @@ mod tests {
                     })
                 }))
             };
-            let answers = request.texts.into_iter().map(answer).collect();
+            let answers = texts.into_iter().map(answer).collect();
             Box::pin(async move { Ok(answers) })
-        }
-    }
-
-    struct Live(Arc<Version>);
-
-    impl Versions for Live {
-        fn live(&self) -> Arc<dyn Scorer> {
-            Arc::new(Self(Arc::clone(&self.0)))
-        }
-    }
-
-    impl Scorer for Live {
-        fn version(&self) -> &Arc<Version> {
-            &self.0
-        }
-
-        fn score(&self, _: &[String], _: &Abandoned) -> Result<Vec<Scores>, PredictError> {
-            unreachable!("the fake below asks nobody")
         }
     }
 
@@ -278,12 +267,8 @@ mod tests {
         texts: &[&str],
         options: Options,
     ) -> Result<Predictions, PredictError> {
-        let live = Live(Arc::new(Version {
-            guest: Digest([1; 32]),
-            model: Digest([2; 32]),
-        }));
         let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
-        let service = Service::new(Arc::new(live), fake.clone(), LIMITS, metrics);
+        let service = Service::new(fake.clone(), LIMITS, metrics);
         let texts = texts.iter().map(ToString::to_string).collect();
         service.predict(texts, options).await
     }
@@ -300,7 +285,23 @@ mod tests {
     async fn no_texts_get_no_scores_and_a_version() {
         let answer = ask(&Arc::default(), &[]).await.unwrap();
         assert!(answer.scores.is_empty());
-        assert_eq!(answer.version.guest, Digest([1; 32]));
+        assert_eq!(guests(&answer), [Digest([1; 32])]);
+    }
+
+    #[tokio::test]
+    async fn every_version_that_answered_is_named_once() {
+        let answer = ask(&Arc::default(), &["new", "a", "new"]).await.unwrap();
+        assert_eq!(guests(&answer), [Digest([3; 32]), Digest([1; 32])]);
+        let answer = ask(&Arc::default(), &["a", "b", "c"]).await.unwrap();
+        assert_eq!(guests(&answer), [Digest([1; 32])]);
+    }
+
+    fn guests(answer: &Predictions) -> Vec<Digest> {
+        answer
+            .versions
+            .iter()
+            .map(|version| version.guest)
+            .collect()
     }
 
     #[tokio::test]

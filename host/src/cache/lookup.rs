@@ -17,8 +17,8 @@ use super::memory::Memory;
 use super::metrics::Metrics;
 use super::shared::{Found, Outbox, Shared};
 use crate::predictor::{
-    Answer, BoxFuture, Caching, ErrorKind, Pending, PredictError, Predictor, Request, Scorer,
-    Scores, Source, Version,
+    Answer, BoxFuture, Caching, ErrorKind, Pending, PredictError, Predictor, Priority, Request,
+    Scorer, Scores, Source, Version,
 };
 
 /// What the futures of a cache share with it.
@@ -233,6 +233,8 @@ impl Inner {
             texts,
             scorer,
             caching,
+            // Whoever comes later may wait for the same flight.
+            priority: Priority::Live,
         };
         let pending = self.below.predict(request).await?;
         if pending.len() != keys.len() {

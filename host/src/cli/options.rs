@@ -9,7 +9,9 @@ use anyhow::Context;
 use clap::Args;
 use fastsentiment::app::Config;
 use fastsentiment::cache::{self, Address, RedisOptions};
+use fastsentiment::rollout;
 use fastsentiment::service::Limits;
+use fastsentiment::versions;
 
 /// What to load, and within which limits. Each option can also be given in
 /// the environment.
@@ -95,6 +97,36 @@ pub(super) struct LoadOptions {
     /// proves quicker at the start, and 1 if not]
     #[arg(long, env = "FASTSENTIMENT_BATCH_TOKENS", value_name = "TOKENS")]
     batch_tokens: Option<NonZeroU32>,
+
+    /// How many versions of the guest stay ready to be made live, the live one
+    /// included; those in use longest ago are forgotten
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_KEEP_VERSIONS",
+        value_name = "N",
+        default_value = "5"
+    )]
+    keep_versions: NonZeroUsize,
+
+    /// How long a version that was made live is on probation, in seconds: while
+    /// it is, a text that it fails on is answered by the version before it
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_PROBATION_S",
+        value_name = "S",
+        default_value_t = 300
+    )]
+    probation_s: u64,
+
+    /// How many calls of a version on probation or on trial may fail; after one
+    /// more it is taken out of use, and the version before it is live again
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_PROBATION_FAILURES",
+        value_name = "N",
+        default_value_t = 4
+    )]
+    probation_failures: u32,
 
     /// About how much memory kept answers may take, in MiB; 0 keeps none in
     /// this process
@@ -199,12 +231,12 @@ impl LoadOptions {
             .map(Path::to_owned)
             .unwrap_or_default();
         let redis = self.redis()?;
+        let guest = self.guest;
+        let guest = guest.unwrap_or_else(|| beside.join("fastsentiment_guest.wasm"));
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Ok(Config {
             model: self.model.unwrap_or_else(|| default_model(&beside)),
-            guest: self
-                .guest
-                .unwrap_or_else(|| beside.join("fastsentiment_guest.wasm")),
+            guest,
             onnxruntime: self.onnxruntime,
             artifacts: match self.artifacts {
                 Some(dir) => Some(dir).filter(|dir| !dir.as_os_str().is_empty()),
@@ -217,6 +249,14 @@ impl LoadOptions {
             prepare_time: Duration::from_millis(self.prepare_timeout_ms),
             queue_tokens: self.queue_tokens.get().into(),
             batch_tokens: self.batch_tokens.map(NonZeroU32::get),
+            rollout: rollout::Options {
+                probation: Duration::from_secs(self.probation_s),
+                failures: self.probation_failures,
+            },
+            versions: versions::Options {
+                guest: guest.clone(),
+                keep: self.keep_versions.get(),
+            },
             cache: cache::Options {
                 memory_bytes: u64::from(self.cache_mib) << 20,
                 memory_ttl: Duration::from_secs(self.cache_ttl_s),

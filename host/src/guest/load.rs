@@ -37,10 +37,7 @@ pub fn load(
     bytes: &[u8],
     model: &ModelFiles,
 ) -> Result<Guest, LoadError> {
-    let version = Arc::new(Version {
-        guest: Digest(Sha256::digest(bytes).into()),
-        model: model.digest(),
-    });
+    let version = Arc::new(version(bytes, model));
     let key = artifact_key(runtime, &version);
     let stored = artifacts
         .and_then(|artifacts| artifacts.get(&key))
@@ -62,6 +59,14 @@ pub fn load(
     let guest = Guest::new(Arc::clone(runtime), serving, version, loaded_from);
     guest.self_test()?;
     Ok(guest)
+}
+
+/// What the answers of a component are known by, beside a model.
+pub fn version(bytes: &[u8], model: &ModelFiles) -> Version {
+    Version {
+        guest: Digest(Sha256::digest(bytes).into()),
+        model: model.digest(),
+    }
 }
 
 /// Compiles a component; a prepared guest is snapshot first.

@@ -20,10 +20,11 @@ use super::request::{self, Texts};
 use crate::predictor::{Digest, ErrorKind, PredictError, Score, Scores, Version};
 use crate::service::{Options, Predictions, Service};
 
-/// The first digits of the digest of the guest that made the answer.
+/// The first digits of the digests of the guests that made the answer: one, unless
+/// another one is on trial with a share of the texts.
 const GUEST: HeaderName = HeaderName::from_static("x-fastsentiment-guest");
 
-/// The first digits of the digest of the model that made the answer.
+/// The same for the models.
 const MODEL: HeaderName = HeaderName::from_static("x-fastsentiment-model");
 
 /// How many of the texts were answered from what was kept.
@@ -44,9 +45,9 @@ pub(crate) struct Predict {
     named: ArcSwapOption<Named>,
 }
 
-/// A version and its headers.
+/// The versions of an answer and their headers.
 struct Named {
-    version: Arc<Version>,
+    versions: Vec<Arc<Version>>,
     guest: HeaderValue,
     model: HeaderValue,
 }
@@ -98,7 +99,7 @@ impl Predict {
             Problem::failed()
         })?;
         let mut response = json(document.into());
-        let named = self.named(&predictions.version)?;
+        let named = self.named(&predictions.versions)?;
         let headers = response.headers_mut();
         headers.insert(GUEST, named.guest.clone());
         headers.insert(MODEL, named.model.clone());
@@ -106,17 +107,17 @@ impl Predict {
         Ok(response)
     }
 
-    /// The headers of a version, which is nearly always that of the last answer.
-    fn named(&self, version: &Arc<Version>) -> Result<Arc<Named>, Problem> {
+    /// The headers of versions, which are nearly always those of the last answer.
+    fn named(&self, versions: &[Arc<Version>]) -> Result<Arc<Named>, Problem> {
         if let Some(named) = &*self.named.load()
-            && Arc::ptr_eq(&named.version, version)
+            && named.versions == versions
         {
             return Ok(Arc::clone(named));
         }
         let named = Arc::new(Named {
-            version: Arc::clone(version),
-            guest: short(&version.guest)?,
-            model: short(&version.model)?,
+            versions: versions.to_vec(),
+            guest: short(versions.iter().map(|version| version.guest))?,
+            model: short(versions.iter().map(|version| version.model))?,
         });
         self.named.store(Some(Arc::clone(&named)));
         Ok(named)
@@ -185,9 +186,12 @@ pub fn predictions_json(predictions: &Predictions) -> serde_json::Result<String>
     serde_json::to_string(&Document(&predictions.scores))
 }
 
-fn short(digest: &Digest) -> Result<HeaderValue, Problem> {
-    HeaderValue::try_from(digest.short()).map_err(|error| {
-        tracing::error!(%error, "a digest cannot be a header");
+/// What digests begin with, each once.
+fn short(digests: impl Iterator<Item = Digest>) -> Result<HeaderValue, Problem> {
+    let mut names: Vec<String> = digests.map(|digest| digest.short()).collect();
+    names.dedup();
+    HeaderValue::try_from(names.join(", ")).map_err(|error| {
+        tracing::error!(%error, "digests cannot be a header");
         Problem::failed()
     })
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use fastsentiment::batcher::{Batcher, Metrics, Options};
 use fastsentiment::predictor::{
-    Abandoned, Answer, Caching, Digest, ErrorKind, Pending, PredictError, Predictor, Request,
-    Score, Scorer, Scores, Version,
+    Abandoned, Answer, Caching, Digest, ErrorKind, Pending, PredictError, Predictor, Priority,
+    Request, Score, Scorer, Scores, Version,
 };
 use prometheus::Registry;
 use prometheus::proto::MetricType;
@@ -169,6 +169,7 @@ impl Subject {
             texts: texts.iter().map(|text| (*text).to_owned()).collect(),
             scorer,
             caching: Caching::Use,
+            priority: Priority::Live,
         };
         self.batcher.predict(request).await
     }

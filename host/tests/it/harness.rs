@@ -11,7 +11,7 @@ use fastsentiment::guest::{
     self, ArtifactStore, Graphs, Guest, Limits, LoadError, ModelFiles, Runtime, load,
 };
 use fastsentiment::nn::{self, Library, Model, SessionOptions};
-use fastsentiment::predictor::{Abandoned, PredictError, Scorer, Scores, Version, Versions};
+use fastsentiment::predictor::{Abandoned, PredictError, Scorer, Scores, Version};
 use prometheus::Registry;
 use tempfile::TempDir;
 
@@ -196,15 +196,9 @@ pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
         .block_on(async { tokio::time::timeout(PATIENCE, future).await.unwrap() })
 }
 
-/// A version that is live and only lends its name: whoever stands above it in a
-/// test answers by itself.
+/// A version that only lends its name: whoever stands above it in a test answers
+/// by itself.
 pub(crate) struct Named(pub(crate) Arc<Version>);
-
-impl Versions for Named {
-    fn live(&self) -> Arc<dyn Scorer> {
-        Arc::new(Self(Arc::clone(&self.0)))
-    }
-}
 
 impl Scorer for Named {
     fn version(&self) -> &Arc<Version> {

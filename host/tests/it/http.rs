@@ -22,6 +22,7 @@ use fastsentiment::predictor::{
     Answer as TextAnswer, BoxFuture, Caching, Digest, ErrorKind, Pending, PredictError, Predictor,
     Request, Score, Source, Version,
 };
+use fastsentiment::rollout::{self, Rollout};
 use fastsentiment::service::{self, Limits, Service};
 use prometheus::Registry;
 use serde_json::Value;
@@ -168,12 +169,15 @@ impl Server {
             model: Digest([0x12; 32]),
         };
         let (readiness, registry) = (Readiness::default(), Registry::new());
-        let service = Service::new(
+        let (rollout, _) = Rollout::start(
             Arc::new(Named(Arc::new(version))),
             Arc::new(Below(fake.clone())),
-            limits,
-            service::Metrics::new(&registry).unwrap(),
+            rollout::Options {
+                probation: Duration::ZERO,
+                failures: 0,
+            },
         );
+        let service = Service::new(rollout, limits, service::Metrics::new(&registry).unwrap());
         let metrics = Metrics::new(&registry).unwrap();
         let api = Api::new(Arc::new(service), readiness.clone(), metrics, &config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -8,16 +8,18 @@ use std::path::Path;
 
 /// Each layer and what it may name of this crate. The table is that of
 /// `host/ARCHITECTURE.md`: whoever adds a layer adds a row.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     ("predictor", &[]),
     ("nn", &[]),
     ("guest", &["predictor"]),
     ("batcher", &["predictor"]),
     ("cache", &["predictor"]),
+    ("rollout", &["predictor"]),
+    ("versions", &["predictor", "rollout"]),
     ("service", &["predictor"]),
     ("http", &["predictor", "service"]),
     // What it shares with the main listener: connections, health, problems.
-    ("admin", &["http"]),
+    ("admin", &["predictor", "versions", "http"]),
     (
         "app",
         &[
@@ -26,6 +28,8 @@ const LAYERS: [(&str, &[&str]); 11] = [
             "guest",
             "batcher",
             "cache",
+            "rollout",
+            "versions",
             "service",
             "http",
         ],

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use fastsentiment::cache::{Address, Cache, Options, RedisOptions};
 use fastsentiment::predictor::{
-    Answer, BoxFuture, Caching, Digest, ErrorKind, Pending, PredictError, Predictor, Request,
-    Score, Scorer, Scores, Source, Version,
+    Answer, BoxFuture, Caching, Digest, ErrorKind, Pending, PredictError, Predictor, Priority,
+    Request, Score, Scorer, Scores, Source, Version,
 };
 use prometheus::Registry;
 use tokio::runtime::Handle;
@@ -150,6 +150,7 @@ pub(crate) fn request(texts: &[&str], caching: Caching) -> Request {
         texts: texts.iter().map(ToString::to_string).collect(),
         scorer: version(1),
         caching,
+        priority: Priority::Live,
     }
 }
 

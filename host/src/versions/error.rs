@@ -1,0 +1,50 @@
+//! What can be wrong with a wish to change versions.
+
+use std::path::PathBuf;
+
+use super::Refusal;
+
+/// Why nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VersionsError {
+    /// The component can not be served.
+    #[error("the candidate was refused at the step `{}`: {}", .0.step, .0.reason)]
+    Refused(#[from] Refusal),
+    /// No version has a digest that begins so.
+    #[error("there is no version `{0}`")]
+    Unknown(String),
+    /// More than one version has a digest that begins so.
+    #[error("more than one version begins with `{0}`; give more digits")]
+    Ambiguous(String),
+    /// The version can not be forgotten while texts are sent to it.
+    #[error("the version {0} is in use")]
+    InUse(String),
+    /// No version was live before the one that is.
+    #[error("there is no earlier version to go back to")]
+    NothingBefore,
+    /// The version was taken out of use because it failed.
+    #[error("the version {guest} is quarantined: {reason}")]
+    Quarantined {
+        /// The version's guest, short.
+        guest: String,
+        /// Why it was taken out of use.
+        reason: String,
+    },
+    /// The live version can not be tried beside itself.
+    #[error("the version {0} is live already")]
+    IsLive(String),
+    /// No version is on trial.
+    #[error("no version is on trial")]
+    NoTrial,
+    /// The configured guest's file can not be read.
+    #[error("{path} can not be read: {reason}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// The load ended without a result, as it does when the host stops or fails.
+    #[error("the load was ended for a reason that is in the server's log")]
+    Ended,
+}
