@@ -172,6 +172,12 @@ bench-overload: build $(call FULL_MODELS,default) ## Offer four times what the s
 	@# Client and server hold some thousand connections.
 	ulimit -n 8192 && $(SERVE_BENCH) overload
 
+.PHONY: bench-swap
+bench-swap: build examples $(call FULL_MODELS,default) ## Swap guests a thousand times under load
+	$(SERVE_BENCH) swap
+	@# The figure of a fresh instance is among those of the sandbox.
+	MODEL='$(abspath $(MODEL))' $(CARGO) bench $(CARGO_FLAGS) -p fastsentiment --bench guest
+
 .PHONY: bench-memory
 bench-memory: build $(call FULL_MODELS,$(if $(QUICK),default,int8 fp32)) ## Measure the memory of the server with 1, 2 and 4 workers
 	$(SERVE_BENCH) memory

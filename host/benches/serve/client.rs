@@ -22,6 +22,19 @@ pub(crate) fn request(texts: &[String]) -> Vec<u8> {
     .into_bytes()
 }
 
+/// A request of the admin listener, with a component if it is not empty.
+pub(crate) fn admin_request(path: &str, component: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/wasm\r\n\
+         content-length: {}\r\n\r\n",
+        component.len()
+    );
+    [head.as_bytes(), component].concat()
+}
+
+/// What answers call a guest: the first digits of its digest.
+pub(crate) type GuestName = [u8; 12];
+
 /// What was answered.
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -29,6 +42,10 @@ pub(crate) struct Answer {
     pub(crate) predictions: usize,
     /// How many of them came from the cache, if the server says so.
     pub(crate) hits: Option<usize>,
+    /// Which guest made them, if the server says so.
+    pub(crate) guest: Option<GuestName>,
+    /// Whether a label is `NEUTRAL`.
+    pub(crate) neutral: bool,
     /// The length of the body.
     pub(crate) bytes: usize,
 }
@@ -100,12 +117,13 @@ fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<(Answer, boo
         .next()
         .and_then(|line| line.split(' ').nth(1)?.parse().ok())
         .ok_or_else(nonsense)?;
-    let (mut length, mut hits, mut keep) = (None, None, true);
+    let (mut length, mut hits, mut guest, mut keep) = (None, None, None, true);
     for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
         // Hyper writes names in lower case.
         match name {
             "content-length" => length = value.parse::<usize>().ok(),
             "x-fastsentiment-cache-hits" => hits = value.parse().ok(),
+            "x-fastsentiment-guest" => guest = value.as_bytes().try_into().ok(),
             "connection" => keep = value != "close",
             _ => {}
         }
@@ -114,10 +132,13 @@ fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<(Answer, boo
     while filled < head + bytes {
         filled += more(stream, buffer, filled)?;
     }
+    let body = &buffer[head..filled];
     let answer = Answer {
         status,
-        predictions: predictions(&buffer[head..filled]),
+        predictions: predictions(body),
         hits,
+        guest,
+        neutral: find(body, b"NEUTRAL").is_some(),
         bytes,
     };
     Ok((answer, keep))

@@ -1,7 +1,7 @@
 //! What the server costs beside what it is built on, measured from outside.
 //!
-//! `make bench-serve`, `bench-soak`, `bench-overload` and `bench-memory` run
-//! this; `README.md` beside `host/benches` says how to read what it prints. The
+//! `make bench-serve`, `bench-soak`, `bench-overload`, `bench-memory` and
+//! `bench-swap` run this; `README.md` beside `host/benches` says how to read what it prints. The
 //! server is the released binary in a process of its own, with the options that
 //! a user would get. The client is our own (`client.rs`): blocking sockets, one
 //! thread for each connection, prepared requests, since client and server share
@@ -48,6 +48,7 @@ mod rounds;
 mod scenario;
 mod settings;
 mod soak;
+mod swap;
 
 use std::process::ExitCode;
 
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         [] | ["rounds"] => rounds::run(&all()),
         ["soak"] => soak::run(&one()),
         ["overload"] => overload::run(&one()),
+        ["swap"] => swap::run(&one()),
         ["memory"] => memory::run(&all()),
         ["bare", bytes] => bare::serve(bytes.parse().unwrap()),
         _ => vec![format!("not understood: {arguments:?}")],

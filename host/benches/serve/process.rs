@@ -15,6 +15,8 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
+    /// The admin listener, if there is one.
+    pub(crate) admin: Option<SocketAddr>,
     /// Held open, since there may be more lines after the one with the address.
     _stdout: Lines<BufReader<ChildStdout>>,
 }
@@ -29,32 +31,37 @@ impl Server {
         command.args(["--listen", "127.0.0.1:0"]);
         command.env("FASTSENTIMENT_ADMIN_LISTEN", "");
         command.args(&settings.server_arguments).args(options);
-        Self::spawn(&mut command)
+        Self::spawn(&mut command, options.contains(&"--admin-listen"))
     }
 
     /// A hyper server that answers every request with `bytes` fixed bytes.
     pub(crate) fn bare(bytes: usize) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["bare", &bytes.to_string()]);
-        Self::spawn(&mut command)
+        Self::spawn(&mut command, false)
     }
 
-    /// Waits for the line that says where it serves.
-    fn spawn(command: &mut Command) -> Self {
+    /// Waits for the lines that say where it serves.
+    fn spawn(command: &mut Command, has_admin: bool) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
-            let (_, url) = line.split_once(" serves http://")?;
-            url.split('/').next()?.parse().ok()
-        });
+        let mut address_after = |words: &str| -> Option<SocketAddr> {
+            lines.by_ref().map_while(Result::ok).find_map(|line| {
+                let (_, url) = line.split_once(words)?;
+                url.split('/').next()?.parse().ok()
+            })
+        };
+        let address = address_after(" serves http://");
+        let admin = has_admin.then(|| address_after("admin http://").unwrap());
         assert!(address.is_some(), "the server did not start");
         Self {
             child,
             address: address.unwrap(),
+            admin,
             _stdout: lines,
         }
     }
