@@ -13,8 +13,8 @@ use tokio::runtime::Handle;
 use crate::batcher::{self, Batcher, Calibration};
 use crate::cache::{self, Cache};
 use crate::guest::{
-    self, ArtifactError, ArtifactStore, Graphs, Guest, Live, LoadError, LoadedFrom, ModelFiles,
-    ModelFilesError, Runtime,
+    self, ArtifactError, ArtifactStore, Compiler, Graphs, Guest, Live, LoadError, LoadedFrom,
+    ModelFiles, ModelFilesError, Runtime,
 };
 use crate::nn::{self, Library, LibraryError, Model, ModelError, SessionOptions};
 use crate::predictor::{PredictError, Predictor, Version};
@@ -34,6 +34,8 @@ pub struct Config {
     pub onnxruntime: Option<PathBuf>,
     /// Where compiled guests are kept; `None` to compile at every start.
     pub artifacts: Option<PathBuf>,
+    /// What compiles guests, and within which limits.
+    pub compiler: Compiler,
     /// How many threads call guests.
     pub workers: NonZeroUsize,
     /// How many threads one inference uses.
@@ -205,7 +207,7 @@ pub async fn run_guest(config: &Config, arguments: &[String]) -> Result<i32, Run
     let model = load_model(&library, config, metrics)?;
     let metrics = guest::Metrics::new(&registry).map_err(AppError::from)?;
     let runtime = new_runtime(config, Graphs::of(move || model.graph()), metrics)?;
-    let component = read_guest(&config.guest)?;
+    let component = read_guest(&config.guest, config.compiler.limits().component)?;
     Ok(guest::run_command(&runtime, &component, &config.model, arguments).await?)
 }
 
@@ -286,13 +288,19 @@ fn new_runtime(
         prepare: config.prepare_time,
         instances: workers.saturating_add(SPARE_INSTANCES),
     };
-    Runtime::new(limits, graphs, metrics).map_err(|error| AppError::Runtime(format!("{error:#}")))
+    Runtime::new(limits, config.compiler.clone(), graphs, metrics)
+        .map_err(|error| AppError::Runtime(format!("{error:#}")))
 }
 
-fn read_guest(path: &Path) -> Result<Vec<u8>, AppError> {
-    std::fs::read(path).map_err(|error| AppError::ReadGuest {
+/// Reads a guest, unless it is larger than `limit`, in bytes.
+fn read_guest(path: &Path, limit: usize) -> Result<Vec<u8>, AppError> {
+    let read = guest::read_component(path, limit).map_err(|error| AppError::ReadGuest {
         path: path.to_owned(),
         reason: error.to_string(),
+    })?;
+    read.map_err(|error| AppError::Guest {
+        path: path.to_owned(),
+        error,
     })
 }
 
@@ -302,7 +310,7 @@ fn load_guest(
     path: &Path,
     files: &ModelFiles,
 ) -> Result<Guest, AppError> {
-    let bytes = read_guest(path)?;
+    let bytes = read_guest(path, runtime.component_limit())?;
     guest::load(runtime, artifacts, &bytes, files).map_err(|error| AppError::Guest {
         path: path.to_owned(),
         error,
