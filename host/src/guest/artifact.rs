@@ -24,7 +24,7 @@ const MAGIC: &[u8; 16] = b"fastsentiment 02";
 const TRAILER: usize = MAGIC.len() + 2 * size_of::<Digest>();
 
 /// How many guests a directory keeps, those that were used last: enough for the
-/// versions of some weeks, at some 13 MB each.
+/// versions of some weeks, at some 19 MB each.
 const KEPT: usize = 16;
 
 /// How the names of compiled guests end.

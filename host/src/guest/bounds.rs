@@ -15,7 +15,7 @@ use super::error::LoadError;
 use super::runtime::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 use super::state::MAX_TABLE_ELEMENTS;
 
-/// How many functions a guest may have. The default guest has 4,000, an
+/// How many functions a guest may have. The default guest has 2,400, an
 /// interpreter of a large language some 20,000.
 const MAX_FUNCTIONS: u64 = 100_000;
 

@@ -36,8 +36,8 @@ pub(super) fn prepare(
         .init_func(PREPARE)
         // The component goes on exporting it, so its module must, too.
         .keep_init_func(true);
-    let (context, instrumented) =
-        unpanicked(|| wizer.instrument_component(component))?.map_err(not_prepared)?;
+    let (context, instrumented) = unpanicked(|| wizer.instrument_component(component))?
+        .map_err(|error| not_prepared(&error))?;
     let realm = runtime.preparing();
     let code = runtime
         .compiler
@@ -60,7 +60,7 @@ pub(super) fn prepare(
         instance,
     };
     unpanicked(|| executor.block_on(wizer.snapshot_component(&context, &mut instance)))?
-        .map_err(not_prepared)
+        .map_err(|error| not_prepared(&error))
 }
 
 /// Makes an instance and runs its `prepare`.
@@ -99,7 +99,7 @@ fn run(
 }
 
 /// What is wrong with a component that has no snapshot.
-fn not_prepared(error: wasmtime::Error) -> LoadError {
+fn not_prepared(error: &wasmtime::Error) -> LoadError {
     if error.is::<wasmparser::BinaryReaderError>() {
         return LoadError::Compile(format!("{error:#}"));
     }

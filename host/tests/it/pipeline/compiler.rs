@@ -1,6 +1,7 @@
 //! The compiler in a process of its own: what it gives, what it is kept from,
 //! and what is left of it.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -77,11 +78,13 @@ fn doubling(times: usize) -> Vec<u8> {
     let mut text = hostile();
     text += "(component $c0 (core module $m) (core instance (instantiate $m)))";
     for n in 1..=times {
-        let before = n - 1;
-        text += &format!(
-            "(component $c{n} (alias outer 1 $c{before} (component $c))
-               (instance (instantiate $c)) (instance (instantiate $c)))"
-        );
+        write!(
+            text,
+            "(component $c{n} (alias outer 1 $c{} (component $c))
+               (instance (instantiate $c)) (instance (instantiate $c)))",
+            n - 1
+        )
+        .unwrap();
     }
     component(&(text + &format!("(instance (instantiate $c{times}))")))
 }
@@ -229,7 +232,7 @@ fn a_bomb_ends_its_own_process_only() {
         );
         // Two to the power of thirty instances, out of a kilobyte.
         let doubled = refusal(binary, little_time, &doubling(30));
-        assert_eq!(doubled.step(), Step::Compile, "{doubled:?}");
+        assert!(matches!(doubled, LoadError::Compiler(_)), "{doubled:?}");
     }
     assert_refused(
         binary,
@@ -250,6 +253,7 @@ fn a_bomb_ends_its_own_process_only() {
     };
     let compiler = Compiler::child(binary.to_owned(), small);
     let runtime = runtime_with(GENEROUS, compiler, Graphs::default());
+    load(&runtime, None, &doubling(3), &some_files()).unwrap();
     let guest = load_text(&runtime, &prepared("")).unwrap();
     assert_eq!(
         hundredths(&wait(guest.predict(&["count".to_owned()])).unwrap()),
