@@ -20,7 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cpu_time::ThreadTime;
-use fastsentiment::guest::{self, Graphs, Guest, Limits, ModelFiles, Runtime, load};
+use fastsentiment::guest::{
+    self, CompileLimits, Compiler, Graphs, Guest, Limits, ModelFiles, Runtime, load,
+};
 use fastsentiment::nn::{self, Library, Model, SessionOptions};
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
@@ -70,7 +72,13 @@ fn main() {
     };
     let graphs = Graphs::of(move || model.graph());
     let metrics = guest::Metrics::new(&registry).unwrap();
-    let runtime = Runtime::new(limits, graphs, metrics).unwrap();
+    let runtime = Runtime::new(
+        limits,
+        Compiler::in_process(CompileLimits::default()),
+        graphs,
+        metrics,
+    )
+    .unwrap();
     let files = ModelFiles::read(&model_dir).unwrap();
     let guest = Arc::new(load(&runtime, None, &component, &files).unwrap());
     let mut native = Native::load(&library, &model_dir);

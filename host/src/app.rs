@@ -17,8 +17,8 @@ use loader::GuestLoader;
 use crate::batcher::{self, Batcher, Calibration};
 use crate::cache::{self, Cache};
 use crate::guest::{
-    self, ArtifactError, ArtifactStore, Graphs, LoadError, LoadedFrom, ModelFiles, ModelFilesError,
-    Runtime,
+    self, ArtifactError, ArtifactStore, Compiler, Graphs, LoadError, LoadedFrom, ModelFiles,
+    ModelFilesError, Runtime,
 };
 use crate::nn::{self, Library, LibraryError, Model, ModelError, SessionOptions};
 use crate::predictor::{PredictError, Predictor, Router, Version};
@@ -40,6 +40,8 @@ pub struct Config {
     pub onnxruntime: Option<PathBuf>,
     /// Where compiled guests are kept; `None` to compile at every start.
     pub artifacts: Option<PathBuf>,
+    /// What compiles guests, and within which limits.
+    pub compiler: Compiler,
     /// How many threads call guests.
     pub workers: NonZeroUsize,
     /// How many threads one inference uses.
@@ -151,8 +153,9 @@ impl App {
             runtime: new_runtime(config, Graphs::of(move || model.graph()), metrics)?,
             artifacts: open_artifacts(config.artifacts.as_deref())?,
             files: ModelFiles::read(&config.model)?,
+            executor: runtime.clone(),
         };
-        let component = read_guest(&config.guest)?;
+        let component = read_guest(&config.guest, config.compiler.limits().component)?;
         let guest = loader.guest(&component).map_err(|error| AppError::Guest {
             path: config.guest.clone(),
             error,
@@ -240,7 +243,7 @@ pub async fn run_guest(config: &Config, arguments: &[String]) -> Result<i32, Run
     let model = load_model(&library, config, metrics)?;
     let metrics = guest::Metrics::new(&registry).map_err(AppError::from)?;
     let runtime = new_runtime(config, Graphs::of(move || model.graph()), metrics)?;
-    let component = read_guest(&config.guest)?;
+    let component = read_guest(&config.guest, config.compiler.limits().component)?;
     Ok(guest::run_command(&runtime, &component, &config.model, arguments).await?)
 }
 
@@ -321,12 +324,18 @@ fn new_runtime(
         prepare: config.prepare_time,
         instances: workers.saturating_add(SPARE_INSTANCES),
     };
-    Runtime::new(limits, graphs, metrics).map_err(|error| AppError::Runtime(format!("{error:#}")))
+    Runtime::new(limits, config.compiler.clone(), graphs, metrics)
+        .map_err(|error| AppError::Runtime(format!("{error:#}")))
 }
 
-fn read_guest(path: &Path) -> Result<Vec<u8>, AppError> {
-    std::fs::read(path).map_err(|error| AppError::ReadGuest {
+/// Reads a guest, unless it is larger than `limit`, in bytes.
+fn read_guest(path: &Path, limit: usize) -> Result<Vec<u8>, AppError> {
+    let read = guest::read_component(path, limit).map_err(|error| AppError::ReadGuest {
         path: path.to_owned(),
         reason: error.to_string(),
+    })?;
+    read.map_err(|error| AppError::Guest {
+        path: path.to_owned(),
+        error,
     })
 }

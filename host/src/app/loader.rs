@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use crate::guest::{self, ArtifactStore, Guest, LoadError, LoadedFrom, ModelFiles, Runtime};
 use crate::predictor::Version;
 use crate::versions::{Loaded, Loader, Refusal};
@@ -11,9 +13,12 @@ pub(super) struct GuestLoader {
     pub(super) runtime: Arc<Runtime>,
     pub(super) artifacts: Option<ArtifactStore>,
     pub(super) files: ModelFiles,
+    /// What waits for loads.
+    pub(super) executor: Handle,
 }
 
 impl GuestLoader {
+    /// Loads a guest at once, with nothing beside it that it could disturb.
     pub(super) fn guest(&self, component: &[u8]) -> Result<Guest, LoadError> {
         guest::load(
             &self.runtime,
@@ -30,22 +35,15 @@ impl Loader for GuestLoader {
     }
 
     fn load(&self, component: &[u8]) -> Result<Loaded, Refusal> {
-        let guest = self.guest(component).map_err(|error| Refusal {
-            step: step(&error),
+        let artifacts = self.artifacts.as_ref();
+        let aside = guest::load_aside(&self.runtime, artifacts, component.into(), &self.files);
+        let guest = self.executor.block_on(aside).map_err(|error| Refusal {
+            step: error.step().as_str(),
             reason: error.to_string(),
         })?;
         Ok(Loaded {
             compiled: guest.loaded_from() == LoadedFrom::Source,
             scorer: Arc::new(guest),
         })
-    }
-}
-
-fn step(error: &LoadError) -> &'static str {
-    match error {
-        LoadError::Compile(_) => "compile",
-        LoadError::Contract(_) => "contract",
-        LoadError::Prepare(_) => "prepare",
-        LoadError::SelfTest(_) => "self_test",
     }
 }

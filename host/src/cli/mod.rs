@@ -1,5 +1,6 @@
 //! The command line.
 
+mod compile;
 mod options;
 mod predict;
 mod serve;
@@ -50,6 +51,9 @@ enum Command {
     /// Run a guest as a command (`wasi:cli/run`), with the model directory
     /// mounted at /model.
     RunGuest(RunGuest),
+    /// Compile a guest for the process that runs this.
+    #[command(hide = true)]
+    CompileGuest(compile::CompileGuest),
 }
 
 #[derive(Args)]
@@ -66,6 +70,7 @@ impl Cli {
     /// Runs the command; errors go to standard error, in one line.
     pub(crate) fn run(self) -> ExitCode {
         let result = start_log(&self.log).and_then(|()| match self.command {
+            Command::CompileGuest(command) => Ok(command.run()),
             Command::Serve(command) => command.run(),
             Command::Predict(command) => command.run(),
             Command::Check(options) => check(options),

@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::Args;
 use fastsentiment::app::Config;
 use fastsentiment::cache::{self, Address, RedisOptions};
+use fastsentiment::guest::{CompileLimits, Compiler};
 use fastsentiment::rollout;
 use fastsentiment::service::Limits;
 use fastsentiment::versions;
@@ -61,6 +62,16 @@ pub(super) struct LoadOptions {
         value_parser = clap::value_parser!(u16).range(1..=4096)
     )]
     guest_memory_mib: u16,
+
+    /// The largest guest component, in MiB
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_GUEST_MAX_MIB",
+        value_name = "MIB",
+        default_value_t = 64,
+        value_parser = clap::value_parser!(u16).range(1..=1024)
+    )]
+    guest_max_mib: u16,
 
     /// The longest that one call of a guest may take, in milliseconds
     #[arg(
@@ -242,6 +253,13 @@ impl LoadOptions {
                 Some(dir) => Some(dir).filter(|dir| !dir.as_os_str().is_empty()),
                 None => dirs::cache_dir().map(|dir| dir.join("fastsentiment")),
             },
+            compiler: Compiler::child(
+                own_program()?,
+                CompileLimits {
+                    component: usize::from(self.guest_max_mib) << 20,
+                    ..CompileLimits::default()
+                },
+            ),
             workers: self.workers.unwrap_or_else(cores),
             threads: self.intra_threads,
             guest_memory: usize::from(self.guest_memory_mib) << 20,
@@ -284,6 +302,16 @@ impl LoadOptions {
             ttl: Duration::from_secs(self.redis_ttl_s),
             timeout: Duration::from_millis(self.redis_timeout_ms),
         }))
+    }
+}
+
+/// This binary, to be run again: as it was started, also if an upgrade has
+/// replaced its file since.
+fn own_program() -> std::io::Result<PathBuf> {
+    if cfg!(target_os = "linux") {
+        Ok(PathBuf::from("/proc/self/exe"))
+    } else {
+        std::env::current_exe()
     }
 }
 

@@ -3,21 +3,39 @@
 //!
 //! Compiled code is run as it is, so it is only ever read from a directory that
 //! no one else can write to, and only if it is what this program wrote: each
-//! file begins with the key it was stored under and a digest of what follows.
+//! file ends with the key it was stored under and a digest of what comes before.
 //! Whatever fails a check is treated as absent and compiled anew.
+//!
+//! A file begins with the code, so that it can be mapped instead of copied. What
+//! is mapped must not change, and does not: files are renamed into their place
+//! whole, replaced and deleted by name, and never written to.
 
-use std::fs;
-use std::io::Write;
+use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 
 use crate::predictor::Digest;
 
-/// Begins every file; the number is the version of this layout.
-const MAGIC: &[u8; 16] = b"fastsentiment 01";
-const DIGEST: usize = 32;
-const HEADER: usize = MAGIC.len() + 2 * DIGEST;
+/// Stands behind the code; the number is the version of this layout.
+const MAGIC: &[u8; 16] = b"fastsentiment 02";
+const TRAILER: usize = MAGIC.len() + 2 * size_of::<Digest>();
+
+/// How many guests a directory keeps, those that were used last: enough for the
+/// versions of some weeks, at some 19 MB each.
+const KEPT: usize = 16;
+
+/// How the names of compiled guests end.
+const EXTENSION: &str = "cwasm";
+
+/// How the names of files begin that are being written.
+const UNFINISHED: &str = ".new-";
+
+/// How old a file that is being written has to be to be one that nobody writes
+/// any more: whoever did was killed.
+const FORSAKEN: Duration = Duration::from_secs(3600);
 
 /// Why a directory can not keep compiled guests.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +63,7 @@ pub enum ArtifactError {
 #[derive(Clone, Debug)]
 pub struct ArtifactStore {
     dir: PathBuf,
+    kept: usize,
 }
 
 impl ArtifactStore {
@@ -66,54 +85,117 @@ impl ArtifactStore {
         }
         Ok(Self {
             dir: dir.to_owned(),
+            kept: KEPT,
         })
     }
 
-    /// What was stored under `key`, if it is there and undamaged.
-    pub(super) fn get(&self, key: &Digest) -> Option<Vec<u8>> {
+    /// The same directory, of which the `kept` guests that were used last are
+    /// kept.
+    #[must_use]
+    pub fn keeping(self, kept: usize) -> Self {
+        Self { kept, ..self }
+    }
+
+    /// The file of what was stored under `key`, if it is there and undamaged.
+    /// It begins with the code.
+    pub(super) fn find(&self, key: &Digest) -> Option<PathBuf> {
         let path = self.path(key);
-        let mut bytes = fs::read(&path).ok()?;
-        if is_intact(&bytes, key) {
-            bytes.drain(..HEADER);
-            return Some(bytes);
+        let file = File::open(&path).ok()?;
+        if is_intact(&file, key).unwrap_or(false) {
+            // Only the order of deletion hangs on it.
+            let _ = file.set_modified(SystemTime::now());
+            return Some(path);
         }
         tracing::warn!(path = %path.display(), "a damaged or foreign artefact is ignored");
         None
     }
 
-    /// Stores compiled code under `key`. A failure costs only time at the next
-    /// start, so it is logged and not returned.
+    /// Stores compiled code under `key`, and deletes what has not been used for
+    /// longest. A failure costs only time at the next start, so it is logged and
+    /// not returned.
     pub(super) fn put(&self, key: &Digest, code: &[u8]) {
         let path = self.path(key);
-        if let Err(error) = self.write(&path, key, code) {
-            tracing::warn!(path = %path.display(), %error, "an artefact could not be stored");
+        match self.write(&path, key, code) {
+            Ok(()) => self.prune(&path),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "an artefact could not be stored");
+            }
         }
     }
 
     /// Readers see the whole file or none: it is renamed into its place.
     fn write(&self, path: &Path, key: &Digest, code: &[u8]) -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
+        let mut file = tempfile::Builder::new()
+            .prefix(UNFINISHED)
+            .tempfile_in(&self.dir)?;
+        file.write_all(code)?;
         file.write_all(MAGIC)?;
         file.write_all(&key.0)?;
         file.write_all(&Sha256::digest(code))?;
-        file.write_all(code)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
         Ok(())
     }
 
+    /// Deletes all but the newest files, and never the one at `stored`. Guests
+    /// that run go on running: what is mapped outlives its name.
+    fn prune(&self, stored: &Path) {
+        let Ok(entries) = fs::read_dir(&self.dir) else {
+            return;
+        };
+        let mut found = Vec::new();
+        for entry in entries.filter_map(Result::ok) {
+            let (path, metadata) = (entry.path(), entry.metadata());
+            let Ok(used) = metadata.and_then(|metadata| metadata.modified()) else {
+                continue;
+            };
+            let unfinished = entry.file_name().to_string_lossy().starts_with(UNFINISHED);
+            if unfinished && used.elapsed().is_ok_and(|age| age > FORSAKEN) {
+                delete(&path);
+            } else if path
+                .extension()
+                .is_some_and(|extension| extension == EXTENSION)
+            {
+                found.push((path != stored, std::cmp::Reverse(used), path));
+            }
+        }
+        found.sort();
+        for (_, _, path) in found.iter().skip(self.kept.max(1)) {
+            delete(path);
+        }
+    }
+
     fn path(&self, key: &Digest) -> PathBuf {
-        self.dir.join(format!("{key}.cwasm"))
+        self.dir.join(format!("{key}.{EXTENSION}"))
     }
 }
 
-fn is_intact(bytes: &[u8], key: &Digest) -> bool {
-    let Some((header, code)) = bytes.split_at_checked(HEADER) else {
-        return false;
+/// Deletes a file that nobody needs; another process may be quicker.
+fn delete(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        tracing::debug!(path = %path.display(), %error, "an artefact could not be deleted");
+    }
+}
+
+/// Whether a file ends with its key and the digest of what comes before.
+fn is_intact(file: &File, key: &Digest) -> std::io::Result<bool> {
+    let Some(length) = file.metadata()?.len().checked_sub(TRAILER as u64) else {
+        return Ok(false);
     };
-    let (magic, digests) = header.split_at(MAGIC.len());
-    let (stored_under, digest) = digests.split_at(DIGEST);
-    magic == MAGIC && stored_under == key.0 && digest == Sha256::digest(code).as_slice()
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 18];
+    let mut code = file.take(length);
+    loop {
+        match code.read(&mut buffer)? {
+            0 => break,
+            read => hasher.update(&buffer[..read]),
+        }
+    }
+    let mut trailer = [0; TRAILER];
+    code.into_inner().read_exact(&mut trailer)?;
+    let (magic, digests) = trailer.split_at(MAGIC.len());
+    let (stored_under, digest) = digests.split_at(size_of::<Digest>());
+    Ok(magic == MAGIC && stored_under == key.0 && digest == hasher.finalize().as_slice())
 }
 
 #[cfg(unix)]
@@ -153,15 +235,22 @@ mod tests {
         (dir, store)
     }
 
+    /// The code that is found under a key.
+    fn found(store: &ArtifactStore, key: &Digest) -> Option<Vec<u8>> {
+        let mut bytes = fs::read(store.find(key)?).expect("readable");
+        bytes.truncate(bytes.len() - TRAILER);
+        Some(bytes)
+    }
+
     #[test]
     fn what_was_stored_comes_back() {
         let (_dir, store) = store();
-        assert_eq!(store.get(&KEY), None);
+        assert_eq!(found(&store, &KEY), None);
         store.put(&KEY, b"code");
-        assert_eq!(store.get(&KEY).as_deref(), Some(b"code".as_slice()));
+        assert_eq!(found(&store, &KEY).as_deref(), Some(b"code".as_slice()));
         store.put(&KEY, b"newer");
-        assert_eq!(store.get(&KEY).as_deref(), Some(b"newer".as_slice()));
-        assert_eq!(store.get(&Digest([8; 32])), None);
+        assert_eq!(found(&store, &KEY).as_deref(), Some(b"newer".as_slice()));
+        assert_eq!(found(&store, &Digest([8; 32])), None);
     }
 
     #[test]
@@ -174,9 +263,11 @@ mod tests {
             let mut damaged = whole.clone();
             damaged[at] ^= 1;
             fs::write(&path, &damaged).expect("written");
-            assert_eq!(store.get(&KEY), None, "byte {at}");
+            assert_eq!(found(&store, &KEY), None, "byte {at}");
             fs::write(&path, &whole[..at]).expect("written");
-            assert_eq!(store.get(&KEY), None, "cut at {at}");
+            assert_eq!(found(&store, &KEY), None, "cut at {at}");
+            fs::write(&path, &whole[at + 1..]).expect("written");
+            assert_eq!(found(&store, &KEY), None, "begun after {at}");
         }
     }
 
@@ -186,7 +277,56 @@ mod tests {
         let other = Digest([8; 32]);
         store.put(&other, b"code");
         fs::rename(store.path(&other), store.path(&KEY)).expect("renamed");
-        assert_eq!(store.get(&KEY), None);
+        assert_eq!(found(&store, &KEY), None);
+    }
+
+    /// Makes a file look as old as `minutes`.
+    fn age(path: &Path, minutes: u64) {
+        let then = SystemTime::now() - Duration::from_secs(60 * minutes);
+        let file = File::open(path).expect("there");
+        file.set_modified(then).expect("set");
+    }
+
+    #[test]
+    fn what_has_not_been_used_for_longest_is_deleted() {
+        let (_dir, store) = store();
+        let store = store.keeping(3);
+        let key = |n: u8| Digest([n; 32]);
+        for n in 1..=3 {
+            store.put(&key(n), b"code");
+            age(&store.path(&key(n)), 60 - u64::from(n));
+        }
+        // Used, so that it is the newest.
+        assert!(store.find(&key(1)).is_some());
+        store.put(&key(4), b"code");
+        let kept: Vec<u8> = (1..=4).filter(|n| store.find(&key(*n)).is_some()).collect();
+        assert_eq!(kept, [1, 3, 4]);
+    }
+
+    #[test]
+    fn what_was_stored_just_now_is_kept_whatever_the_clock_says() {
+        let (_dir, store) = store();
+        let store = store.keeping(1);
+        let ahead = store.path(&Digest([9; 32]));
+        store.put(&Digest([9; 32]), b"code");
+        let then = SystemTime::now() + Duration::from_secs(3600);
+        let file = File::open(&ahead).expect("there");
+        file.set_modified(then).expect("set");
+        store.put(&KEY, b"code");
+        assert!(store.find(&KEY).is_some() && !ahead.exists());
+    }
+
+    #[test]
+    fn what_a_killed_process_has_left_is_deleted_and_the_rest_is_not() {
+        let (_dir, store) = store();
+        let at = |name: &str| store.dir.join(name);
+        for (name, minutes) in [(".new-old", 90), (".new-fresh", 1), ("other", 90)] {
+            fs::write(at(name), "x").expect("written");
+            age(&at(name), minutes);
+        }
+        store.put(&KEY, b"code");
+        assert!(!at(".new-old").exists());
+        assert!(at(".new-fresh").exists() && at("other").exists());
     }
 
     #[cfg(unix)]

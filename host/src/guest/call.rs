@@ -8,6 +8,7 @@ use wasmtime_wasi::WasiCtxBuilder;
 
 use super::bindings::{Error, Score as GuestScore, Serving, ServingPre};
 use super::error::{CallError, LoadError};
+use super::golden::Golden;
 use super::load::LoadedFrom;
 use super::runtime::Runtime;
 use super::state::State;
@@ -118,14 +119,22 @@ impl Guest {
         self.instantiate().await?.predict(texts).await
     }
 
-    /// Predicts once, so that a guest that can not is never served.
-    pub(super) fn self_test(&self) -> Result<(), LoadError> {
-        let texts = ["The self-test of a guest.".to_owned()];
-        executor()
-            .map_err(|error| LoadError::SelfTest(CallError::Instantiate(error.to_string())))?
-            .block_on(self.predict(&texts))
-            .map(|_| ())
-            .map_err(LoadError::SelfTest)
+    /// Predicts, so that a guest that can not is never served: one text of any
+    /// kind, and then those of the golden answers.
+    pub(super) fn self_test(&self, golden: &Golden) -> Result<(), LoadError> {
+        let executor = executor().map_err(|error| LoadError::Host(error.to_string()))?;
+        let predict = |text: &str| {
+            let texts = [text.to_owned()];
+            executor
+                .block_on(self.predict(&texts))
+                .map_err(LoadError::SelfTest)
+        };
+        predict("The self-test of a guest.")?;
+        let mut answers = Vec::new();
+        for sample in golden.samples() {
+            answers.extend(predict(&sample.text)?);
+        }
+        golden.compare(&answers)
     }
 }
 

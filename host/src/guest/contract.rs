@@ -90,7 +90,7 @@ pub(super) fn link(realm: &Realm, component: &Component) -> Result<InstancePre<S
     realm
         .linker
         .instantiate_pre(component)
-        .map_err(|error| LoadError::Contract(format!("an import can not be met: {error:#}")))
+        .map_err(|error| LoadError::Link(format!("an import can not be met: {error:#}")))
 }
 
 /// Checks the types of the exports, once and for all.

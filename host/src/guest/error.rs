@@ -1,5 +1,7 @@
 //! What can go wrong with a guest, while it is loaded and while it is called.
 
+use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::predictor::{ErrorKind, PredictError};
@@ -7,18 +9,96 @@ use crate::predictor::{ErrorKind, PredictError};
 /// Why a component can not be served. Each case is a step of the pipeline.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
+    /// The component is larger than a guest may be, or declares more.
+    #[error("the guest is too large: {0}")]
+    Size(String),
     /// The bytes are not a component that compiles.
     #[error("the guest is not a valid WebAssembly component: {0}")]
     Compile(String),
+    /// The compiler ran out of time or memory, or could not be run.
+    #[error("the guest could not be compiled: {0}")]
+    Compiler(String),
     /// The component does not fit the contract.
     #[error("the guest does not fit the contract `fastsentiment:predict@0.1.0`: {0}")]
     Contract(String),
     /// `prepare` trapped, ran too long or took too much memory.
     #[error("the guest could not be prepared: {0}")]
     Prepare(String),
+    /// The component asks for what the host does not give.
+    #[error("the guest can not be linked: {0}")]
+    Link(String),
     /// The guest does not predict.
     #[error("the guest failed its self-test: {0}")]
     SelfTest(CallError),
+    /// The guest answers otherwise than the model's golden answers say.
+    #[error("the guest failed its self-test: {0}")]
+    WrongAnswers(String),
+    /// The model's golden answers can not be read.
+    #[error("the guest can not be tested: {path} can not be used: {reason}")]
+    Golden {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The host is to blame, and not the guest.
+    #[error("the guest could not be loaded: {0}")]
+    Host(String),
+}
+
+/// A step of loading a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// Looking at how large the component is, and what it declares.
+    Size,
+    /// Holding the component to the contract.
+    Contract,
+    /// Compiling it.
+    Compile,
+    /// Running `prepare`, and taking the snapshot.
+    Prepare,
+    /// Giving it its imports.
+    Link,
+    /// Trying it.
+    SelfTest,
+    /// What the host does around all of them.
+    Host,
+}
+
+impl Step {
+    /// Its name, in one word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Size => "size",
+            Self::Contract => "contract",
+            Self::Compile => "compile",
+            Self::Prepare => "prepare",
+            Self::Link => "link",
+            Self::SelfTest => "self_test",
+            Self::Host => "host",
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl LoadError {
+    /// The step that failed.
+    pub fn step(&self) -> Step {
+        match self {
+            Self::Size(_) => Step::Size,
+            Self::Contract(_) => Step::Contract,
+            Self::Compile(_) | Self::Compiler(_) => Step::Compile,
+            Self::Prepare(_) => Step::Prepare,
+            Self::Link(_) => Step::Link,
+            Self::SelfTest(_) | Self::WrongAnswers(_) | Self::Golden { .. } => Step::SelfTest,
+            Self::Host(_) => Step::Host,
+        }
+    }
 }
 
 /// Why a call has no answer.

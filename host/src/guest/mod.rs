@@ -3,7 +3,7 @@
 //! The way of a component, from bytes to answers:
 //!
 //! ```text
-//! bytes -> digest -> type-check -> prepare -> snapshot -> compile -> link    (load)
+//! bytes -> size -> contract -> prepare -> compile -> link -> self-test      (load)
 //!                         (or the compiled snapshot, from the artefact store)
 //! texts -> fresh instance -> predict -> checked answer                      (call)
 //! ```
@@ -13,10 +13,13 @@
 
 mod artifact;
 mod bindings;
+mod bounds;
 mod call;
 mod command;
+mod compiler;
 mod contract;
 mod error;
+mod golden;
 mod load;
 mod metrics;
 mod model_files;
@@ -26,10 +29,12 @@ mod state;
 mod watch;
 
 pub use artifact::{ArtifactError, ArtifactStore};
+pub use bounds::read_component;
 pub use call::{Guest, Instance};
 pub use command::{CommandError, run_command};
-pub use error::{CallError, LoadError};
-pub use load::{LoadedFrom, load, version};
+pub use compiler::{COMPILE_COMMAND, CompileLimits, Compiler, CompilerFailed, compile_for_parent};
+pub use error::{CallError, LoadError, Step};
+pub use load::{LoadedFrom, load, load_aside, version};
 pub use metrics::Metrics;
 pub use model_files::{ModelFiles, ModelFilesError};
 pub use runtime::{GRAPH_NAME, Graphs, Interrupt, Limits, Runtime};

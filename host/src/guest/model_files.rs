@@ -1,5 +1,7 @@
 //! The directory that a guest reads while it is prepared.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,6 +16,7 @@ use crate::predictor::Digest;
 pub struct ModelFiles {
     dir: PathBuf,
     digest: Digest,
+    files: BTreeMap<OsString, Digest>,
 }
 
 /// Why a model directory can not be used.
@@ -48,6 +51,7 @@ impl ModelFiles {
         names.retain(|name| !name.as_encoded_bytes().starts_with(b"."));
         names.sort();
         let mut all = Sha256::new();
+        let mut files = BTreeMap::new();
         for name in names {
             let path = dir.join(&name);
             let digest = digest_file(&path).map_err(|error| failed(&path, &error))?;
@@ -56,11 +60,13 @@ impl ModelFiles {
                 // and contents feed the same bytes.
                 all.update(Sha256::digest(name.as_encoded_bytes()));
                 all.update(digest);
+                files.insert(name, Digest(digest));
             }
         }
         Ok(Self {
             dir: dir.to_owned(),
             digest: Digest(all.finalize().into()),
+            files,
         })
     }
 
@@ -72,6 +78,11 @@ impl ModelFiles {
     /// The digest of the names and contents of its files.
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// The digest of one file, if there is one of that name.
+    pub(super) fn digest_of(&self, name: &str) -> Option<Digest> {
+        self.files.get(std::ffi::OsStr::new(name)).copied()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The engine that guests run in, what they are linked to, and their limits.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use wasmtime::component::Linker;
@@ -12,6 +12,7 @@ use wasmtime::{
 use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi_nn::{Graph, GraphRegistry, Registry};
 
+use super::compiler::Compiler;
 use super::metrics::Metrics;
 use super::state::{MAX_HOSTCALL, State};
 use super::watch::Watch;
@@ -84,6 +85,9 @@ pub struct Runtime {
     serving: Realm,
     preparing: Realm,
     watch: Arc<Watch>,
+    pub(super) compiler: Compiler,
+    /// Held by the load that compiles.
+    pub(super) compiling: Mutex<()>,
     pub(super) metrics: Metrics,
     pub(super) graphs: Graphs,
     pub(super) limits: Limits,
@@ -106,9 +110,14 @@ impl Runtime {
     ///
     /// If this machine can not run WebAssembly as configured, for example for
     /// want of address space.
-    pub fn new(limits: Limits, graphs: Graphs, metrics: Metrics) -> wasmtime::Result<Arc<Self>> {
+    pub fn new(
+        limits: Limits,
+        compiler: Compiler,
+        graphs: Graphs,
+        metrics: Metrics,
+    ) -> wasmtime::Result<Arc<Self>> {
         let serving = Realm::new(&serving_config(&limits))?;
-        let preparing = Realm::new(&preparing_config())?;
+        let preparing = Realm::new(&preparing_code())?;
         let engines = [serving.engine.weak(), preparing.engine.weak()];
         let watch = Arc::new(Watch::default());
         let watched = Arc::clone(&watch);
@@ -119,10 +128,17 @@ impl Runtime {
             serving,
             preparing,
             watch,
+            compiler,
+            compiling: Mutex::new(()),
             metrics,
             graphs,
             limits,
         }))
+    }
+
+    /// The largest component that can be loaded, in bytes.
+    pub fn component_limit(&self) -> usize {
+        self.compiler.limits().component
     }
 
     /// Where guests serve: the fastest code, instances from a pool.
@@ -176,19 +192,36 @@ impl Realm {
 /// again, which is most of what a fresh instance costs.
 const KEEP_RESIDENT: usize = 16 << 20;
 
-fn serving_config(limits: &Limits) -> Config {
-    // A component made by the usual tools holds a main module and a few small
-    // ones that connect it; these bounds leave room for components of several.
-    const MODULES: u32 = 16;
+/// How many core instances and tables a guest may have. A component made by the
+/// usual tools holds a main module and a few small ones that connect it; these
+/// bounds leave room for components of several.
+pub(super) const MAX_CORE_INSTANCES: u32 = 16;
+pub(super) const MAX_TABLES: u32 = MAX_CORE_INSTANCES;
+/// How many memories a guest may have.
+pub(super) const MAX_MEMORIES: u32 = 2;
+
+/// What decides which code guests serve with, which the compiler's process has
+/// to know: not where instances come from.
+pub(super) fn serving_code(memory: usize) -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .cranelift_opt_level(OptLevel::Speed)
+        // However large a snapshot is, instances share its pages.
+        .memory_guaranteed_dense_image_size(memory as u64);
+    config
+}
+
+pub(super) fn serving_config(limits: &Limits) -> Config {
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(limits.instances)
-        .total_core_instances(limits.instances * MODULES)
-        .total_memories(limits.instances * 2)
-        .total_tables(limits.instances * MODULES)
+        .total_core_instances(limits.instances * MAX_CORE_INSTANCES)
+        .total_memories(limits.instances * MAX_MEMORIES)
+        .total_tables(limits.instances * MAX_TABLES)
         .total_stacks(limits.instances)
-        .max_core_instances_per_component(MODULES)
-        .max_memories_per_component(2)
-        .max_tables_per_component(MODULES)
+        .max_core_instances_per_component(MAX_CORE_INSTANCES)
+        .max_memories_per_component(MAX_MEMORIES)
+        .max_tables_per_component(MAX_TABLES)
         .max_memory_size(limits.memory)
         // Few slots in turn, and not many: each keeps memory of its own.
         .max_unused_warm_slots(0)
@@ -196,17 +229,13 @@ fn serving_config(limits: &Limits) -> Config {
         .table_keep_resident(64 << 10)
         .async_stack_keep_resident(64 << 10)
         .pagemap_scan(Enabled::Auto);
-    let mut config = Config::new();
-    config
-        .epoch_interruption(true)
-        .cranelift_opt_level(OptLevel::Speed)
-        // However large a snapshot is, instances share its pages.
-        .memory_guaranteed_dense_image_size(limits.memory as u64)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    let mut config = serving_code(limits.memory);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config
 }
 
-fn preparing_config() -> Config {
+/// The same for guests that are being prepared.
+pub(super) fn preparing_code() -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)

@@ -1,17 +1,21 @@
 //! Preparing a guest: running `prepare` once, and keeping the memory that it
 //! leaves as the beginning of every later instance.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
-use wasmtime::Trap;
+use wasmtime::component::{Instance, InstancePre};
+use wasmtime::{Store, Trap};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
-use wasmtime_wizer::Wizer;
+use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
+use wasmtime_wizer::{WasmtimeWizerComponent, Wizer};
 
+use super::compiler::{Pace, Purpose, revive};
 use super::contract::{PREPARE, bind, link};
 use super::error::LoadError;
 use super::runtime::Runtime;
+use super::state::State;
 
 /// Where the contract puts the model directory.
 pub(super) const MODEL_DIR: &str = "/model";
@@ -25,54 +29,88 @@ pub(super) fn prepare(
     runtime: &Runtime,
     component: &[u8],
     model_dir: &Path,
+    pace: Pace,
 ) -> Result<Vec<u8>, LoadError> {
-    let output = MemoryOutputPipe::new(MAX_OUTPUT);
-    let failed = |error: wasmtime::Error| match error.downcast::<LoadError>() {
-        Ok(error) => error,
-        Err(error) => LoadError::Prepare(explain(&error, &output, runtime.limits.prepare)),
+    let mut wizer = Wizer::new();
+    wizer
+        .init_func(PREPARE)
+        // The component goes on exporting it, so its module must, too.
+        .keep_init_func(true);
+    let (context, instrumented) = unpanicked(|| wizer.instrument_component(component))?
+        .map_err(|error| not_prepared(&error))?;
+    let realm = runtime.preparing();
+    let code = runtime
+        .compiler
+        .compile(&realm.engine, Purpose::Preparing, pace, &instrumented)?;
+    drop(instrumented);
+    let linked = revive(&realm.engine, &code)
+        .map_err(|error| LoadError::Link(format!("{error:#}")))
+        .and_then(|component| link(realm, &component))?;
+    drop(code);
+    // A guest that can not serve is not worth preparing.
+    bind(linked.clone())?;
+
+    let executor = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(|error| LoadError::Host(error.to_string()))?;
+    let (mut store, instance) = run(runtime, &linked, model_dir, &executor)?;
+    let mut instance = WasmtimeWizerComponent {
+        store: &mut store,
+        instance,
     };
+    unpanicked(|| executor.block_on(wizer.snapshot_component(&context, &mut instance)))?
+        .map_err(|error| not_prepared(&error))
+}
+
+/// Makes an instance and runs its `prepare`.
+fn run(
+    runtime: &Runtime,
+    linked: &InstancePre<State>,
+    model_dir: &Path,
+    executor: &tokio::runtime::Runtime,
+) -> Result<(Store<State>, Instance), LoadError> {
+    let time = runtime.limits.prepare;
+    let output = MemoryOutputPipe::new(MAX_OUTPUT);
+    let failed = |error| LoadError::Prepare(explain(&error, &output, time));
     let wasi = WasiCtxBuilder::new()
         .stdout(output.clone())
         .stderr(output.clone())
         .preopened_dir(model_dir, MODEL_DIR, FsPerms::ReadOnly)
         .map_err(failed)?
         .build();
-    block_on(runtime.limits.prepare, snapshot(runtime, component, wasi))
-        .map_err(LoadError::Prepare)?
-        .map_err(failed)
-}
-
-async fn snapshot(runtime: &Runtime, component: &[u8], wasi: WasiCtx) -> wasmtime::Result<Vec<u8>> {
-    let realm = runtime.preparing();
-    let mut store = runtime.store(realm, wasi, runtime.limits.prepare, None);
-    // Compiling takes its time, which is not the guest's.
-    store.data().run.pause();
+    let mut store = runtime.store(runtime.preparing(), wasi, time, None);
     // The snapshot is read out through the guest: all of its memory in one call.
     store.set_hostcall_fuel(runtime.limits.memory.saturating_mul(2));
-    let (prepared, _) = Wizer::new()
-        .init_func(PREPARE)
-        // The component goes on exporting it, so its module must, too.
-        .keep_init_func(true)
-        .run_component(&mut store, component, async |store, component| {
-            let linked = link(realm, component).map_err(wasmtime::Error::new)?;
-            // A guest that can not serve is not worth preparing.
-            bind(linked.clone()).map_err(wasmtime::Error::new)?;
-            store.data().run.restart(runtime.limits.prepare);
-            linked.instantiate_async(store).await
-        })
-        .await?;
-    Ok(prepared)
+    let preparing = async {
+        let instance = linked.instantiate_async(&mut store).await?;
+        let function = instance.get_typed_func::<(), ()>(&mut store, PREPARE)?;
+        function.call_async(&mut store, ()).await?;
+        Ok(instance)
+    };
+    // The time bounds what the epoch can not: a guest that sleeps.
+    let instance = executor
+        .block_on(async { tokio::time::timeout(time, preparing).await })
+        .map_err(|_| LoadError::Prepare(format!("it was not done after {time:?}")))?
+        .map_err(failed)?;
+    // Reading the snapshot takes its time, which is not the guest's.
+    store.data().run.pause();
+    Ok((store, instance))
 }
 
-/// Runs a future on this thread, with the clock and the file access that WASI
-/// needs. `time` bounds what the epoch can not: a guest that sleeps.
-fn block_on<T>(time: Duration, future: impl Future<Output = T>) -> Result<T, String> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .map_err(|error| error.to_string())?
-        .block_on(async { tokio::time::timeout(time, future).await })
-        .map_err(|_| format!("it was not done after {time:?}"))
+/// What is wrong with a component that has no snapshot.
+fn not_prepared(error: &wasmtime::Error) -> LoadError {
+    if error.is::<wasmparser::BinaryReaderError>() {
+        return LoadError::Compile(format!("{error:#}"));
+    }
+    LoadError::Prepare(format!("{error:#}"))
+}
+
+/// Wizer takes for granted what it has made itself, and panics if a guest has
+/// found a way to have it otherwise. That is no more than a guest that fails.
+fn unpanicked<T>(work: impl FnOnce() -> T) -> Result<T, LoadError> {
+    catch_unwind(AssertUnwindSafe(work))
+        .map_err(|_| LoadError::Prepare("its memory can not be read out".to_owned()))
 }
 
 /// Says what went wrong, in the guest's own words if it left any.

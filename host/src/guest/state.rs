@@ -66,7 +66,7 @@ pub(super) struct MemoryLimiter {
 
 /// The largest number of elements in a guest's tables. A table holds a
 /// language's function pointers; a large program has some thousands.
-const MAX_TABLE_ELEMENTS: usize = 100_000;
+pub(super) const MAX_TABLE_ELEMENTS: usize = 100_000;
 
 impl MemoryLimiter {
     fn new(bytes: usize) -> Self {

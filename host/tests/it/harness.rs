@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::time::Duration;
 
 use fastsentiment::guest::{
-    self, ArtifactStore, Graphs, Guest, Limits, LoadError, ModelFiles, Runtime, load,
+    self, ArtifactStore, CompileLimits, Compiler, Graphs, Guest, Limits, LoadError, ModelFiles,
+    Runtime, load,
 };
 use fastsentiment::nn::{self, Library, Model, SessionOptions};
 use fastsentiment::predictor::{Abandoned, PredictError, Scorer, Scores, Version};
@@ -167,10 +168,16 @@ pub(crate) const GENEROUS: Limits = Limits {
     instances: 4,
 };
 
-/// A runtime whose guests find `graphs`.
+/// A runtime whose guests find `graphs`, and are compiled as a server does it.
 pub(crate) fn runtime(limits: Limits, graphs: Graphs) -> Arc<Runtime> {
+    let compiler = Compiler::child(BINARY.into(), CompileLimits::default());
+    runtime_with(limits, compiler, graphs)
+}
+
+/// A runtime with a compiler of its own.
+pub(crate) fn runtime_with(limits: Limits, compiler: Compiler, graphs: Graphs) -> Arc<Runtime> {
     let metrics = guest::Metrics::new(&Registry::new()).unwrap();
-    Runtime::new(limits, graphs, metrics).unwrap()
+    Runtime::new(limits, compiler, graphs, metrics).unwrap()
 }
 
 /// The default guest for a model directory, with `graphs` as its model.

@@ -56,9 +56,10 @@ pub(crate) fn roomy() -> Arc<Runtime> {
     runtime(GENEROUS, Graphs::default())
 }
 
-/// The files of some model, for guests that read none.
+/// The files of some model, for guests that read none. It has no golden answers,
+/// whose texts would be orders to these guests.
 pub(crate) fn some_files() -> ModelFiles {
-    files(&fixture("tiny-bert"))
+    files(&fixture("tiny-int8"))
 }
 
 /// The files of a model directory.

@@ -2,5 +2,7 @@
 //! is refused with which words.
 
 mod artifacts;
+mod compiler;
 mod contract;
+mod golden;
 mod prepare;

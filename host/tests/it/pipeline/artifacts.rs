@@ -9,20 +9,24 @@ use tempfile::TempDir;
 use crate::harness::{copy_of, fixture, graphs, guest, loading, runtime, wait};
 use crate::hostile::{component, files, hostile, hundredths, prepared, roomy, some_files};
 
-struct Store {
+pub(super) struct Store {
     dir: TempDir,
     store: ArtifactStore,
 }
 
 impl Store {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = ArtifactStore::open(dir.path()).unwrap();
         Self { dir, store }
     }
 
-    fn load(&self, runtime: &Arc<Runtime>, text: &str, files: &ModelFiles) -> Guest {
+    pub(super) fn load(&self, runtime: &Arc<Runtime>, text: &str, files: &ModelFiles) -> Guest {
         load(runtime, Some(&self.store), &component(text), files).unwrap()
+    }
+
+    pub(super) fn store(&self) -> &ArtifactStore {
+        &self.store
     }
 
     /// Every file in the directory, by name.
@@ -87,14 +91,25 @@ fn a_damaged_file_is_never_trusted() {
     let whole = std::fs::read(&path).unwrap();
 
     let mut damaged: Vec<(String, Vec<u8>)> = Vec::new();
-    // The magic, the key, the digest, and places in the code.
-    let places = [0, 15, 16, 47, 48, 79, 80, whole.len() / 2, whole.len() - 1];
+    // The code, and behind it the magic, the key and the digest.
+    let end = whole.len() - 80;
+    let (key, digest) = (end + 16, end + 48);
+    let places = [
+        0,
+        end / 2,
+        end - 1,
+        end,
+        key - 1,
+        key,
+        digest,
+        whole.len() - 1,
+    ];
     for at in places {
         let mut bytes = whole.clone();
         bytes[at] ^= 0x10;
         damaged.push((format!("byte {at}"), bytes));
     }
-    for length in [0, 1, 79, 80, whole.len() / 2, whole.len() - 1] {
+    for length in [0, 1, 79, 80, end / 2, end, whole.len() - 1] {
         damaged.push((format!("cut at {length}"), whole[..length].to_vec()));
     }
     damaged.push(("longer".to_owned(), [&whole[..], b"x"].concat()));
@@ -147,6 +162,8 @@ fn loads_at_the_same_time_do_not_disturb_each_other() {
 fn what_was_prepared_with_other_files_is_not_used() {
     let (runtime, store) = (roomy(), Store::new());
     let dir = copy_of("tiny-roberta");
+    // Its texts are no orders for these guests.
+    std::fs::remove_file(dir.path().join("golden.json")).unwrap();
     let at = |name: &str| dir.path().join(name);
     let load = || store.load(&runtime, &prepared(""), &files(dir.path()));
 

@@ -1,7 +1,7 @@
 //! Components that are none, or not of the contract: each is refused with a
 //! sentence that says what its author has to change.
 
-use fastsentiment::guest::{LoadError, load};
+use fastsentiment::guest::{LoadError, Step, load};
 
 use crate::harness::guest;
 use crate::hostile::{component, hostile, load_text, prepared, some_files, tight};
@@ -17,8 +17,14 @@ fn refusal(bytes: &[u8]) -> LoadError {
 /// Asserts that a component is refused as one that does not fit the contract,
 /// in words that hold all of `words`.
 fn assert_misfit(text: &str, words: &[&str]) {
+    assert_refused_at(Step::Contract, text, words);
+}
+
+/// Asserts that a component is refused at a step, in words that hold all of
+/// `words`.
+fn assert_refused_at(step: Step, text: &str, words: &[&str]) {
     let error = load_text(&tight(), text).err().expect("it is refused");
-    assert!(matches!(error, LoadError::Contract(_)), "{error:?}");
+    assert_eq!(error.step(), step, "{error:?}");
     for word in words {
         assert!(
             error.to_string().contains(word),
@@ -107,16 +113,25 @@ fn an_import_that_is_not_offered_is_named() {
         (import "acme:weather/forecast@1.0.0" (instance (export "ask" (func))))
     "#;
     let asks = import.to_owned() + &hostile();
-    assert_misfit(&asks, &["import", "acme:weather/forecast@1.0.0"]);
+    assert_refused_at(
+        Step::Link,
+        &asks,
+        &["import", "acme:weather/forecast@1.0.0"],
+    );
     // Before `prepare` runs, too.
     let asks = import.to_owned() + &prepared("");
-    assert_misfit(&asks, &["import", "acme:weather/forecast@1.0.0"]);
+    assert_refused_at(
+        Step::Link,
+        &asks,
+        &["import", "acme:weather/forecast@1.0.0"],
+    );
     // The host has the interface, but not this function.
     let unknown = r#"
         (import "wasi:cli/environment@0.2.0" (instance (export "get-secrets" (func))))
     "#;
     let asks = unknown.to_owned() + &hostile();
-    assert_misfit(
+    assert_refused_at(
+        Step::Link,
         &asks,
         &["import", "wasi:cli/environment@0.2.0", "get-secrets"],
     );

@@ -1,0 +1,270 @@
+//! Refusing a component for its size before anything is made of it.
+//!
+//! A few bytes can ask for much: memories, tables, instances and nesting cost
+//! nothing to declare. What is counted here is read off the sections, so that it
+//! takes milliseconds whatever a component holds. It is no proof that compiling
+//! it is cheap; for that the compiler's process has limits of its own.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use wasmparser::{Instance, Parser, Payload};
+
+use super::error::LoadError;
+use super::runtime::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
+use super::state::MAX_TABLE_ELEMENTS;
+
+/// How many functions a guest may have. The default guest has 2,400, an
+/// interpreter of a large language some 20,000.
+const MAX_FUNCTIONS: u64 = 100_000;
+
+/// How many pieces of data a guest may begin with. A snapshot has 10,000 at most.
+const MAX_DATA_SEGMENTS: u64 = 50_000;
+
+/// How many lists of functions for its tables a guest may have.
+const MAX_ELEMENT_SEGMENTS: u64 = 10_000;
+
+/// How many parts a component may be made of: modules and components, and
+/// instances of components.
+const MAX_PARTS: u64 = 256;
+
+/// How deep these may lie in each other. The usual tools nest two deep.
+const MAX_DEPTH: u64 = 8;
+
+/// What a component declares.
+#[derive(Default)]
+struct Counts {
+    depth: u64,
+    deepest: u64,
+    parts: u64,
+    functions: u64,
+    data_segments: u64,
+    element_segments: u64,
+    core_instances: u64,
+    memories: u64,
+    memory_bytes: u64,
+    tables: u64,
+    table_elements: u64,
+}
+
+/// Reads a component from a file, of which no more is read than a guest may have.
+///
+/// # Errors
+///
+/// The outer one if the file can not be read; the inner one if the component is
+/// larger than `limit`, in bytes.
+pub fn read_component(path: &Path, limit: usize) -> io::Result<Result<Vec<u8>, LoadError>> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut bytes = Vec::new();
+    file.take((limit as u64).saturating_add(1))
+        .read_to_end(&mut bytes)?;
+    // It may grow while it is read, or not say how long it is.
+    let length = length.max(bytes.len() as u64);
+    Ok(refuse_larger(length, limit).map(|()| bytes))
+}
+
+/// Refuses a component that is larger than `limit`, in bytes.
+pub(super) fn check_size(bytes: &[u8], limit: usize) -> Result<(), LoadError> {
+    refuse_larger(bytes.len() as u64, limit)
+}
+
+fn refuse_larger(length: u64, limit: usize) -> Result<(), LoadError> {
+    if length > limit as u64 {
+        return Err(LoadError::Size(format!(
+            "it has {length} bytes; a guest may have at most {limit}"
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses a component that declares more than a guest may have, of whose
+/// memories each may have `memory` bytes.
+pub(super) fn check_structure(bytes: &[u8], memory: usize) -> Result<(), LoadError> {
+    let counts = Counts::of(bytes).map_err(|error| LoadError::Compile(error.to_string()))?;
+    let memory = memory as u64;
+    let bounds = [
+        ("levels of nesting", counts.deepest, MAX_DEPTH),
+        ("modules, components and instances", counts.parts, MAX_PARTS),
+        ("functions", counts.functions, MAX_FUNCTIONS),
+        ("data segments", counts.data_segments, MAX_DATA_SEGMENTS),
+        (
+            "element segments",
+            counts.element_segments,
+            MAX_ELEMENT_SEGMENTS,
+        ),
+        (
+            "core instances",
+            counts.core_instances,
+            MAX_CORE_INSTANCES.into(),
+        ),
+        ("memories", counts.memories, MAX_MEMORIES.into()),
+        ("bytes of memory at its start", counts.memory_bytes, memory),
+        ("tables", counts.tables, MAX_TABLES.into()),
+        (
+            "elements in tables at its start",
+            counts.table_elements,
+            MAX_TABLE_ELEMENTS as u64,
+        ),
+    ];
+    match bounds.into_iter().find(|(_, found, most)| found > most) {
+        None => Ok(()),
+        Some((what, found, most)) => Err(LoadError::Size(format!(
+            "it has {found} {what}; a guest may have at most {most}"
+        ))),
+    }
+}
+
+impl Counts {
+    fn of(bytes: &[u8]) -> wasmparser::Result<Self> {
+        let mut counts = Self::default();
+        for payload in Parser::new(0).parse_all(bytes) {
+            counts.add(payload?)?;
+            // What is nested deeper need not be read to be refused.
+            if counts.deepest > MAX_DEPTH {
+                break;
+            }
+        }
+        Ok(counts)
+    }
+
+    fn add(&mut self, payload: Payload<'_>) -> wasmparser::Result<()> {
+        match payload {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
+                self.parts += 1;
+                self.depth += 1;
+                self.deepest = self.deepest.max(self.depth);
+            }
+            Payload::End(_) => self.depth = self.depth.saturating_sub(1),
+            Payload::ComponentInstanceSection(section) => {
+                self.parts += u64::from(section.count());
+            }
+            Payload::InstanceSection(section) => {
+                for instance in section {
+                    // The other kind only gives names to what is there.
+                    if let Instance::Instantiate { .. } = instance? {
+                        self.core_instances += 1;
+                    }
+                }
+            }
+            Payload::FunctionSection(section) => self.functions += u64::from(section.count()),
+            Payload::DataSection(section) => self.data_segments += u64::from(section.count()),
+            Payload::ElementSection(section) => {
+                self.element_segments += u64::from(section.count());
+            }
+            Payload::MemorySection(section) => {
+                for memory in section {
+                    let memory = memory?;
+                    let page = 1_u64
+                        .checked_shl(memory.page_size_log2.unwrap_or(16))
+                        .unwrap_or(u64::MAX);
+                    self.memories += 1;
+                    let bytes = memory.initial.saturating_mul(page);
+                    self.memory_bytes = self.memory_bytes.saturating_add(bytes);
+                }
+            }
+            Payload::TableSection(section) => {
+                for table in section {
+                    self.tables += 1;
+                    let elements = table?.ty.initial;
+                    self.table_elements = self.table_elements.saturating_add(elements);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MEMORY: usize = 1 << 20;
+
+    /// What is said of a component of this text, if it is refused.
+    fn refusal(text: &str) -> Option<String> {
+        let bytes = wat::parse_str(format!("(component {text})")).expect("a component");
+        let error = check_structure(&bytes, MEMORY).err()?;
+        assert!(matches!(error, LoadError::Size(_)), "{error:?}");
+        Some(error.to_string())
+    }
+
+    /// Asserts that `most` of something pass, and one more does not.
+    fn assert_bound(most: u64, what: &str, text: impl Fn(u64) -> String) {
+        assert_eq!(refusal(&text(most)), None, "{most} {what}");
+        let said = refusal(&text(most + 1)).expect("one more is refused");
+        for word in [what, &(most + 1).to_string(), &most.to_string()] {
+            assert!(said.contains(word), "{word:?} is not in: {said}");
+        }
+    }
+
+    fn repeated(piece: &str, times: u64) -> String {
+        piece.repeat(usize::try_from(times).expect("few"))
+    }
+
+    #[test]
+    fn what_a_module_declares_is_bounded() {
+        let module =
+            |piece: &'static str| move |times| format!("(core module {})", repeated(piece, times));
+        assert_bound(MAX_FUNCTIONS, "functions", module("(func)"));
+        assert_bound(MAX_DATA_SEGMENTS, "data segments", module("(data \"\")"));
+        let elements = module("(elem func)");
+        assert_bound(MAX_ELEMENT_SEGMENTS, "element segments", elements);
+        assert_bound(MAX_MEMORIES.into(), "memories", module("(memory 1)"));
+        assert_bound(MAX_TABLES.into(), "tables", module("(table 1 funcref)"));
+    }
+
+    #[test]
+    fn what_a_guest_begins_with_is_bounded() {
+        let pages = (MEMORY >> 16) as u64;
+        let memory = |pages| format!("(core module (memory {pages}))");
+        assert_eq!(refusal(&memory(pages)), None);
+        let said = refusal(&memory(pages + 1)).expect("refused");
+        assert!(said.contains("1114112 bytes of memory"), "{said}");
+        // Of all memories together, and however large the number is.
+        let two = format!("{}{}", memory(pages / 2), memory(pages / 2 + 1));
+        assert!(refusal(&two).is_some());
+        let huge = "(core module (memory i64 0x1000000000000))";
+        assert!(refusal(huge).is_some());
+        let elements = |count| format!("(core module (table {count} funcref))");
+        assert_bound(MAX_TABLE_ELEMENTS as u64, "elements", elements);
+    }
+
+    #[test]
+    fn what_a_component_is_made_of_is_bounded() {
+        let parts = |times| repeated("(core module)", times);
+        assert_bound(MAX_PARTS, "modules, components and instances", parts);
+        let instances = |times| {
+            let instances = repeated("(core instance (instantiate $m))", times);
+            format!("(core module $m) {instances}")
+        };
+        assert_bound(MAX_CORE_INSTANCES.into(), "core instances", instances);
+        let nested = |times| format!("{}{}", repeated("(component", times), repeated(")", times));
+        assert_bound(MAX_DEPTH, "levels of nesting", nested);
+    }
+
+    #[test]
+    fn a_component_of_the_largest_size_passes_and_a_byte_more_does_not() {
+        assert!(check_size(&[0; 100], 100).is_ok());
+        let said = check_size(&[0; 101], 100)
+            .expect_err("too large")
+            .to_string();
+        assert!(said.contains("101 bytes") && said.contains("100"), "{said}");
+    }
+
+    #[test]
+    fn a_file_that_never_ends_is_not_read_to_its_end() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), [7; 100]).expect("written");
+        let read = |limit| read_component(file.path(), limit).expect("readable");
+        assert_eq!(read(100).expect("not too large"), [7; 100]);
+        assert!(matches!(read(99), Err(LoadError::Size(_))));
+        #[cfg(unix)]
+        assert!(matches!(
+            read_component(Path::new("/dev/zero"), 1000),
+            Ok(Err(LoadError::Size(_)))
+        ));
+    }
+}
