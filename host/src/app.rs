@@ -170,7 +170,12 @@ impl App {
             compiled: loaded_from == LoadedFrom::Source,
             scorer: Arc::new(guest),
         };
-        let (rollout, _fallen) = Rollout::start(Arc::clone(&first.scorer), below, config.rollout);
+        let (rollout, _fallen) = Rollout::start(
+            Arc::clone(&first.scorer),
+            below,
+            config.rollout,
+            rollout::Metrics::new(registry)?,
+        );
         let service = Service::new(
             Arc::clone(&rollout) as Arc<dyn Router>,
             config.limits.clone(),

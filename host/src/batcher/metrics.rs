@@ -18,6 +18,8 @@ pub struct Metrics {
     pub(super) busy_workers: IntGauge,
     pub(super) refused: IntCounter,
     pub(super) abandoned: IntCounter,
+    pub(super) background_texts: IntGauge,
+    pub(super) given_up: IntCounter,
     texts: IntCounterVec,
 }
 
@@ -78,6 +80,17 @@ impl Metrics {
             abandoned: register_int_counter_with_registry!(
                 "fastsentiment_abandoned_texts_total",
                 "Texts whose caller had gone before they were answered.",
+                registry
+            )?,
+            background_texts: register_int_gauge_with_registry!(
+                "fastsentiment_background_texts",
+                "Texts that wait in the background: nobody waits for them, and no other \
+                 metric of the queue or of batches counts them.",
+                registry
+            )?,
+            given_up: register_int_counter_with_registry!(
+                "fastsentiment_background_given_up_texts_total",
+                "Texts in the background that were given up for others.",
                 registry
             )?,
             texts,

@@ -4,6 +4,10 @@
 //! the next batch, so that batches are formed as late as they can be: nothing
 //! waits while a worker is idle, and under load batches fill up by themselves.
 //!
+//! Texts that nobody waits for have a queue of their own, the background. It costs
+//! the others nothing: one worker at most takes from it, when nothing else waits,
+//! and gives up what it has begun as soon as something does.
+//!
 //! This module must not know guests or caches: a
 //! [`Scorer`](crate::predictor::Scorer) scores the batches.
 
@@ -20,7 +24,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::predictor::{Answer, BoxFuture, ErrorKind, Pending, PredictError, Predictor, Request};
+use crate::predictor::{
+    Answer, BoxFuture, ErrorKind, Pending, PredictError, Predictor, Priority, Request,
+};
 pub use calibration::Calibration;
 pub use metrics::Metrics;
 use queue::{Bounds, Entry, Place, Queue};
@@ -61,6 +67,9 @@ struct Shared {
 
 struct State {
     queue: Queue<Attached>,
+    background: Queue<Attached>,
+    /// Whether a worker works on what was in the background.
+    background_busy: bool,
     idle: usize,
     closing: bool,
     /// Tokens that a worker scores in a second, of late.
@@ -71,11 +80,16 @@ struct State {
 struct Attached {
     reply: oneshot::Sender<Result<Answer, PredictError>>,
     wanted: Arc<AtomicBool>,
+    priority: Priority,
     since: Instant,
 }
 
 /// The longest after which another try is suggested.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// How many tokens may wait in the background, as estimated: a second or more of
+/// one worker's time. What waits for longer is no better than what is dropped.
+const BACKGROUND_TOKENS: u64 = 8192;
 
 impl Batcher {
     /// Starts the threads.
@@ -87,6 +101,8 @@ impl Batcher {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 queue: Queue::default(),
+                background: Queue::default(),
+                background_busy: false,
                 idle: 0,
                 closing: false,
                 tokens_per_second: options.tokens_per_second,
@@ -113,6 +129,7 @@ impl Batcher {
     fn submit(&self, request: Request) -> Result<Vec<Pending>, PredictError> {
         let shared = &self.shared;
         let since = Instant::now();
+        let priority = request.priority;
         let prepare = |text: String| {
             let (reply, answer) = oneshot::channel();
             let wanted = Arc::new(AtomicBool::new(true));
@@ -125,6 +142,7 @@ impl Batcher {
                 attached: Attached {
                     reply,
                     wanted: Arc::clone(&wanted),
+                    priority,
                     since,
                 },
             };
@@ -133,20 +151,23 @@ impl Batcher {
         // What takes time is done before the lock is taken, and after.
         let prepared: Vec<_> = request.texts.into_iter().map(prepare).collect();
         let mut state = shared.lock();
-        if state.queue.load() >= shared.options.queue_tokens && !prepared.is_empty() {
-            let retry_after = shared.retry_after(&state);
+        if !prepared.is_empty() && shared.is_full(&state, priority) {
+            let retry_after = shared.retry_after(&mut state, priority);
             drop(state);
-            shared.metrics.refused.inc();
+            if priority == Priority::Live {
+                shared.metrics.refused.inc();
+            }
             return Err(PredictError::new(
                 ErrorKind::Overloaded { retry_after },
                 "more texts are waiting than may wait; try again later",
             ));
         }
-        let (number, mut turn) = state.queue.begin();
+        let queue = state.queue_of(priority);
+        let (number, mut turn) = queue.begin();
         let mut waiting = Vec::with_capacity(prepared.len());
         for (mut entry, wanted, answer) in prepared {
             entry.request = number;
-            let place = state.queue.push(&mut turn, entry);
+            let place = queue.push(&mut turn, entry);
             waiting.push((place, wanted, answer));
         }
         shared.tell_depth(&state);
@@ -158,6 +179,7 @@ impl Batcher {
         let pending = |(place, wanted, answer)| {
             let waiting = Waiting {
                 place,
+                priority,
                 wanted,
                 shared: Arc::clone(shared),
             };
@@ -182,8 +204,25 @@ impl Drop for Batcher {
             let _ = worker.join();
         }
         // Whoever still waits is told, by the loss of the sender.
-        let left = self.shared.lock().queue.clear();
+        let mut state = self.shared.lock();
+        let left = [state.queue.clear(), state.background.clear()];
+        drop(state);
         drop(left);
+    }
+}
+
+impl State {
+    fn queue_of(&mut self, priority: Priority) -> &mut Queue<Attached> {
+        match priority {
+            Priority::Live => &mut self.queue,
+            Priority::Background => &mut self.background,
+        }
+    }
+
+    /// Whether what a worker does in the background keeps others waiting. An idle
+    /// worker takes what waits in a moment.
+    fn needs_workers(&self) -> bool {
+        self.closing || (self.idle == 0 && self.queue.len() > 0)
     }
 }
 
@@ -193,10 +232,18 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn is_full(&self, state: &State, priority: Priority) -> bool {
+        match priority {
+            Priority::Live => state.queue.load() >= self.options.queue_tokens,
+            // Not as load: what counts here is what it holds.
+            Priority::Background => state.background.tokens() >= BACKGROUND_TOKENS,
+        }
+    }
+
     /// When a newcomer of now would have had its turn.
-    fn retry_after(&self, state: &State) -> Duration {
+    fn retry_after(&self, state: &mut State, priority: Priority) -> Duration {
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        let seconds = state.queue.load() as f64
+        let seconds = state.queue_of(priority).load() as f64
             / (state.tokens_per_second * self.options.workers.max(1) as f64);
         Duration::try_from_secs_f64(seconds)
             .map_or(MAX_RETRY_AFTER, |time| time.min(MAX_RETRY_AFTER))
@@ -208,6 +255,9 @@ impl Shared {
             .queue_texts
             .set(gauge(state.queue.len() as u64));
         self.metrics.queue_tokens.set(gauge(state.queue.tokens()));
+        self.metrics
+            .background_texts
+            .set(gauge(state.background.len() as u64));
     }
 }
 
@@ -215,6 +265,7 @@ impl Shared {
 /// the queue, or tells the worker that has it.
 struct Waiting {
     place: Place,
+    priority: Priority,
     wanted: Arc<AtomicBool>,
     shared: Arc<Shared>,
 }
@@ -240,10 +291,10 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         if self.wanted.swap(false, Ordering::Relaxed) {
             let mut state = self.shared.lock();
-            let left = state.queue.remove(self.place);
+            let left = state.queue_of(self.priority).remove(self.place);
             self.shared.tell_depth(&state);
             drop(state);
-            if left.is_some() {
+            if left.is_some() && self.priority == Priority::Live {
                 self.shared.metrics.abandoned.inc();
             }
         }

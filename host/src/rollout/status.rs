@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::share::Share;
 use crate::predictor::Version;
 
 /// How a version is tried beside the live one.
@@ -13,26 +14,6 @@ pub enum Trial {
     /// It is given copies of its share of the texts when there is nothing else to
     /// do. Its answers are compared with those of the live version, and dropped.
     Shadow,
-}
-
-/// A share of all texts. Which texts it holds depends on nothing but the texts,
-/// and a larger share holds those of a smaller one.
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
-pub struct Share(f64);
-
-impl Share {
-    /// All texts.
-    pub const ALL: Self = Self(1.0);
-
-    /// A share greater than 0 and at most 1.
-    pub fn new(share: f64) -> Option<Self> {
-        (share > 0.0 && share <= 1.0).then_some(Self(share))
-    }
-
-    /// The share as a number.
-    pub fn get(self) -> f64 {
-        self.0
-    }
 }
 
 /// What is in use.
@@ -64,7 +45,7 @@ pub struct TrialStatus {
     pub trial: Trial,
     /// The share of the texts that it is given.
     pub share: Share,
-    /// How its answers compare; for a shadow only.
+    /// How its answers compare, since the trial began; for a shadow only.
     pub comparison: Option<Comparison>,
 }
 

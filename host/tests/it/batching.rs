@@ -2,6 +2,7 @@
 //! in which order, and what becomes of those that fail or leave. Beneath it all
 //! real guests, in `batching/guests.rs`.
 
+mod background;
 mod failures;
 mod guests;
 mod order;
@@ -165,11 +166,30 @@ impl Subject {
         scorer: Arc<dyn Scorer>,
         texts: &[&str],
     ) -> Result<Vec<Pending>, PredictError> {
+        self.ask_as(Priority::Live, scorer, texts).await
+    }
+
+    /// Hands in what nobody waits for.
+    async fn ask_background(
+        &self,
+        fake: &Fake,
+        texts: &[&str],
+    ) -> Result<Vec<Pending>, PredictError> {
+        let scorer = Arc::new(fake.clone());
+        self.ask_as(Priority::Background, scorer, texts).await
+    }
+
+    async fn ask_as(
+        &self,
+        priority: Priority,
+        scorer: Arc<dyn Scorer>,
+        texts: &[&str],
+    ) -> Result<Vec<Pending>, PredictError> {
         let request = Request {
             texts: texts.iter().map(|text| (*text).to_owned()).collect(),
             scorer,
             caching: Caching::Use,
-            priority: Priority::Live,
+            priority,
         };
         self.batcher.predict(request).await
     }

@@ -1,7 +1,7 @@
 //! The cache over a layer that counts what it is asked for, before real Redis
 //! servers and without.
 
-mod fake;
+pub(crate) mod fake;
 mod faults;
 mod flights;
 mod memory;

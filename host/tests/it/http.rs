@@ -176,6 +176,7 @@ impl Server {
                 probation: Duration::ZERO,
                 failures: 0,
             },
+            rollout::Metrics::new(&registry).unwrap(),
         );
         let service = Service::new(rollout, limits, service::Metrics::new(&registry).unwrap());
         let metrics = Metrics::new(&registry).unwrap();

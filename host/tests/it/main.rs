@@ -26,6 +26,7 @@ mod http;
 mod nn;
 mod pipeline;
 mod redis_server;
+mod rollout;
 mod sandbox;
 mod server;
 mod server_process;

@@ -1,0 +1,170 @@
+//! A version in use: it is counted what it does, and a version that is not trusted
+//! is taken out of use when it fails too often.
+//!
+//! This module must not know what is done with a version that is.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::watch;
+
+use super::metrics::Counters;
+use crate::predictor::{Abandoned, ErrorKind, PredictError, Scorer, Scores, Version};
+
+/// A version from when it is brought into use until its last text is answered.
+/// One that is brought into use again begins anew.
+pub(super) struct Release {
+    scorer: Arc<dyn Scorer>,
+    pub(super) counters: Arc<Counters>,
+    watched: Option<Watched>,
+    /// Whether it is out of use for good: its calls are ended then, and no other
+    /// begins.
+    over: watch::Sender<bool>,
+}
+
+/// How the failures of a version that is not trusted are counted.
+pub(super) struct Watched {
+    calls: AtomicU64,
+    failures: AtomicU64,
+    /// How many calls may fail.
+    allowed: u32,
+    /// Told what is wrong, at each failure that is one too many.
+    tell: Tell,
+}
+
+/// What is told of a version that fails too often, with a sentence that says why.
+pub(super) type Tell = Box<dyn Fn(&Release, String) + Send + Sync>;
+
+/// Fewer failures than one of so many calls are those of some texts, and not of
+/// the version: a text that it fails on, sent again and again among thousands of
+/// others, does not take it out of use.
+const CALLS_OF_A_FAILURE: u64 = 10;
+
+/// How much of a failure's own words is told on, in characters: a guest may choose
+/// them.
+const MAX_REASON: usize = 500;
+
+impl Watched {
+    /// Up to `allowed` failures are forgiven.
+    pub(super) fn new(allowed: u32, tell: Tell) -> Self {
+        Self {
+            calls: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            allowed,
+            tell,
+        }
+    }
+}
+
+impl Release {
+    /// Brings a version into use; one that is not `watched` is trusted.
+    pub(super) fn new(
+        scorer: Arc<dyn Scorer>,
+        counters: Arc<Counters>,
+        watched: Option<Watched>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            scorer,
+            counters,
+            watched,
+            over: watch::Sender::new(false),
+        })
+    }
+
+    /// Whether it is out of use for good.
+    pub(super) fn is_over(&self) -> bool {
+        *self.over.borrow()
+    }
+
+    /// Takes it out of use: its calls end as soon as they can.
+    pub(super) fn end(&self) {
+        self.over.send_replace(true);
+    }
+
+    /// Waits until it is out of use.
+    pub(super) async fn ended(&self) {
+        // An error would mean that it is gone, and this borrows it.
+        let _ = self.over.subscribe().wait_for(|over| *over).await;
+    }
+
+    /// True once nobody wants the answers of a call, and when they would be of no
+    /// use since the version is out of use.
+    fn abandoned(&self, abandoned: &Abandoned) -> Abandoned {
+        let (over, abandoned) = (self.over.subscribe(), Arc::clone(abandoned));
+        Arc::new(move || *over.borrow() || abandoned())
+    }
+
+    fn count_call(&self) {
+        if let Some(watched) = &self.watched {
+            watched.calls.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn count_failure(&self, why: &str) {
+        self.counters.failures.inc();
+        let Some(watched) = &self.watched else {
+            return;
+        };
+        let calls = watched.calls.fetch_add(1, Ordering::Relaxed) + 1;
+        let failures = watched.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        if failures > u64::from(watched.allowed) && failures * CALLS_OF_A_FAILURE > calls {
+            let in_a_line = |letter: char| if letter.is_control() { ' ' } else { letter };
+            let why: String = why.chars().take(MAX_REASON).map(in_a_line).collect();
+            let reason = format!("{failures} of {calls} calls have failed, the last one: {why}");
+            (watched.tell)(self, reason);
+        }
+    }
+}
+
+impl Scorer for Release {
+    fn version(&self) -> &Arc<Version> {
+        self.scorer.version()
+    }
+
+    fn score(&self, texts: &[String], abandoned: &Abandoned) -> Result<Vec<Scores>, PredictError> {
+        if self.is_over() {
+            let error = PredictError::new(ErrorKind::Failed, "the prediction failed");
+            return Err(error.with_detail("the version is out of use since it failed too often"));
+        }
+        let abandoned = self.abandoned(abandoned);
+        let call = || self.scorer.score(texts, &abandoned);
+        let result = match catch_unwind(AssertUnwindSafe(call)) {
+            Ok(result) => result,
+            Err(panic) => {
+                self.count_failure("the host panicked during a call of the guest");
+                resume_unwind(panic);
+            }
+        };
+        match &result {
+            Ok(scores) if scores.len() == texts.len() => {
+                self.counters.texts.inc_by(scores.len() as u64);
+                self.count_call();
+            }
+            Ok(scores) => {
+                let why = format!("{} answers to {} texts", scores.len(), texts.len());
+                self.count_failure(&why);
+            }
+            // It was ended, and by nothing that it did.
+            Err(_) if abandoned() => {}
+            Err(error) if is_failure(error) => {
+                self.count_failure(error.detail.as_ref().unwrap_or(&error.message));
+            }
+            Err(_) => self.count_call(),
+        }
+        result
+    }
+}
+
+/// Whether an error says that the version is bad: a text that it refuses and work
+/// that is not taken on do not.
+pub(super) fn is_failure(error: &PredictError) -> bool {
+    match error.kind {
+        ErrorKind::Failed | ErrorKind::TimedOut => true,
+        ErrorKind::TooManyTexts { .. }
+        | ErrorKind::TextTooLong { .. }
+        | ErrorKind::InvalidText { .. }
+        | ErrorKind::Overloaded { .. }
+        | ErrorKind::Unavailable => false,
+    }
+}
