@@ -17,7 +17,10 @@ RUFF := 0.17.6
 export CARGO_TARGET_DIR := $(CURDIR)/target
 OUT := target/release
 GUEST_TARGET := wasm32-wasip2
-GUEST_CARGO := --profile guest --target $(GUEST_TARGET) -p fastsentiment-guest
+GUEST_BUILD := --profile guest --target $(GUEST_TARGET)
+# The crates of guest/, which has the default guest, what it is made of, and others.
+EXAMPLES := lexicon neutral
+GUEST_PACKAGES := $(addprefix -p fastsentiment-,guest classifier command $(EXAMPLES))
 TEST_VENV := model/.venv-test
 LINT_VENV := model/.venv-lint
 BENCH_VENV := model/.venv-bench
@@ -39,12 +42,21 @@ build: guest onnxruntime ## Build the binary, the guest, and fetch ONNX Runtime
 
 .PHONY: guest
 guest: wasm-target ## Build the default guest
-	$(CARGO) build $(CARGO_FLAGS) $(GUEST_CARGO)
-	@mkdir -p $(OUT)
-	@# Moved into place, and only if it is new: a running server may be watching it.
-	@cmp -s target/$(GUEST_TARGET)/guest/fastsentiment_guest.wasm $(OUT)/fastsentiment_guest.wasm \
-	|| { cp target/$(GUEST_TARGET)/guest/fastsentiment_guest.wasm $(OUT)/.guest.$$$$ \
-	  && mv $(OUT)/.guest.$$$$ $(OUT)/fastsentiment_guest.wasm; }
+	$(CARGO) build $(CARGO_FLAGS) $(GUEST_BUILD) -p fastsentiment-guest
+	@$(call put-guest,guest)
+
+.PHONY: examples
+examples: wasm-target ## Build the guests of guest/examples
+	$(CARGO) build $(CARGO_FLAGS) $(GUEST_BUILD) $(addprefix -p fastsentiment-,$(EXAMPLES))
+	@$(foreach name,$(EXAMPLES),$(call put-guest,$(name)) &&) :
+
+# Moved into place, and only if it is new: a running server may be watching it.
+define put-guest
+mkdir -p $(OUT) && { \
+cmp -s target/$(GUEST_TARGET)/guest/fastsentiment_$(1).wasm $(OUT)/fastsentiment_$(1).wasm \
+|| { cp target/$(GUEST_TARGET)/guest/fastsentiment_$(1).wasm $(OUT)/.guest.$$$$ \
+  && mv $(OUT)/.guest.$$$$ $(OUT)/fastsentiment_$(1).wasm; }; }
+endef
 
 .PHONY: wasm-target
 wasm-target:
@@ -69,8 +81,8 @@ test: guest onnxruntime test-venv redis ## Run all tests
 	if [ -n '$(SST2)' ]; then FASTSENTIMENT_SST2='$(abspath $(SST2))'; export FASTSENTIMENT_SST2; fi; \
 	set -x; \
 	$(CARGO) test $(CARGO_FLAGS) --release -p fastsentiment
-	@# On this machine, not in a sandbox: what the guest computes needs none.
-	$(CARGO) test $(CARGO_FLAGS) --release -p fastsentiment-guest --lib
+	@# On this machine, not in a sandbox: what guests compute needs none.
+	$(CARGO) test $(CARGO_FLAGS) --release $(GUEST_PACKAGES) --lib
 	@if [ -e $(TEST_VENV)/.complete ]; then set -x; \
 	  HF_HUB_OFFLINE=1 $(TEST_VENV)/bin/python model/tools/golden.py --check \
 	    model/default $(dir $(wildcard host/tests/fixtures/models/*/golden.json)); \
@@ -122,9 +134,10 @@ check: check-rust check-dependencies check-scripts ## Run the formatters, linter
 check-rust: wasm-target
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(CARGO_FLAGS) --release -p fastsentiment --all-targets -- -D warnings
-	$(CARGO) clippy $(CARGO_FLAGS) $(GUEST_CARGO) --all-targets -- -D warnings
+	$(CARGO) clippy $(CARGO_FLAGS) $(GUEST_BUILD) $(GUEST_PACKAGES) --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGO_FLAGS) --release --no-deps -p fastsentiment
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGO_FLAGS) --no-deps --document-private-items $(GUEST_CARGO)
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGO_FLAGS) --no-deps --document-private-items \
+	  $(GUEST_BUILD) $(GUEST_PACKAGES)
 
 .PHONY: check-dependencies
 check-dependencies:
