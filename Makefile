@@ -30,7 +30,7 @@ TRAIN_VENV := model/.venv
 
 .PHONY: help
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: run
 run: build ## Serve on LISTEN (127.0.0.1:8000) with MODEL (model/default)
@@ -125,6 +125,20 @@ set -ex; rm -rf $(1); $(PYTHON) -m venv $(1); \
 $(1)/bin/python -m pip install --quiet --disable-pip-version-check $(2); touch $@
 endef
 
+# The copy is named `model` because that command names a graph after its directory.
+MODEL_CLI := target/model-cli/model
+
+.PHONY: model-cli
+model-cli: $(BENCH_VENV)/.complete ## Copy MODEL for the stock wasmtime command (target/model-cli/model)
+	$(BENCH_VENV)/bin/python model/tools/float_inputs.py '$(MODEL)' $(MODEL_CLI)
+
+# Not part of `test`: the command takes minutes to build, the first time on a machine.
+.PHONY: test-wasmtime-cli
+test-wasmtime-cli: build examples model-cli ## Compare the guests under the stock wasmtime command with our own host
+	@set -e; wasmtime=$$(guest/tools/wasmtime-cli.sh $(OUT)); set -x; \
+	$(PYTHON) guest/tools/compare_wasmtime.py "$$wasmtime" '$(MODEL)' $(MODEL_CLI) \
+	  $(foreach name,guest $(EXAMPLES),$(OUT)/fastsentiment_$(name).wasm)
+
 # ---- Checks ----
 
 .PHONY: check
@@ -151,9 +165,10 @@ check-scripts: $(LINT_VENV)/.ruff-$(RUFF)
 	$(LINT_VENV)/bin/ruff format --check .
 	$(LINT_VENV)/bin/ruff check .
 	sh -n host/tools/with-server.sh
+	sh -n guest/tools/wasmtime-cli.sh
 	bash -n .ci/run
 	@if command -v shellcheck >/dev/null; \
-	then set -x; shellcheck host/tools/with-server.sh .ci/run; \
+	then set -x; shellcheck host/tools/with-server.sh guest/tools/wasmtime-cli.sh .ci/run; \
 	else echo '*** SKIPPED: shellcheck is not installed' >&2; fi
 	$(PYTHON) .ci/check-links.py
 

@@ -186,6 +186,7 @@ neutral_follows_the_model! {
     neutral_follows_tiny_bert: fixture("tiny-bert");
     neutral_follows_tiny_distilbert_5: fixture("tiny-distilbert-5");
     neutral_follows_tiny_fp16: fixture("tiny-fp16");
+    neutral_follows_tiny_f32: fixture("tiny-f32");
 }
 
 #[test]

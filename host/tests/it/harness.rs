@@ -21,13 +21,14 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
 
 /// The models made for these tests; `fixtures/models/README.md` says what each
 /// is for.
-pub(crate) const FIXTURES: [&str; 6] = [
+pub(crate) const FIXTURES: [&str; 7] = [
     "tiny-bert",
     "tiny-roberta",
     "tiny-distilbert-5",
     "tiny-multilabel",
     "tiny-fp16",
     "tiny-int32",
+    "tiny-f32",
 ];
 
 /// The `fastsentiment` binary.
