@@ -17,7 +17,10 @@ RUFF := 0.17.6
 export CARGO_TARGET_DIR := $(CURDIR)/target
 OUT := target/release
 GUEST_TARGET := wasm32-wasip2
-GUEST_CARGO := --profile guest --target $(GUEST_TARGET) -p fastsentiment-guest
+GUEST_BUILD := --profile guest --target $(GUEST_TARGET)
+# The crates of guest/, which has the default guest, what it is made of, and others.
+EXAMPLES := lexicon neutral
+GUEST_PACKAGES := $(addprefix -p fastsentiment-,guest classifier command $(EXAMPLES))
 TEST_VENV := model/.venv-test
 LINT_VENV := model/.venv-lint
 BENCH_VENV := model/.venv-bench
@@ -27,7 +30,7 @@ TRAIN_VENV := model/.venv
 
 .PHONY: help
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: run
 run: build ## Serve on LISTEN (127.0.0.1:8000) with MODEL (model/default)
@@ -39,12 +42,21 @@ build: guest onnxruntime ## Build the binary, the guest, and fetch ONNX Runtime
 
 .PHONY: guest
 guest: wasm-target ## Build the default guest
-	$(CARGO) build $(CARGO_FLAGS) $(GUEST_CARGO)
-	@mkdir -p $(OUT)
-	@# Moved into place, and only if it is new: a running server may be watching it.
-	@cmp -s target/$(GUEST_TARGET)/guest/fastsentiment_guest.wasm $(OUT)/fastsentiment_guest.wasm \
-	|| { cp target/$(GUEST_TARGET)/guest/fastsentiment_guest.wasm $(OUT)/.guest.$$$$ \
-	  && mv $(OUT)/.guest.$$$$ $(OUT)/fastsentiment_guest.wasm; }
+	$(CARGO) build $(CARGO_FLAGS) $(GUEST_BUILD) -p fastsentiment-guest
+	@$(call put-guest,guest)
+
+.PHONY: examples
+examples: wasm-target ## Build the guests of guest/examples
+	$(CARGO) build $(CARGO_FLAGS) $(GUEST_BUILD) $(addprefix -p fastsentiment-,$(EXAMPLES))
+	@$(foreach name,$(EXAMPLES),$(call put-guest,$(name)) &&) :
+
+# Moved into place, and only if it is new: a running server may be watching it.
+define put-guest
+mkdir -p $(OUT) && { \
+cmp -s target/$(GUEST_TARGET)/guest/fastsentiment_$(1).wasm $(OUT)/fastsentiment_$(1).wasm \
+|| { cp target/$(GUEST_TARGET)/guest/fastsentiment_$(1).wasm $(OUT)/.guest.$$$$ \
+  && mv $(OUT)/.guest.$$$$ $(OUT)/fastsentiment_$(1).wasm; }; }
+endef
 
 .PHONY: wasm-target
 wasm-target:
@@ -69,8 +81,8 @@ test: guest onnxruntime test-venv redis ## Run all tests
 	if [ -n '$(SST2)' ]; then FASTSENTIMENT_SST2='$(abspath $(SST2))'; export FASTSENTIMENT_SST2; fi; \
 	set -x; \
 	$(CARGO) test $(CARGO_FLAGS) --release -p fastsentiment
-	@# On this machine, not in a sandbox: what the guest computes needs none.
-	$(CARGO) test $(CARGO_FLAGS) --release -p fastsentiment-guest --lib
+	@# On this machine, not in a sandbox: what guests compute needs none.
+	$(CARGO) test $(CARGO_FLAGS) --release $(GUEST_PACKAGES) --lib
 	@if [ -e $(TEST_VENV)/.complete ]; then set -x; \
 	  HF_HUB_OFFLINE=1 $(TEST_VENV)/bin/python model/tools/golden.py --check \
 	    model/default $(dir $(wildcard host/tests/fixtures/models/*/golden.json)); \
@@ -113,6 +125,20 @@ set -ex; rm -rf $(1); $(PYTHON) -m venv $(1); \
 $(1)/bin/python -m pip install --quiet --disable-pip-version-check $(2); touch $@
 endef
 
+# The copy is named `model` because that command names a graph after its directory.
+MODEL_CLI := target/model-cli/model
+
+.PHONY: model-cli
+model-cli: $(BENCH_VENV)/.complete ## Copy MODEL for the stock wasmtime command (target/model-cli/model)
+	$(BENCH_VENV)/bin/python model/tools/float_inputs.py '$(MODEL)' $(MODEL_CLI)
+
+# Not part of `test`: the command takes minutes to build, the first time on a machine.
+.PHONY: test-wasmtime-cli
+test-wasmtime-cli: build examples model-cli ## Compare the guests under the stock wasmtime command with our own host
+	@set -e; wasmtime=$$(guest/tools/wasmtime-cli.sh $(OUT)); set -x; \
+	$(PYTHON) guest/tools/compare_wasmtime.py "$$wasmtime" '$(MODEL)' $(MODEL_CLI) \
+	  $(foreach name,guest $(EXAMPLES),$(OUT)/fastsentiment_$(name).wasm)
+
 # ---- Checks ----
 
 .PHONY: check
@@ -122,9 +148,10 @@ check: check-rust check-dependencies check-scripts ## Run the formatters, linter
 check-rust: wasm-target
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(CARGO_FLAGS) --release -p fastsentiment --all-targets -- -D warnings
-	$(CARGO) clippy $(CARGO_FLAGS) $(GUEST_CARGO) --all-targets -- -D warnings
+	$(CARGO) clippy $(CARGO_FLAGS) $(GUEST_BUILD) $(GUEST_PACKAGES) --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGO_FLAGS) --release --no-deps -p fastsentiment
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGO_FLAGS) --no-deps --document-private-items $(GUEST_CARGO)
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGO_FLAGS) --no-deps --document-private-items \
+	  $(GUEST_BUILD) $(GUEST_PACKAGES)
 
 .PHONY: check-dependencies
 check-dependencies:
@@ -138,9 +165,10 @@ check-scripts: $(LINT_VENV)/.ruff-$(RUFF)
 	$(LINT_VENV)/bin/ruff format --check .
 	$(LINT_VENV)/bin/ruff check .
 	sh -n host/tools/with-server.sh
+	sh -n guest/tools/wasmtime-cli.sh
 	bash -n .ci/run
 	@if command -v shellcheck >/dev/null; \
-	then set -x; shellcheck host/tools/with-server.sh .ci/run; \
+	then set -x; shellcheck host/tools/with-server.sh guest/tools/wasmtime-cli.sh .ci/run; \
 	else echo '*** SKIPPED: shellcheck is not installed' >&2; fi
 	$(PYTHON) .ci/check-links.py
 

@@ -49,6 +49,7 @@ from transformers import (
     XLMRobertaTokenizer,
 )
 
+import float_inputs
 import golden
 import texts
 from reference import Reference, open_session
@@ -65,8 +66,9 @@ LONGEST_PIECE = 6
 WEIGHT_RANGE = 0.3
 # Logits over our sentences get this spread, so that a wrong token shows in a score.
 LOGIT_SPREAD = 2.0
-# The model that is made of another one.
+# The models that are made of other ones.
 QUANTISED = "tiny-int8"
+FLOATS = "tiny-f32"
 SIZES = {
     "hidden_size": 16,
     "num_hidden_layers": 1,
@@ -472,6 +474,14 @@ def make_quantised() -> None:
     )
 
 
+def make_floats() -> None:
+    """Writes `tiny-fp16` once more, for runtimes that know no tensors but float32."""
+    source, directory = OUTPUT / "tiny-fp16", OUTPUT / FLOATS
+    float_inputs.copy(source, directory)
+    tolerance = json.loads((source / "golden.json").read_text())["tolerance"]
+    golden.write(directory, tolerance)
+
+
 def check_limit(directory: Path) -> None:
     """Stops if the texts around the limit are not as long as their names say."""
     reference = Reference(directory)
@@ -491,15 +501,17 @@ def main() -> None:
     )
     names = parser.parse_args().names
     known = {fixture.name: fixture for fixture in fixtures()}
-    unknown = set(names) - {*known, QUANTISED}
+    derived = {QUANTISED: make_quantised, FLOATS: make_floats}
+    unknown = set(names) - {*known, *derived}
     if unknown:
         parser.error(
-            f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(known)}, {QUANTISED}"
+            f"unknown: {', '.join(sorted(unknown))}; "
+            f"known: {', '.join([*known, *derived])}"
         )
-    # The last one is made of the first.
-    for name in names or [*known, QUANTISED]:
-        if name == QUANTISED:
-            make_quantised()
+    # Those that others are made of come first.
+    for name in names or [*known, *derived]:
+        if name in derived:
+            derived[name]()
         else:
             make(known[name])
 

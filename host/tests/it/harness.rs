@@ -22,13 +22,14 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
 
 /// The models made for these tests; `fixtures/models/README.md` says what each
 /// is for.
-pub(crate) const FIXTURES: [&str; 6] = [
+pub(crate) const FIXTURES: [&str; 7] = [
     "tiny-bert",
     "tiny-roberta",
     "tiny-distilbert-5",
     "tiny-multilabel",
     "tiny-fp16",
     "tiny-int32",
+    "tiny-f32",
 ];
 
 /// The `fastsentiment` binary.
@@ -64,21 +65,30 @@ pub(crate) fn copy_of(name: &str) -> TempDir {
 /// The default guest's file, built once for a run of the tests.
 pub(crate) fn guest_path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| {
-        // Cargo makes this directory inside the target directory in use.
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let status = Command::new(cargo)
-            .current_dir(repository())
-            .args(["build", "--quiet", "--profile", "guest"])
-            .args(["--target", "wasm32-wasip2", "-p", "fastsentiment-guest"])
-            .arg("--target-dir")
-            .arg(target)
-            .status()
-            .expect("cargo can be run");
-        assert!(status.success(), "the guest can not be built");
-        target.join("wasm32-wasip2/guest/fastsentiment_guest.wasm")
-    })
+    PATH.get_or_init(|| build("guest"))
+}
+
+/// The file of one of the guests in `guest/examples/`, built if it has to be.
+pub(crate) fn example_path(name: &str) -> PathBuf {
+    build(name)
+}
+
+/// Builds one of this repository's guests, as the Makefile does.
+fn build(name: &str) -> PathBuf {
+    // Cargo makes this directory inside the target directory in use.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .current_dir(repository())
+        .args(["build", "--quiet", "--profile", "guest"])
+        .args(["--target", "wasm32-wasip2", "-p"])
+        .arg(format!("fastsentiment-{name}"))
+        .arg("--target-dir")
+        .arg(target)
+        .status()
+        .expect("cargo can be run");
+    assert!(status.success(), "the guest {name} can not be built");
+    target.join(format!("wasm32-wasip2/guest/fastsentiment_{name}.wasm"))
 }
 
 /// The default guest.
@@ -124,7 +134,7 @@ pub(crate) fn artifacts() -> PathBuf {
 
 /// Deletes what guests of long ago have left, which are some 12 MB each.
 fn prune(dir: &Path) {
-    const KEPT: usize = 30;
+    const KEPT: usize = 40;
     let Ok(entries) = std::fs::read_dir(dir) else {
         return;
     };
@@ -182,7 +192,11 @@ pub(crate) fn runtime_with(limits: Limits, compiler: Compiler, graphs: Graphs) -
 
 /// The default guest for a model directory, with `graphs` as its model.
 pub(crate) fn load_default(dir: &Path, graphs: Graphs) -> Result<Guest, LoadError> {
-    let component = guest();
+    load_guest(guest(), dir, graphs)
+}
+
+/// Any guest for a model directory, with `graphs` as its model.
+pub(crate) fn load_guest(component: &[u8], dir: &Path, graphs: Graphs) -> Result<Guest, LoadError> {
     let _loading = loading();
     let store = ArtifactStore::open(&artifacts()).unwrap();
     let runtime = runtime(GENEROUS, graphs);

@@ -20,6 +20,7 @@ mod architecture;
 mod batching;
 mod cache;
 mod command;
+mod examples;
 mod harness;
 mod hostile;
 mod http;

@@ -69,6 +69,19 @@ ids_are_golden! {
     ids_of_tiny_multilabel: fixture("tiny-multilabel");
     ids_of_tiny_fp16: fixture("tiny-fp16");
     ids_of_tiny_int32: fixture("tiny-int32");
+    ids_of_tiny_f32: fixture("tiny-f32");
+}
+
+/// Which inputs a graph takes is tried while the guest is prepared, and is part of
+/// the snapshot: no call tries again.
+#[test]
+fn the_inputs_of_a_graph_are_found_out_once() {
+    for name in ["tiny-bert", "tiny-int32", "tiny-f32"] {
+        let recorder = Recorder::new(&fixture(name));
+        for text in ["first", "second"] {
+            assert_eq!(recorder.attempts(text), 1, "{name}");
+        }
+    }
 }
 
 /// A model that says of itself that its answers do not depend on neighbours is

@@ -30,6 +30,7 @@ pub(super) struct Recorder {
     guest: Guest,
     rows: Rows,
     runs: Arc<AtomicUsize>,
+    attempts: Arc<AtomicUsize>,
 }
 
 type Rows = Arc<Mutex<Vec<Row>>>;
@@ -38,18 +39,26 @@ impl Recorder {
     pub(super) fn new(dir: &Path) -> Self {
         let rows = Rows::default();
         let runs = Arc::new(AtomicUsize::new(0));
-        let (model, record, count) = (model(dir), Arc::clone(&rows), Arc::clone(&runs));
+        let attempts = Arc::new(AtomicUsize::new(0));
+        let (model, record) = (model(dir), Arc::clone(&rows));
+        let (count, tried) = (Arc::clone(&runs), Arc::clone(&attempts));
         let graphs = Graphs::of(move || {
             let (inner, terminate) = model.graph();
             let graph: Box<dyn BackendGraph> = Box::new(RecordingGraph {
                 inner,
                 rows: Arc::clone(&record),
                 runs: Arc::clone(&count),
+                attempts: Arc::clone(&tried),
             });
             (Graph::from(graph), terminate)
         });
         let guest = load_default(dir, graphs).unwrap();
-        Self { guest, rows, runs }
+        Self {
+            guest,
+            rows,
+            runs,
+            attempts,
+        }
     }
 
     /// The rows that the guest makes of texts, in the order of its runs.
@@ -68,6 +77,13 @@ impl Recorder {
         self.runs.load(Ordering::Relaxed)
     }
 
+    /// How often the guest asks for a run to have a text scored.
+    pub(super) fn attempts(&self, text: &str) -> usize {
+        self.attempts.store(0, Ordering::Relaxed);
+        wait(self.guest.predict(&[text.to_owned()])).unwrap();
+        self.attempts.load(Ordering::Relaxed)
+    }
+
     /// The only row that the guest makes of a text.
     pub(super) fn row(&self, text: &str) -> Row {
         self.rows(&[text.to_owned()]).remove(0)
@@ -78,6 +94,7 @@ struct RecordingGraph {
     inner: Graph,
     rows: Rows,
     runs: Arc<AtomicUsize>,
+    attempts: Arc<AtomicUsize>,
 }
 
 impl BackendGraph for RecordingGraph {
@@ -86,6 +103,7 @@ impl BackendGraph for RecordingGraph {
             inner: self.inner.init_execution_context()?,
             rows: Arc::clone(&self.rows),
             runs: Arc::clone(&self.runs),
+            attempts: Arc::clone(&self.attempts),
         });
         Ok(ExecutionContext::from(context))
     }
@@ -95,6 +113,7 @@ struct RecordingContext {
     inner: ExecutionContext,
     rows: Rows,
     runs: Arc<AtomicUsize>,
+    attempts: Arc<AtomicUsize>,
 }
 
 impl BackendExecutionContext for RecordingContext {
@@ -110,6 +129,7 @@ impl BackendExecutionContext for RecordingContext {
         &mut self,
         inputs: Option<Vec<NamedTensor>>,
     ) -> Result<Option<Vec<NamedTensor>>, BackendError> {
+        self.attempts.fetch_add(1, Ordering::Relaxed);
         let rows = rows_of(inputs.as_deref().unwrap_or_default());
         // The guest may try inputs that the graph does not take.
         let outputs = (*self.inner).compute(inputs)?;
@@ -161,6 +181,12 @@ fn matrix(tensor: &Tensor) -> Vec<Vec<i64>> {
             .iter()
             .map(|b| i64::from(i32::from_le_bytes(*b)))
             .collect(),
+        TensorType::Fp32 => data
+            .as_chunks()
+            .0
+            .iter()
+            .map(|b| whole(f32::from_le_bytes(*b)))
+            .collect(),
         other => panic!("ids of type {other:?}"),
     };
     assert_eq!(values.len(), rows as usize * columns as usize);
@@ -168,4 +194,12 @@ fn matrix(tensor: &Tensor) -> Vec<Vec<i64>> {
         .chunks(columns as usize)
         .map(<[i64]>::to_vec)
         .collect()
+}
+
+/// An id that a graph takes as a float.
+fn whole(id: f32) -> i64 {
+    #[expect(clippy::cast_possible_truncation, reason = "compared below")]
+    let whole = id as i64;
+    assert_eq!((whole as f32).to_bits(), id.to_bits(), "{id} is no id");
+    whole
 }

@@ -40,6 +40,7 @@ scores_are_golden! {
     scores_of_tiny_multilabel: "tiny-multilabel";
     scores_of_tiny_fp16: "tiny-fp16";
     scores_of_tiny_int32: "tiny-int32";
+    scores_of_tiny_f32: "tiny-f32";
 }
 
 /// The shipped model is quantised to 8 bits, and ONNX Runtime's sums of such

@@ -2,7 +2,7 @@
 //!
 //! This module must not know where logits come from.
 
-use crate::bindings::exports::fastsentiment::predict::predictor::{Error, Score};
+use crate::bindings::{Error, Score};
 use crate::config::Activation;
 
 /// Turns the logits of one text into every label's score, highest first;

@@ -9,7 +9,7 @@
 
 use std::sync::OnceLock;
 
-use crate::bindings::exports::fastsentiment::predict::predictor::Error;
+use crate::bindings::Error;
 use crate::bindings::wasi::nn::errors::Error as NnError;
 use crate::bindings::wasi::nn::graph::load_by_name;
 use crate::bindings::wasi::nn::inference::GraphExecutionContext;

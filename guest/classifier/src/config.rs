@@ -8,11 +8,11 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::bindings::exports::fastsentiment::predict::predictor::Error;
+use crate::bindings::Error;
 
 /// How logits become scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Activation {
+pub enum Activation {
     /// The labels exclude each other: the scores of a text add up to 1.
     Softmax,
     /// Each label is a question of its own.

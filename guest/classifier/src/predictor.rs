@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::bindings::exports::fastsentiment::predict::predictor::{Error, Score};
+use crate::bindings::{Error, Score};
 use crate::classify::rank;
 use crate::config::{Activation, ModelConfig};
 use crate::encode::{Encoder, Row};
@@ -10,7 +10,7 @@ use crate::infer::Runner;
 
 /// Everything that outlives a call.
 #[derive(Clone)]
-pub(crate) struct Predictor {
+pub struct Predictor {
     encoder: Encoder,
     runner: Runner,
     labels: Vec<String>,
@@ -43,7 +43,11 @@ const TOLERANCE: f32 = 1e-4;
 impl Predictor {
     /// Loads a model directory and runs the model once, so that a model that
     /// does not fit its own files is refused here and not by the first caller.
-    pub(crate) fn load(dir: &Path) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    ///
+    /// If a file is missing or unknown, or if the model does not run.
+    pub fn load(dir: &Path) -> Result<Self, Error> {
         let config = ModelConfig::read(dir)?;
         let encoder = Encoder::read(dir, &config)?;
         let mut predictor = Self {
@@ -90,8 +94,22 @@ impl Predictor {
         Ok(difference <= TOLERANCE * largest)
     }
 
-    /// Scores every text, in order.
-    pub(crate) fn predict(&self, texts: &[String]) -> Result<Vec<Vec<Score>>, Error> {
+    /// The labels, in the order of the logits.
+    pub fn labels(&self) -> &[String] {
+        &self.labels
+    }
+
+    /// How the model's numbers become scores.
+    pub fn activation(&self) -> Activation {
+        self.activation
+    }
+
+    /// Scores every text, in order: every label once, highest score first.
+    ///
+    /// # Errors
+    ///
+    /// If a text can not be cut into tokens, or if the model fails.
+    pub fn predict(&self, texts: &[String]) -> Result<Vec<Vec<Score>>, Error> {
         if texts.is_empty() {
             return Ok(Vec::new());
         }

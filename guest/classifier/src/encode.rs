@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tokenizers::{Tokenizer, TruncationDirection, TruncationParams};
 
-use crate::bindings::exports::fastsentiment::predict::predictor::Error;
+use crate::bindings::Error;
 use crate::config::{ModelConfig, TruncationSide};
 
 /// A text as the model sees it: one row of a batch.

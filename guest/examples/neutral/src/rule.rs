@@ -1,0 +1,188 @@
+//! When an answer is `NEUTRAL`, and what the scores are then.
+//!
+//! What counts is the lead of the best label: its score less that of the second
+//! best. `NEUTRAL` comes first if the lead is smaller than [`MARGIN`], and only
+//! then. Its weight beside the model's scores is
+//!
+//! > the best score x (2 - lead / [`MARGIN`]), and never less than 0:
+//!
+//! twice the best score without any lead, as much as the best score at a lead of
+//! [`MARGIN`], and nothing from a lead of twice [`MARGIN`] on. Then all are divided
+//! by their sum, so that they add up to 1. So the answers that leave no doubt are
+//! the model's own, to the last bit, and the scores change steadily with the
+//! lead: a text that is changed a little never jumps from one answer to another.
+//!
+//! For a model of two labels and a margin of 0.2:
+//!
+//! | the model says | this says |
+//! |---|---|
+//! | 0.50 / 0.50 | `NEUTRAL` 0.50, 0.25 / 0.25 |
+//! | 0.55 / 0.45 | `NEUTRAL` 0.45, 0.30 / 0.25 |
+//! | 0.60 / 0.40 | 0.375 / 0.25, `NEUTRAL` 0.375: as much as the best |
+//! | 0.65 / 0.35 | 0.49 / 0.26, `NEUTRAL` 0.25 |
+//! | 0.70 / 0.30 | 0.70 / 0.30, `NEUTRAL` 0 |
+
+use fastsentiment_classifier::Activation;
+use fastsentiment_classifier::bindings::Score;
+
+/// The label that is added to those of the model.
+const NEUTRAL: &str = "NEUTRAL";
+
+/// The lead below which the best label does not count as the answer.
+const MARGIN: f32 = 0.2;
+
+/// Says why the rule means nothing for a model, if it does not.
+pub(crate) fn check(labels: &[String], activation: Activation) -> Result<(), String> {
+    if labels.len() < 2 {
+        return Err(format!(
+            "{NEUTRAL} is for texts between two labels, and the model has {}",
+            labels.len()
+        ));
+    }
+    if activation == Activation::Sigmoid {
+        return Err(format!(
+            "{NEUTRAL} is for labels that exclude each other, and a text can have \
+             several labels of this model"
+        ));
+    }
+    match labels
+        .iter()
+        .find(|label| label.eq_ignore_ascii_case(NEUTRAL))
+    {
+        Some(label) => Err(format!(
+            "the model has a label of its own for that: {label:?}"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Adds [`NEUTRAL`] to the model's scores of a text, which are two or more, add
+/// up to 1, and come highest first. So do those that it gives.
+pub(crate) fn apply(mut scores: Vec<Score>) -> Vec<Score> {
+    let [best, second, ..] = scores.as_slice() else {
+        return scores;
+    };
+    let lead = best.score - second.score;
+    let weight = best.score * (2.0 - lead / MARGIN).max(0.0);
+    let place = if lead < MARGIN {
+        0
+    } else {
+        // Behind what weighs as much.
+        scores.partition_point(|score| score.score >= weight)
+    };
+    let neutral = Score {
+        label: NEUTRAL.to_owned(),
+        score: weight,
+    };
+    scores.insert(place, neutral);
+    if weight > 0.0 {
+        let sum: f32 = scores.iter().map(|score| score.score).sum();
+        for score in &mut scores {
+            score.score /= sum;
+        }
+    }
+    scores
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn applied(scores: &[f32]) -> Vec<(String, f32)> {
+        let model = scores.iter().enumerate().map(|(id, score)| Score {
+            label: format!("L{id}"),
+            score: *score,
+        });
+        let answer = apply(model.collect()).into_iter();
+        answer.map(|score| (score.label, score.score)).collect()
+    }
+
+    fn assert_close(answer: &[(String, f32)], expected: &[(&str, f32)]) {
+        assert_eq!(answer.len(), expected.len(), "{answer:?}");
+        for ((label, score), (expected_label, expected)) in answer.iter().zip(expected) {
+            assert_eq!(label, expected_label, "{answer:?}");
+            assert!((score - expected).abs() < 1e-6, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn close_labels_leave_the_lead_to_neutral() {
+        assert_close(
+            &applied(&[0.5, 0.5]),
+            &[("NEUTRAL", 0.5), ("L0", 0.25), ("L1", 0.25)],
+        );
+        let sum = 1.0 + 0.55 * 1.5;
+        assert_close(
+            &applied(&[0.55, 0.45]),
+            &[
+                ("NEUTRAL", 0.825 / sum),
+                ("L0", 0.55 / sum),
+                ("L1", 0.45 / sum),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_clear_answer_is_left_alone() {
+        for scores in [[0.75, 0.25], [0.9, 0.1], [1.0, 0.0]] {
+            let expected = [("L0", scores[0]), ("L1", scores[1]), ("NEUTRAL", 0.0)];
+            let expected = expected.map(|(label, score)| (label.to_owned(), score));
+            assert_eq!(applied(&scores), expected);
+        }
+    }
+
+    #[test]
+    fn between_the_two_neutral_falls_behind_step_by_step() {
+        assert_close(
+            &applied(&[0.65, 0.35]),
+            &[
+                ("L0", 0.65 / 1.325),
+                ("L1", 0.35 / 1.325),
+                ("NEUTRAL", 0.325 / 1.325),
+            ],
+        );
+        assert_close(
+            &applied(&[0.5, 0.25, 0.25]),
+            &[
+                ("L0", 0.5 / 1.375),
+                ("NEUTRAL", 0.375 / 1.375),
+                ("L1", 0.25 / 1.375),
+                ("L2", 0.25 / 1.375),
+            ],
+        );
+    }
+
+    #[test]
+    fn whatever_the_lead_scores_are_in_order_and_add_up_to_one() {
+        let mut leading = 0;
+        let mut previous = f32::INFINITY;
+        for step in 0..=10_000_u16 {
+            let best = 0.5 + f32::from(step) / 20_000.0;
+            let answer = applied(&[best, 1.0 - best]);
+            assert!(answer.is_sorted_by(|a, b| a.1 >= b.1), "{best}: {answer:?}");
+            assert!(answer.iter().all(|(_, score)| (0.0..=1.0).contains(score)));
+            let sum: f32 = answer.iter().map(|(_, score)| score).sum();
+            assert!((sum - 1.0).abs() < 1e-6, "{best}: {sum}");
+            let leads = answer[0].0 == NEUTRAL;
+            assert_eq!(leads, best - (1.0 - best) < MARGIN, "{best}: {answer:?}");
+            leading += u32::from(leads);
+            let neutral = answer.iter().find(|(label, _)| label == NEUTRAL);
+            let neutral = neutral.expect("it is always there").1;
+            assert!(neutral <= previous, "{best}: {neutral} after {previous}");
+            previous = neutral;
+        }
+        assert!((1_999..=2_001).contains(&leading), "{leading}");
+    }
+
+    #[test]
+    fn a_model_that_the_rule_does_not_fit_is_refused() {
+        let check = |labels: &[&str], activation| {
+            let labels: Vec<String> = labels.iter().map(|&label| label.to_owned()).collect();
+            check(&labels, activation)
+        };
+        assert_eq!(check(&["bad", "good"], Activation::Softmax), Ok(()));
+        assert!(check(&["bad", "good"], Activation::Sigmoid).is_err());
+        assert!(check(&["toxic"], Activation::Sigmoid).is_err());
+        assert!(check(&["bad", "neutral", "good"], Activation::Softmax).is_err());
+    }
+}
