@@ -4,20 +4,20 @@
 use std::path::Path;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
 use wasmtime::Trap;
-use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
+use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx};
 use wasmtime_wizer::Wizer;
 
 use super::contract::{PREPARE, bind, link};
 use super::error::LoadError;
+use super::output::{Output, Printer};
 use super::runtime::Runtime;
+use super::state::sandbox;
+use crate::predictor::Digest;
 
 /// Where the contract puts the model directory.
 pub(super) const MODEL_DIR: &str = "/model";
-
-/// How much of what a guest prints while it prepares is kept, in bytes.
-const MAX_OUTPUT: usize = 16 << 10;
 
 /// Runs the guest's `prepare` with `model_dir` mounted read-only, and gives
 /// the component that begins where `prepare` ended.
@@ -26,14 +26,17 @@ pub(super) fn prepare(
     component: &[u8],
     model_dir: &Path,
 ) -> Result<Vec<u8>, LoadError> {
-    let output = MemoryOutputPipe::new(MAX_OUTPUT);
+    let output = Output::new(&Digest(Sha256::digest(component).into()));
+    let (stdout, stderr) = (output.stdout(), output.stderr());
     let failed = |error: wasmtime::Error| match error.downcast::<LoadError>() {
         Ok(error) => error,
-        Err(error) => LoadError::Prepare(explain(&error, &output, runtime.limits.prepare)),
+        Err(error) => {
+            LoadError::Prepare(explain(&error, [&stderr, &stdout], runtime.limits.prepare))
+        }
     };
-    let wasi = WasiCtxBuilder::new()
-        .stdout(output.clone())
-        .stderr(output.clone())
+    let wasi = sandbox()
+        .stdout(stdout.clone())
+        .stderr(stderr.clone())
         .preopened_dir(model_dir, MODEL_DIR, FsPerms::ReadOnly)
         .map_err(failed)?
         .build();
@@ -76,14 +79,16 @@ fn block_on<T>(time: Duration, future: impl Future<Output = T>) -> Result<T, Str
 }
 
 /// Says what went wrong, in the guest's own words if it left any.
-fn explain(error: &wasmtime::Error, output: &MemoryOutputPipe, time: Duration) -> String {
+fn explain(error: &wasmtime::Error, printers: [&Printer; 2], time: Duration) -> String {
     if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
         return format!("it was not done after {time:?}");
     }
-    let output = output.contents();
-    let said = String::from_utf8_lossy(&output);
-    match said.trim() {
-        "" => format!("{error:#}"),
-        said => format!("it said: {said}"),
+    let said = printers.map(Printer::last_words);
+    let said = said.iter().find(|said| !said.is_empty());
+    match (error.downcast_ref::<I32Exit>(), said) {
+        (Some(exit), None) => format!("it ended itself (exit {})", exit.0),
+        (Some(exit), Some(said)) => format!("it ended itself (exit {}); it said: {said}", exit.0),
+        (None, None) => format!("{error:#}"),
+        (None, Some(said)) => format!("it said: {said}"),
     }
 }
