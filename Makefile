@@ -123,6 +123,7 @@ check-rust: wasm-target
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(CARGO_FLAGS) --release -p fastsentiment --all-targets -- -D warnings
 	$(CARGO) clippy $(CARGO_FLAGS) $(GUEST_CARGO) --all-targets -- -D warnings
+	$(CARGO) clippy $(CARGO_FLAGS) $(GUEST_CARGO) -p fastsentiment-hostile-guest -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGO_FLAGS) --release --no-deps -p fastsentiment
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGO_FLAGS) --no-deps --document-private-items $(GUEST_CARGO)
 

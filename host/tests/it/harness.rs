@@ -63,21 +63,25 @@ pub(crate) fn copy_of(name: &str) -> TempDir {
 /// The default guest's file, built once for a run of the tests.
 pub(crate) fn guest_path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| {
-        // Cargo makes this directory inside the target directory in use.
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let status = Command::new(cargo)
-            .current_dir(repository())
-            .args(["build", "--quiet", "--profile", "guest"])
-            .args(["--target", "wasm32-wasip2", "-p", "fastsentiment-guest"])
-            .arg("--target-dir")
-            .arg(target)
-            .status()
-            .expect("cargo can be run");
-        assert!(status.success(), "the guest can not be built");
-        target.join("wasm32-wasip2/guest/fastsentiment_guest.wasm")
-    })
+    PATH.get_or_init(|| build_guest("fastsentiment-guest"))
+}
+
+/// Builds a guest of this repository, and gives its file.
+pub(crate) fn build_guest(package: &str) -> PathBuf {
+    // Cargo makes this directory inside the target directory in use.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .current_dir(repository())
+        .args(["build", "--quiet", "--profile", "guest"])
+        .args(["--target", "wasm32-wasip2", "-p", package])
+        .arg("--target-dir")
+        .arg(target)
+        .status()
+        .expect("cargo can be run");
+    assert!(status.success(), "{package} can not be built");
+    let file = format!("wasm32-wasip2/guest/{}.wasm", package.replace('-', "_"));
+    target.join(file)
 }
 
 /// The default guest.

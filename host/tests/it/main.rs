@@ -23,6 +23,7 @@ mod command;
 mod harness;
 mod hostile;
 mod http;
+mod limits;
 mod nn;
 mod pipeline;
 mod redis_server;
