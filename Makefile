@@ -148,7 +148,9 @@ check: check-rust check-dependencies check-scripts ## Run the formatters, linter
 check-rust: wasm-target
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(CARGO_FLAGS) --release -p fastsentiment --all-targets -- -D warnings
-	$(CARGO) clippy $(CARGO_FLAGS) $(GUEST_BUILD) $(GUEST_PACKAGES) --all-targets -- -D warnings
+	$(CARGO) clippy $(CARGO_FLAGS) $(GUEST_BUILD) $(GUEST_PACKAGES) \
+	  --all-targets -- -D warnings
+	$(CARGO) clippy $(CARGO_FLAGS) $(GUEST_BUILD) -p fastsentiment-hostile-guest -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGO_FLAGS) --release --no-deps -p fastsentiment
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGO_FLAGS) --no-deps --document-private-items \
 	  $(GUEST_BUILD) $(GUEST_PACKAGES)

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod compile;
+mod memory;
 mod options;
 mod predict;
 mod serve;
@@ -69,6 +70,7 @@ struct RunGuest {
 impl Cli {
     /// Runs the command; errors go to standard error, in one line.
     pub(crate) fn run(self) -> ExitCode {
+        memory::give_back_large_blocks();
         let result = start_log(&self.log).and_then(|()| match self.command {
             Command::CompileGuest(command) => Ok(command.run()),
             Command::Serve(command) => command.run(),
@@ -91,8 +93,6 @@ impl Cli {
 /// Logs to standard error, so that standard output holds results only.
 fn start_log(filter: &str) -> anyhow::Result<()> {
     let filter: EnvFilter = filter.parse().context("--log is not understood")?;
-    // What a guest does wrong is reported once, by the layer that called it.
-    let filter = filter.add_directive("wasmtime_wasi_nn=off".parse()?);
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

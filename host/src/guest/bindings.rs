@@ -15,4 +15,6 @@ wasmtime::component::bindgen!({
     exports: { default: async },
 });
 
+#[cfg(test)]
+pub(super) use exports::fastsentiment::predict::predictor::InvalidText;
 pub(super) use exports::fastsentiment::predict::predictor::{Error, Score};

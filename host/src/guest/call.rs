@@ -1,18 +1,20 @@
-//! Calling a guest, and checking what it answers.
+//! Calling a guest.
 
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use wasmtime::Store;
-use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi::I32Exit;
 
-use super::bindings::{Error, Score as GuestScore, Serving, ServingPre};
+use super::answer::{Labels, check, reported};
+use super::bindings::{Serving, ServingPre};
 use super::error::{CallError, LoadError};
 use super::golden::Golden;
 use super::load::LoadedFrom;
+use super::output::{Output, Printer, fit};
 use super::runtime::Runtime;
-use super::state::State;
-use crate::predictor::{Abandoned, PredictError, Score, Scorer, Scores, Version};
+use super::state::{MAX_TABLE_ELEMENTS, Refused, State, sandbox};
+use crate::predictor::{Abandoned, PredictError, Scorer, Scores, Version};
 
 /// A guest that is ready to serve.
 pub struct Guest {
@@ -21,11 +23,8 @@ pub struct Guest {
     version: Arc<Version>,
     loaded_from: LoadedFrom,
     labels: Arc<Labels>,
+    output: Arc<Output>,
 }
-
-/// The labels of a guest's first answer. Later answers share them, so that an
-/// answer that is kept is small.
-type Labels = OnceLock<Vec<Arc<str>>>;
 
 /// One instance of a guest.
 pub struct Instance {
@@ -33,14 +32,8 @@ pub struct Instance {
     store: Store<State>,
     serving: Serving,
     labels: Arc<Labels>,
+    stderr: Printer,
 }
-
-/// The longest label, in bytes. The contract names it.
-const MAX_LABEL: usize = 1024;
-
-/// Lets a call that is stopped by the epoch say so first: the timer behind it
-/// is for guests that wait instead of running.
-const GRACE: Duration = Duration::from_millis(100);
 
 impl Guest {
     pub(super) fn new(
@@ -50,6 +43,7 @@ impl Guest {
         loaded_from: LoadedFrom,
     ) -> Self {
         Self {
+            output: Output::new(&version.guest),
             runtime,
             serving,
             version,
@@ -83,29 +77,26 @@ impl Guest {
         abandoned: Option<Abandoned>,
     ) -> Result<Instance, CallError> {
         let time = self.runtime.limits.call;
-        // No directory, no environment, no arguments; input is empty and output
-        // goes nowhere.
-        let wasi = WasiCtxBuilder::new()
-            .allow_tcp(false)
-            .allow_udp(false)
+        let stderr = self.output.stderr();
+        let wasi = sandbox()
+            .stdout(self.output.stdout())
+            .stderr(stderr.clone())
             .build();
         let serving = self.runtime.serving();
         let mut store = self.runtime.store(serving, wasi, time, abandoned);
+        let run = Arc::clone(&store.data().run);
         let making = self.serving.instantiate_async(&mut store);
-        let made = tokio::time::timeout(time + GRACE, making).await;
-        let serving = match (store.data().run.stopped(), made) {
-            (Some(stopped), _) => return Err(stopped.error(time)),
-            (None, Err(_)) => return Err(CallError::TimedOut(time)),
-            (None, Ok(made)) => {
-                made.map_err(|error| CallError::Instantiate(format!("{error:#}")))?
-            }
-        };
-        store.data().run.pause();
+        let serving = run.bound(time, making).await?.map_err(|error| {
+            exited(&error)
+                .unwrap_or_else(|| CallError::Instantiate(with_last_words(&error, &stderr)))
+        })?;
+        run.pause();
         Ok(Instance {
             runtime: Arc::clone(&self.runtime),
             store,
             serving,
             labels: Arc::clone(&self.labels),
+            stderr,
         })
     }
 
@@ -146,31 +137,60 @@ impl Instance {
     /// As [`Guest::predict`].
     pub async fn predict(&mut self, texts: &[String]) -> Result<Vec<Scores>, CallError> {
         let time = self.runtime.limits.call;
-        self.store.data().run.restart(time);
+        let run = Arc::clone(&self.store.data().run);
+        run.restart(time);
         let predictor = self.serving.fastsentiment_predict_predictor();
         let call = predictor.call_predict(&mut self.store, texts);
-        let answer = tokio::time::timeout(time + GRACE, call)
-            .await
-            .map_err(|_| CallError::TimedOut(time))?;
-        self.store.data().run.pause();
-        // A guest that is stopped while the model runs sees an inference that
-        // failed, and may report that in its own way.
-        match (self.store.data().run.stopped(), answer) {
-            (_, Ok(Ok(scores))) => check(texts.len(), scores, &self.labels),
-            (Some(stopped), _) => Err(stopped.error(time)),
-            (None, Ok(Err(error))) => Err(reported(error, texts.len())),
-            (None, Err(error)) => Err(self.trapped(&error)),
+        let answer = run.bound(time, call).await?;
+        run.pause();
+        match (answer, run.stopped()) {
+            (Ok(Ok(scores)), _) => check(texts.len(), scores, &self.labels),
+            // A guest that is stopped while the model runs sees an inference
+            // that failed, and may report that in its own way.
+            (Ok(Err(_)), Some(stopped)) => Err(stopped.error(time)),
+            (Ok(Err(error)), None) => Err(reported(error, texts.len())),
+            (Err(error), _) => Err(self.trapped(&error)),
         }
     }
 
     fn trapped(&self, error: &wasmtime::Error) -> CallError {
-        if self.store.data().memory.refused() {
-            return CallError::OutOfMemory {
-                limit: self.runtime.limits.memory,
-            };
+        if let Some(exited) = exited(error) {
+            return exited;
         }
-        CallError::Trapped(format!("{error:#}"))
+        let why = with_last_words(error, &self.stderr);
+        match self.store.data().memory.refused() {
+            Some(Refused::Memory) => CallError::OutOfMemory {
+                limit: self.runtime.limits.memory,
+            },
+            Some(Refused::Table) => CallError::Trapped(format!(
+                "it was refused a table, since it may have {MAX_TABLE_ELEMENTS} elements; {why}"
+            )),
+            None => CallError::Trapped(why),
+        }
     }
+}
+
+/// The longest text about a trap, in bytes: the names of functions in it are
+/// the guest's.
+const MAX_TRAP: usize = 2048;
+
+/// Says why a guest has trapped, in its own words as well if it left any.
+fn with_last_words(error: &wasmtime::Error, stderr: &Printer) -> String {
+    let mut why = format!("{error:#}");
+    if why.len() > MAX_TRAP {
+        // The cause comes last, and must not be cut.
+        why = format!("{}: {why}", error.root_cause());
+    }
+    match stderr.last_words() {
+        said if said.is_empty() => fit(why, MAX_TRAP),
+        said => format!("{}; it said: {said}", fit(why, MAX_TRAP)),
+    }
+}
+
+/// What it means if a guest ends itself, as if it were a program.
+fn exited(error: &wasmtime::Error) -> Option<CallError> {
+    let exit = error.downcast_ref::<I32Exit>()?;
+    Some(CallError::Exited(exit.0))
 }
 
 impl Scorer for Guest {
@@ -208,123 +228,4 @@ fn executor() -> std::io::Result<Executor> {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
-}
-
-/// Brings a guest's own report into the host's terms.
-fn reported(error: Error, texts: usize) -> CallError {
-    match error {
-        Error::InvalidText(text) if (text.index as usize) < texts => CallError::InvalidText {
-            index: text.index as usize,
-            reason: text.reason,
-        },
-        Error::InvalidText(text) => CallError::BadAnswer(format!(
-            "it refuses text {} of {texts}, counted from 0",
-            text.index
-        )),
-        Error::ModelMissing(why) | Error::ModelUnsuitable(why) => CallError::Model(why),
-        Error::InferenceFailed(why) => CallError::Inference(why),
-        Error::Internal(why) => CallError::Internal(why),
-    }
-}
-
-/// Holds an answer to the contract: a guest is not trusted with the shape of
-/// what the host sends out.
-fn check(
-    texts: usize,
-    answer: Vec<Vec<GuestScore>>,
-    labels: &Labels,
-) -> Result<Vec<Scores>, CallError> {
-    let bad = |what: String| Err(CallError::BadAnswer(what));
-    if answer.len() != texts {
-        return bad(format!("{} answers to {texts} texts", answer.len()));
-    }
-    for (index, scores) in answer.iter().enumerate() {
-        if scores.is_empty() {
-            return bad(format!("no label for text {index}"));
-        }
-        for score in scores {
-            if score.label.is_empty() || score.label.len() > MAX_LABEL {
-                return bad(format!("a label of {} bytes", score.label.len()));
-            }
-            if !(0.0..=1.0).contains(&score.score) {
-                return bad(format!("a score of {}", score.score));
-            }
-        }
-        if !scores.is_sorted_by(|a, b| a.score >= b.score) {
-            return bad(format!("the labels of text {index} are not in order"));
-        }
-    }
-    if let Some(first) = answer.first() {
-        labels.get_or_init(|| {
-            let labels = first.iter().map(|score| score.label.as_str().into());
-            labels.take(MAX_SHARED_LABELS).collect()
-        });
-    }
-    let shared = |label: String| {
-        let mut known = labels.get().into_iter().flatten();
-        let known = known.find(|known| ***known == *label);
-        known.map_or_else(|| label.into(), Arc::clone)
-    };
-    let scores = |scores: Vec<GuestScore>| {
-        scores
-            .into_iter()
-            .map(|GuestScore { label, score }| Score {
-                label: shared(label),
-                score,
-            })
-            .collect()
-    };
-    Ok(answer.into_iter().map(scores).collect())
-}
-
-/// How many labels answers share: those of most models, and few enough to be
-/// looked through for each score.
-const MAX_SHARED_LABELS: usize = 32;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn score(label: &str, score: f32) -> GuestScore {
-        GuestScore {
-            label: label.to_owned(),
-            score,
-        }
-    }
-
-    #[test]
-    fn an_answer_that_keeps_the_contract_passes() {
-        let answer = vec![
-            vec![score("a", 1.0), score("b", 0.0)],
-            vec![score("a", 0.5)],
-        ];
-        assert!(check(2, answer, &Labels::new()).is_ok());
-        assert!(check(0, Vec::new(), &Labels::new()).is_ok());
-    }
-
-    #[test]
-    fn an_answer_that_breaks_the_contract_is_refused() {
-        let long = "x".repeat(MAX_LABEL + 1);
-        let broken = [
-            (2, vec![vec![score("a", 1.0)]]),
-            (1, vec![Vec::new()]),
-            (1, vec![vec![score("", 1.0)]]),
-            (1, vec![vec![score(&long, 1.0)]]),
-            (1, vec![vec![score("a", f32::NAN)]]),
-            (1, vec![vec![score("a", 1.1)]]),
-            (1, vec![vec![score("a", -0.1)]]),
-            (1, vec![vec![score("a", f32::INFINITY)]]),
-            (1, vec![vec![score("a", 0.1), score("b", 0.9)]]),
-        ];
-        for (texts, answer) in broken {
-            let described = format!("{answer:?}");
-            assert!(
-                matches!(
-                    check(texts, answer, &Labels::new()),
-                    Err(CallError::BadAnswer(_))
-                ),
-                "{described}"
-            );
-        }
-    }
 }

@@ -6,10 +6,11 @@ use std::path::Path;
 
 use wasmtime::component::Component;
 use wasmtime_wasi::p2::bindings::Command;
-use wasmtime_wasi::{FsPerms, I32Exit, WasiCtxBuilder};
+use wasmtime_wasi::{FsPerms, I32Exit};
 
 use super::runtime::Runtime;
 use super::snapshot::MODEL_DIR;
+use super::state::sandbox;
 
 /// Why a guest could not be run as a command.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +44,7 @@ pub async fn run_command(
     let realm = runtime.preparing();
     let component = Component::from_binary(&realm.engine, component)
         .map_err(|error| CommandError::Compile(format!("{error:#}")))?;
-    let wasi = WasiCtxBuilder::new()
+    let wasi = sandbox()
         .inherit_stdio()
         .arg("guest")
         .args(arguments)

@@ -110,6 +110,9 @@ pub enum CallError {
     /// The guest trapped: it panicked, ran out of stack or broke a rule.
     #[error("the guest trapped: {0}")]
     Trapped(String),
+    /// The guest ended itself, as if it were a program.
+    #[error("the guest ended itself (exit {0})")]
+    Exited(i32),
     /// The guest asked for more memory than it may have, and then trapped.
     #[error("the guest ran out of memory: it may have {limit} bytes")]
     OutOfMemory {
@@ -159,6 +162,7 @@ impl From<CallError> for PredictError {
             CallError::Abandoned
             | CallError::Instantiate(_)
             | CallError::Trapped(_)
+            | CallError::Exited(_)
             | CallError::OutOfMemory { .. }
             | CallError::BadAnswer(_)
             | CallError::Model(_)

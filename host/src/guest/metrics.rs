@@ -44,6 +44,7 @@ impl Metrics {
             Ok(_) => "ok",
             Err(CallError::Instantiate(_)) => "not_instantiated",
             Err(CallError::Trapped(_)) => "trapped",
+            Err(CallError::Exited(_)) => "exited",
             Err(CallError::OutOfMemory { .. }) => "out_of_memory",
             Err(CallError::TimedOut(_)) => "timed_out",
             Err(CallError::Abandoned) => "abandoned",

@@ -11,6 +11,7 @@
 //! This layer must not know HTTP, Redis or ONNX: models come to it as named
 //! graphs, and answers leave it in the vocabulary of [`crate::predictor`].
 
+mod answer;
 mod artifact;
 mod bindings;
 mod bounds;
@@ -23,9 +24,11 @@ mod golden;
 mod load;
 mod metrics;
 mod model_files;
+mod output;
 mod runtime;
 mod snapshot;
 mod state;
+mod wasi_nn;
 mod watch;
 
 pub use artifact::{ArtifactError, ArtifactStore};

@@ -10,11 +10,12 @@ use wasmtime::{
     PoolingAllocationConfig, Store, UpdateDeadline,
 };
 use wasmtime_wasi::WasiCtx;
-use wasmtime_wasi_nn::{Graph, GraphRegistry, Registry};
+use wasmtime_wasi_nn::Graph;
 
 use super::compiler::Compiler;
 use super::metrics::Metrics;
-use super::state::{MAX_HOSTCALL, State};
+use super::state::{MAX_HOSTCALL, MAX_TABLE_ELEMENTS, State};
+use super::wasi_nn::{self, Models};
 use super::watch::Watch;
 use crate::predictor::Abandoned;
 
@@ -54,29 +55,15 @@ impl Graphs {
     }
 
     /// The models for one instance.
-    pub(super) fn open(&self) -> (Registry, Vec<Interrupt>) {
-        let mut opened = Opened(HashMap::new());
+    pub(super) fn open(&self) -> (Models, Vec<Interrupt>) {
+        let mut graphs = HashMap::new();
         let mut interrupts = Vec::new();
         for (name, open) in &self.0 {
             let (graph, interrupt) = open();
-            opened.0.insert(*name, graph);
+            graphs.insert(*name, graph);
             interrupts.push(interrupt);
         }
-        (Registry::from(opened), interrupts)
-    }
-}
-
-/// The models that one instance finds.
-struct Opened(HashMap<&'static str, Graph>);
-
-impl GraphRegistry for Opened {
-    fn get(&self, name: &str) -> Option<&Graph> {
-        self.0.get(name)
-    }
-
-    fn get_mut(&mut self, _name: &str) -> Option<&mut Graph> {
-        // Models are shared by all guests; none of them may change one.
-        None
+        (Models::new(graphs), interrupts)
     }
 }
 
@@ -161,9 +148,9 @@ impl Runtime {
         time: Duration,
         abandoned: Option<Abandoned>,
     ) -> Store<State> {
-        let (registry, interrupts) = self.graphs.open();
+        let (models, interrupts) = self.graphs.open();
         let run = self.watch.begin(time, abandoned, interrupts);
-        let state = State::new(wasi, registry, &self.limits, run);
+        let state = State::new(wasi, models, &self.limits, run);
         let mut store = Store::new(&realm.engine, state);
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(MAX_HOSTCALL);
@@ -182,7 +169,7 @@ impl Realm {
         let engine = Engine::new(config)?;
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-        wasmtime_wasi_nn::wit::add_to_linker(&mut linker, State::nn)?;
+        wasi_nn::add_to_linker(&mut linker)?;
         Ok(Self { engine, linker })
     }
 }
@@ -223,6 +210,7 @@ pub(super) fn serving_config(limits: &Limits) -> Config {
         .max_memories_per_component(MAX_MEMORIES)
         .max_tables_per_component(MAX_TABLES)
         .max_memory_size(limits.memory)
+        .table_elements(MAX_TABLE_ELEMENTS)
         // Few slots in turn, and not many: each keeps memory of its own.
         .max_unused_warm_slots(0)
         .linear_memory_keep_resident(KEEP_RESIDENT)

@@ -5,23 +5,22 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
 use wasmtime::component::{Instance, InstancePre};
 use wasmtime::{Store, Trap};
-use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
-use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
+use wasmtime_wasi::{FsPerms, I32Exit};
 use wasmtime_wizer::{WasmtimeWizerComponent, Wizer};
 
 use super::compiler::{Pace, Purpose, revive};
 use super::contract::{PREPARE, bind, link};
 use super::error::LoadError;
+use super::output::{Output, Printer};
 use super::runtime::Runtime;
-use super::state::State;
+use super::state::{State, sandbox};
+use crate::predictor::Digest;
 
 /// Where the contract puts the model directory.
 pub(super) const MODEL_DIR: &str = "/model";
-
-/// How much of what a guest prints while it prepares is kept, in bytes.
-const MAX_OUTPUT: usize = 16 << 10;
 
 /// Runs the guest's `prepare` with `model_dir` mounted read-only, and gives
 /// the component that begins where `prepare` ended.
@@ -54,7 +53,8 @@ pub(super) fn prepare(
         .enable_time()
         .build()
         .map_err(|error| LoadError::Host(error.to_string()))?;
-    let (mut store, instance) = run(runtime, &linked, model_dir, &executor)?;
+    let guest = Digest(Sha256::digest(component).into());
+    let (mut store, instance) = run(runtime, &guest, &linked, model_dir, &executor)?;
     let mut instance = WasmtimeWizerComponent {
         store: &mut store,
         instance,
@@ -66,16 +66,18 @@ pub(super) fn prepare(
 /// Makes an instance and runs its `prepare`.
 fn run(
     runtime: &Runtime,
+    guest: &Digest,
     linked: &InstancePre<State>,
     model_dir: &Path,
     executor: &tokio::runtime::Runtime,
 ) -> Result<(Store<State>, Instance), LoadError> {
     let time = runtime.limits.prepare;
-    let output = MemoryOutputPipe::new(MAX_OUTPUT);
-    let failed = |error| LoadError::Prepare(explain(&error, &output, time));
-    let wasi = WasiCtxBuilder::new()
-        .stdout(output.clone())
-        .stderr(output.clone())
+    let output = Output::new(guest);
+    let (stdout, stderr) = (output.stdout(), output.stderr());
+    let failed = |error| LoadError::Prepare(explain(&error, [&stderr, &stdout], time));
+    let wasi = sandbox()
+        .stdout(stdout.clone())
+        .stderr(stderr.clone())
         .preopened_dir(model_dir, MODEL_DIR, FsPerms::ReadOnly)
         .map_err(failed)?
         .build();
@@ -114,14 +116,16 @@ fn unpanicked<T>(work: impl FnOnce() -> T) -> Result<T, LoadError> {
 }
 
 /// Says what went wrong, in the guest's own words if it left any.
-fn explain(error: &wasmtime::Error, output: &MemoryOutputPipe, time: Duration) -> String {
+fn explain(error: &wasmtime::Error, printers: [&Printer; 2], time: Duration) -> String {
     if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
         return format!("it was not done after {time:?}");
     }
-    let output = output.contents();
-    let said = String::from_utf8_lossy(&output);
-    match said.trim() {
-        "" => format!("{error:#}"),
-        said => format!("it said: {said}"),
+    let said = printers.map(Printer::last_words);
+    let said = said.iter().find(|said| !said.is_empty());
+    match (error.downcast_ref::<I32Exit>(), said) {
+        (Some(exit), None) => format!("it ended itself (exit {})", exit.0),
+        (Some(exit), Some(said)) => format!("it ended itself (exit {}); it said: {said}", exit.0),
+        (None, None) => format!("{error:#}"),
+        (None, Some(said)) => format!("it said: {said}"),
     }
 }

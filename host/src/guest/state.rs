@@ -3,50 +3,59 @@
 
 use std::sync::Arc;
 
+use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
-use wasmtime::{ResourceLimiter, StoreLimits, StoreLimitsBuilder};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
-use wasmtime_wasi_nn::Registry;
-use wasmtime_wasi_nn::wit::{WasiNnCtx, WasiNnView};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::runtime::Limits;
+use super::wasi_nn::Models;
 use super::watch::Run;
 
 /// The data of a store.
 pub(super) struct State {
-    table: ResourceTable,
+    pub(super) table: ResourceTable,
     wasi: WasiCtx,
-    nn: WasiNnCtx,
+    pub(super) models: Models,
     pub(super) memory: MemoryLimiter,
     pub(super) run: Arc<Run>,
 }
 
 impl State {
-    pub(super) fn new(wasi: WasiCtx, registry: Registry, limits: &Limits, run: Arc<Run>) -> Self {
+    pub(super) fn new(wasi: WasiCtx, models: Models, limits: &Limits, run: Arc<Run>) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         Self {
             table,
             wasi,
-            // Without a backend, a guest can not load a graph of its own.
-            nn: WasiNnCtx::new([], registry),
+            models,
             memory: MemoryLimiter::new(limits.memory),
             run,
         }
     }
-
-    pub(super) fn nn(&mut self) -> WasiNnView<'_> {
-        WasiNnView::new(&mut self.table, &mut self.nn)
-    }
 }
 
+/// What a guest finds while it serves: no directory, no environment, no
+/// arguments, an empty input and no network.
+pub(super) fn sandbox() -> WasiCtxBuilder {
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .max_random_size(MAX_RANDOM);
+    wasi
+}
+
+/// The most random bytes of one call, which takes the host's time.
+const MAX_RANDOM: u64 = 64 << 10;
+
 /// The most resources (tensors, graphs, streams and the like) that a guest can
-/// hold. With [`MAX_HOSTCALL`] this bounds what it makes the host keep for it.
+/// hold. All of them are small; what tensors take is bounded by [`Models`].
 const MAX_RESOURCES: usize = 64;
 
 /// The most bytes that a guest can hand to the host in one call, its answer
-/// included. The inputs of the largest run of the default guest take 12 KiB.
-pub(super) const MAX_HOSTCALL: usize = 4 << 20;
+/// included. The inputs of the largest run of the default guest take 12 KiB;
+/// the answer to 32 texts with 1,000 labels each, some 1.5 MiB.
+pub(super) const MAX_HOSTCALL: usize = 2 << 20;
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
@@ -58,29 +67,38 @@ impl WasiView for State {
 }
 
 /// Refuses memory beyond a limit, and remembers that it did: a guest that is
-/// refused usually traps, and the trap alone does not say why.
+/// refused usually traps, and the trap alone does not say why. Whatever number
+/// of memories and tables a component has, together they keep to the limits.
 pub(super) struct MemoryLimiter {
-    limits: StoreLimits,
-    refused: bool,
+    memory: Share,
+    tables: Share,
+    refused: Option<Refused>,
 }
 
-/// The largest number of elements in a guest's tables. A table holds a
+/// What a guest has been refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// Linear memory.
+    Memory,
+    /// Elements of tables.
+    Table,
+}
+
+/// The largest number of elements in all of a guest's tables. A table holds a
 /// language's function pointers; a large program has some thousands.
 pub(super) const MAX_TABLE_ELEMENTS: usize = 100_000;
 
 impl MemoryLimiter {
     fn new(bytes: usize) -> Self {
         Self {
-            limits: StoreLimitsBuilder::new()
-                .memory_size(bytes)
-                .table_elements(MAX_TABLE_ELEMENTS)
-                .build(),
-            refused: false,
+            memory: Share::of(bytes),
+            tables: Share::of(MAX_TABLE_ELEMENTS),
+            refused: None,
         }
     }
 
-    /// Whether the guest has been refused memory.
-    pub(super) fn refused(&self) -> bool {
+    /// What the guest has been refused last.
+    pub(super) fn refused(&self) -> Option<Refused> {
         self.refused
     }
 }
@@ -92,9 +110,11 @@ impl ResourceLimiter for MemoryLimiter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let allowed = self.limits.memory_growing(current, desired, maximum)?;
-        self.refused |= !allowed;
-        Ok(allowed)
+        let grown = self.memory.grow(current, desired, maximum);
+        if grown == Growth::BeyondLimit {
+            self.refused = Some(Refused::Memory);
+        }
+        Ok(grown == Growth::Allowed)
     }
 
     fn table_growing(
@@ -103,20 +123,80 @@ impl ResourceLimiter for MemoryLimiter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let allowed = self.limits.table_growing(current, desired, maximum)?;
-        self.refused |= !allowed;
-        Ok(allowed)
+        let grown = self.tables.grow(current, desired, maximum);
+        if grown == Growth::BeyondLimit {
+            self.refused = Some(Refused::Table);
+        }
+        Ok(grown == Growth::Allowed)
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Growth {
+    Allowed,
+    /// Beyond what the guest itself has set as the maximum.
+    BeyondOwn,
+    BeyondLimit,
+}
+
+/// How much of a limit is used.
+struct Share {
+    used: usize,
+    limit: usize,
+}
+
+impl Share {
+    fn of(limit: usize) -> Self {
+        Self { used: 0, limit }
     }
 
-    fn instances(&self) -> usize {
-        self.limits.instances()
+    /// Whether what is `current` large may grow.
+    fn grow(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Growth {
+        let others = self.used.saturating_sub(current);
+        match others.checked_add(desired) {
+            Some(used) if used <= self.limit => {
+                if maximum.is_some_and(|maximum| desired > maximum) {
+                    return Growth::BeyondOwn;
+                }
+                self.used = used;
+                Growth::Allowed
+            }
+            _ => Growth::BeyondLimit,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_memories_together_keep_to_the_limit() {
+        let mut limiter = MemoryLimiter::new(100);
+        let mut grow = |current, desired| {
+            limiter
+                .memory_growing(current, desired, None)
+                .expect("no trap")
+        };
+        assert!(grow(0, 40));
+        assert!(grow(0, 40));
+        assert!(grow(40, 60));
+        assert!(!grow(40, 41));
+        assert!(!grow(0, usize::MAX));
+        assert_eq!(limiter.refused(), Some(Refused::Memory));
     }
 
-    fn tables(&self) -> usize {
-        self.limits.tables()
-    }
-
-    fn memories(&self) -> usize {
-        self.limits.memories()
+    #[test]
+    fn a_guest_that_meets_its_own_maximum_was_not_refused() {
+        let mut limiter = MemoryLimiter::new(100);
+        assert!(!limiter.memory_growing(10, 60, Some(50)).expect("no trap"));
+        assert_eq!(limiter.refused(), None);
+        assert!(
+            limiter
+                .table_growing(0, MAX_TABLE_ELEMENTS, None)
+                .expect("no trap")
+        );
+        assert!(!limiter.table_growing(0, 1, None).expect("no trap"));
+        assert_eq!(limiter.refused(), Some(Refused::Table));
     }
 }

@@ -4,8 +4,11 @@
 //! A guest that computes can be stopped between two of its instructions, but
 //! not while the model runs for it: so the model is told as well.
 
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
 
 use super::error::CallError;
 use super::runtime::Interrupt;
@@ -41,7 +44,13 @@ pub(super) struct Run {
     abandoned: Option<Abandoned>,
     interrupts: Vec<Interrupt>,
     stopped: OnceLock<Stopped>,
+    /// Told when it is stopped, for a guest that waits instead of computing.
+    told: Notify,
 }
+
+/// Lets a call that is stopped by the epoch say so first: the timer behind it
+/// is for the case that nobody looks any more.
+const GRACE: Duration = Duration::from_millis(100);
 
 impl Watch {
     /// Watches an instance from now on, for as long as what is returned lives:
@@ -57,6 +66,7 @@ impl Watch {
             abandoned,
             interrupts,
             stopped: OnceLock::new(),
+            told: Notify::new(),
         });
         self.runs().push(Arc::downgrade(&run));
         run
@@ -95,6 +105,38 @@ impl Run {
         *self.deadline() = None;
     }
 
+    /// Waits for a call that has `time`, until it has to end. A call that fails
+    /// after it was stopped was stopped.
+    ///
+    /// # Errors
+    ///
+    /// Why it was stopped.
+    pub(super) async fn bound<T>(
+        &self,
+        time: Duration,
+        call: impl Future<Output = wasmtime::Result<T>>,
+    ) -> Result<wasmtime::Result<T>, CallError> {
+        tokio::select! {
+            biased;
+            answer = call => match (answer, self.stopped()) {
+                (Err(_), Some(stopped)) => Err(stopped.error(time)),
+                (answer, _) => Ok(answer),
+            },
+            stopped = self.stopping() => Err(stopped.error(time)),
+            () = tokio::time::sleep(time + GRACE) => Err(CallError::TimedOut(time)),
+        }
+    }
+
+    /// Resolves once it is stopped.
+    async fn stopping(&self) -> Stopped {
+        loop {
+            if let Some(stopped) = self.stopped() {
+                return stopped;
+            }
+            self.told.notified().await;
+        }
+    }
+
     /// Why the instance was stopped, if it was.
     pub(super) fn stopped(&self) -> Option<Stopped> {
         self.stopped.get().copied()
@@ -116,6 +158,7 @@ impl Run {
         };
         self.stopped.get_or_init(|| reason);
         drop(deadline);
+        self.told.notify_one();
         for interrupt in &self.interrupts {
             interrupt();
         }

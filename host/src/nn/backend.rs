@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use ort::session::RunOptions;
 use ort::value::DynTensor;
 use wasmtime_wasi_nn::backend::{
     BackendError, BackendExecutionContext, BackendGraph, Id, NamedTensor,
@@ -13,17 +12,18 @@ use wasmtime_wasi_nn::backend::{
 use wasmtime_wasi_nn::{ExecutionContext, Tensor};
 
 use super::model::Loaded;
-use super::tensor::{TensorError, check, from_ort, to_ort};
+use super::runs::Runs;
+use super::tensor::{MAX_OUTPUT_BYTES, TensorError, check, cut, from_ort, to_ort};
 
 /// A model that guests can ask for.
 pub(super) struct OnnxGraph {
     model: Arc<Loaded>,
-    options: Arc<ort::Result<RunOptions>>,
+    runs: Arc<ort::Result<Runs>>,
 }
 
 impl OnnxGraph {
-    pub(super) fn new(model: Arc<Loaded>, options: Arc<ort::Result<RunOptions>>) -> Self {
-        Self { model, options }
+    pub(super) fn new(model: Arc<Loaded>, runs: Arc<ort::Result<Runs>>) -> Self {
+        Self { model, runs }
     }
 }
 
@@ -31,7 +31,7 @@ impl BackendGraph for OnnxGraph {
     fn init_execution_context(&self) -> Result<ExecutionContext, BackendError> {
         let context: Box<dyn BackendExecutionContext> = Box::new(OnnxContext {
             model: Arc::clone(&self.model),
-            options: Arc::clone(&self.options),
+            runs: Arc::clone(&self.runs),
         });
         Ok(ExecutionContext::from(context))
     }
@@ -41,7 +41,7 @@ impl BackendGraph for OnnxGraph {
 /// so that a guest that keeps a context keeps nobody from running.
 struct OnnxContext {
     model: Arc<Loaded>,
-    options: Arc<ort::Result<RunOptions>>,
+    runs: Arc<ort::Result<Runs>>,
 }
 
 impl BackendExecutionContext for OnnxContext {
@@ -57,10 +57,9 @@ impl BackendExecutionContext for OnnxContext {
         &mut self,
         inputs: Option<Vec<NamedTensor>>,
     ) -> Result<Option<Vec<NamedTensor>>, BackendError> {
-        let options = self.options.as_ref().as_ref();
-        options
-            .map_err(|error| TensorError::Runtime(error.to_string()))
-            .and_then(|options| run(&self.model, options, &inputs.unwrap_or_default()))
+        let runs = self.runs.as_ref().as_ref();
+        runs.map_err(|error| TensorError::Runtime(error.to_string()))
+            .and_then(|runs| run(&self.model, runs, &inputs.unwrap_or_default()))
             .map(Some)
             .map_err(|error| BackendError::BackendAccess(wasmtime::Error::new(error)))
     }
@@ -74,15 +73,16 @@ fn only_compute() -> BackendError {
 
 fn run(
     model: &Loaded,
-    options: &RunOptions,
+    runs: &Runs,
     inputs: &[NamedTensor],
 ) -> Result<Vec<NamedTensor>, TensorError> {
     let values = in_order(model, inputs)?;
     model.metrics.count(inputs);
     let timer = model.metrics.seconds.start_timer();
-    let outputs = model.session.run(options, &values);
+    let outputs = model.session.run(runs.options(inputs), &values);
     timer.observe_duration();
     let outputs = outputs.inspect_err(|_| model.metrics.failures.inc())?;
+    let mut room = MAX_OUTPUT_BYTES;
     model
         .outputs
         .iter()
@@ -90,7 +90,7 @@ fn run(
         .map(|(port, value)| {
             Ok(NamedTensor {
                 name: port.name.clone(),
-                tensor: from_ort(&port.name, value)?,
+                tensor: from_ort(&port.name, value, &mut room)?,
             })
         })
         .collect()
@@ -107,10 +107,7 @@ fn in_order(model: &Loaded, inputs: &[NamedTensor]) -> Result<Vec<DynTensor>, Te
                 .iter()
                 .map(|port| format!("`{}`", port.name))
                 .collect();
-            return Err(TensorError::UnknownName(
-                input.name.clone(),
-                names.join(", "),
-            ));
+            return Err(TensorError::UnknownName(cut(&input.name), names.join(", ")));
         };
         check(&model.inputs[at], &input.tensor)?;
         if given[at].replace(&input.tensor).is_some() {

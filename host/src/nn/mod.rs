@@ -9,6 +9,7 @@ mod backend;
 mod library;
 mod metrics;
 mod model;
+mod runs;
 mod session;
 mod tensor;
 

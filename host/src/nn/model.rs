@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
-use ort::session::{RunOptions, Session};
 use ort::value::ValueType;
 use wasmtime_wasi_nn::Graph;
 use wasmtime_wasi_nn::backend::BackendGraph;
 
 use super::backend::OnnxGraph;
+use super::runs::Runs;
 use super::session::SharedSession;
 use super::{Library, Metrics};
 
@@ -88,16 +89,12 @@ impl Model {
     /// of no other: those that are under way, at the next operator, and those
     /// that would follow. Any number of graphs share the weights.
     pub fn graph(&self) -> (Graph, Box<dyn Fn() + Send + Sync>) {
-        let options = Arc::new(RunOptions::new());
-        let graph: Box<dyn BackendGraph> = Box::new(OnnxGraph::new(
-            Arc::clone(&self.inner),
-            Arc::clone(&options),
-        ));
+        let runs = Arc::new(Runs::new());
+        let graph: Box<dyn BackendGraph> =
+            Box::new(OnnxGraph::new(Arc::clone(&self.inner), Arc::clone(&runs)));
         let terminate = move || {
-            if let Ok(options) = &*options {
-                // It only sets a flag; there is nothing that could be done about
-                // an error, and the run would then end by itself.
-                let _ = options.terminate();
+            if let Ok(runs) = &*runs {
+                runs.terminate();
             }
         };
         (Graph::from(graph), Box::new(terminate))
@@ -113,6 +110,9 @@ fn open(library: &Library, path: &Path, threads: usize) -> Result<Session, ort::
         // other workers, and from everything else on the machine.
         .with_intra_op_spinning(false)?
         .with_inter_op_spinning(false)?
+        // A plan of memory for each shape that was ever run would be kept for
+        // ever, and guests choose the shapes. Without, runs are no slower.
+        .with_memory_pattern(false)?
         .commit_from_file(path)
 }
 

@@ -9,6 +9,15 @@ use wasmtime_wasi_nn::wit::TensorType;
 
 use super::model::Port;
 
+/// The most data in one input: 8,192 ids of 64 bits, which is one text for the
+/// models with the longest sequences, or 16 texts of 512 tokens. What a run
+/// takes of memory and time grows with its inputs; at this bound, a model of
+/// 512 positions takes some 400 MB while it runs. The contract names it.
+pub(super) const MAX_INPUT_BYTES: usize = 64 << 10;
+
+/// The most data in the outputs of a run, which are copied for the guest.
+pub(super) const MAX_OUTPUT_BYTES: usize = 2 << 20;
+
 /// What is wrong with a tensor, as the guest's author should read it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TensorError {
@@ -26,22 +35,24 @@ pub(super) enum TensorError {
         wanted: TensorElementType,
         given: TensorElementType,
     },
-    #[error("the input `{name}` takes the shape {wanted}, not {given:?}")]
+    #[error("the input `{name}` takes the shape {wanted}, not {given}")]
     WrongShape {
         name: String,
         wanted: String,
-        given: Vec<u32>,
+        given: String,
     },
     #[error("the input `{0}` has a dimension of size 0")]
     Empty(String),
-    #[error(
-        "the input `{name}` has the shape {shape:?}, which does not take {bytes} bytes of data"
-    )]
+    #[error("the input `{name}` has the shape {shape}, which does not take {bytes} bytes of data")]
     WrongSize {
         name: String,
-        shape: Vec<u32>,
+        shape: String,
         bytes: usize,
     },
+    #[error("the input `{name}` has {bytes} bytes of data; at most {MAX_INPUT_BYTES} are allowed")]
+    TooLarge { name: String, bytes: usize },
+    #[error("the outputs have more than the {MAX_OUTPUT_BYTES} bytes of data that are allowed")]
+    OutputTooLarge,
     #[error("{0}")]
     Runtime(String),
 }
@@ -105,7 +116,7 @@ pub(super) fn check(port: &Port, tensor: &Tensor) -> Result<(), TensorError> {
         return Err(TensorError::WrongShape {
             name: name(),
             wanted: describe(&port.shape),
-            given: tensor.dimensions.clone(),
+            given: sizes(&tensor.dimensions),
         });
     }
     // ONNX Runtime has crashed on empty tensors, and no model needs one.
@@ -120,7 +131,13 @@ pub(super) fn check(port: &Port, tensor: &Tensor) -> Result<(), TensorError> {
     if bytes != Some(tensor.data.len()) {
         return Err(TensorError::WrongSize {
             name: name(),
-            shape: tensor.dimensions.clone(),
+            shape: sizes(&tensor.dimensions),
+            bytes: tensor.data.len(),
+        });
+    }
+    if tensor.data.len() > MAX_INPUT_BYTES {
+        return Err(TensorError::TooLarge {
+            name: name(),
             bytes: tensor.data.len(),
         });
     }
@@ -148,8 +165,12 @@ pub(super) fn to_ort(tensor: &Tensor) -> Result<DynTensor, TensorError> {
     Ok(value)
 }
 
-/// Copies an output to where the guest can read it.
-pub(super) fn from_ort(name: &str, value: &DynValue) -> Result<Tensor, TensorError> {
+/// Copies an output to where the guest can read it, if there is room for it.
+pub(super) fn from_ort(
+    name: &str,
+    value: &DynValue,
+    room: &mut usize,
+) -> Result<Tensor, TensorError> {
     let unsupported = || TensorError::UnsupportedType(name.to_owned());
     let value = value.view().downcast::<DynTensorValueType>()?;
     let ty = tensor_type(*value.data_type()).ok_or_else(unsupported)?;
@@ -162,6 +183,7 @@ pub(super) fn from_ort(name: &str, value: &DynValue) -> Result<Tensor, TensorErr
         .data_type()
         .byte_size(value.shape().num_elements())
         .ok_or_else(unsupported)?;
+    *room = room.checked_sub(bytes).ok_or(TensorError::OutputTooLarge)?;
     let source = value.data_ptr().cast::<u8>();
     let data = if bytes == 0 || source.is_null() {
         Vec::new()
@@ -181,6 +203,25 @@ pub(super) fn from_ort(name: &str, value: &DynValue) -> Result<Tensor, TensorErr
         ty,
         data,
     })
+}
+
+/// The beginning of a name that a guest has made up.
+pub(super) fn cut(name: &str) -> String {
+    const SHOWN: usize = 64;
+    match name.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}...", &name[..end]),
+        None => name.to_owned(),
+    }
+}
+
+/// The sizes of a guest's tensor, of which there may be any number.
+fn sizes(dimensions: &[u32]) -> String {
+    const SHOWN: usize = 8;
+    let shown = &dimensions[..dimensions.len().min(SHOWN)];
+    if shown.len() < dimensions.len() {
+        return format!("{shown:?}... of {} dimensions", dimensions.len());
+    }
+    format!("{shown:?}")
 }
 
 fn describe(shape: &[i64]) -> String {
@@ -233,6 +274,26 @@ mod tests {
         assert!(message(&tensor(&[8], TensorType::I64, 64)).contains("[any, 4]"));
         assert!(message(&tensor(&[0, 4], TensorType::I64, 0)).contains("size 0"));
         assert!(message(&tensor(&[2, 4], TensorType::I64, 63)).contains("63 bytes"));
+        let many = message(&tensor(&[7; 1000], TensorType::I64, 64));
+        assert!(many.contains("7]... of 1000 dimensions"), "{many}");
+        assert!(many.len() < 200, "{many}");
+    }
+
+    #[test]
+    fn an_input_is_as_large_as_it_may_be_or_refused() {
+        let largest = u32::try_from(MAX_INPUT_BYTES / 32).expect("a small number");
+        let rows = |rows: u32| tensor(&[rows, 4], TensorType::I64, rows as usize * 32);
+        assert!(check(&ids(), &rows(largest)).is_ok());
+        assert!(matches!(
+            check(&ids(), &rows(largest + 1)),
+            Err(TensorError::TooLarge { bytes, .. }) if bytes == MAX_INPUT_BYTES + 32
+        ));
+    }
+
+    #[test]
+    fn a_long_name_is_cut_between_characters() {
+        assert_eq!(cut("input_ids"), "input_ids");
+        assert_eq!(cut(&"ä".repeat(1000)), format!("{}...", "ä".repeat(64)));
     }
 
     #[test]

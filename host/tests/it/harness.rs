@@ -65,16 +65,17 @@ pub(crate) fn copy_of(name: &str) -> TempDir {
 /// The default guest's file, built once for a run of the tests.
 pub(crate) fn guest_path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| build("guest"))
+    PATH.get_or_init(|| build_guest("guest"))
 }
 
 /// The file of one of the guests in `guest/examples/`, built if it has to be.
 pub(crate) fn example_path(name: &str) -> PathBuf {
-    build(name)
+    build_guest(name)
 }
 
-/// Builds one of this repository's guests, as the Makefile does.
-fn build(name: &str) -> PathBuf {
+/// Builds one of this repository's guests, as the Makefile does, and gives its
+/// file.
+pub(crate) fn build_guest(name: &str) -> PathBuf {
     // Cargo makes this directory inside the target directory in use.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

@@ -24,6 +24,7 @@ mod examples;
 mod harness;
 mod hostile;
 mod http;
+mod limits;
 mod nn;
 mod pipeline;
 mod redis_server;

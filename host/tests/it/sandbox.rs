@@ -123,12 +123,37 @@ fn an_answer_that_would_fill_the_host_is_refused() {
     assert_eq!(number(order(&guest, "count")), 1);
 }
 
+/// These are no memory of the guest's: the host keeps them.
+#[test]
+fn tables_and_resources_are_bounded() {
+    let guest = load_text(&tight(), &explorer()).unwrap();
+    for (name, said) in [("grow", "100000 elements"), ("resources", "handle limit")] {
+        let error = order(&guest, name).unwrap_err();
+        assert!(
+            matches!(&error, CallError::Trapped(why) if why.contains(said)),
+            "{name}: {error:?}"
+        );
+        assert_eq!(number(order(&guest, "arguments")), 0, "after {name}");
+    }
+}
+
 #[test]
 fn a_guest_that_waits_is_stopped_as_well() {
     let guest = load_text(&tight(), &explorer()).unwrap();
     let error = order(&guest, "sleep").unwrap_err();
     assert!(
         matches!(error, CallError::TimedOut(time) if time == TIGHT.call),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_guest_that_waits_while_it_starts_is_stopped_as_well() {
+    let nap = "(func $nap (drop (call $find (i32.const 0x73)))) (start $nap)";
+    let text = explorer().replace("(;start;)", nap);
+    let error = load_text(&tight(), &text).err().unwrap();
+    assert!(
+        matches!(error, LoadError::SelfTest(CallError::TimedOut(time)) if time == TIGHT.call),
         "{error:?}"
     );
 }
@@ -154,10 +179,10 @@ fn only_the_registered_graph_can_be_loaded() {
     // 99 is success, 6 is `not-found`.
     assert_eq!(number(order(&guest, "model")), 99);
     assert_eq!(number(order(&guest, "other")), 6);
-    // `invalid-encoding`, whatever the encoding: there is no one who would so
-    // much as look at the bytes.
+    // `unsupported-operation`, whatever the encoding: there is no one who would
+    // so much as look at the bytes.
     for encoding in ["0", "1", "2", "3", "4", "5", "6"] {
-        assert_eq!(number(order(&guest, encoding)), 1, "{encoding}");
+        assert_eq!(number(order(&guest, encoding)), 4, "{encoding}");
     }
 }
 

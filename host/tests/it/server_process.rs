@@ -115,7 +115,8 @@ impl ServerProcess {
         Self::spawn(&mut command)
     }
 
-    fn spawn(command: &mut Command) -> Self {
+    /// A server by its whole command.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
         let _loading = loading();
         let log = NamedTempFile::new().unwrap();
         let mut child = command
@@ -148,6 +149,11 @@ impl ServerProcess {
         };
         server.url = url.unwrap_or_else(|| panic!("the server did not start: {}", server.log()));
         server
+    }
+
+    /// The process's number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// What it has logged.

@@ -6,7 +6,7 @@ use fastsentiment::guest::Guest;
 use fastsentiment::predictor::{ErrorKind, Scorer};
 
 use super::{OPTIONS, Options, Subject, answers};
-use crate::hostile::{hostile, load_text, roomy, tight};
+use crate::hostile::{explorer, hostile, load_text, roomy, tight};
 
 fn scorer(guest: Guest) -> Arc<dyn Scorer> {
     Arc::new(guest)
@@ -60,10 +60,21 @@ async fn a_hostile_call_fails_and_the_others_go_on() {
 /// The guest would go on for as long as a call may take, which is minutes.
 #[tokio::test]
 async fn a_guest_that_nobody_waits_for_is_stopped() {
-    let guest = scorer(load(false).await);
+    stops("loop", load(false).await).await;
+}
+
+/// It computes nothing, so that there is no instruction to be stopped at.
+#[tokio::test]
+async fn a_guest_that_sleeps_and_nobody_waits_for_is_stopped() {
+    let load = || load_text(&roomy(), &explorer()).unwrap();
+    stops("sleep", tokio::task::spawn_blocking(load).await.unwrap()).await;
+}
+
+async fn stops(order: &str, guest: Guest) {
+    let guest = scorer(guest);
     let subject = Subject::start(OPTIONS);
     let forever = subject
-        .ask_scorer(Arc::clone(&guest), &["loop"])
+        .ask_scorer(Arc::clone(&guest), &[order])
         .await
         .unwrap();
     while subject.metric("fastsentiment_busy_workers") < 1 {

@@ -106,7 +106,10 @@
   (core func $load (canon lower (func $nn-graph "load") (memory $memory) (realloc $realloc)))
   (core func $load-by-name (canon lower (func $nn-graph "load-by-name")
     (memory $memory) (realloc $realloc)))
+  (type $thing (resource (rep i32)))
+  (core func $new (canon resource.new $thing))
   (core instance $host
+    (export "new" (func $new))
     (export "variables" (func $variables))
     (export "arguments" (func $arguments))
     (export "directories" (func $directories))
@@ -120,6 +123,7 @@
 
   (core module $main
     (import "libc" "memory" (memory 1))
+    (import "host" "new" (func $new (param i32) (result i32)))
     (import "host" "variables" (func $variables (param i32)))
     (import "host" "arguments" (func $arguments (param i32)))
     (import "host" "directories" (func $directories (param i32)))
@@ -130,6 +134,7 @@
     (import "host" "code-of" (func $code-of (param i32) (result i32)))
     (import "host" "load" (func $load (param i32 i32 i32 i32 i32)))
     (import "host" "load-by-name" (func $load-by-name (param i32 i32 i32)))
+    (table $table 1 funcref)
     (data (i32.const 16) "FOUND")
     (data (i32.const 32) "\10\00\00\00\05\00\00\00\00\00\00\00")
     (data (i32.const 64) "model")
@@ -180,10 +185,22 @@
         (then
           (call $load-by-name (i32.const 72) (i32.const 5) (i32.const 128))
           (return (call $nn-outcome))))
+      ;; g: grow a table until it grows no more
+      (if (i32.eq (local.get $order) (i32.const 0x67))
+        (then
+          (loop $more
+            (br_if $more (i32.ne
+              (table.grow $table (ref.null func) (i32.const 1000)) (i32.const -1))))
+          unreachable))
+      ;; r: make resources of its own
+      (if (i32.eq (local.get $order) (i32.const 0x72))
+        (then (loop $more (drop (call $new (i32.const 0))) (br $more))))
       ;; s: sleep for an hour
       (if (i32.eq (local.get $order) (i32.const 0x73))
         (then (call $block (call $after (i64.const 3600000000000)))))
       (i32.const 0))
+
+    (;start;)
 
     ;; One answer, whatever the number of texts.
     (func (export "predict") (param $texts i32) (param $count i32) (result i32)

@@ -1,0 +1,142 @@
+//! A guest that does harm when it is told to: a text that begins with `do` is
+//! an order. Every other text gets the label GOOD and a number that depends on
+//! it, so that whoever asks can tell whether the answer is its own.
+//!
+//! What an order finds out, if the host lets it end, comes back as the label.
+//! The tests of the host build it; it is of no other use.
+
+#![cfg(target_arch = "wasm32")]
+#![allow(
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "that is what it is for"
+)]
+
+mod doors;
+mod tensors;
+
+#[expect(
+    unsafe_code,
+    clippy::same_length_and_capacity,
+    reason = "made by `wit-bindgen`, which passes pointers over the component's boundary"
+)]
+mod bindings {
+    //! What `wit-bindgen` makes of the contract.
+
+    wit_bindgen::generate!({
+        path: "../../../../wit",
+        world: "fastsentiment:predict/prepared-guest",
+        generate_all,
+    });
+
+    use super::Component;
+    export!(Component);
+}
+
+use bindings::exports::fastsentiment::predict::predictor::{Error, Guest, InvalidText, Score};
+
+/// The component: what the host calls.
+struct Component;
+
+/// What is left of an order that the host lets end.
+type Outcome = Result<Vec<Score>, Error>;
+
+impl Guest for Component {
+    fn predict(texts: Vec<String>) -> Result<Vec<Vec<Score>>, Error> {
+        let answers: Result<Vec<_>, _> = texts.iter().map(|text| answer(text)).collect();
+        let mut answers = answers?;
+        if texts.iter().any(|text| text == "do answer once more") {
+            answers.push(found("more"));
+        }
+        Ok(answers)
+    }
+}
+
+impl bindings::Guest for Component {
+    /// Obeys the file `order` of the model directory, if there is one.
+    fn prepare() {
+        if let Ok(order) = std::fs::read_to_string("/model/order") {
+            let _ = answer(order.trim());
+        }
+    }
+}
+
+fn answer(text: &str) -> Outcome {
+    match text.strip_prefix("do ") {
+        Some(order) => obey(order),
+        None => Ok(one("GOOD", number(text))),
+    }
+}
+
+/// A number from 0 to 1 that another text hardly has.
+fn number(text: &str) -> f32 {
+    let sum = text.bytes().fold(7_u16, |sum, byte| {
+        sum.wrapping_mul(31).wrapping_add(u16::from(byte)) % 1000
+    });
+    f32::from(sum) / 1000.0
+}
+
+fn one(label: impl Into<String>, score: f32) -> Vec<Score> {
+    let label = label.into();
+    vec![Score { label, score }]
+}
+
+/// What an order has found out.
+fn found(what: impl std::fmt::Display) -> Vec<Score> {
+    // A label must not be empty, nor long.
+    one(what.to_string().chars().take(300).collect::<String>(), 1.0)
+}
+
+fn obey(order: &str) -> Outcome {
+    let (order, argument) = order.split_once(": ").unwrap_or((order, ""));
+    Ok(match order {
+        "loop" => loop {
+            std::hint::black_box(());
+        },
+        "recurse" => one("GOOD", recurse(1.0)),
+        "take memory" => take_memory(),
+        "panic" => panic!("{argument}"),
+        "exit" => std::process::exit(argument.parse().unwrap_or(0)),
+        "abort" => std::process::abort(),
+        "score" => one("GOOD", argument.parse().unwrap_or(f32::NAN)),
+        "answer once more" => found("one"),
+        "label" => one("x".repeat(argument.parse().unwrap_or(0)), 0.5),
+        "labels" => {
+            let labels = 0..argument.parse().unwrap_or(0);
+            labels.flat_map(|_| one("GOOD", 0.5)).collect()
+        }
+        "refuse" => {
+            return Err(Error::InvalidText(InvalidText {
+                index: 0,
+                reason: "x".repeat(argument.parse().unwrap_or(0)),
+            }));
+        }
+        "fail" => return Err(Error::Internal("x".repeat(argument.parse().unwrap_or(0)))),
+        "say" => {
+            println!("{argument}");
+            eprintln!("{argument}");
+            found("said")
+        }
+        other => match doors::obey(other).or_else(|| tensors::obey(other)) {
+            Some(outcome) => found(outcome),
+            None => panic!("there is no order `{other}`"),
+        },
+    })
+}
+
+fn recurse(number: f32) -> f32 {
+    if number < 0.0 {
+        return number;
+    }
+    // What is done after the call keeps it from becoming a loop.
+    std::hint::black_box(recurse(number + 1.0)) + number
+}
+
+/// All that there is, written to, so that it is really there.
+fn take_memory() -> ! {
+    let mut taken = Vec::new();
+    loop {
+        taken.push(std::hint::black_box(vec![1_u8; 1 << 20]));
+    }
+}

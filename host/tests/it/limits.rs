@@ -1,0 +1,38 @@
+//! A guest built as guests are, of Rust, that tries to do harm: whatever it is
+//! told to do, its host obeys the limits and says what happened. What it can be
+//! told is in `tests/guests/hostile`; guests that no compiler would make are in
+//! `sandbox.rs`.
+
+mod orders;
+mod prepare;
+mod server;
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use fastsentiment::guest::{ArtifactStore, Guest, Limits, LoadError, load};
+
+use crate::harness::{artifacts, build_guest, graphs, loading, runtime};
+use crate::hostile::files;
+
+/// The hostile guest's file, built once for a run of the tests.
+fn hostile_path() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| build_guest("hostile-guest"))
+}
+
+/// Loads the hostile guest with a model directory.
+fn load_hostile(limits: Limits, model: &Path) -> Result<Guest, LoadError> {
+    let bytes = std::fs::read(hostile_path()).unwrap();
+    let runtime = runtime(limits, graphs(model));
+    let _loading = loading();
+    let store = ArtifactStore::open(&artifacts()).unwrap();
+    load(&runtime, Some(&store), &bytes, &files(model))
+}
+
+/// What the hostile guest answers to a text that is no order, in thousandths.
+fn number(text: &str) -> u16 {
+    text.bytes().fold(7, |sum: u16, byte| {
+        sum.wrapping_mul(31).wrapping_add(u16::from(byte)) % 1000
+    })
+}
