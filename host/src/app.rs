@@ -17,14 +17,13 @@ use loader::GuestLoader;
 use crate::batcher::{self, Batcher, Calibration};
 use crate::cache::{self, Cache};
 use crate::guest::{
-    self, ArtifactError, ArtifactStore, Graphs, LoadError, LoadedFrom, ModelFiles, ModelFilesError,
-    Runtime,
+    self, ArtifactError, ArtifactStore, Graphs, LoadedFrom, ModelFiles, ModelFilesError, Runtime,
 };
 use crate::nn::{self, Library, LibraryError, Model, ModelError, SessionOptions};
-use crate::predictor::{PredictError, Predictor, Router, Version};
+use crate::predictor::{Predictor, Router, Scorer, Version};
 use crate::rollout::{self, Rollout};
 use crate::service::{self, Service};
-use crate::versions::{self, Loaded, Versions};
+use crate::versions::{self, Beginning, Refusal, StartError, Versions};
 
 /// The ONNX file of a model directory, as Hugging Face Optimum names it.
 const MODEL_FILE: &str = "model.onnx";
@@ -57,7 +56,7 @@ pub struct Config {
     pub batch_tokens: Option<u32>,
     /// When a new version is trusted.
     pub rollout: rollout::Options,
-    /// Which versions stay ready beside the live one.
+    /// Which versions there are beside the configured guest.
     pub versions: versions::Options,
     /// What is kept of earlier answers.
     pub cache: cache::Options,
@@ -91,17 +90,9 @@ pub enum AppError {
     /// Compiled guests would not be safe where they were to be kept.
     #[error(transparent)]
     Artifacts(#[from] ArtifactError),
-    /// The guest can not be served.
-    #[error("{path}: {error}")]
-    Guest {
-        /// The file.
-        path: PathBuf,
-        /// Which step failed, and why.
-        error: LoadError,
-    },
-    /// The guest passed its self-test, and failed after it.
-    #[error("the guest can not be measured: {}", .0.detail.as_ref().unwrap_or(&.0.message))]
-    Calibration(#[from] PredictError),
+    /// There is no guest to begin with.
+    #[error(transparent)]
+    Start(#[from] StartError),
     /// Two metrics have one name.
     #[error("the metrics can not be set up: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -152,34 +143,25 @@ impl App {
             artifacts: open_artifacts(config.artifacts.as_deref())?,
             files: ModelFiles::read(&config.model)?,
         };
-        let component = read_guest(&config.guest)?;
-        let guest = loader.guest(&component).map_err(|error| AppError::Guest {
-            path: config.guest.clone(),
-            error,
-        })?;
-        let version = Arc::clone(guest.version());
-        let loaded_from = guest.loaded_from();
-        let calibration = Calibration::measure(&guest)?;
+        let versions = config.versions.clone();
+        let (first, calibration) = Beginning::choose(Arc::new(loader), versions, measure)?;
+        let version = Arc::clone(first.scorer().version());
+        let loaded_from = match first.compiled() {
+            true => LoadedFrom::Source,
+            false => LoadedFrom::Artifact,
+        };
         let options = batching(config, &calibration);
         let batcher = Batcher::start(options, batcher::Metrics::new(registry)?)?;
         let below = cached(&config.cache, Arc::new(batcher), registry, runtime)?;
-        let first = Loaded {
-            compiled: loaded_from == LoadedFrom::Source,
-            scorer: Arc::new(guest),
-        };
-        let (rollout, _fallen) = Rollout::start(Arc::clone(&first.scorer), below, config.rollout);
+        let scorer = Arc::clone(first.scorer());
+        let (rollout, fallen) = Rollout::start(scorer, below, config.rollout);
         let service = Service::new(
             Arc::clone(&rollout) as Arc<dyn Router>,
             config.limits.clone(),
             service::Metrics::new(registry)?,
         );
-        let versions = Versions::new(
-            Arc::new(loader),
-            rollout,
-            first,
-            component.len(),
-            config.versions.clone(),
-        );
+        let metrics = versions::Metrics::new(registry)?;
+        let versions = Versions::start(first, rollout, fallen, metrics, runtime);
         Ok(Self {
             service: Arc::new(service),
             versions,
@@ -266,6 +248,17 @@ fn open_artifacts(dir: Option<&Path>) -> Result<Option<ArtifactStore>, ArtifactE
         }
         opened => opened.transpose(),
     }
+}
+
+/// Measures the first version. One that fails at it would fail at requests.
+fn measure(scorer: &dyn Scorer) -> Result<Calibration, Refusal> {
+    Calibration::measure(scorer).map_err(|error| Refusal {
+        step: "measure",
+        reason: format!(
+            "the guest can not be measured: {}",
+            error.detail.unwrap_or(error.message)
+        ),
+    })
 }
 
 /// How batches are formed: as is asked for, or as pays.

@@ -3,6 +3,7 @@
 mod options;
 mod predict;
 mod serve;
+mod swaps;
 
 use std::io::Write;
 use std::process::ExitCode;

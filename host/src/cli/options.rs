@@ -236,7 +236,7 @@ impl LoadOptions {
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Ok(Config {
             model: self.model.unwrap_or_else(|| default_model(&beside)),
-            guest,
+            guest: guest.clone(),
             onnxruntime: self.onnxruntime,
             artifacts: match self.artifacts {
                 Some(dir) => Some(dir).filter(|dir| !dir.as_os_str().is_empty()),
@@ -254,8 +254,12 @@ impl LoadOptions {
                 failures: self.probation_failures,
             },
             versions: versions::Options {
-                guest: guest.clone(),
+                guest,
                 keep: self.keep_versions.get(),
+                max_bytes: versions::MAX_BYTES,
+                // For servers only: they say so.
+                state: None,
+                watch: false,
             },
             cache: cache::Options {
                 memory_bytes: u64::from(self.cache_mib) << 20,
