@@ -146,9 +146,10 @@ impl App {
         let versions = config.versions.clone();
         let (first, calibration) = Beginning::choose(Arc::new(loader), versions, measure)?;
         let version = Arc::clone(first.scorer().version());
-        let loaded_from = match first.compiled() {
-            true => LoadedFrom::Source,
-            false => LoadedFrom::Artifact,
+        let loaded_from = if first.compiled() {
+            LoadedFrom::Source
+        } else {
+            LoadedFrom::Artifact
         };
         let options = batching(config, &calibration);
         let batcher = Batcher::start(options, batcher::Metrics::new(registry)?)?;

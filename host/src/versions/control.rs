@@ -231,7 +231,7 @@ impl Versions {
     }
 
     /// Takes note of a version that the rollout has taken out of use.
-    pub(super) fn fell(&self, fall: Fall) {
+    pub(super) fn fell(&self, fall: &Fall) {
         let mut book = self.book();
         let guest = fall.version.guest;
         book.quarantine(Quarantined {

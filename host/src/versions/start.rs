@@ -171,7 +171,7 @@ impl Versions {
         runtime.spawn(async move {
             while let Some(fall) = fallen.recv().await {
                 match weak.upgrade() {
-                    Some(versions) => versions.fell(fall),
+                    Some(versions) => versions.fell(&fall),
                     None => return,
                 }
             }

@@ -131,12 +131,9 @@ impl Watch {
 
     /// What is to be told, if there is anything.
     fn look(&mut self) -> Option<News> {
-        let stamp = match Stamp::of(&self.path) {
-            Ok(stamp) => stamp,
-            Err(_) => {
-                self.changed = None;
-                return self.told.take().map(|_| News::Gone);
-            }
+        let Ok(stamp) = Stamp::of(&self.path) else {
+            self.changed = None;
+            return self.told.take().map(|_| News::Gone);
         };
         // Two contents can have one stamp where times are coarse.
         let touched = self.signs.take_touched();

@@ -145,8 +145,12 @@ async fn a_quarantined_file_is_not_made_live_by_a_start() {
     drop(world);
     place.wait_until_free().await;
     for name in names(&place.state()) {
-        if name.ends_with(".wasm") {
-            fs::remove_file(place.state().join(name)).unwrap();
+        let path = place.state().join(name);
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "wasm")
+        {
+            fs::remove_file(path).unwrap();
         }
     }
     assert_eq!(place.start().live(), digest("b"));
