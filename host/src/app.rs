@@ -17,14 +17,14 @@ use loader::GuestLoader;
 use crate::batcher::{self, Batcher, Calibration};
 use crate::cache::{self, Cache};
 use crate::guest::{
-    self, ArtifactError, ArtifactStore, Compiler, Graphs, LoadError, LoadedFrom, ModelFiles,
-    ModelFilesError, Runtime,
+    self, ArtifactError, ArtifactStore, Compiler, Graphs, LoadedFrom, ModelFiles, ModelFilesError,
+    Runtime,
 };
 use crate::nn::{self, Library, LibraryError, Model, ModelError, SessionOptions};
-use crate::predictor::{PredictError, Predictor, Router, Version};
+use crate::predictor::{Predictor, Router, Scorer, Version};
 use crate::rollout::{self, Rollout};
 use crate::service::{self, Service};
-use crate::versions::{self, Loaded, Versions};
+use crate::versions::{self, Beginning, Refusal, StartError, Versions};
 
 /// The ONNX file of a model directory, as Hugging Face Optimum names it.
 const MODEL_FILE: &str = "model.onnx";
@@ -59,7 +59,7 @@ pub struct Config {
     pub batch_tokens: Option<u32>,
     /// When a new version is trusted.
     pub rollout: rollout::Options,
-    /// Which versions stay ready beside the live one.
+    /// Which versions there are beside the configured guest.
     pub versions: versions::Options,
     /// What is kept of earlier answers.
     pub cache: cache::Options,
@@ -93,17 +93,9 @@ pub enum AppError {
     /// Compiled guests would not be safe where they were to be kept.
     #[error(transparent)]
     Artifacts(#[from] ArtifactError),
-    /// The guest can not be served.
-    #[error("{path}: {error}")]
-    Guest {
-        /// The file.
-        path: PathBuf,
-        /// Which step failed, and why.
-        error: LoadError,
-    },
-    /// The guest passed its self-test, and failed after it.
-    #[error("the guest can not be measured: {}", .0.detail.as_ref().unwrap_or(&.0.message))]
-    Calibration(#[from] PredictError),
+    /// There is no guest to begin with.
+    #[error(transparent)]
+    Start(#[from] StartError),
     /// Two metrics have one name.
     #[error("the metrics can not be set up: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -155,39 +147,27 @@ impl App {
             files: ModelFiles::read(&config.model)?,
             executor: runtime.clone(),
         };
-        let component = read_guest(&config.guest, config.compiler.limits().component)?;
-        let guest = loader.guest(&component).map_err(|error| AppError::Guest {
-            path: config.guest.clone(),
-            error,
-        })?;
-        let version = Arc::clone(guest.version());
-        let loaded_from = guest.loaded_from();
-        let calibration = Calibration::measure(&guest)?;
+        let versions = config.versions.clone();
+        let (first, calibration) = Beginning::choose(Arc::new(loader), versions, measure)?;
+        let version = Arc::clone(first.scorer().version());
+        let loaded_from = if first.compiled() {
+            LoadedFrom::Source
+        } else {
+            LoadedFrom::Artifact
+        };
         let options = batching(config, &calibration);
         let batcher = Batcher::start(options, batcher::Metrics::new(registry)?)?;
         let below = cached(&config.cache, Arc::new(batcher), registry, runtime)?;
-        let first = Loaded {
-            compiled: loaded_from == LoadedFrom::Source,
-            scorer: Arc::new(guest),
-        };
-        let (rollout, _fallen) = Rollout::start(
-            Arc::clone(&first.scorer),
-            below,
-            config.rollout,
-            rollout::Metrics::new(registry)?,
-        );
+        let scorer = Arc::clone(first.scorer());
+        let metrics = rollout::Metrics::new(registry)?;
+        let (rollout, fallen) = Rollout::start(scorer, below, config.rollout, metrics);
         let service = Service::new(
             Arc::clone(&rollout) as Arc<dyn Router>,
             config.limits.clone(),
             service::Metrics::new(registry)?,
         );
-        let versions = Versions::new(
-            Arc::new(loader),
-            rollout,
-            first,
-            component.len(),
-            config.versions.clone(),
-        );
+        let metrics = versions::Metrics::new(registry)?;
+        let versions = Versions::start(first, rollout, fallen, metrics, runtime);
         Ok(Self {
             service: Arc::new(service),
             versions,
@@ -276,6 +256,17 @@ fn open_artifacts(dir: Option<&Path>) -> Result<Option<ArtifactStore>, ArtifactE
     }
 }
 
+/// Measures the first version. One that fails at it would fail at requests.
+fn measure(scorer: &dyn Scorer) -> Result<Calibration, Refusal> {
+    Calibration::measure(scorer).map_err(|error| Refusal {
+        step: "measure",
+        reason: format!(
+            "the guest can not be measured: {}",
+            error.detail.unwrap_or(error.message)
+        ),
+    })
+}
+
 /// How batches are formed: as is asked for, or as pays.
 fn batching(config: &Config, calibration: &Calibration) -> batcher::Options {
     let pays = if calibration.batches_pay() {
@@ -335,12 +326,11 @@ fn new_runtime(
 
 /// Reads a guest, unless it is larger than `limit`, in bytes.
 fn read_guest(path: &Path, limit: usize) -> Result<Vec<u8>, AppError> {
-    let read = guest::read_component(path, limit).map_err(|error| AppError::ReadGuest {
+    let unread = |reason: String| AppError::ReadGuest {
         path: path.to_owned(),
-        reason: error.to_string(),
-    })?;
-    read.map_err(|error| AppError::Guest {
-        path: path.to_owned(),
-        error,
-    })
+        reason,
+    };
+    guest::read_component(path, limit)
+        .map_err(|error| unread(error.to_string()))?
+        .map_err(|error| unread(error.to_string()))
 }

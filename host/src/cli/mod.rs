@@ -5,6 +5,7 @@ mod memory;
 mod options;
 mod predict;
 mod serve;
+mod swaps;
 
 use std::io::Write;
 use std::process::ExitCode;

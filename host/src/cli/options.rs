@@ -274,6 +274,10 @@ impl LoadOptions {
             versions: versions::Options {
                 guest,
                 keep: self.keep_versions.get(),
+                max_bytes: usize::from(self.guest_max_mib) << 20,
+                // For servers only: they say so.
+                state: None,
+                watch: false,
             },
             cache: cache::Options {
                 memory_bytes: u64::from(self.cache_mib) << 20,

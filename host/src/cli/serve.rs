@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::options::LoadOptions;
+use super::swaps::{self, SwapOptions};
 
 /// Serves predictions over HTTP.
 #[derive(Args)]
@@ -46,6 +47,9 @@ pub(super) struct ServeCommand {
 
     #[command(flatten)]
     clients: ClientOptions,
+
+    #[command(flatten)]
+    swaps: SwapOptions,
 
     /// How long to go on as before after SIGTERM, but for `/health/ready`,
     /// which says 503 at once; for load balancers that need time to notice, in
@@ -180,12 +184,15 @@ impl ServeCommand {
     }
 
     async fn serve(self) -> anyhow::Result<ExitCode> {
-        let config = self.load.resolve()?;
+        let mut config = self.load.resolve()?;
+        self.swaps.apply(&mut config.versions);
         let http = HttpConfig {
             drain: Duration::from_millis(self.drain_ms),
             ..self.clients.resolve()?
         };
         let mut stop = pin!(asked_to_stop()?);
+        // Taken before the load too: by itself, the signal ends a process.
+        let hangups = swaps::hangups()?;
         // Taken before the load, so that a port in use is reported at once.
         let listener = bind(self.listen, "--listen").await?;
         let readiness = Readiness::default();
@@ -216,6 +223,7 @@ impl ServeCommand {
         let service = Arc::clone(app.service());
         let api = http::Api::new(service, readiness.clone(), metrics, &http);
         let version = app.version();
+        let reloads = swaps::reload_at(hangups, app.versions());
         // Whoever reads the next lines may ask at once.
         readiness.set_ready();
         writeln!(
@@ -240,6 +248,7 @@ impl ServeCommand {
             tokio::time::sleep(delay).await;
         };
         http::serve(listener, Arc::new(api), http, shutdown).await;
+        reloads.abort();
         if let Some(admin) = admin {
             admin.stop().await;
         }

@@ -30,6 +30,17 @@ pub enum VersionsError {
         /// Why it was taken out of use.
         reason: String,
     },
+    /// The version is kept from before the start, and is still being loaded.
+    #[error("the version {0} is still being loaded, as it is after a start; try again")]
+    NotReady(String),
+    /// Another version is live than the one that was to be replaced.
+    #[error("the version {asked} is not live any more: {live} is")]
+    NotLive {
+        /// The version that was to be replaced, short.
+        asked: String,
+        /// The version that is live, short.
+        live: String,
+    },
     /// The live version can not be tried beside itself.
     #[error("the version {0} is live already")]
     IsLive(String),

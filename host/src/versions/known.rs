@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::quarantine::{Quarantine, Quarantined};
+use super::state::{KeptTrial, KeptVersion, Record};
 use super::{VersionsError, now};
 use crate::predictor::{Digest, Scorer, Version};
 use crate::rollout::{Share, Tally, Trial};
@@ -54,136 +56,197 @@ pub struct Known {
     pub tally: Tally,
 }
 
+/// The most entries of a history: who goes back further than that chooses a
+/// version by its name.
+const HISTORY: usize = 64;
+
 /// All that is known.
 pub(super) struct Book {
-    entries: Vec<Entry>,
+    pub(super) entries: Vec<Entry>,
     /// What was live, from the first to the one that is now. Nothing follows
-    /// itself.
+    /// itself, and nothing here is quarantined but, at the start, the live one.
     history: Vec<Digest>,
+    pub(super) quarantine: Quarantine,
+    /// The content that the configured guest's file had last, good or bad.
+    pub(super) configured: Option<Digest>,
+    /// What is kept from before the start, and not loaded yet: the next one last.
+    pub(super) absent: Vec<KeptVersion>,
+    pub(super) absent_trial: Option<KeptTrial>,
 }
 
-struct Entry {
-    scorer: Arc<dyn Scorer>,
-    origin: Origin,
-    size: usize,
-    added: SystemTime,
-    activated: Option<SystemTime>,
+/// A version that is ready.
+pub(super) struct Entry {
+    pub(super) scorer: Arc<dyn Scorer>,
+    pub(super) origin: Origin,
+    pub(super) size: usize,
+    pub(super) added: SystemTime,
+    pub(super) activated: Option<SystemTime>,
 }
 
 impl Entry {
-    fn guest(&self) -> Digest {
+    pub(super) fn guest(&self) -> Digest {
         self.scorer.version().guest
     }
 }
 
 impl Book {
-    /// Begins with a version that is live.
-    pub(super) fn new(first: Arc<dyn Scorer>, origin: Origin, size: usize) -> Self {
-        let history = vec![first.version().guest];
+    /// Begins with a version that is live, and with what is kept from before: of
+    /// the versions, those in use last, `most` with the live one.
+    pub(super) fn new(first: Entry, kept: Record, most: usize) -> Self {
+        let guest = first.guest();
+        let mut history = kept.history;
+        if let Some(at) = history.iter().rposition(|live| *live == guest) {
+            history.truncate(at + 1);
+        }
         let mut book = Self {
-            entries: Vec::new(),
+            entries: vec![first],
             history,
+            quarantine: Quarantine::default(),
+            configured: kept.configured,
+            absent: kept.versions,
+            absent_trial: kept.trial.filter(|trial| trial.guest != guest),
         };
-        book.add(first, origin, size);
-        book.entries[0].activated = Some(now());
+        book.absent.retain(|version| version.guest != guest);
+        // Those in use last are loaded first.
+        let on_trial = book.absent_trial.map(|trial| trial.guest);
+        book.absent.sort_by_key(|version| {
+            let used = version.activated.unwrap_or(version.added);
+            (on_trial == Some(version.guest), used)
+        });
+        let over = (book.absent.len() + 1).saturating_sub(most.max(1));
+        book.absent.drain(..over);
+        for entry in kept.quarantine {
+            book.quarantine(entry);
+        }
+        book.set_live(&guest);
+        let on_trial = |trial: &mut KeptTrial| {
+            let mut absent = book.absent.iter();
+            absent.all(|kept| kept.guest != trial.guest)
+        };
+        book.absent_trial.take_if(on_trial);
+        let absent = &book.absent;
+        let is_kept = |live: &Digest| absent.iter().any(|kept| kept.guest == *live);
+        book.history.retain(|live| *live == guest || is_kept(live));
+        book.history.dedup();
         book
     }
 
-    pub(super) fn add(&mut self, scorer: Arc<dyn Scorer>, origin: Origin, size: usize) {
-        self.entries.push(Entry {
-            scorer,
-            origin,
-            size,
-            added: now(),
-            activated: None,
-        });
-    }
-
-    pub(super) fn find(&self, guest: &Digest) -> Option<&Arc<dyn Scorer>> {
-        self.entry(guest).map(|entry| &entry.scorer)
-    }
-
-    /// The version that is live.
-    pub(super) fn live(&self) -> Arc<Version> {
-        let live = self.entries.iter().find(|entry| self.is_live(entry));
-        // The live version is never forgotten.
-        let live = live.unwrap_or(&self.entries[0]);
-        Arc::clone(live.scorer.version())
-    }
-
-    pub(super) fn activate(&mut self, guest: &Digest) -> Result<Arc<dyn Scorer>, VersionsError> {
-        let entry = self
-            .entries
-            .iter_mut()
-            .find(|entry| entry.guest() == *guest);
-        let entry = entry.ok_or_else(|| VersionsError::Unknown(guest.short()))?;
-        entry.activated = Some(now());
-        let scorer = Arc::clone(&entry.scorer);
-        if self.history.last() != Some(guest) {
-            self.history.push(*guest);
+    pub(super) fn add(&mut self, mut entry: Entry) {
+        let guest = entry.guest();
+        if let Some(at) = self.absent.iter().position(|kept| kept.guest == guest) {
+            let kept = self.absent.remove(at);
+            (entry.added, entry.activated) = (kept.added, kept.activated);
         }
-        Ok(scorer)
+        self.entries.push(entry);
     }
 
-    /// Goes back to what was live before.
-    pub(super) fn step_back(&mut self) -> Result<Arc<dyn Scorer>, VersionsError> {
-        let [.., before, _] = self.history[..] else {
-            return Err(VersionsError::NothingBefore);
-        };
-        self.history.pop();
-        self.activate(&before)
-    }
-
-    pub(super) fn remove(&mut self, guest: &Digest) -> Result<(), VersionsError> {
-        let entry = self.entry(guest);
-        let entry = entry.ok_or_else(|| VersionsError::Unknown(guest.short()))?;
-        if self.is_live(entry) {
-            return Err(VersionsError::InUse(guest.short()));
-        }
-        self.forget(guest);
-        Ok(())
-    }
-
-    /// Forgets what was in use longest ago, until there are no more than `most`.
-    pub(super) fn forget_beyond(&mut self, most: usize) {
-        while self.entries.len() > most.max(1) {
-            let candidates = self.entries.iter().filter(|entry| !self.is_live(entry));
-            let oldest = candidates.min_by_key(|entry| entry.activated.unwrap_or(entry.added));
-            let Some(oldest) = oldest.map(Entry::guest) else {
-                return;
-            };
-            self.forget(&oldest);
-        }
-    }
-
-    pub(super) fn list(&self) -> Vec<Known> {
-        let known = |entry: &Entry| Known {
-            version: Arc::clone(entry.scorer.version()),
-            standing: if self.is_live(entry) {
-                Standing::Live
+    /// The version, if it is ready.
+    pub(super) fn find(&self, guest: &Digest) -> Result<&Entry, VersionsError> {
+        let found = self.entries.iter().find(|entry| entry.guest() == *guest);
+        found.ok_or_else(|| {
+            if self.absent.iter().any(|kept| kept.guest == *guest) {
+                VersionsError::NotReady(guest.short())
             } else {
-                Standing::Ready
-            },
-            origin: entry.origin.clone(),
-            size: entry.size,
-            added: entry.added,
-            activated: entry.activated,
-            tally: Tally::default(),
-        };
-        self.entries.iter().rev().map(known).collect()
+                VersionsError::Unknown(guest.short())
+            }
+        })
     }
 
-    fn forget(&mut self, guest: &Digest) {
+    pub(super) fn scorer(&self, guest: &Digest) -> Result<Arc<dyn Scorer>, VersionsError> {
+        self.find(guest).map(|entry| Arc::clone(&entry.scorer))
+    }
+
+    /// Notes that a version is live, after what was live until now.
+    pub(super) fn set_live(&mut self, guest: &Digest) {
+        if self.history.last() == Some(guest) {
+            return;
+        }
+        self.history.push(*guest);
+        let over = self.history.len().saturating_sub(HISTORY);
+        self.history.drain(..over);
+        let mut entries = self.entries.iter_mut();
+        if let Some(entry) = entries.find(|entry| entry.guest() == *guest) {
+            entry.activated = Some(now());
+        }
+    }
+
+    /// Notes that a version is live again that was live before: what has come
+    /// after it was not to last. Tells whether that was news.
+    pub(super) fn fall_back(&mut self, live: &Digest) -> bool {
+        if self.history.last() == Some(live) {
+            return false;
+        }
+        if let Some(at) = self.history.iter().rposition(|before| before == live) {
+            self.history.truncate(at);
+        }
+        self.set_live(live);
+        true
+    }
+
+    /// What was live before the version that is.
+    pub(super) fn before(&self) -> Result<Digest, VersionsError> {
+        match self.history[..] {
+            [.., before, _] => Ok(before),
+            _ => Err(VersionsError::NothingBefore),
+        }
+    }
+
+    /// Keeps a content out of use, and out of what is gone back to.
+    pub(super) fn quarantine(&mut self, entry: Quarantined) {
+        let guest = entry.guest;
+        self.quarantine.add(entry);
+        self.leave_history(&guest);
+    }
+
+    pub(super) fn forget(&mut self, guest: &Digest) {
         self.entries.retain(|entry| entry.guest() != *guest);
+        self.leave_history(guest);
+    }
+
+    /// What is kept from before can not be loaded.
+    pub(super) fn give_up(&mut self, guest: &Digest) {
+        self.absent.retain(|kept| kept.guest != *guest);
+        self.absent_trial.take_if(|trial| trial.guest == *guest);
+        self.leave_history(guest);
+    }
+
+    fn leave_history(&mut self, guest: &Digest) {
         self.history.retain(|live| live != guest);
         self.history.dedup();
     }
 
-    fn entry(&self, guest: &Digest) -> Option<&Entry> {
-        self.entries.iter().find(|entry| entry.guest() == *guest)
+    /// Forgets what was in use longest ago, until there are no more than `most`;
+    /// nothing of what is `in_use`.
+    pub(super) fn forget_beyond(&mut self, most: usize, in_use: &[Digest]) -> Vec<Arc<Version>> {
+        let mut forgotten = Vec::new();
+        while self.entries.len() > most.max(1) {
+            let idle = |entry: &&Entry| !in_use.contains(&entry.guest());
+            let candidates = self.entries.iter().filter(idle);
+            let oldest = candidates.min_by_key(|entry| entry.activated.unwrap_or(entry.added));
+            let Some(oldest) = oldest.map(|entry| Arc::clone(entry.scorer.version())) else {
+                break;
+            };
+            self.forget(&oldest.guest);
+            forgotten.push(oldest);
+        }
+        forgotten
     }
 
-    fn is_live(&self, entry: &Entry) -> bool {
-        self.history.last() == Some(&entry.guest())
+    /// All of this, to be kept.
+    pub(super) fn record(&self, trial: Option<KeptTrial>) -> Record {
+        let kept = |entry: &Entry| KeptVersion {
+            guest: entry.guest(),
+            origin: entry.origin.clone(),
+            added: entry.added,
+            activated: entry.activated,
+        };
+        let versions = self.entries.iter().map(kept);
+        Record {
+            configured: self.configured,
+            history: self.history.clone(),
+            versions: versions.chain(self.absent.iter().cloned()).collect(),
+            quarantine: self.quarantine.list().to_vec(),
+            trial: trial.or(self.absent_trial),
+        }
     }
 }

@@ -33,3 +33,4 @@ mod sandbox;
 mod server;
 mod server_process;
 mod truth;
+mod versions;

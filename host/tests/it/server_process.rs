@@ -115,6 +115,13 @@ impl ServerProcess {
         Self::spawn(&mut command)
     }
 
+    /// A server of another guest, with further options.
+    pub(crate) fn of_guest(model: &Path, guest: &Path, options: &[&str]) -> Self {
+        let mut command = subcommand_with("serve", model, guest, &onnxruntime());
+        command.args(options);
+        Self::spawn(&mut command)
+    }
+
     /// A server by its whole command.
     pub(crate) fn spawn(command: &mut Command) -> Self {
         let _loading = loading();
@@ -203,6 +210,11 @@ impl ServerProcess {
         terminate(&self.child);
     }
 
+    /// Sends it a signal, such as `HUP`.
+    pub(crate) fn signal(&self, name: &str) {
+        signal(&self.child, name);
+    }
+
     /// Waits until it has ended.
     pub(crate) fn ended(&mut self) -> ExitStatus {
         let begin = Instant::now();
@@ -234,8 +246,13 @@ impl Drop for ServerProcess {
 
 /// Sends SIGTERM.
 pub(crate) fn terminate(child: &Child) {
+    signal(child, "TERM");
+}
+
+fn signal(child: &Child, name: &str) {
     let id = child.id().to_string();
-    let status = Command::new("kill").args(["-TERM", &id]).status().unwrap();
+    let mut kill = Command::new("kill");
+    let status = kill.args([format!("-{name}"), id]).status().unwrap();
     assert!(status.success());
 }
 

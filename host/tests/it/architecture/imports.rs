@@ -43,12 +43,13 @@ const LAYERS: [(&str, &[&str]); 13] = [
 const BINARY: &str = "main";
 
 /// Crates, by the beginning of their names, and the layers that may name them.
-const CRATES: [(&str, &[&str]); 13] = [
+const CRATES: [(&str, &[&str]); 14] = [
     ("ort", &["nn"]),
     ("wasmtime", &["nn", "guest"]),
     ("wasmparser", &["guest"]),
     ("redis", &["cache"]),
     ("moka", &["cache"]),
+    ("notify", &["versions"]),
     ("rustls", &["cache"]),
     ("tokio_rustls", &["cache"]),
     ("hyper", &["http", "admin"]),

@@ -1,0 +1,66 @@
+//! What changes the version while a server runs, beside the admin listener: the
+//! guest's file, and SIGHUP.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+
+use clap::{ArgAction, Args};
+use fastsentiment::versions::{self, Versions};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+
+/// Which version is served, over time.
+#[derive(Args)]
+pub(super) struct SwapOptions {
+    /// Whether a change of the guest's file makes it live, once it is complete
+    /// and proves good
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_WATCH",
+        value_name = "BOOL",
+        default_value_t = true,
+        action = ArgAction::Set
+    )]
+    watch: bool,
+
+    /// Where it is kept which version is live, which are known and which are
+    /// quarantined, so that a restart goes on from there; for one server, and
+    /// writable by no other user [default: nothing is kept]
+    #[arg(long, env = "FASTSENTIMENT_STATE", value_name = "DIR")]
+    state: Option<PathBuf>,
+}
+
+impl SwapOptions {
+    pub(super) fn apply(self, options: &mut versions::Options) {
+        options.watch = self.watch;
+        options.state = self.state.filter(|dir| !dir.as_os_str().is_empty());
+    }
+}
+
+/// The signals that ask for the guest's file to be read again.
+pub(super) fn hangups() -> std::io::Result<Signal> {
+    signal(SignalKind::hangup())
+}
+
+/// Makes the configured guest live at each signal.
+pub(super) fn reload_at(mut hangups: Signal, versions: &Arc<Versions>) -> JoinHandle<()> {
+    let versions: Weak<Versions> = Arc::downgrade(versions);
+    tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            let Some(versions) = versions.upgrade() else {
+                return;
+            };
+            match versions.reload().await {
+                Ok((added, change)) if change.live == change.before => tracing::info!(
+                    guest = added.version.guest.short(),
+                    "SIGHUP: the configured guest is live already"
+                ),
+                // Said where it is done.
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!("SIGHUP: what is live stays live: {error}");
+                }
+            }
+        }
+    })
+}

@@ -1,0 +1,301 @@
+//! Which version is used for what, and the ways to change it. Nothing here waits
+//! for a load, for a disk or for a request.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::known::{Book, Known, Standing};
+use super::metrics::{Metrics, Trigger};
+use super::quarantine::Quarantined;
+use super::state::{Keeper, KeptTrial, Store};
+use super::{Change, Loader, Options, VersionsError, now};
+use crate::predictor::{Digest, Router, Version};
+use crate::rollout::{Fall, Rollout, Share, Status, Trial};
+
+/// The versions that there are, and the ways to change which is in use.
+pub struct Versions {
+    pub(super) loader: Arc<dyn Loader>,
+    pub(super) rollout: Arc<Rollout>,
+    pub(super) options: Options,
+    pub(super) metrics: Metrics,
+    /// Held while a candidate is loaded: one at a time, in the order of asking.
+    pub(super) loading: tokio::sync::Mutex<()>,
+    /// Held while it is changed which version is live, so that what is noted here
+    /// and what the rollout does are the same.
+    pub(super) book: Mutex<Book>,
+    pub(super) store: Option<Arc<Store>>,
+    pub(super) keeper: Option<Keeper>,
+}
+
+impl Versions {
+    /// Makes a version live that was added before. Nothing changes if it is live
+    /// already. One that is quarantined is made live only if it is insisted on,
+    /// and then is quarantined no more.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such version, or if it is quarantined.
+    pub fn activate(&self, guest: &Digest, insist: bool) -> Result<Change, VersionsError> {
+        let mut book = self.book();
+        if insist {
+            // Refused below if it is not known, and then it stays out.
+            book.find(guest)?;
+            book.quarantine.lift(guest);
+        }
+        self.make_live(&mut book, guest, Trigger::Api)
+    }
+
+    /// Makes the version live that was live before the one that is. With `from`,
+    /// only if that one is still live: so a call that is made again, since its
+    /// answer was lost, does not go back twice.
+    ///
+    /// # Errors
+    ///
+    /// If there was none, or if another version is live than `from`.
+    pub fn rollback(&self, from: Option<&Digest>) -> Result<Change, VersionsError> {
+        let mut book = self.book();
+        let live = self.rollout.live();
+        if let Some(asked) = from.filter(|asked| **asked != live.guest) {
+            return Err(VersionsError::NotLive {
+                asked: asked.short(),
+                live: live.guest.short(),
+            });
+        }
+        let before = book.before()?;
+        let scorer = book.scorer(&before)?;
+        self.rollout.activate(scorer, false);
+        book.fall_back(&before);
+        Ok(self.swapped(&mut book, live, Trigger::Rollback))
+    }
+
+    /// Tries a version beside the live one with a share of the texts; a trial that
+    /// goes on ends.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such version, if it is quarantined, or if it is live.
+    pub fn begin_trial(
+        &self,
+        guest: &Digest,
+        trial: Trial,
+        share: Share,
+    ) -> Result<(), VersionsError> {
+        let mut book = self.book();
+        let scorer = book.scorer(guest)?;
+        if self.rollout.live().guest == *guest {
+            return Err(VersionsError::IsLive(guest.short()));
+        }
+        book.quarantine.admit(guest)?;
+        self.rollout.begin_trial(scorer, trial, share);
+        book.absent_trial = None;
+        self.settle(&mut book, None);
+        Ok(())
+    }
+
+    /// Makes the version live that is on trial.
+    ///
+    /// # Errors
+    ///
+    /// If none is.
+    pub fn promote(&self) -> Result<Change, VersionsError> {
+        let mut book = self.book();
+        let trial = self.rollout.status().trial.ok_or(VersionsError::NoTrial)?;
+        self.make_live(&mut book, &trial.version.guest, Trigger::Api)
+    }
+
+    /// Ends the trial, and leaves the live version live.
+    ///
+    /// # Errors
+    ///
+    /// If no version is on trial.
+    pub fn end_trial(&self) -> Result<Arc<Version>, VersionsError> {
+        let mut book = self.book();
+        let ended = self.rollout.end_trial().ok_or(VersionsError::NoTrial)?;
+        self.settle(&mut book, None);
+        Ok(ended)
+    }
+
+    /// What is in use, and how it does.
+    pub fn status(&self) -> Status {
+        self.rollout.status()
+    }
+
+    /// Forgets a version.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such version, or if it is in use: live, on trial, or what
+    /// the live one falls back to while it is on probation.
+    pub fn remove(&self, guest: &Digest) -> Result<(), VersionsError> {
+        let mut book = self.book();
+        let version = Arc::clone(book.find(guest)?.scorer.version());
+        if self.in_use().contains(guest) {
+            return Err(VersionsError::InUse(guest.short()));
+        }
+        book.forget(guest);
+        self.rollout.forget(&version);
+        self.settle(&mut book, None);
+        Ok(())
+    }
+
+    /// All versions, those that were added last first.
+    pub fn list(&self) -> Vec<Known> {
+        let book = self.book();
+        let status = self.rollout.status();
+        let standing = |guest: &Digest| {
+            if status.live.guest == *guest {
+                return Standing::Live;
+            }
+            let trial = status.trial.as_ref();
+            if let Some(trial) = trial.filter(|trial| trial.version.guest == *guest) {
+                return Standing::OnTrial(trial.trial, trial.share);
+            }
+            match book.quarantine.find(guest) {
+                Some(entry) => Standing::Quarantined {
+                    reason: entry.reason.clone(),
+                    since: entry.since,
+                },
+                None => Standing::Ready,
+            }
+        };
+        let entries = book.entries.iter().rev().map(|entry| Known {
+            version: Arc::clone(entry.scorer.version()),
+            standing: standing(&entry.guest()),
+            origin: entry.origin.clone(),
+            size: entry.size,
+            added: entry.added,
+            activated: entry.activated,
+            tally: self.rollout.tally(entry.scorer.version()),
+        });
+        entries.collect()
+    }
+
+    /// What has failed in use and is kept out of it, also if it is not known any
+    /// more; what failed last is at the end.
+    pub fn quarantined(&self) -> Vec<Quarantined> {
+        self.book().quarantine.list().to_vec()
+    }
+
+    /// The directory that keeps the state, if one does.
+    pub fn state_dir(&self) -> Option<&Path> {
+        self.store.as_ref().map(|store| store.dir())
+    }
+
+    /// The one version whose guest's digest begins with `prefix`, in hexadecimal
+    /// digits.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or more than one.
+    pub fn find(&self, prefix: &str) -> Result<Known, VersionsError> {
+        let mut found = self.list().into_iter().filter(|known| {
+            !prefix.is_empty() && known.version.guest.to_string().starts_with(prefix)
+        });
+        match (found.next(), found.next()) {
+            (Some(known), None) => Ok(known),
+            (None, _) => Err(VersionsError::Unknown(prefix.to_owned())),
+            (Some(_), Some(_)) => Err(VersionsError::Ambiguous(prefix.to_owned())),
+        }
+    }
+
+    pub(super) fn make_live(
+        &self,
+        book: &mut Book,
+        guest: &Digest,
+        trigger: Trigger,
+    ) -> Result<Change, VersionsError> {
+        let before = self.rollout.live();
+        let scorer = book.scorer(guest)?;
+        if before.guest != *guest {
+            book.quarantine.admit(guest)?;
+            self.rollout.activate(scorer, true);
+            book.set_live(guest);
+        }
+        Ok(self.swapped(book, before, trigger))
+    }
+
+    /// Tells of a change of the live version, if it is one.
+    fn swapped(&self, book: &mut Book, before: Arc<Version>, trigger: Trigger) -> Change {
+        let live = self.rollout.live();
+        if live != before {
+            self.metrics.swapped(trigger);
+            tracing::info!(
+                guest = live.guest.short(),
+                before = before.guest.short(),
+                trigger = trigger.name(),
+                "swapped"
+            );
+        }
+        self.settle(book, None);
+        Change { live, before }
+    }
+
+    /// Takes note of a version that the rollout has taken out of use.
+    pub(super) fn fell(&self, fall: &Fall) {
+        let mut book = self.book();
+        let guest = fall.version.guest;
+        book.quarantine(Quarantined {
+            guest,
+            reason: fall.reason.clone(),
+            since: now(),
+        });
+        // Made live once more by somebody who could not know yet that it fell.
+        if self.rollout.live().guest == guest
+            && let Ok(scorer) = book.scorer(&fall.live.guest)
+        {
+            self.rollout.activate(scorer, false);
+        }
+        self.follow_rollout(&mut book);
+        tracing::warn!(
+            guest = guest.short(),
+            live = self.rollout.live().guest.short(),
+            reason = fall.reason,
+            "QUARANTINED: a version has failed in use, and is kept out of it"
+        );
+        self.settle(&mut book, None);
+    }
+
+    /// To be called after every change, with the bytes of a version that was
+    /// added by it: forgets what is too much, and has all of it kept.
+    pub(super) fn settle(&self, book: &mut Book, added: Option<(Digest, Vec<u8>)>) {
+        let mut in_use = self.in_use();
+        // What was just added is about to be used.
+        in_use.extend(added.as_ref().map(|added| added.0));
+        for version in book.forget_beyond(self.options.keep, &in_use) {
+            self.rollout.forget(&version);
+            tracing::info!(guest = version.guest.short(), "forgotten");
+        }
+        let quarantined = book.quarantine.list().len();
+        self.metrics.hold(book.entries.len(), quarantined);
+        if let Some(keeper) = &self.keeper {
+            let trial = self.rollout.status().trial.map(|trial| KeptTrial {
+                guest: trial.version.guest,
+                trial: trial.trial,
+                share: trial.share,
+            });
+            keeper.keep(book.record(trial), added);
+        }
+    }
+
+    fn in_use(&self) -> Vec<Digest> {
+        let status = self.rollout.status();
+        let mut guests = vec![status.live.guest];
+        guests.extend(status.trial.map(|trial| trial.version.guest));
+        guests.extend(status.probation.map(|probation| probation.fallback.guest));
+        guests
+    }
+
+    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
+        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        self.follow_rollout(&mut book);
+        book
+    }
+
+    /// Takes note of what is live, since the rollout goes back by itself, and
+    /// tells of it only a moment later.
+    fn follow_rollout(&self, book: &mut Book) {
+        if book.fall_back(&self.rollout.live().guest) {
+            self.metrics.swapped(Trigger::Automatic);
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What the versions tell of themselves.
+//!
+//! This module must not know what the numbers are used for.
+
+use std::time::{Duration, SystemTime};
+
+use prometheus::{
+    Gauge, Histogram, IntCounterVec, IntGauge, Registry, exponential_buckets,
+    register_gauge_with_registry, register_histogram_with_registry,
+    register_int_counter_vec_with_registry, register_int_gauge_with_registry,
+};
+
+use super::VersionsError;
+
+/// Who has had a version made live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trigger {
+    /// The configured guest's file has changed.
+    File,
+    /// Somebody asked for the configured guest to be read again.
+    Signal,
+    /// Somebody chose the version.
+    Api,
+    /// Somebody asked for the version before.
+    Rollback,
+    /// The version before failed.
+    Automatic,
+}
+
+impl Trigger {
+    const ALL: [Self; 5] = [
+        Self::File,
+        Self::Signal,
+        Self::Api,
+        Self::Rollback,
+        Self::Automatic,
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Signal => "signal",
+            Self::Api => "api",
+            Self::Rollback => "rollback",
+            Self::Automatic => "automatic",
+        }
+    }
+}
+
+/// The instruments of the versions.
+pub struct Metrics {
+    swaps: IntCounterVec,
+    last_swap: Gauge,
+    candidates: IntCounterVec,
+    load_seconds: Histogram,
+    known: IntGauge,
+    quarantined: IntGauge,
+}
+
+impl Metrics {
+    /// Registers the instruments.
+    ///
+    /// # Errors
+    ///
+    /// If a metric of one of these names is registered already.
+    pub fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let swaps = register_int_counter_vec_with_registry!(
+            "fastsentiment_swaps_total",
+            "Versions that were made live in the place of another one, by what asked for it.",
+            &["trigger"],
+            registry
+        )?;
+        for trigger in Trigger::ALL {
+            swaps.with_label_values(&[trigger.name()]);
+        }
+        Ok(Self {
+            swaps,
+            last_swap: register_gauge_with_registry!(
+                "fastsentiment_last_swap_timestamp_seconds",
+                "When another version was made live last, in seconds since 1970; 0 if none was.",
+                registry
+            )?,
+            candidates: register_int_counter_vec_with_registry!(
+                "fastsentiment_candidates_total",
+                "Components that were to become versions, by outcome: ready, known already, or \
+                 the step at which they were refused.",
+                &["outcome"],
+                registry
+            )?,
+            // 1 millisecond to 2 minutes.
+            load_seconds: register_histogram_with_registry!(
+                "fastsentiment_candidate_load_duration_seconds",
+                "How long loading and testing a component took that was not known.",
+                exponential_buckets(0.001, 2.0, 18)?,
+                registry
+            )?,
+            known: register_int_gauge_with_registry!(
+                "fastsentiment_known_versions",
+                "Versions that are ready to be made live, the live one included.",
+                registry
+            )?,
+            quarantined: register_int_gauge_with_registry!(
+                "fastsentiment_quarantined_guests",
+                "Guests that have failed in use and are kept out of it, known or not.",
+                registry
+            )?,
+        })
+    }
+
+    pub(super) fn swapped(&self, trigger: Trigger) {
+        self.swaps.with_label_values(&[trigger.name()]).inc();
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        self.last_swap.set(since.unwrap_or_default().as_secs_f64());
+    }
+
+    /// Counts a candidate; steps are few, and named by the host.
+    pub(super) fn candidate(&self, outcome: Result<&'static str, &VersionsError>) {
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(VersionsError::Refused(refusal)) => refusal.step,
+            Err(VersionsError::Unreadable { .. }) => "read",
+            Err(VersionsError::Quarantined { .. }) => "quarantined",
+            Err(_) => "failed",
+        };
+        self.candidates.with_label_values(&[outcome]).inc();
+    }
+
+    pub(super) fn loaded(&self, took: Duration) {
+        self.load_seconds.observe(took.as_secs_f64());
+    }
+
+    #[expect(clippy::cast_possible_wrap, reason = "both are bounded by some dozens")]
+    pub(super) fn hold(&self, known: usize, quarantined: usize) {
+        self.known.set(known as i64);
+        self.quarantined.set(quarantined as i64);
+    }
+}

@@ -1,0 +1,11 @@
+//! The versions that there are: over a loader that only pretends, and in a real
+//! server.
+
+#![allow(clippy::float_cmp, reason = "metrics that count are whole numbers")]
+
+mod changes;
+mod fake;
+mod file;
+mod process;
+mod quarantine;
+mod restart;

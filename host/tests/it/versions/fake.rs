@@ -1,0 +1,267 @@
+//! Versions whose components are words: what a component says is what happens
+//! when it is loaded.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use fastsentiment::predictor::{
+    BoxFuture, Digest, Pending, PredictError, Predictor, Priority, Request, Scorer, Version,
+};
+use fastsentiment::rollout::{self, Fall, Rollout};
+use fastsentiment::versions::{
+    Added, Beginning, Change, Loaded, Loader, Metrics, Options, Origin, Refusal, StartError,
+    Versions, VersionsError,
+};
+use prometheus::{Registry, TextEncoder};
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use crate::harness::{Named, PATIENCE};
+use crate::http::metric;
+
+/// What a component is known by.
+pub(super) fn digest(component: &str) -> Digest {
+    Digest(Sha256::digest(component).into())
+}
+
+pub(super) fn version(component: &str) -> Arc<Version> {
+    Arc::new(Version {
+        guest: digest(component),
+        model: Digest([7; 32]),
+    })
+}
+
+/// `bad` components are refused, `panic` ones panic, and `slow` ones take until
+/// they are let go.
+#[derive(Default)]
+pub(super) struct FakeLoader {
+    pub(super) loads: AtomicUsize,
+    held: Mutex<bool>,
+    let_go: Condvar,
+}
+
+impl FakeLoader {
+    pub(super) fn loads(&self) -> usize {
+        self.loads.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn hold(&self, held: bool) {
+        *self.held.lock().unwrap() = held;
+        self.let_go.notify_all();
+    }
+}
+
+impl Loader for FakeLoader {
+    fn version(&self, component: &[u8]) -> Version {
+        Version::clone(&version(std::str::from_utf8(component).unwrap()))
+    }
+
+    fn load(&self, component: &[u8], _: Priority) -> Result<Loaded, Refusal> {
+        self.loads.fetch_add(1, Ordering::SeqCst);
+        let component = std::str::from_utf8(component).unwrap();
+        match component.split(' ').next() {
+            Some("bad") => {
+                return Err(Refusal {
+                    step: "self_test",
+                    reason: format!("it says `{component}`"),
+                });
+            }
+            Some("panic") => panic!("a loader that panics"),
+            Some("slow") => {
+                let held = self.held.lock().unwrap();
+                let (held, timeout) = self
+                    .let_go
+                    .wait_timeout_while(held, PATIENCE, |held| *held)
+                    .unwrap();
+                assert!(!timeout.timed_out());
+                drop(held);
+            }
+            _ => {}
+        }
+        Ok(Loaded {
+            scorer: Arc::new(Named(version(component))),
+            compiled: true,
+        })
+    }
+}
+
+struct Nothing;
+
+impl Predictor for Nothing {
+    fn predict(&self, _: Request) -> BoxFuture<Result<Vec<Pending>, PredictError>> {
+        unreachable!("nothing is asked here")
+    }
+}
+
+/// A configured guest, and where state is kept.
+pub(super) struct Place {
+    pub(super) dir: Arc<TempDir>,
+    pub(super) keep: usize,
+    pub(super) watch: bool,
+}
+
+impl Place {
+    pub(super) fn with(component: &str) -> Self {
+        let place = Self {
+            dir: Arc::new(tempfile::tempdir().unwrap()),
+            keep: 5,
+            watch: false,
+        };
+        place.configure(component);
+        place
+    }
+
+    pub(super) fn guest(&self) -> PathBuf {
+        self.dir.path().join("guest.wasm")
+    }
+
+    pub(super) fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// Replaces the configured guest.
+    pub(super) fn configure(&self, component: &str) {
+        let beside = self.dir.path().join("new");
+        std::fs::write(&beside, component).unwrap();
+        std::fs::rename(&beside, self.guest()).unwrap();
+    }
+
+    pub(super) fn options(&self) -> Options {
+        Options {
+            guest: self.guest(),
+            keep: self.keep,
+            max_bytes: 64,
+            state: Some(self.state()),
+            watch: self.watch,
+        }
+    }
+
+    pub(super) fn start(&self) -> World {
+        self.try_start(self.options()).unwrap()
+    }
+
+    pub(super) fn try_start(&self, options: Options) -> Result<World, StartError> {
+        let loader = Arc::new(FakeLoader::default());
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry).unwrap();
+        let measure = |_: &dyn Scorer| Ok(());
+        let (first, ()) = Beginning::choose(loader.clone(), options, measure)?;
+        let trust = rollout::Options {
+            probation: Duration::ZERO,
+            failures: 0,
+        };
+        let (scorer, below) = (first.scorer().clone(), Arc::new(Nothing));
+        let counted = rollout::Metrics::new(&registry).unwrap();
+        let (rollout, _) = Rollout::start(scorer, below, trust, counted);
+        // Falls come from the tests.
+        let (falls, fallen) = unbounded_channel();
+        let handle = Handle::current();
+        let versions = Versions::start(first, rollout.clone(), fallen, metrics, &handle);
+        Ok(World {
+            versions,
+            rollout,
+            loader,
+            falls,
+            registry,
+            _dir: Arc::clone(&self.dir),
+        })
+    }
+
+    /// Waits until the last server of this place has written and let go of all.
+    pub(super) async fn wait_until_free(&self) {
+        wait_until("the state is let go of", || {
+            let lock = std::fs::File::open(self.state().join("lock")).unwrap();
+            lock.try_lock().is_ok()
+        })
+        .await;
+    }
+}
+
+/// Versions in use.
+pub(super) struct World {
+    pub(super) versions: Arc<Versions>,
+    pub(super) rollout: Arc<Rollout>,
+    pub(super) loader: Arc<FakeLoader>,
+    falls: UnboundedSender<Fall>,
+    registry: Registry,
+    _dir: Arc<TempDir>,
+}
+
+impl World {
+    pub(super) fn live(&self) -> Digest {
+        self.versions.status().live.guest
+    }
+
+    pub(super) async fn add(&self, component: &str) -> Result<Added, VersionsError> {
+        let component = component.as_bytes().to_vec();
+        self.versions.add(component, Origin::Upload).await
+    }
+
+    pub(super) fn activate(&self, component: &str) -> Result<Change, VersionsError> {
+        self.versions.activate(&digest(component), false)
+    }
+
+    /// Adds a component, and makes it live.
+    pub(super) async fn swap(&self, component: &str) {
+        self.add(component).await.unwrap();
+        self.activate(component).unwrap();
+        assert_eq!(self.live(), digest(component));
+    }
+
+    pub(super) fn knows(&self, component: &str) -> bool {
+        let guest = digest(component);
+        let known = self.versions.list();
+        known.iter().any(|known| known.version.guest == guest)
+    }
+
+    /// The rollout takes a live version out of use, for another one.
+    pub(super) async fn fall(&self, component: &str, live: &str) {
+        let scorer = Arc::new(Named(version(live)));
+        self.rollout.activate(scorer, false);
+        self.tell(component, live).await;
+    }
+
+    /// It is told that a version was taken out of use.
+    pub(super) async fn tell(&self, component: &str, live: &str) {
+        let fall = Fall {
+            version: version(component),
+            live: version(live),
+            reason: format!("`{component}` has failed"),
+        };
+        self.falls.send(fall).unwrap();
+        wait_until("it is quarantined", || {
+            let quarantined = self.versions.quarantined();
+            quarantined
+                .iter()
+                .any(|entry| entry.guest == digest(component))
+        })
+        .await;
+    }
+
+    pub(super) fn metric(&self, name: &str) -> f64 {
+        let text = TextEncoder::new().encode_to_string(&self.registry.gather());
+        metric(&text.unwrap(), name).unwrap_or(0.0)
+    }
+}
+
+pub(super) async fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The names of the files of a directory.
+pub(super) fn names(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
