@@ -19,6 +19,14 @@ pub enum VersionsError {
     /// The version can not be forgotten while texts are sent to it.
     #[error("the version {0} is in use")]
     InUse(String),
+    /// The version that was to be left is not live any more.
+    #[error("the version {given} is not live any more: {live} is")]
+    NotLive {
+        /// The version that was to be left, short.
+        given: String,
+        /// The version that is live, short.
+        live: String,
+    },
     /// No version was live before the one that is.
     #[error("there is no earlier version to go back to")]
     NothingBefore,

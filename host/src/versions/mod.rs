@@ -196,14 +196,22 @@ impl Versions {
         Ok(Change { live, before })
     }
 
-    /// Makes the version live that was live before the one that is.
+    /// Makes the version live that was live before the one that is. Given the
+    /// version to be left, nothing is done if that is not live any more, so that
+    /// who asks twice does not go back twice.
     ///
     /// # Errors
     ///
-    /// If there was none, or if it is not known any more.
-    pub fn rollback(&self) -> Result<Change, VersionsError> {
+    /// If there was none, if it is not known any more, or if `from` is not live.
+    pub fn rollback(&self, from: Option<&Digest>) -> Result<Change, VersionsError> {
         let mut book = self.book();
         let before = book.live();
+        if let Some(given) = from.filter(|from| **from != before.guest) {
+            return Err(VersionsError::NotLive {
+                given: given.short(),
+                live: before.guest.short(),
+            });
+        }
         let scorer = book.step_back()?;
         let live = Arc::clone(scorer.version());
         self.rollout.activate(scorer, false);
