@@ -44,6 +44,8 @@ pub struct Config {
     pub workers: NonZeroUsize,
     /// How many threads one inference uses.
     pub threads: NonZeroUsize,
+    /// The largest component that may be sent to the server, in bytes.
+    pub guest_max_bytes: usize,
     /// The largest memory of a guest, in bytes.
     pub guest_memory: usize,
     /// The longest that one call of a guest may take.

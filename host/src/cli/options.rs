@@ -52,6 +52,16 @@ pub(super) struct LoadOptions {
     )]
     intra_threads: NonZeroUsize,
 
+    /// The largest guest component, in MiB
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_GUEST_MAX_MIB",
+        value_name = "MIB",
+        default_value_t = 64,
+        value_parser = clap::value_parser!(u16).range(1..=1024)
+    )]
+    guest_max_mib: u16,
+
     /// The largest memory of a guest, in MiB
     #[arg(
         long,
@@ -236,7 +246,7 @@ impl LoadOptions {
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Ok(Config {
             model: self.model.unwrap_or_else(|| default_model(&beside)),
-            guest,
+            guest: guest.clone(),
             onnxruntime: self.onnxruntime,
             artifacts: match self.artifacts {
                 Some(dir) => Some(dir).filter(|dir| !dir.as_os_str().is_empty()),
@@ -244,6 +254,7 @@ impl LoadOptions {
             },
             workers: self.workers.unwrap_or_else(cores),
             threads: self.intra_threads,
+            guest_max_bytes: usize::from(self.guest_max_mib) << 20,
             guest_memory: usize::from(self.guest_memory_mib) << 20,
             guest_time: Duration::from_millis(self.guest_timeout_ms),
             prepare_time: Duration::from_millis(self.prepare_timeout_ms),
@@ -254,7 +265,7 @@ impl LoadOptions {
                 failures: self.probation_failures,
             },
             versions: versions::Options {
-                guest: guest.clone(),
+                guest,
                 keep: self.keep_versions.get(),
             },
             cache: cache::Options {

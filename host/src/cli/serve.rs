@@ -5,21 +5,18 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::process::ExitCode;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use fastsentiment::admin;
 use fastsentiment::app::App;
 use fastsentiment::http::{self, HttpConfig, Readiness};
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
+use super::admin::AdminOptions;
 use super::options::LoadOptions;
 
 /// Serves predictions over HTTP.
@@ -34,15 +31,8 @@ pub(super) struct ServeCommand {
     )]
     listen: SocketAddr,
 
-    /// The address for metrics and health, which is not for clients; an empty
-    /// value switches it off
-    #[arg(
-        long,
-        env = "FASTSENTIMENT_ADMIN_LISTEN",
-        value_name = "ADDRESS:PORT",
-        default_value = "127.0.0.1:8001"
-    )]
-    admin_listen: OptionalAddress,
+    #[command(flatten)]
+    admin: AdminOptions,
 
     #[command(flatten)]
     clients: ClientOptions,
@@ -159,21 +149,6 @@ impl ClientOptions {
     }
 }
 
-/// An address, or none.
-#[derive(Clone, Copy)]
-struct OptionalAddress(Option<SocketAddr>);
-
-impl FromStr for OptionalAddress {
-    type Err = std::net::AddrParseError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.is_empty() {
-            return Ok(Self(None));
-        }
-        text.parse().map(|address| Self(Some(address)))
-    }
-}
-
 impl ServeCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         super::runtime()?.block_on(self.serve())
@@ -191,13 +166,10 @@ impl ServeCommand {
         let readiness = Readiness::default();
         let registry = Registry::new();
         // Open before the load, so that probes are told that it goes on.
-        let admin = match self.admin_listen {
-            OptionalAddress(None) => None,
-            OptionalAddress(Some(address)) => {
-                let listener = bind(address, "--admin-listen").await?;
-                Some(Admin::start(listener, &registry, &readiness)?)
-            }
-        };
+        let admin = self
+            .admin
+            .start(config.guest_max_bytes, &registry, &readiness)
+            .await?;
         let mut load = tokio::task::spawn_blocking({
             let (registry, runtime) = (registry.clone(), Handle::current());
             move || App::load(&config, &registry, &runtime)
@@ -216,6 +188,9 @@ impl ServeCommand {
         let service = Arc::clone(app.service());
         let api = http::Api::new(service, readiness.clone(), metrics, &http);
         let version = app.version();
+        if let Some(admin) = &admin {
+            admin.manage(app.versions());
+        }
         // Whoever reads the next lines may ask at once.
         readiness.set_ready();
         writeln!(
@@ -229,7 +204,7 @@ impl ServeCommand {
             super::loaded(app.loaded_from()),
             version.model.short(),
             match &admin {
-                Some(admin) => format!("http://{}/metrics", admin.address),
+                Some(admin) => format!("http://{}/metrics", admin.address()),
                 None => "off".to_owned(),
             },
         )?;
@@ -247,51 +222,10 @@ impl ServeCommand {
     }
 }
 
-async fn bind(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
+pub(super) async fn bind(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("can not listen on {address}; {option} says where to listen"))
-}
-
-/// The admin listener, which is there for longer than the other one.
-struct Admin {
-    address: SocketAddr,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
-}
-
-impl Admin {
-    fn start(
-        listener: TcpListener,
-        registry: &Registry,
-        readiness: &Readiness,
-    ) -> anyhow::Result<Self> {
-        let address = listener.local_addr()?;
-        tracing::debug!("metrics and health are at http://{address}");
-        let api = admin::Api::new(registry.clone(), readiness.clone());
-        let (stop, stopped) = oneshot::channel::<()>();
-        let config = HttpConfig {
-            max_connections: 64,
-            drain: Duration::from_secs(1),
-            ..HttpConfig::default()
-        };
-        let serve = http::serve(listener, Arc::new(api), config, async {
-            // Without the sender there is nobody left to wait for either.
-            let _ = stopped.await;
-        });
-        let task = tokio::spawn(serve);
-        Ok(Self {
-            address,
-            stop,
-            task,
-        })
-    }
-
-    async fn stop(self) {
-        // It may have ended in a panic, which has been logged.
-        let _ = self.stop.send(());
-        let _ = self.task.await;
-    }
 }
 
 /// Resolves at the first SIGTERM or SIGINT; the second ends the process.
