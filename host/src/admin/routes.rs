@@ -2,6 +2,7 @@
 //!
 //! This module must not know sockets or connections.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,10 +13,14 @@ use hyper::http::request::Parts;
 use hyper::{Request, Response};
 use prometheus::{Registry, TextEncoder};
 
+use super::access::Access;
+use super::upload::Uploads;
+use super::versions::{self, Target};
 use crate::http::exchange::{contained, settle};
 use crate::http::health::{self, read_only};
 use crate::http::problem::{Kind, Problem};
-use crate::http::{Handler, Readiness};
+use crate::http::{Handler, Readiness, version};
+use crate::versions::Versions;
 
 /// How long the rest of a body is waited for that nobody wants.
 const BODY_PATIENCE: Duration = Duration::from_secs(5);
@@ -24,18 +29,35 @@ const BODY_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Api {
     registry: Registry,
     readiness: Readiness,
+    access: Access,
+    uploads: Uploads,
+    versions: OnceLock<Arc<Versions>>,
 }
 
 impl Api {
-    /// Tells what is in `registry`, and of the server's state.
-    pub fn new(registry: Registry, readiness: Readiness) -> Self {
+    /// Tells what is in `registry`, and of the server's state. The versions are
+    /// for those whom `access` lets in.
+    pub fn new(registry: Registry, readiness: Readiness, access: Access, uploads: Uploads) -> Self {
         Self {
             registry,
             readiness,
+            access,
+            uploads,
+            versions: OnceLock::new(),
         }
     }
 
-    fn route(&self, head: &Parts) -> Result<Response<Full<Bytes>>, Problem> {
+    /// Manages these versions from now on. Until then, the server is starting;
+    /// later calls change nothing.
+    pub fn manage(&self, versions: Arc<Versions>) {
+        let _ = self.versions.set(versions);
+    }
+
+    async fn route(
+        &self,
+        head: &Parts,
+        body: &mut Incoming,
+    ) -> Result<Response<Full<Bytes>>, Problem> {
         match head.uri.path() {
             "/metrics" => {
                 read_only(&head.method)?;
@@ -44,12 +66,22 @@ impl Api {
             path @ ("/health" | "/health/live" | "/health/ready") => {
                 health::answer(path, &head.method, &self.readiness)
             }
-            _ => Err(Problem::new(
-                Kind::NotFound,
-                "there is nothing at this path; see `GET /metrics`, `GET /health/live` and \
-                 `GET /health/ready`",
-            )),
+            "/version" => version::answer(&head.method, &self.versions()?.status().live),
+            path => {
+                let target = Target::of(path).ok_or_else(not_found)?;
+                self.access.check(head)?;
+                versions::answer(target, self.versions()?, &self.uploads, head, body).await
+            }
         }
+    }
+
+    fn versions(&self) -> Result<&Arc<Versions>, Problem> {
+        self.versions.get().ok_or_else(|| {
+            Problem::new(
+                Kind::Starting,
+                "there is no version yet: the guest and the model are still being loaded",
+            )
+        })
     }
 
     fn metrics(&self) -> Result<Response<Full<Bytes>>, Problem> {
@@ -68,8 +100,16 @@ impl Api {
 
 impl Handler for Api {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let (head, body) = request.into_parts();
-        let answer = contained(async { self.route(&head) }).await;
+        let (head, mut body) = request.into_parts();
+        let answer = contained(self.route(&head, &mut body)).await;
         settle(&head, body, BODY_PATIENCE, answer)
     }
+}
+
+fn not_found() -> Problem {
+    Problem::new(
+        Kind::NotFound,
+        "there is nothing at this path; see `GET /metrics`, `GET /health/live`, \
+         `GET /health/ready`, `GET /version` and `GET /versions`",
+    )
 }

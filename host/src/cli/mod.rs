@@ -1,19 +1,24 @@
 //! The command line.
 
+mod admin;
+mod change;
+mod check;
+mod client;
 mod compile;
 mod memory;
 mod options;
 mod predict;
 mod serve;
-mod swaps;
+mod swap;
+mod triggers;
+mod versions;
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use fastsentiment::app::{self, App};
-use fastsentiment::cache;
+use fastsentiment::app;
 use fastsentiment::guest::LoadedFrom;
 use tracing_subscriber::EnvFilter;
 
@@ -21,7 +26,10 @@ use options::LoadOptions;
 
 /// Predicts the sentiment of texts with a sandboxed WebAssembly guest.
 ///
-/// Exit codes: 0 success, 1 failure, 2 wrong use of the command line.
+/// Exit codes: 0 success, 1 failure, 2 wrong use of the command line. The commands
+/// that manage a running server give 1 if it can not be reached or fails, and 3 if
+/// it refuses: a guest that can not be served, a version that is not known, a
+/// conflict, a wrong token.
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -56,6 +64,22 @@ enum Command {
     /// Compile a guest for the process that runs this.
     #[command(hide = true)]
     CompileGuest(compile::CompileGuest),
+    /// Give a running server another guest, and make it live.
+    Swap(swap::SwapCommand),
+    /// Show the versions of a running server's guest, or one of them.
+    Versions(versions::VersionsCommand),
+    /// Make a version live that a running server knows.
+    Activate(change::ActivateCommand),
+    /// Make the version live that was live before the one that is.
+    Rollback(change::RollbackCommand),
+    /// Make the version live that is on trial as a canary or in the shadow.
+    Promote(change::PromoteCommand),
+    /// End the trial of a version; the live version stays live.
+    EndTrial(change::EndTrialCommand),
+    /// Have a running server forget a version that is not in use.
+    Remove(change::RemoveCommand),
+    /// Have a running server read its `--guest` file again, and make it live.
+    Reload(change::ReloadCommand),
 }
 
 #[derive(Args)]
@@ -76,17 +100,26 @@ impl Cli {
             Command::CompileGuest(command) => Ok(command.run()),
             Command::Serve(command) => command.run(),
             Command::Predict(command) => command.run(),
-            Command::Check(options) => check(options),
+            Command::Check(options) => check::run(options),
             Command::RunGuest(command) => command.run(),
+            Command::Swap(command) => command.run(),
+            Command::Versions(command) => command.run(),
+            Command::Activate(command) => command.run(),
+            Command::Rollback(command) => command.run(),
+            Command::Promote(command) => command.run(),
+            Command::EndTrial(command) => command.run(),
+            Command::Remove(command) => command.run(),
+            Command::Reload(command) => command.run(),
         });
         result.unwrap_or_else(|error| {
+            let code = client::exit_code(&error);
             // Some messages, such as that of a file without the magic number
             // of WebAssembly, come in several lines.
             let error = format!("{error:#}");
             let words: Vec<&str> = error.split_whitespace().collect();
             // Nothing can be done about a standard error that is gone too.
             let _ = writeln!(std::io::stderr(), "error: {}", words.join(" "));
-            ExitCode::FAILURE
+            code
         })
     }
 }
@@ -107,59 +140,6 @@ impl RunGuest {
         let config = self.load.resolve()?;
         let code = runtime()?.block_on(app::run_guest(&config, &self.arguments))?;
         Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
-    }
-}
-
-fn check(options: LoadOptions) -> anyhow::Result<ExitCode> {
-    let mut config = options.resolve()?;
-    // Redis is tried by itself, and what is asked once is worth no cache.
-    let redis = std::mem::take(&mut config.cache).redis;
-    let runtime = runtime()?;
-    let redis = runtime.block_on(reach(redis));
-    let app = App::load(&config, &prometheus::Registry::new(), runtime.handle())?;
-    let text = "What a wonderful day.".to_owned();
-    let answer = runtime.block_on(predict::answer(app.service(), vec![text]))?;
-    let version = app.version();
-    writeln!(
-        std::io::stdout(),
-        "onnxruntime  {}\n\
-         model        {} ({})\n\
-         guest        {} ({}, {})\n\
-         artefacts    {}\n\
-         workers      {}, with {} thread(s) for each inference\n\
-         batches      {}; a short text takes {:.2} ms alone, {:.2} ms with others\n\
-         redis        {redis}\n\
-         answer       {answer}",
-        app.onnxruntime().display(),
-        config.model.display(),
-        version.model.short(),
-        config.guest.display(),
-        version.guest.short(),
-        loaded(app.loaded_from()),
-        match &config.artifacts {
-            Some(dir) => dir.display().to_string(),
-            None => "not kept".to_owned(),
-        },
-        config.workers,
-        config.threads,
-        match app.batch_tokens() {
-            1 => "of one text".to_owned(),
-            tokens => format!("of up to {tokens} tokens"),
-        },
-        app.calibration().alone.as_secs_f64() * 1e3,
-        app.calibration().together.as_secs_f64() * 1e3,
-    )?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Whether Redis can be used, in words. A server starts without it.
-async fn reach(redis: Option<cache::RedisOptions>) -> String {
-    let Some(redis) = redis else {
-        return "not used".to_owned();
-    };
-    match redis.reach().await {
-        Ok(()) => format!("{} answers", redis.address),
-        Err(reason) => format!("{} can not be used: {reason}", redis.address),
     }
 }
 

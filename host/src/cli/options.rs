@@ -53,16 +53,6 @@ pub(super) struct LoadOptions {
     )]
     intra_threads: NonZeroUsize,
 
-    /// The largest memory of a guest, in MiB
-    #[arg(
-        long,
-        env = "FASTSENTIMENT_GUEST_MEMORY_MIB",
-        value_name = "MIB",
-        default_value_t = 512,
-        value_parser = clap::value_parser!(u16).range(1..=4096)
-    )]
-    guest_memory_mib: u16,
-
     /// The largest guest component, in MiB
     #[arg(
         long,
@@ -72,6 +62,16 @@ pub(super) struct LoadOptions {
         value_parser = clap::value_parser!(u16).range(1..=1024)
     )]
     guest_max_mib: u16,
+
+    /// The largest memory of a guest, in MiB
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_GUEST_MEMORY_MIB",
+        value_name = "MIB",
+        default_value_t = 512,
+        value_parser = clap::value_parser!(u16).range(1..=4096)
+    )]
+    guest_memory_mib: u16,
 
     /// The longest that one call of a guest may take, in milliseconds
     #[arg(

@@ -5,23 +5,20 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::process::ExitCode;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use fastsentiment::admin;
 use fastsentiment::app::App;
 use fastsentiment::http::{self, HttpConfig, Readiness};
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
+use super::admin::AdminOptions;
 use super::options::LoadOptions;
-use super::swaps::{self, SwapOptions};
+use super::triggers::{self, TriggerOptions};
 
 /// Serves predictions over HTTP.
 #[derive(Args)]
@@ -35,21 +32,14 @@ pub(super) struct ServeCommand {
     )]
     listen: SocketAddr,
 
-    /// The address for metrics and health, which is not for clients; an empty
-    /// value switches it off
-    #[arg(
-        long,
-        env = "FASTSENTIMENT_ADMIN_LISTEN",
-        value_name = "ADDRESS:PORT",
-        default_value = "127.0.0.1:8001"
-    )]
-    admin_listen: OptionalAddress,
+    #[command(flatten)]
+    admin: AdminOptions,
 
     #[command(flatten)]
     clients: ClientOptions,
 
     #[command(flatten)]
-    swaps: SwapOptions,
+    swaps: TriggerOptions,
 
     /// How long to go on as before after SIGTERM, but for `/health/ready`,
     /// which says 503 at once; for load balancers that need time to notice, in
@@ -163,21 +153,6 @@ impl ClientOptions {
     }
 }
 
-/// An address, or none.
-#[derive(Clone, Copy)]
-struct OptionalAddress(Option<SocketAddr>);
-
-impl FromStr for OptionalAddress {
-    type Err = std::net::AddrParseError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.is_empty() {
-            return Ok(Self(None));
-        }
-        text.parse().map(|address| Self(Some(address)))
-    }
-}
-
 impl ServeCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         super::runtime()?.block_on(self.serve())
@@ -192,19 +167,16 @@ impl ServeCommand {
         };
         let mut stop = pin!(asked_to_stop()?);
         // Taken before the load too: by itself, the signal ends a process.
-        let hangups = swaps::hangups()?;
+        let hangups = triggers::hangups()?;
         // Taken before the load, so that a port in use is reported at once.
         let listener = bind(self.listen, "--listen").await?;
         let readiness = Readiness::default();
         let registry = Registry::new();
         // Open before the load, so that probes are told that it goes on.
-        let admin = match self.admin_listen {
-            OptionalAddress(None) => None,
-            OptionalAddress(Some(address)) => {
-                let listener = bind(address, "--admin-listen").await?;
-                Some(Admin::start(listener, &registry, &readiness)?)
-            }
-        };
+        let admin = self
+            .admin
+            .start(config.compiler.limits().component, &registry, &readiness)
+            .await?;
         let mut load = tokio::task::spawn_blocking({
             let (registry, runtime) = (registry.clone(), Handle::current());
             move || App::load(&config, &registry, &runtime)
@@ -223,7 +195,10 @@ impl ServeCommand {
         let service = Arc::clone(app.service());
         let api = http::Api::new(service, readiness.clone(), metrics, &http);
         let version = app.version();
-        let reloads = swaps::reload_at(hangups, app.versions());
+        let reloads = triggers::reload_at(hangups, app.versions());
+        if let Some(admin) = &admin {
+            admin.manage(app.versions());
+        }
         // Whoever reads the next lines may ask at once.
         readiness.set_ready();
         writeln!(
@@ -237,7 +212,7 @@ impl ServeCommand {
             super::loaded(app.loaded_from()),
             version.model.short(),
             match &admin {
-                Some(admin) => format!("http://{}/metrics", admin.address),
+                Some(admin) => format!("http://{}/metrics", admin.address()),
                 None => "off".to_owned(),
             },
         )?;
@@ -256,51 +231,10 @@ impl ServeCommand {
     }
 }
 
-async fn bind(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
+pub(super) async fn bind(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("can not listen on {address}; {option} says where to listen"))
-}
-
-/// The admin listener, which is there for longer than the other one.
-struct Admin {
-    address: SocketAddr,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
-}
-
-impl Admin {
-    fn start(
-        listener: TcpListener,
-        registry: &Registry,
-        readiness: &Readiness,
-    ) -> anyhow::Result<Self> {
-        let address = listener.local_addr()?;
-        tracing::debug!("metrics and health are at http://{address}");
-        let api = admin::Api::new(registry.clone(), readiness.clone());
-        let (stop, stopped) = oneshot::channel::<()>();
-        let config = HttpConfig {
-            max_connections: 64,
-            drain: Duration::from_secs(1),
-            ..HttpConfig::default()
-        };
-        let serve = http::serve(listener, Arc::new(api), config, async {
-            // Without the sender there is nobody left to wait for either.
-            let _ = stopped.await;
-        });
-        let task = tokio::spawn(serve);
-        Ok(Self {
-            address,
-            stop,
-            task,
-        })
-    }
-
-    async fn stop(self) {
-        // It may have ended in a panic, which has been logged.
-        let _ = self.stop.send(());
-        let _ = self.task.await;
-    }
 }
 
 /// Resolves at the first SIGTERM or SIGINT; the second ends the process.

@@ -15,6 +15,7 @@ use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Version};
+use serde::Serialize;
 
 use super::body;
 use super::problem::Problem;
@@ -93,6 +94,15 @@ fn settle_body(
         // and reading would tell it. Any other is already sending.
         tokio::spawn(body::discard(body, MAX_DISCARDED, patience));
     }
+}
+
+/// A value as a JSON document with status 200.
+pub(crate) fn document<T: Serialize>(value: &T) -> Result<Response<Full<Bytes>>, Problem> {
+    let document = serde_json::to_vec(value).map_err(|error| {
+        tracing::error!(%error, "an answer could not be written as JSON");
+        Problem::failed()
+    })?;
+    Ok(json(document.into()))
 }
 
 /// A JSON document with status 200.

@@ -18,14 +18,16 @@ use tokio::time::Instant;
 pub(crate) enum Route {
     Predict,
     Health,
+    Version,
     /// Paths at which there is nothing.
     Other,
 }
 
 /// How many routes there are.
-const ROUTES: [(Route, &str); 3] = [
+const ROUTES: [(Route, &str); 4] = [
     (Route::Predict, "/predict"),
     (Route::Health, "/health"),
+    (Route::Version, "/version"),
     (Route::Other, "other"),
 ];
 

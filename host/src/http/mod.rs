@@ -7,12 +7,12 @@
 //! the process either: the socket and the moment to stop are given to it.
 
 mod activity;
-mod body;
+pub(crate) mod body;
 mod connection;
 pub(crate) mod exchange;
 pub(crate) mod health;
 mod media_type;
-mod memory;
+pub(crate) mod memory;
 mod metrics;
 mod options;
 mod predict;
@@ -21,6 +21,7 @@ mod request;
 mod routes;
 mod server;
 mod stream;
+pub(crate) mod version;
 
 pub use exchange::Handler;
 pub use health::{Readiness, State};

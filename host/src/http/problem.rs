@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use serde::{Serialize, Serializer};
 
@@ -24,17 +24,24 @@ const RETRY_AFTER_AT_LEAST: Duration = Duration::from_secs(1);
 pub(crate) enum Kind {
     InvalidJson,
     InvalidHeader,
+    InvalidQuery,
     IncompleteBody,
+    Unauthorized,
+    Forbidden,
     NotFound,
+    UnknownVersion,
     MethodNotAllowed,
     BodyTimeout,
+    Conflict,
     BodyTooLarge,
     UnsupportedMediaType,
     InvalidBody,
     TooManyTexts,
     TextTooLong,
     InvalidText,
+    GuestRefused,
     Failed,
+    GuestUnreadable,
     Overloaded,
     Unavailable,
     Starting,
@@ -64,14 +71,19 @@ impl Kind {
         match self {
             Self::InvalidJson => (S::BAD_REQUEST, "invalid-json", "Not valid JSON"),
             Self::InvalidHeader => (S::BAD_REQUEST, "invalid-header", "Invalid header"),
+            Self::InvalidQuery => (S::BAD_REQUEST, "invalid-query", "Invalid query"),
             Self::IncompleteBody => (S::BAD_REQUEST, "incomplete-body", "Incomplete body"),
+            Self::Unauthorized => (S::UNAUTHORIZED, "unauthorized", "Unauthorized"),
+            Self::Forbidden => (S::FORBIDDEN, "forbidden", "Forbidden"),
             Self::NotFound => (S::NOT_FOUND, "not-found", "Not found"),
+            Self::UnknownVersion => (S::NOT_FOUND, "unknown-version", "Unknown version"),
             Self::MethodNotAllowed => (
                 S::METHOD_NOT_ALLOWED,
                 "method-not-allowed",
                 "Method not allowed",
             ),
             Self::BodyTimeout => (S::REQUEST_TIMEOUT, "body-timeout", "Body too slow"),
+            Self::Conflict => (S::CONFLICT, "conflict", "Conflict"),
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body-too-large", "Body too large"),
             Self::UnsupportedMediaType => (
                 S::UNSUPPORTED_MEDIA_TYPE,
@@ -82,7 +94,13 @@ impl Kind {
             Self::TooManyTexts => (S::UNPROCESSABLE_ENTITY, "too-many-texts", "Too many texts"),
             Self::TextTooLong => (S::UNPROCESSABLE_ENTITY, "text-too-long", "Text too long"),
             Self::InvalidText => (S::UNPROCESSABLE_ENTITY, "invalid-text", "Invalid text"),
-            Self::Failed => (S::INTERNAL_SERVER_ERROR, "failed", "Prediction failed"),
+            Self::GuestRefused => (S::UNPROCESSABLE_ENTITY, "guest-refused", "Guest refused"),
+            Self::Failed => (S::INTERNAL_SERVER_ERROR, "failed", "Failed"),
+            Self::GuestUnreadable => (
+                S::INTERNAL_SERVER_ERROR,
+                "guest-unreadable",
+                "Guest unreadable",
+            ),
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Overloaded"),
             Self::Unavailable => (S::SERVICE_UNAVAILABLE, "unavailable", "Unavailable"),
             Self::Starting => (S::SERVICE_UNAVAILABLE, "starting", "Starting"),
@@ -116,9 +134,9 @@ pub(crate) struct FieldError {
 /// }
 /// ```
 ///
-/// `errors` is present only where parts of the body are to blame. Programs
-/// should look at `type` and `errors[].pointer`; the other texts are for
-/// people and may change.
+/// `errors` is present only where parts of the body are to blame, and `step` only
+/// where a guest was refused. Programs should look at `type`, `errors[].pointer`
+/// and `step`; the other texts are for people and may change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
     pub(crate) kind: Kind,
@@ -126,6 +144,8 @@ pub(crate) struct Problem {
     pub(crate) detail: Cow<'static, str>,
     /// The parts of the body that are to blame.
     pub(crate) errors: Vec<FieldError>,
+    /// The step at which a guest was refused.
+    step: Option<&'static str>,
     /// The methods that the path does take, for the `Allow` header.
     allow: Option<&'static str>,
     /// When another try is worth while, for the `Retry-After` header.
@@ -138,6 +158,7 @@ impl Problem {
             kind,
             detail: detail.into(),
             errors: Vec::new(),
+            step: None,
             allow: None,
             retry_after: None,
         }
@@ -148,6 +169,14 @@ impl Problem {
         Self {
             errors,
             ..Self::new(kind, detail)
+        }
+    }
+
+    /// A guest that can not be served, and at which step that was found.
+    pub(crate) fn guest_refused(step: &'static str, detail: String) -> Self {
+        Self {
+            step: Some(step),
+            ..Self::new(Kind::GuestRefused, detail)
         }
     }
 
@@ -176,6 +205,8 @@ impl Problem {
             detail: &'a str,
             #[serde(skip_serializing_if = "<[_]>::is_empty")]
             errors: &'a [FieldError],
+            #[serde(skip_serializing_if = "Option::is_none")]
+            step: Option<&'static str>,
         }
 
         /// Written in place: a server that is overloaded has no time to waste.
@@ -194,6 +225,7 @@ impl Problem {
             status: status.as_u16(),
             detail: &self.detail,
             errors: &self.errors,
+            step: self.step,
         });
         // Strings and a number always serialise; if they did not, the status
         // would still say enough.
@@ -206,6 +238,9 @@ impl Problem {
         );
         if let Some(allow) = self.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             let known = self.retry_after.unwrap_or_default();

@@ -18,11 +18,12 @@ use super::metrics::{Metrics, Route};
 use super::options::options;
 use super::predict::Predict;
 use super::problem::{Kind, Problem};
-use super::{HttpConfig, body, media_type};
+use super::{HttpConfig, body, media_type, version};
 use crate::service::Service;
 
 /// The API of the main listener.
 pub struct Api {
+    service: Arc<Service>,
     predict: Predict,
     readiness: Readiness,
     metrics: Metrics,
@@ -40,7 +41,8 @@ impl Api {
         config: &HttpConfig,
     ) -> Self {
         Self {
-            predict: Predict::new(service),
+            predict: Predict::new(Arc::clone(&service)),
+            service,
             readiness,
             metrics,
             memory: Memory::new(config.body_memory),
@@ -66,9 +68,11 @@ impl Api {
             }
             (Route::Predict, _) => Err(Problem::method_not_allowed("POST")),
             (Route::Health, method) => health::answer(head.uri.path(), method, &self.readiness),
+            (Route::Version, method) => version::answer(method, &self.service.version()),
             (Route::Other, _) => Err(Problem::new(
                 Kind::NotFound,
-                "there is nothing at this path; see `POST /predict` and `GET /health`",
+                "there is nothing at this path; see `POST /predict`, `GET /health` and \
+                 `GET /version`",
             )),
         }
     }
@@ -80,6 +84,7 @@ impl Handler for Api {
         let route = match head.uri.path() {
             "/predict" => Route::Predict,
             "/health" | "/health/live" | "/health/ready" => Route::Health,
+            "/version" => Route::Version,
             _ => Route::Other,
         };
         let measured = self.metrics.begin(route);

@@ -55,9 +55,9 @@ impl Versions {
     pub fn rollback(&self, from: Option<&Digest>) -> Result<Change, VersionsError> {
         let mut book = self.book();
         let live = self.rollout.live();
-        if let Some(asked) = from.filter(|asked| **asked != live.guest) {
+        if let Some(given) = from.filter(|given| **given != live.guest) {
             return Err(VersionsError::NotLive {
-                asked: asked.short(),
+                given: given.short(),
                 live: live.guest.short(),
             });
         }

@@ -33,11 +33,11 @@ pub enum VersionsError {
     /// The version is kept from before the start, and is still being loaded.
     #[error("the version {0} is still being loaded, as it is after a start; try again")]
     NotReady(String),
-    /// Another version is live than the one that was to be replaced.
-    #[error("the version {asked} is not live any more: {live} is")]
+    /// The version that was to be left is not live any more.
+    #[error("the version {given} is not live any more: {live} is")]
     NotLive {
-        /// The version that was to be replaced, short.
-        asked: String,
+        /// The version that was to be left, short.
+        given: String,
         /// The version that is live, short.
         live: String,
     },

@@ -1,5 +1,13 @@
 //! The admin listener of a server process: metrics, and the state of the server
-//! from its start to its end.
+//! from its start to its end; and what it is for, the versions.
+
+mod access;
+mod api;
+mod fake;
+mod refusals;
+mod swapping;
+mod tokens;
+mod uploads;
 
 use std::io::Read;
 use std::process::Stdio;
@@ -11,7 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::harness::{PATIENCE, fixture, onnxruntime};
+use crate::harness::{PATIENCE, fixture, guest_path, onnxruntime};
 use crate::server_process::{Answer, ServerProcess, answer, subcommand_with, terminate};
 
 fn client() -> reqwest::Client {
@@ -181,6 +189,17 @@ async fn a_server_that_loads_is_starting_and_can_be_stopped() {
     let live: Value = get(format!("{url}/health/live")).await.json();
     assert_eq!(live["status"], "ok");
     assert_eq!(get(format!("{url}/metrics")).await.status, 200);
+    for path in ["/version", "/versions"] {
+        let answer = get(format!("{url}{path}")).await;
+        assert_eq!(answer.status, 503, "{}", answer.body);
+        assert_eq!(answer.json()["type"], "urn:fastsentiment:problem:starting");
+    }
+    let file = guest_path().to_str().unwrap();
+    let swap = swapping::command(&["swap", file, "--admin", &url]).output();
+    let swap = swap.unwrap();
+    assert_eq!(swap.status.code(), Some(1));
+    let said = String::from_utf8(swap.stderr).unwrap();
+    assert!(said.contains("still being loaded"), "{said}");
 
     // What has begun to load is loaded first; here, that is nothing.
     terminate(&child);

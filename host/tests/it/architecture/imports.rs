@@ -18,8 +18,9 @@ const LAYERS: [(&str, &[&str]); 13] = [
     ("versions", &["predictor", "rollout"]),
     ("service", &["predictor"]),
     ("http", &["predictor", "service"]),
-    // What it shares with the main listener: connections, health, problems.
-    ("admin", &["predictor", "versions", "http"]),
+    // `rollout` for what there is to say of versions in use; `http` for what it
+    // shares with the main listener: connections, health, problems.
+    ("admin", &["predictor", "rollout", "versions", "http"]),
     (
         "app",
         &[
@@ -43,7 +44,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
 const BINARY: &str = "main";
 
 /// Crates, by the beginning of their names, and the layers that may name them.
-const CRATES: [(&str, &[&str]); 14] = [
+const CRATES: [(&str, &[&str]); 16] = [
     ("ort", &["nn"]),
     ("wasmtime", &["nn", "guest"]),
     ("wasmparser", &["guest"]),
@@ -56,6 +57,8 @@ const CRATES: [(&str, &[&str]); 14] = [
     ("hyper_util", &["http"]),
     ("http_body_util", &["http", "admin"]),
     ("http", &["http"]),
+    ("subtle", &["admin"]),
+    ("reqwest", &[BINARY]),
     ("anyhow", &[BINARY]),
     ("clap", &[BINARY]),
 ];

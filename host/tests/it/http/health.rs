@@ -33,3 +33,38 @@ async fn readiness_follows_the_server() {
     let response = client.post(server.url("/health/ready")).send().await;
     assert_eq!(response.unwrap().status(), 405);
 }
+
+#[tokio::test]
+async fn the_live_version_is_named_in_full() {
+    let server = Server::start().await;
+    let client = http1();
+    let url = server.url("/version");
+    let get = client.get(&url).send().await.unwrap();
+    assert_eq!(get.status(), 200);
+    assert_eq!(get.headers()["content-type"], "application/json");
+    let document: Value = get.json().await.unwrap();
+    let expected = serde_json::json!({
+        "name": "fastsentiment",
+        "version": env!("CARGO_PKG_VERSION"),
+        "guest": "ab".repeat(32),
+        "model": "12".repeat(32),
+    });
+    assert_eq!(document, expected);
+    let head = client.head(&url).send().await.unwrap();
+    let length = head.headers()["content-length"].to_str().unwrap();
+    assert_eq!(length, expected.to_string().len().to_string());
+    let post = client.post(&url).send().await.unwrap();
+    assert_eq!(
+        (post.status().as_u16(), &post.headers()["allow"]),
+        (405, &"GET, HEAD".parse().unwrap())
+    );
+    let other = client.get(server.url("/versions")).send().await.unwrap();
+    assert_eq!(other.status(), 404);
+    assert!(other.text().await.unwrap().contains("GET /version"));
+    assert!(
+        (server.metric(r#"fastsentiment_http_requests_total{route="/version",status="200"}"#)
+            - 2.0)
+            .abs()
+            < 1e-9
+    );
+}

@@ -56,7 +56,7 @@ async fn going_back_again_because_the_answer_was_lost_does_not_go_further() {
     assert_eq!(
         back().unwrap_err(),
         VersionsError::NotLive {
-            asked: digest("c").short(),
+            given: digest("c").short(),
             live: digest("b").short(),
         }
     );

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 /// Which version is served, over time.
 #[derive(Args)]
-pub(super) struct SwapOptions {
+pub(super) struct TriggerOptions {
     /// Whether a change of the guest's file makes it live, once it is complete
     /// and proves good
     #[arg(
@@ -30,7 +30,7 @@ pub(super) struct SwapOptions {
     state: Option<PathBuf>,
 }
 
-impl SwapOptions {
+impl TriggerOptions {
     pub(super) fn apply(self, options: &mut versions::Options) {
         options.watch = self.watch;
         options.state = self.state.filter(|dir| !dir.as_os_str().is_empty());

@@ -1,0 +1,176 @@
+//! The admin listener of `fastsentiment serve`, and the token for it.
+
+use std::fs::File;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use fastsentiment::admin::{Access, Api, Token, Uploads};
+use fastsentiment::http::{self, HttpConfig, Readiness};
+use fastsentiment::versions::Versions;
+use prometheus::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::serve::bind;
+
+/// The token itself. There is no option for it: the command lines of processes
+/// are for everyone to see.
+const TOKEN: &str = "FASTSENTIMENT_ADMIN_TOKEN";
+
+/// How long a component may take to arrive, also over a slow link.
+const UPLOAD_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where the admin listener is, and who may change versions there.
+#[derive(Args)]
+pub(super) struct AdminOptions {
+    /// The address for metrics, health and the versions of the guest, which is
+    /// not for clients; an empty value switches it off
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_ADMIN_LISTEN",
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:8001"
+    )]
+    admin_listen: OptionalAddress,
+
+    #[command(flatten)]
+    token: TokenOptions,
+}
+
+/// Where the token is.
+#[derive(Args)]
+pub(super) struct TokenOptions {
+    /// A file with the token for managing versions: at least 16 bytes that can be
+    /// in a header. Without this, the environment variable
+    /// `FASTSENTIMENT_ADMIN_TOKEN` may hold the token itself. A server without a
+    /// token has its versions managed over loopback addresses only; metrics and
+    /// health never ask for one
+    #[arg(long, env = "FASTSENTIMENT_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    admin_token_file: Option<PathBuf>,
+}
+
+impl TokenOptions {
+    /// The token, if there is one.
+    pub(super) fn resolve(&self) -> anyhow::Result<Option<Token>> {
+        if let Some(path) = &self.admin_token_file {
+            let token =
+                read(path).with_context(|| format!("--admin-token-file {}", path.display()))?;
+            return Ok(Some(token));
+        }
+        // One that is empty is an error: something went wrong where it was to be
+        // filled in, and the server would be open to everyone on this machine.
+        let token = std::env::var_os(TOKEN);
+        let token = token.map(|token| Token::parse(token.as_encoded_bytes()));
+        token.transpose().context(TOKEN)
+    }
+}
+
+/// Reads a token; of a file that is something else, no more than is needed to
+/// tell.
+fn read(path: &Path) -> anyhow::Result<Token> {
+    const MOST: u64 = 16 * 1024;
+    let mut text = Vec::new();
+    File::open(path)?.take(MOST).read_to_end(&mut text)?;
+    Ok(Token::parse(&text)?)
+}
+
+/// An address, or none.
+#[derive(Clone, Copy)]
+struct OptionalAddress(Option<SocketAddr>);
+
+impl FromStr for OptionalAddress {
+    type Err = std::net::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        text.parse().map(|address| Self(Some(address)))
+    }
+}
+
+impl AdminOptions {
+    /// Opens the listener, if there is to be one; components may have at most
+    /// `max_bytes`.
+    pub(super) async fn start(
+        &self,
+        max_bytes: usize,
+        registry: &Registry,
+        readiness: &Readiness,
+    ) -> anyhow::Result<Option<Admin>> {
+        let OptionalAddress(Some(address)) = self.admin_listen else {
+            return Ok(None);
+        };
+        let token = self.token.resolve()?;
+        let listener = bind(address, "--admin-listen").await?;
+        let access = Access::new(token.as_ref(), listener.local_addr()?.ip());
+        if access.is_closed() {
+            tracing::info!(
+                "versions can not be managed over {address}, which is no loopback address, \
+                 without a token: see --admin-token-file"
+            );
+        }
+        let api = Api::new(
+            registry.clone(),
+            readiness.clone(),
+            access,
+            Uploads::new(max_bytes, UPLOAD_PATIENCE),
+        );
+        Admin::start(listener, Arc::new(api)).map(Some)
+    }
+}
+
+/// The admin listener, which is there for longer than the other one.
+pub(super) struct Admin {
+    address: SocketAddr,
+    api: Arc<Api>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Admin {
+    fn start(listener: TcpListener, api: Arc<Api>) -> anyhow::Result<Self> {
+        let address = listener.local_addr()?;
+        tracing::debug!("metrics and health are at http://{address}");
+        let (stop, stopped) = oneshot::channel::<()>();
+        let config = HttpConfig {
+            max_connections: 64,
+            drain: Duration::from_secs(1),
+            ..HttpConfig::default()
+        };
+        let serve = http::serve(listener, Arc::clone(&api), config, async {
+            // Without the sender there is nobody left to wait for either.
+            let _ = stopped.await;
+        });
+        let task = tokio::spawn(serve);
+        Ok(Self {
+            address,
+            api,
+            stop,
+            task,
+        })
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Has these versions managed from now on.
+    pub(super) fn manage(&self, versions: &Arc<Versions>) {
+        self.api.manage(Arc::clone(versions));
+    }
+
+    pub(super) async fn stop(self) {
+        // It may have ended in a panic, which has been logged.
+        let _ = self.stop.send(());
+        let _ = self.task.await;
+    }
+}

@@ -1,0 +1,338 @@
+//! `fastsentiment versions`: what a running server knows, as a table.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use clap::Args;
+use fastsentiment::admin::document::{Comparison, Entry, Listing, Origin, Standing};
+use reqwest::Method;
+
+use super::client::{Ask, Client, ClientOptions, id};
+
+/// Shows versions.
+#[derive(Args)]
+pub(super) struct VersionsCommand {
+    /// Show this one, with all that is known of it: the first digits of its
+    /// digest
+    #[arg(value_name = "ID", value_parser = id)]
+    id: Option<String>,
+
+    #[command(flatten)]
+    client: ClientOptions,
+}
+
+impl VersionsCommand {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let client = Client::new(self.client)?;
+        let now = SystemTime::now();
+        match &self.id {
+            None => client.tell(Ask::new(Method::GET, &["versions"]), |listing| {
+                words_of_listing(listing, now)
+            }),
+            Some(id) => client.tell(Ask::new(Method::GET, &["versions", id]), |entry| {
+                words_of_entry(entry, now)
+            }),
+        }
+    }
+}
+
+/// A table of all versions, and what there is to say of those in use.
+fn words_of_listing(listing: &Listing, now: SystemTime) -> String {
+    let head = [
+        "VERSION", "STANDING", "SIZE", "ADDED", "TEXTS", "FAILURES", "ORIGIN",
+    ];
+    let row = |entry: &Entry| {
+        [
+            entry.name.short.clone(),
+            standing(entry.standing, entry.share),
+            size(entry.size_bytes),
+            ago(&entry.added, now),
+            entry.texts.to_string(),
+            entry.failures.to_string(),
+            origin(&entry.origin),
+        ]
+    };
+    let rows = listing.versions.iter().map(row);
+    let rows: Vec<_> = std::iter::once(head.map(str::to_owned))
+        .chain(rows)
+        .collect();
+    let mut text = table(&rows);
+    if let Some(probation) = &listing.probation {
+        let _ = writeln!(
+            text,
+            "{} is on probation for {:.0} s more; then comes {}",
+            listing.live.short, probation.left_s, probation.fallback.short
+        );
+    }
+    if let Some(trial) = &listing.trial {
+        let standing = standing(trial.standing, Some(trial.share));
+        let _ = writeln!(text, "{} is on trial: {standing}", trial.name.short);
+        if let Some(comparison) = &trial.comparison {
+            let _ = writeln!(text, "  {}", words_of_comparison(comparison));
+        }
+    }
+    for entry in &listing.versions {
+        if let Some(quarantine) = &entry.quarantine {
+            let (short, since) = (&entry.name.short, ago(&quarantine.since, now));
+            let _ = writeln!(
+                text,
+                "{short} is quarantined since {since}: {}",
+                quarantine.reason
+            );
+        }
+    }
+    text
+}
+
+/// All that is known of one version.
+fn words_of_entry(entry: &Entry, now: SystemTime) -> String {
+    let activated = entry.activated.as_deref();
+    let mut lines = vec![
+        ("guest", entry.name.guest.clone()),
+        ("model", entry.name.model.clone()),
+        ("standing", standing(entry.standing, entry.share)),
+        ("size", size(entry.size_bytes)),
+        (
+            "added",
+            format!("{} ({})", entry.added, ago(&entry.added, now)),
+        ),
+        (
+            "last live",
+            activated.map_or("never".to_owned(), |activated| {
+                format!("{activated} ({})", ago(activated, now))
+            }),
+        ),
+        ("origin", origin(&entry.origin)),
+        ("texts", entry.texts.to_string()),
+        ("failures", entry.failures.to_string()),
+    ];
+    if let Some(quarantine) = &entry.quarantine {
+        lines.push((
+            "quarantine",
+            format!("{} ({})", quarantine.reason, quarantine.since),
+        ));
+    }
+    if let Some(comparison) = &entry.comparison {
+        lines.push(("comparison", words_of_comparison(comparison)));
+    }
+    let mut text = String::new();
+    for (name, value) in lines {
+        let _ = writeln!(text, "{name:<12}{value}");
+    }
+    text
+}
+
+fn words_of_comparison(comparison: &Comparison) -> String {
+    let Comparison {
+        texts,
+        failed,
+        skipped,
+        ..
+    } = comparison;
+    let agreed = match comparison.agreement {
+        Some(agreement) => format!(
+            "{} agree; score differences: mean {:.4}, largest {:.4}",
+            percent(agreement),
+            comparison.mean_difference,
+            comparison.largest_difference
+        ),
+        None => "nothing to compare yet".to_owned(),
+    };
+    format!("{texts} texts compared, {agreed}; {failed} failed, {skipped} skipped")
+}
+
+/// Rows in columns as wide as is needed; the last one is as long as it is.
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.max().unwrap_or(0)
+    };
+    let widths: [usize; N] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            let _ = write!(line, "{cell:<width$}  ");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn standing(standing: Standing, share: Option<f64>) -> String {
+    let name = match standing {
+        Standing::Live => "live",
+        Standing::Canary => "canary",
+        Standing::Shadow => "shadow",
+        Standing::Ready => "ready",
+        Standing::Quarantined => "quarantined",
+    };
+    match share {
+        Some(share) => format!("{name} {}", percent(share)),
+        None => name.to_owned(),
+    }
+}
+
+/// A part of one, in percent, with no more digits than it has.
+pub(super) fn percent(part: f64) -> String {
+    let text = format!("{:.2}", part * 100.0);
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    format!("{text} %")
+}
+
+fn origin(origin: &Origin) -> String {
+    match origin {
+        Origin::File { path } => path.clone(),
+        Origin::Upload => "upload".to_owned(),
+    }
+}
+
+fn size(bytes: usize) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    let bytes_f = bytes as f64;
+    match bytes {
+        0..=1023 => format!("{bytes} B"),
+        1024..=1_048_575 => format!("{:.1} KiB", bytes_f / 1024.0),
+        _ => format!("{:.1} MiB", bytes_f / 1_048_576.0),
+    }
+}
+
+/// How long ago a time was; as it is if it can not be read, or is still to come
+/// by this machine's clock.
+fn ago(time: &str, now: SystemTime) -> String {
+    let since = humantime::parse_rfc3339(time).ok();
+    let Some(since) = since.and_then(|time| now.duration_since(time).ok()) else {
+        return time.to_owned();
+    };
+    match since.as_secs() {
+        seconds @ 0..=59 => format!("{seconds} s ago"),
+        seconds @ 60..=3599 => format!("{} min ago", seconds / 60),
+        seconds @ 3600..=86_399 => format!("{} h ago", seconds / 3600),
+        seconds => format!("{} d ago", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    fn name(digit: &str) -> serde_json::Value {
+        json!({
+            "guest": digit.repeat(64), "short": digit.repeat(12),
+            "model": "e".repeat(64), "model_short": "e".repeat(12),
+        })
+    }
+
+    fn with(name: serde_json::Value, more: serde_json::Value) -> serde_json::Value {
+        let mut all = name;
+        let serde_json::Value::Object(more) = more else {
+            unreachable!("an object");
+        };
+        all.as_object_mut().unwrap().extend(more);
+        all
+    }
+
+    fn entry(digit: &str, more: serde_json::Value) -> serde_json::Value {
+        let usual = json!({
+            "standing": "ready", "share": null, "quarantine": null, "comparison": null,
+            "origin": {"kind": "upload"}, "size_bytes": 2_831_155,
+            "added": "2027-01-15T07:57:00Z", "activated": null,
+            "texts": 0, "failures": 0,
+        });
+        with(with(name(digit), usual), more)
+    }
+
+    const NOW: SystemTime = UNIX_EPOCH;
+
+    fn now() -> SystemTime {
+        NOW + Duration::from_secs(1_800_000_000)
+    }
+
+    fn comparison() -> serde_json::Value {
+        json!({
+            "texts": 512, "agreed": 504, "agreement": 0.984_375, "mean_difference": 0.0031,
+            "largest_difference": 0.21, "failed": 1, "skipped": 3,
+        })
+    }
+
+    #[test]
+    fn the_table_says_what_is_in_use_and_how_it_does() {
+        let listing = json!({
+            "live": name("a"),
+            "probation": {"left_s": 211.7, "fallback": name("c")},
+            "trial": with(name("b"), json!({
+                "standing": "shadow", "share": 0.125, "comparison": comparison(),
+            })),
+            "versions": [
+                entry("b", json!({"standing": "shadow", "share": 0.125})),
+                entry("a", json!({"standing": "live", "texts": 1204, "failures": 2})),
+                entry("d", json!({
+                    "standing": "quarantined", "size_bytes": 900,
+                    "quarantine": {"reason": "5 calls failed", "since": "2027-01-15T06:00:00Z"},
+                })),
+                entry("c", json!({
+                    "origin": {"kind": "file", "path": "guest.wasm"},
+                    "added": "2027-01-13T00:00:00Z", "size_bytes": 2048,
+                })),
+            ],
+        });
+        let listing: Listing = serde_json::from_value(listing).unwrap();
+        let expected = "\
+VERSION       STANDING       SIZE     ADDED      TEXTS  FAILURES  ORIGIN
+bbbbbbbbbbbb  shadow 12.5 %  2.7 MiB  3 min ago  0      0         upload
+aaaaaaaaaaaa  live           2.7 MiB  3 min ago  1204   2         upload
+dddddddddddd  quarantined    900 B    3 min ago  0      0         upload
+cccccccccccc  ready          2.0 KiB  2 d ago    0      0         guest.wasm
+aaaaaaaaaaaa is on probation for 212 s more; then comes cccccccccccc
+bbbbbbbbbbbb is on trial: shadow 12.5 %
+  512 texts compared, 98.44 % agree; score differences: mean 0.0031, largest 0.2100; 1 failed, 3 skipped
+dddddddddddd is quarantined since 2 h ago: 5 calls failed
+";
+        assert_eq!(words_of_listing(&listing, now()), expected);
+    }
+
+    #[test]
+    fn one_version_is_told_in_full() {
+        let shown = entry(
+            "a",
+            json!({"comparison": comparison(), "standing": "shadow"}),
+        );
+        let shown: Entry = serde_json::from_value(shown).unwrap();
+        let text = words_of_entry(&shown, now());
+        for words in [
+            "guest       aaaa",
+            "added       2027-01-15T07:57:00Z (3 min ago)",
+            "last live   never",
+            "comparison  512 texts compared, 98.44 % agree;",
+        ] {
+            assert!(text.contains(words), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_that_mean_nothing_here_are_shown_as_they_are() {
+        for time in ["soon", "2027-01-15T08:00:01Z"] {
+            assert_eq!(ago(time, now()), time);
+        }
+        assert_eq!(ago("2027-01-15T08:00:00Z", now()), "0 s ago");
+    }
+
+    #[test]
+    fn parts_and_sizes_are_short() {
+        for (part, text) in [
+            (1.0, "100 %"),
+            (0.1, "10 %"),
+            (0.001, "0.1 %"),
+            (0.0, "0 %"),
+        ] {
+            assert_eq!(percent(part), text);
+        }
+        for (bytes, text) in [(0, "0 B"), (1024, "1.0 KiB"), (67_108_864, "64.0 MiB")] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! The admin API over versions whose components are words: what is loaded, and
+//! what becomes of it, is up to the test.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use fastsentiment::admin::{Access, Api, Token, Uploads};
+use fastsentiment::http::{Handler, HttpConfig, Readiness, serve};
+use fastsentiment::predictor::{
+    Answer as TextAnswer, BoxFuture, Caching, Digest, Pending, PredictError, Predictor, Priority,
+    Request, Router, Source, Version,
+};
+use fastsentiment::rollout::{self, Rollout};
+use fastsentiment::versions::{self, Beginning, Loaded, Loader, Refusal, Versions};
+use prometheus::Registry;
+use reqwest::Method;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::harness::{Named, PATIENCE};
+use crate::server_process::{Answer, answer};
+
+/// What the configured guest's file holds at the start.
+pub(super) const FIRST: &str = "good first";
+
+/// Does what the first word of a component says.
+pub(super) struct Words {
+    /// Counts the loads of `hold` that have begun.
+    pub(super) holding: Semaphore,
+    /// Ends one of them for each permit.
+    pub(super) release: Semaphore,
+}
+
+impl Loader for Words {
+    fn version(&self, component: &[u8]) -> Version {
+        Version {
+            guest: Digest(Sha256::digest(component).into()),
+            model: Digest([0x12; 32]),
+        }
+    }
+
+    fn load(&self, component: &[u8], _: Priority) -> Result<Loaded, Refusal> {
+        let word = component.split(|byte| *byte == b' ').next();
+        match word.unwrap() {
+            b"bad" => {
+                return Err(Refusal {
+                    step: "contract",
+                    reason: "it exports nothing".to_owned(),
+                });
+            }
+            b"panic" => panic!("secret"),
+            b"hold" => {
+                self.holding.add_permits(1);
+                let release = self.release.acquire();
+                let release = tokio::runtime::Handle::current().block_on(release);
+                release.unwrap().forget();
+            }
+            _ => {}
+        }
+        Ok(Loaded {
+            scorer: Arc::new(Named(Arc::new(self.version(component)))),
+            compiled: true,
+        })
+    }
+}
+
+/// Says for each text which version was asked.
+struct Below;
+
+impl Predictor for Below {
+    fn predict(&self, request: Request) -> BoxFuture<Result<Vec<Pending>, PredictError>> {
+        let answer = |_| {
+            Pending::Ready(TextAnswer {
+                scores: [].into(),
+                version: Arc::clone(request.scorer.version()),
+                source: Source::Computed,
+            })
+        };
+        let answers = request.texts.into_iter().map(answer).collect();
+        Box::pin(async move { Ok(answers) })
+    }
+}
+
+/// What a test may want otherwise.
+pub(super) struct Settings {
+    pub(super) token: Option<&'static str>,
+    pub(super) listen: &'static str,
+    pub(super) max_bytes: usize,
+    pub(super) patience: Duration,
+    /// Whether there are versions from the start.
+    pub(super) loaded: bool,
+}
+
+/// The API, and how many connections it has.
+struct Counting {
+    api: Api,
+    connections: AtomicUsize,
+}
+
+impl Handler for Counting {
+    async fn answer(
+        &self,
+        request: hyper::Request<hyper::body::Incoming>,
+    ) -> hyper::Response<http_body_util::Full<bytes::Bytes>> {
+        self.api.answer(request).await
+    }
+
+    fn connections(&self, open: usize) {
+        self.connections.store(open, Ordering::SeqCst);
+    }
+}
+
+/// A running admin API; dropped, it is cut off.
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
+    pub(super) words: Arc<Words>,
+    handler: Arc<Counting>,
+    rollout: Arc<Rollout>,
+    versions: Arc<Versions>,
+    client: reqwest::Client,
+    dir: TempDir,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    pub(super) async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// Starts a server with other settings than the usual ones.
+    pub(super) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = Settings {
+            token: None,
+            listen: "127.0.0.1:0",
+            max_bytes: 1 << 20,
+            patience: PATIENCE,
+            loaded: true,
+        };
+        change(&mut settings);
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("guest.wasm"), FIRST).unwrap();
+        let words = Arc::new(Words {
+            holding: Semaphore::new(0),
+            release: Semaphore::new(0),
+        });
+        let (rollout, versions) = versions_of(&words, dir.path().join("guest.wasm"));
+
+        let listener = TcpListener::bind(settings.listen).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let token = settings
+            .token
+            .map(|token| Token::parse(token.as_bytes()).unwrap());
+        let api = Api::new(
+            Registry::new(),
+            Readiness::default(),
+            Access::new(token.as_ref(), listener.local_addr().unwrap().ip()),
+            Uploads::new(settings.max_bytes, settings.patience),
+        );
+        let handler = Arc::new(Counting {
+            api,
+            connections: AtomicUsize::new(0),
+        });
+        let config = HttpConfig::default();
+        let forever = std::future::pending();
+        let task = tokio::spawn(serve(listener, Arc::clone(&handler), config, forever));
+        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE);
+        let server = Self {
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            words,
+            handler,
+            rollout,
+            versions,
+            client: client.build().unwrap(),
+            dir,
+            task,
+        };
+        if settings.loaded {
+            server.loaded();
+        }
+        server
+    }
+
+    /// Ends the load.
+    pub(super) fn loaded(&self) {
+        self.handler.api.manage(Arc::clone(&self.versions));
+    }
+
+    /// How many connections are open.
+    pub(super) fn connections(&self) -> usize {
+        self.handler.connections.load(Ordering::SeqCst)
+    }
+
+    /// The configured guest's file.
+    pub(super) fn file(&self) -> PathBuf {
+        self.dir.path().join("guest.wasm")
+    }
+
+    pub(super) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let url = format!("http://{}{path}", self.address);
+        self.client.request(method, url)
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        answer(self.request(Method::GET, path)).await
+    }
+
+    pub(super) async fn post(&self, path: &str) -> Answer {
+        answer(self.request(Method::POST, path)).await
+    }
+
+    pub(super) async fn delete(&self, path: &str) -> Answer {
+        answer(self.request(Method::DELETE, path)).await
+    }
+
+    /// Sends a component to `/versions` with this query.
+    pub(super) async fn upload(&self, query: &str, component: &str) -> Answer {
+        let request = self.request(Method::POST, &format!("/versions{query}"));
+        let request = request.header("content-type", "application/wasm");
+        answer(request.body(component.to_owned())).await
+    }
+
+    /// Asserts that the version of a component is the one that answers, and is
+    /// said to be.
+    #[track_caller]
+    pub(super) fn assert_live(&self, component: &str) -> impl Future<Output = ()> {
+        let digest = digest(component);
+        let asked = self.rollout.predict(vec!["a".to_owned()], Caching::Use);
+        let listed = self.versions.status().live.guest.to_string();
+        assert_eq!(listed, digest);
+        async move {
+            let answers = asked.await.unwrap();
+            let Some(Pending::Ready(answer)) = answers.into_iter().next() else {
+                panic!("no answer");
+            };
+            assert_eq!(answer.version.guest.to_string(), digest);
+        }
+    }
+
+    /// The components' digests of all versions, those added last first.
+    pub(super) fn known(&self) -> Vec<String> {
+        let known = self.versions.list();
+        let guest = |known: &versions::Known| known.version.guest.to_string();
+        known.iter().map(guest).collect()
+    }
+
+    /// Waits until a load of `hold` has begun that was not waited for before.
+    pub(super) async fn held(&self) {
+        let permit = timeout(PATIENCE, self.words.holding.acquire()).await;
+        permit.unwrap().unwrap().forget();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+        // No thread may be left that waits for ever.
+        self.words.release.add_permits(1000);
+    }
+}
+
+/// Versions that begin with [`FIRST`], and where texts are sent to them.
+fn versions_of(words: &Arc<Words>, guest: PathBuf) -> (Arc<Rollout>, Arc<Versions>) {
+    let options = versions::Options {
+        guest,
+        keep: 5,
+        max_bytes: 1 << 20,
+        state: None,
+        watch: false,
+    };
+    let loader = Arc::clone(words) as Arc<dyn Loader>;
+    let (first, ()) = Beginning::choose(loader, options, |_| Ok(())).unwrap();
+    let registry = Registry::new();
+    let (rollout, fallen) = Rollout::start(
+        Arc::clone(first.scorer()),
+        Arc::new(Below),
+        rollout::Options {
+            probation: Duration::ZERO,
+            failures: 0,
+        },
+        rollout::Metrics::new(&registry).unwrap(),
+    );
+    let metrics = versions::Metrics::new(&registry).unwrap();
+    let runtime = Handle::current();
+    let versions = Versions::start(first, Arc::clone(&rollout), fallen, metrics, &runtime);
+    (rollout, versions)
+}
+
+/// The digest of a component.
+pub(super) fn digest(component: &str) -> String {
+    Digest(Sha256::digest(component).into()).to_string()
+}
+
+/// Asserts that an answer is a problem of this status and name; its document.
+#[track_caller]
+pub(super) fn problem(answer: &Answer, status: u16, name: &str) -> Value {
+    assert_eq!(answer.status, status, "{}", answer.body);
+    assert_eq!(answer.headers["content-type"], "application/problem+json");
+    let problem = answer.json();
+    assert_eq!(problem["type"], format!("urn:fastsentiment:problem:{name}"));
+    assert_eq!(problem["status"], status);
+    assert!(problem["detail"].is_string());
+    assert!(!answer.body.contains("secret"), "{}", answer.body);
+    problem
+}
