@@ -25,7 +25,7 @@ pub(crate) fn obey(order: &str) -> Option<String> {
         "compute dimensions that overflow" => {
             compute(NAMES, &[u32::MAX, u32::MAX], TensorType::I64, 24)
         }
-        "compute many dimensions" => compute(NAMES, &[1; 100_000], TensorType::I64, 8),
+        "compute many dimensions" => compute(NAMES, &vec![1; 100_000], TensorType::I64, 8),
         "compute too many tokens" => compute(NAMES, &[17, 512], TensorType::I64, 17 * 512 * 8),
         "compute too long a row" => compute(NAMES, &[1, 8192], TensorType::I64, 8192 * 8),
         "compute as much as is allowed" => {
