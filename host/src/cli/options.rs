@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use fastsentiment::app::Config;
 use fastsentiment::cache::{self, Address, RedisOptions};
 use fastsentiment::guest::{CompileLimits, Compiler};
@@ -36,7 +37,7 @@ pub(super) struct LoadOptions {
 
     /// Where compiled guests are kept; an empty value keeps none [default:
     /// fastsentiment in the user's cache directory]
-    #[arg(long, env = "FASTSENTIMENT_ARTIFACTS", value_name = "DIR")]
+    #[arg(long, env = "FASTSENTIMENT_ARTIFACTS", value_name = "DIR", value_parser = path_or_none())]
     artifacts: Option<PathBuf>,
 
     /// How many threads call guests [default: one for each core that this
@@ -129,8 +130,9 @@ pub(super) struct LoadOptions {
     )]
     probation_s: u64,
 
-    /// How many calls of a version on probation or on trial may fail; after one
-    /// more it is taken out of use, and the version before it is live again
+    /// How many calls of a version on probation or on trial may fail, where a
+    /// time-out counts as three; after one more it is taken out of use, and the
+    /// version before it is live again
     #[arg(
         long,
         env = "FASTSENTIMENT_PROBATION_FAILURES",
@@ -228,6 +230,11 @@ pub(super) struct LoadOptions {
         value_parser = clap::value_parser!(u64).range(1..)
     )]
     deadline_ms: u64,
+}
+
+/// A path that may be empty, which paths usually may not.
+pub(super) fn path_or_none() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 /// The longest time to live, in seconds: ten years, as good as for ever. Redis

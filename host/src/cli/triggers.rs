@@ -9,6 +9,8 @@ use fastsentiment::versions::{self, Versions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
+use super::options::path_or_none;
+
 /// Which version is served, over time.
 #[derive(Args)]
 pub(super) struct TriggerOptions {
@@ -26,7 +28,7 @@ pub(super) struct TriggerOptions {
     /// Where it is kept which version is live, which are known and which are
     /// quarantined, so that a restart goes on from there; for one server, and
     /// writable by no other user [default: nothing is kept]
-    #[arg(long, env = "FASTSENTIMENT_STATE", value_name = "DIR")]
+    #[arg(long, env = "FASTSENTIMENT_STATE", value_name = "DIR", value_parser = path_or_none())]
     state: Option<PathBuf>,
 }
 

@@ -36,8 +36,9 @@ use shadow::Shadow;
 pub struct Options {
     /// How long it is on probation; zero for not at all.
     pub probation: Duration,
-    /// How many of its calls may fail meanwhile. One more, and the version before
-    /// it is live again, if those that failed are more than a tenth of all.
+    /// How many of its calls may fail meanwhile, where a time-out counts as three.
+    /// One more, and the version before it is live again, if those that failed are
+    /// more than a tenth of all.
     pub failures: u32,
 }
 

@@ -27,7 +27,9 @@ pub(super) struct Release {
 pub(super) struct Watched {
     calls: AtomicU64,
     failures: AtomicU64,
-    /// How many calls may fail.
+    /// The failures by their weight.
+    weight: AtomicU64,
+    /// How much weight is forgiven.
     allowed: u32,
     /// Told what is wrong, at each failure that is one too many.
     tell: Tell,
@@ -41,16 +43,22 @@ pub(super) type Tell = Box<dyn Fn(&Release, String) + Send + Sync>;
 /// others, does not take it out of use.
 const CALLS_OF_A_FAILURE: u64 = 10;
 
+/// As how many failures a time-out counts. It has held a worker for as long as a
+/// call may take: with as many of them as are forgiven of other failures, everybody
+/// who waits for the workers would be late.
+const WEIGHT_OF_A_TIMEOUT: u64 = 3;
+
 /// How much of a failure's own words is told on, in characters: a guest may choose
 /// them.
 const MAX_REASON: usize = 500;
 
 impl Watched {
-    /// Up to `allowed` failures are forgiven.
+    /// Up to `allowed` failures are forgiven, or fewer if some are time-outs.
     pub(super) fn new(allowed: u32, tell: Tell) -> Self {
         Self {
             calls: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            weight: AtomicU64::new(0),
             allowed,
             tell,
         }
@@ -101,14 +109,15 @@ impl Release {
         }
     }
 
-    fn count_failure(&self, why: &str) {
+    fn count_failure(&self, weight: u64, why: &str) {
         self.counters.failures.inc();
         let Some(watched) = &self.watched else {
             return;
         };
         let calls = watched.calls.fetch_add(1, Ordering::Relaxed) + 1;
         let failures = watched.failures.fetch_add(1, Ordering::Relaxed) + 1;
-        if failures > u64::from(watched.allowed) && failures * CALLS_OF_A_FAILURE > calls {
+        let weight = watched.weight.fetch_add(weight, Ordering::Relaxed) + weight;
+        if weight > u64::from(watched.allowed) && failures * CALLS_OF_A_FAILURE > calls {
             let in_a_line = |letter: char| if letter.is_control() { ' ' } else { letter };
             let why: String = why.chars().take(MAX_REASON).map(in_a_line).collect();
             let reason = format!("{failures} of {calls} calls have failed, the last one: {why}");
@@ -132,7 +141,7 @@ impl Scorer for Release {
         let result = match catch_unwind(AssertUnwindSafe(call)) {
             Ok(result) => result,
             Err(panic) => {
-                self.count_failure("the host panicked during a call of the guest");
+                self.count_failure(1, "the host panicked during a call of the guest");
                 resume_unwind(panic);
             }
         };
@@ -143,12 +152,16 @@ impl Scorer for Release {
             }
             Ok(scores) => {
                 let why = format!("{} answers to {} texts", scores.len(), texts.len());
-                self.count_failure(&why);
+                self.count_failure(1, &why);
             }
             // It was ended, and by nothing that it did.
             Err(_) if abandoned() => {}
             Err(error) if is_failure(error) => {
-                self.count_failure(error.detail.as_ref().unwrap_or(&error.message));
+                let weight = match error.kind {
+                    ErrorKind::TimedOut => WEIGHT_OF_A_TIMEOUT,
+                    _ => 1,
+                };
+                self.count_failure(weight, error.detail.as_ref().unwrap_or(&error.message));
             }
             Err(_) => self.count_call(),
         }

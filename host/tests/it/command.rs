@@ -189,6 +189,13 @@ fn an_artefact_directory_that_can_not_be_made_costs_only_time() {
 }
 
 #[test]
+fn an_empty_artefact_directory_is_none() {
+    let output = run(&mut check_with_artifacts(Path::new("")));
+    let said = stdout(&output);
+    assert!(said.contains("not kept"), "{said}");
+}
+
+#[test]
 fn wrong_use_has_an_exit_code_of_its_own() {
     let cases: [&[&str]; 8] = [
         &[],

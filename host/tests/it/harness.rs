@@ -89,6 +89,7 @@ pub(crate) fn build_guest(name: &str) -> PathBuf {
         .status()
         .expect("cargo can be run");
     assert!(status.success(), "the guest {name} can not be built");
+    let name = name.replace('-', "_");
     target.join(format!("wasm32-wasip2/guest/fastsentiment_{name}.wasm"))
 }
 

@@ -1,7 +1,7 @@
 //! Guests that misbehave, assembled from the texts in `guests/`: small enough
 //! to be compiled in an instant, and free of everything that a compiler adds.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,10 +56,15 @@ pub(crate) fn roomy() -> Arc<Runtime> {
     runtime(GENEROUS, Graphs::default())
 }
 
-/// The files of some model, for guests that read none. It has no golden answers,
-/// whose texts would be orders to these guests.
+/// A model directory without golden answers, whose texts would be orders to these
+/// guests.
+pub(crate) fn no_golden() -> PathBuf {
+    fixture("tiny-int8")
+}
+
+/// The files of some model, for guests that read none.
 pub(crate) fn some_files() -> ModelFiles {
-    files(&fixture("tiny-int8"))
+    files(&no_golden())
 }
 
 /// The files of a model directory.

@@ -32,5 +32,6 @@ mod rollout;
 mod sandbox;
 mod server;
 mod server_process;
+mod swapping;
 mod truth;
 mod versions;

@@ -5,8 +5,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
-use crate::harness::fixture;
-use crate::hostile::{component, hostile};
+use crate::hostile::{component, hostile, no_golden};
 use crate::server_process::{ServerProcess, bare};
 
 /// The binary with these arguments.
@@ -104,7 +103,7 @@ async fn assert_label(server: &ServerProcess, label: &str) -> String {
 
 #[tokio::test]
 async fn a_guest_is_swapped_in_and_out_by_the_command_line() {
-    let server = ServerProcess::start(&fixture("tiny-bert"));
+    let server = ServerProcess::start(&no_golden());
     let (first, second) = (guest("FIRST"), guest("OTHER"));
     let listing = done(&server, &["versions", "--json"]);
     let listing: Value = serde_json::from_str(&listing).unwrap();
@@ -178,7 +177,7 @@ async fn a_guest_is_swapped_in_and_out_by_the_command_line() {
 
 #[tokio::test]
 async fn a_guest_is_tried_dropped_and_promoted_by_the_command_line() {
-    let server = ServerProcess::start(&fixture("tiny-bert"));
+    let server = ServerProcess::start(&no_golden());
     let (first, second) = (guest("FIRST"), guest("OTHER"));
     done(&server, &["swap", path(&first)]);
     for (arguments, words) in [
@@ -216,7 +215,7 @@ async fn a_guest_is_tried_dropped_and_promoted_by_the_command_line() {
 
 #[tokio::test]
 async fn what_can_not_be_served_is_refused_with_the_step_named() {
-    let server = ServerProcess::with(&fixture("tiny-bert"), &["--guest-max-mib", "1"]);
+    let server = ServerProcess::with(&no_golden(), &["--guest-max-mib", "1"]);
     let first = guest("FIRST");
     done(&server, &["swap", path(&first)]);
     let file = NamedTempFile::new().unwrap();
@@ -257,7 +256,7 @@ async fn what_can_not_be_served_is_refused_with_the_step_named() {
 
 #[tokio::test]
 async fn swaps_at_the_same_time_all_end_well() {
-    let server = ServerProcess::start(&fixture("tiny-bert"));
+    let server = ServerProcess::start(&no_golden());
     let labels = ["FIRST", "OTHER", "THIRD", "LATER"];
     let guests = labels.map(guest);
     let url = server.admin_url("");

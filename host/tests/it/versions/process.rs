@@ -9,8 +9,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::fake::{names, wait_until};
-use crate::harness::fixture;
-use crate::hostile::{component, hostile};
+use crate::hostile::{component, hostile, no_golden};
 use crate::server_process::ServerProcess;
 
 /// A guest that answers with a label of five letters, and is compiled at once.
@@ -46,7 +45,7 @@ impl Place {
     }
 
     fn start(&self, options: &[&str]) -> ServerProcess {
-        ServerProcess::of_guest(&fixture("tiny-bert"), &self.guest(), options)
+        ServerProcess::of_guest(&no_golden(), &self.guest(), options)
     }
 
     /// Without a watch, and with a state.
@@ -141,7 +140,7 @@ async fn a_volume_that_kubernetes_updates_is_followed() {
     publish(1, "FIRST");
     let path = dir.path().join("guest.wasm");
     symlink("..data/guest.wasm", &path).unwrap();
-    let server = ServerProcess::of_guest(&fixture("tiny-bert"), &path, &[]);
+    let server = ServerProcess::of_guest(&no_golden(), &path, &[]);
     assert_eq!(answered(&server).await.0, "FIRST");
     for (number, label) in [(2, "OTHER"), (3, "THIRD"), (4, "FIRST")] {
         publish(number, label);
