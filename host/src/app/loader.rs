@@ -33,7 +33,7 @@ impl Loader for GuestLoader {
         };
         let guest = loaded.map_err(|error| Refusal {
             step: error.step().as_str(),
-            reason: error.to_string(),
+            reason: error.in_a_line(),
         })?;
         Ok(Loaded {
             compiled: guest.loaded_from() == LoadedFrom::Source,

@@ -153,9 +153,18 @@ impl ClientOptions {
     }
 }
 
+/// How long what goes on beside requests may take once all are answered: writing
+/// the state is a matter of milliseconds.
+const PATIENCE_AT_THE_END: Duration = Duration::from_secs(2);
+
 impl ServeCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        super::runtime()?.block_on(self.serve())
+        let runtime = super::runtime()?;
+        let ended = runtime.block_on(self.serve());
+        // A candidate that is being compiled is not waited for: its compiler ends
+        // with this process.
+        runtime.shutdown_timeout(PATIENCE_AT_THE_END);
+        ended
     }
 
     async fn serve(self) -> anyhow::Result<ExitCode> {

@@ -17,6 +17,10 @@ const MAX_LABEL: usize = 1024;
 /// The most labels of a text. The contract names it.
 const MAX_LABELS: usize = 1000;
 
+/// The most bytes of the labels of one text together. The contract names it. A
+/// request may have a thousand texts, whose answers are all in memory at once.
+const MAX_LABELS_BYTES: usize = 16 * 1024;
+
 /// How many labels answers share: those of most models, and few enough to be
 /// looked through for each score.
 const MAX_SHARED_LABELS: usize = 32;
@@ -64,7 +68,17 @@ pub(super) fn check(
                 "{labels} labels for text {index}; there may be {MAX_LABELS}"
             ));
         }
+        let bytes: usize = scores.iter().map(|score| score.label.len()).sum();
+        if bytes > MAX_LABELS_BYTES {
+            return bad(format!(
+                "labels of {bytes} bytes for text {index}; there may be {MAX_LABELS_BYTES}"
+            ));
+        }
         for score in scores {
+            // One of these takes six bytes in JSON, and none of them is seen.
+            if score.label.contains(char::is_control) {
+                return bad("a label with a control character".to_owned());
+            }
             if score.label.is_empty() || score.label.len() > MAX_LABEL {
                 return bad(format!("a label of {} bytes", score.label.len()));
             }
@@ -120,8 +134,9 @@ mod tests {
         assert!(check(2, answer, &Labels::new()).is_ok());
         assert!(check(0, Vec::new(), &Labels::new()).is_ok());
         let longest = "x".repeat(MAX_LABEL);
-        let most = vec![vec![score(&longest, 0.5); MAX_LABELS]];
-        assert!(check(1, most, &Labels::new()).is_ok());
+        let long = vec![score(&longest, 0.5); MAX_LABELS_BYTES / MAX_LABEL];
+        let many = vec![score("sixteen letters.", 0.5); MAX_LABELS];
+        assert!(check(2, vec![long, many], &Labels::new()).is_ok());
     }
 
     #[test]
@@ -139,6 +154,14 @@ mod tests {
             (1, vec![vec![score("a", f32::NEG_INFINITY)]]),
             (1, vec![vec![score("a", 0.1), score("b", 0.9)]]),
             (1, vec![vec![score("a", 0.5); MAX_LABELS + 1]]),
+            (1, vec![vec![score("a\nb", 0.5)]]),
+            (
+                1,
+                vec![vec![
+                    score(&long[1..], 0.5);
+                    MAX_LABELS_BYTES / MAX_LABEL + 1
+                ]],
+            ),
         ];
         for (texts, answer) in broken {
             let described = format!("{answer:?}");

@@ -8,6 +8,7 @@ use wasmtime::error::Context as _;
 
 use super::bindings::{Error, Score, ServingPre};
 use super::error::LoadError;
+use super::output::fit;
 use super::runtime::Realm;
 use super::state::State;
 
@@ -35,14 +36,8 @@ pub(super) fn world(bytes: &[u8]) -> Result<World, LoadError> {
             "it is a core module; build it as a component (target `wasm32-wasip2`)".to_owned(),
         ));
     }
-    let exports = exports(bytes).map_err(|error| LoadError::Compile(error.to_string()))?;
-    let kind_of = |wanted: &str| {
-        exports
-            .iter()
-            .find(|(name, _)| name == wanted)
-            .map(|(_, kind)| *kind)
-    };
-    match kind_of(PREDICTOR) {
+    let exports = Exports::of(bytes).map_err(|error| LoadError::Compile(error.to_string()))?;
+    match exports.predictor {
         Some(ComponentExternalKind::Instance) => {}
         Some(_) => {
             return Err(LoadError::Contract(format!(
@@ -52,11 +47,11 @@ pub(super) fn world(bytes: &[u8]) -> Result<World, LoadError> {
         None => {
             return Err(LoadError::Contract(format!(
                 "it must export the interface `{PREDICTOR}`; it exports {}",
-                list(&exports)
+                exports.told()
             )));
         }
     }
-    match kind_of(PREPARE) {
+    match exports.prepare {
         None => Ok(World::Plain),
         Some(ComponentExternalKind::Func) => Ok(World::Prepared),
         Some(_) => Err(LoadError::Contract(format!(
@@ -65,24 +60,60 @@ pub(super) fn world(bytes: &[u8]) -> Result<World, LoadError> {
     }
 }
 
-/// The exports of the component itself, not of what it is made of.
-fn exports(bytes: &[u8]) -> wasmparser::Result<Vec<(String, ComponentExternalKind)>> {
-    let mut exports = Vec::new();
-    let mut depth = 0_usize;
-    for payload in Parser::new(0).parse_all(bytes) {
-        match payload? {
-            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
-            Payload::End(_) => depth = depth.saturating_sub(1),
-            Payload::ComponentExportSection(section) if depth == 0 => {
-                for export in section {
-                    let export = export?;
-                    exports.push((export.name.name.to_owned(), export.kind));
+/// The exports of the component itself, not of what it is made of, as far as they
+/// are of interest: there may be millions.
+#[derive(Default)]
+struct Exports {
+    predictor: Option<ComponentExternalKind>,
+    prepare: Option<ComponentExternalKind>,
+    /// The first of all names, to be told.
+    names: Vec<String>,
+    count: usize,
+}
+
+/// How many names of exports are told, and how much of each, in bytes.
+const TOLD_NAMES: usize = 8;
+const TOLD_NAME: usize = 80;
+
+impl Exports {
+    fn of(bytes: &[u8]) -> wasmparser::Result<Self> {
+        let mut exports = Self::default();
+        let mut depth = 0_usize;
+        for payload in Parser::new(0).parse_all(bytes) {
+            match payload? {
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+                Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::ComponentExportSection(section) if depth == 0 => {
+                    for export in section {
+                        let export = export?;
+                        exports.add(export.name.name, export.kind);
+                    }
                 }
+                _ => {}
             }
+        }
+        Ok(exports)
+    }
+
+    fn add(&mut self, name: &str, kind: ComponentExternalKind) {
+        match name {
+            PREDICTOR => self.predictor = self.predictor.or(Some(kind)),
+            PREPARE => self.prepare = self.prepare.or(Some(kind)),
             _ => {}
         }
+        self.count += 1;
+        if self.names.len() < TOLD_NAMES {
+            self.names.push(format!("`{}`", fit(name, TOLD_NAME)));
+        }
     }
-    Ok(exports)
+
+    fn told(&self) -> String {
+        match self.count - self.names.len() {
+            _ if self.count == 0 => "nothing".to_owned(),
+            0 => self.names.join(", "),
+            more => format!("{} and {more} more", self.names.join(", ")),
+        }
+    }
 }
 
 /// Connects a component's imports to what the host provides.
@@ -118,15 +149,4 @@ fn check_types(linked: &InstancePre<State>) -> wasmtime::Result<()> {
     function
         .typecheck::<(&[String],), (Result<Vec<Vec<Score>>, Error>,)>(&component.instance_type())
         .context(format!("`{PREDICT}`"))
-}
-
-fn list(exports: &[(String, ComponentExternalKind)]) -> String {
-    if exports.is_empty() {
-        return "nothing".to_owned();
-    }
-    let quoted: Vec<String> = exports
-        .iter()
-        .map(|(name, _)| format!("`{name}`"))
-        .collect();
-    quoted.join(", ")
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::output::fit;
 use crate::predictor::{ErrorKind, PredictError};
 
 /// Why a component can not be served. Each case is a step of the pipeline.
@@ -86,7 +87,16 @@ impl fmt::Display for Step {
     }
 }
 
+/// How much is told of what is wrong with a guest, in bytes.
+const MAX_TOLD: usize = 4096;
+
 impl LoadError {
+    /// What is wrong, in one line that is fit to be shown: parts of it may be of
+    /// the guest's choosing.
+    pub fn in_a_line(&self) -> String {
+        fit(self.to_string(), MAX_TOLD)
+    }
+
     /// The step that failed.
     pub fn step(&self) -> Step {
         match self {

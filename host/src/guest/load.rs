@@ -142,12 +142,7 @@ impl Load<'_> {
         let golden = Golden::read(self.model)?;
         let code = match world {
             World::Plain => self.compile(self.bytes)?,
-            World::Prepared => self.compile(&snapshot::prepare(
-                self.runtime,
-                self.bytes,
-                self.model.dir(),
-                self.pace,
-            )?)?,
+            World::Prepared => self.compile(&self.prepare()?)?,
         };
         let component = revive(&self.runtime.serving().engine, &code)
             .map_err(|error| LoadError::Link(format!("{error:#}")))?;
@@ -157,6 +152,29 @@ impl Load<'_> {
             artifacts.put(key, &code);
         }
         Ok(guest)
+    }
+
+    /// The snapshot of a guest that is prepared with this very model.
+    fn prepare(&self) -> Result<Vec<u8>, LoadError> {
+        let model = self.model.dir();
+        let prepared = snapshot::prepare(self.runtime, self.bytes, model, self.pace)?;
+        // Its answers would be known, and kept, by the digest of other files; and
+        // the model that runs is that of the start.
+        let now = ModelFiles::read(model).map_err(|error| LoadError::Host(error.to_string()))?;
+        if now.digest() != self.model.digest() {
+            return Err(LoadError::Host(format!(
+                "{} has changed since the server started; restart it to serve what is there now",
+                model.display()
+            )));
+        }
+        let limit = self.runtime.compiler.limits().code;
+        if prepared.len() > limit {
+            return Err(LoadError::Size(format!(
+                "with what `prepare` leaves in memory it has {} bytes; there may be {limit}",
+                prepared.len()
+            )));
+        }
+        Ok(prepared)
     }
 
     fn compile(&self, component: &[u8]) -> Result<Vec<u8>, LoadError> {

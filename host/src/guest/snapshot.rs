@@ -82,8 +82,6 @@ fn run(
         .map_err(failed)?
         .build();
     let mut store = runtime.store(runtime.preparing(), wasi, time, None);
-    // The snapshot is read out through the guest: all of its memory in one call.
-    store.set_hostcall_fuel(runtime.limits.memory.saturating_mul(2));
     let preparing = async {
         let instance = linked.instantiate_async(&mut store).await?;
         let function = instance.get_typed_func::<(), ()>(&mut store, PREPARE)?;
@@ -97,6 +95,9 @@ fn run(
         .map_err(failed)?;
     // Reading the snapshot takes its time, which is not the guest's.
     store.data().run.pause();
+    // It is read out through the guest: all of its memory in one call. Not before
+    // now, so that `prepare` could hand the host no more than any call may.
+    store.set_hostcall_fuel(runtime.limits.memory.saturating_mul(2));
     Ok((store, instance))
 }
 

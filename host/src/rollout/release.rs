@@ -4,8 +4,7 @@
 //! This module must not know what is done with a version that is.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
@@ -25,14 +24,20 @@ pub(super) struct Release {
 
 /// How the failures of a version that is not trusted are counted.
 pub(super) struct Watched {
-    calls: AtomicU64,
-    failures: AtomicU64,
-    /// The failures by their weight.
-    weight: AtomicU64,
-    /// How much weight is forgiven.
+    late: Mutex<Late>,
+    /// How much weight of failures is forgiven.
     allowed: u32,
     /// Told what is wrong, at each failure that is one too many.
     tell: Tell,
+}
+
+/// The calls of late, and those that failed.
+#[derive(Clone, Copy, Default)]
+struct Late {
+    calls: u64,
+    failures: u64,
+    /// The failures by their weight.
+    weight: u64,
 }
 
 /// What is told of a version that fails too often, with a sentence that says why.
@@ -42,6 +47,10 @@ pub(super) type Tell = Box<dyn Fn(&Release, String) + Send + Sync>;
 /// the version: a text that it fails on, sent again and again among thousands of
 /// others, does not take it out of use.
 const CALLS_OF_A_FAILURE: u64 = 10;
+
+/// How many calls are remembered: at so many, all counts are halved. So a version
+/// that goes bad late is found out as soon as one that was bad from the start.
+const LATE: u64 = 64;
 
 /// As how many failures a time-out counts. It has held a worker for as long as a
 /// call may take: with as many of them as are forgiven of other failures, everybody
@@ -56,9 +65,7 @@ impl Watched {
     /// Up to `allowed` failures are forgiven, or fewer if some are time-outs.
     pub(super) fn new(allowed: u32, tell: Tell) -> Self {
         Self {
-            calls: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
-            weight: AtomicU64::new(0),
+            late: Mutex::default(),
             allowed,
             tell,
         }
@@ -105,7 +112,7 @@ impl Release {
 
     fn count_call(&self) {
         if let Some(watched) = &self.watched {
-            watched.calls.fetch_add(1, Ordering::Relaxed);
+            watched.count(None);
         }
     }
 
@@ -114,15 +121,34 @@ impl Release {
         let Some(watched) = &self.watched else {
             return;
         };
-        let calls = watched.calls.fetch_add(1, Ordering::Relaxed) + 1;
-        let failures = watched.failures.fetch_add(1, Ordering::Relaxed) + 1;
-        let weight = watched.weight.fetch_add(weight, Ordering::Relaxed) + weight;
-        if weight > u64::from(watched.allowed) && failures * CALLS_OF_A_FAILURE > calls {
+        let late = watched.count(Some(weight));
+        if late.weight > u64::from(watched.allowed) && late.weight * CALLS_OF_A_FAILURE > late.calls
+        {
             let in_a_line = |letter: char| if letter.is_control() { ' ' } else { letter };
             let why: String = why.chars().take(MAX_REASON).map(in_a_line).collect();
-            let reason = format!("{failures} of {calls} calls have failed, the last one: {why}");
+            let (failures, calls) = (late.failures, late.calls);
+            let reason =
+                format!("{failures} of its last {calls} calls have failed, the last one: {why}");
             (watched.tell)(self, reason);
         }
+    }
+}
+
+impl Watched {
+    /// Counts a call, with its weight if it failed; gives the counts with it.
+    fn count(&self, failed: Option<u64>) -> Late {
+        let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        if late.calls >= LATE {
+            *late = Late {
+                calls: late.calls / 2,
+                failures: late.failures / 2,
+                weight: late.weight / 2,
+            };
+        }
+        late.calls += 1;
+        late.failures += u64::from(failed.is_some());
+        late.weight += failed.unwrap_or(0);
+        *late
     }
 }
 

@@ -113,6 +113,7 @@ impl Control {
         if routes.is_on_trial(scorer.version()) {
             self.drop_trial(&mut routes);
         }
+        let mut left = None;
         if routes.live.version() != scorer.version() {
             // Not the live one, if that is on probation itself: were both bad,
             // nothing good would be left.
@@ -122,7 +123,10 @@ impl Control {
                 on_probation && !lasts.is_zero() && fallback.version() != scorer.version();
             self.metrics
                 .tell_live(Some(routes.live.version()), scorer.version());
-            routes.live = self.release(scorer, watched);
+            let before = std::mem::replace(&mut routes.live, self.release(scorer, watched));
+            // Gone back from, it is not waited for: each of its texts has another
+            // version that answers it, and it may be hanging.
+            left = (!on_probation && routes.fallback().is_some()).then_some(before);
             routes.probation = watched.then(|| Standby {
                 fallback,
                 since: Instant::now(),
@@ -132,6 +136,9 @@ impl Control {
             routes.probation = None;
         }
         self.routes.store(Arc::new(routes));
+        if let Some(left) = left {
+            left.end();
+        }
     }
 
     pub(super) fn begin_trial(

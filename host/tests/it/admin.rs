@@ -19,8 +19,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::harness::{PATIENCE, fixture, guest_path, onnxruntime};
-use crate::server_process::{Answer, ServerProcess, answer, subcommand_with, terminate};
+use crate::harness::{PATIENCE, copy_of, fixture, guest_path};
+use crate::server_process::{Answer, ServerProcess, answer, subcommand, terminate};
 
 fn client() -> reqwest::Client {
     let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE);
@@ -159,15 +159,16 @@ async fn a_drain_can_wait_for_load_balancers_and_be_cut_short() {
     assert!(server.log().contains("stopping at once"));
 }
 
-/// The guest is a pipe that nobody writes to, so that the load does not end.
+/// A file of the model is a pipe that nobody writes to, so that the load does not
+/// end.
 #[tokio::test]
 async fn a_server_that_loads_is_starting_and_can_be_stopped() {
-    let dir = tempfile::tempdir().unwrap();
-    let guest = dir.path().join("guest.wasm");
-    let made = std::process::Command::new("mkfifo").arg(&guest).status();
+    let dir = copy_of("tiny-bert");
+    let pipe = dir.path().join("notes.txt");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
     assert!(made.unwrap().success());
     let log = NamedTempFile::new().unwrap();
-    let mut command = subcommand_with("serve", &fixture("tiny-bert"), &guest, &onnxruntime());
+    let mut command = subcommand("serve", dir.path());
     command.args(["--log", "info,fastsentiment=debug"]);
     command.stdout(Stdio::piped()).stderr(log.reopen().unwrap());
     let mut child = command.spawn().unwrap();
@@ -204,7 +205,7 @@ async fn a_server_that_loads_is_starting_and_can_be_stopped() {
     // What has begun to load is loaded first; here, that is nothing.
     terminate(&child);
     ready(&format!("{url}/health/ready"), 503, "problem:draining").await;
-    std::fs::write(&guest, "").unwrap();
+    std::fs::write(&pipe, "").unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
     let mut greeting = String::new();
     let mut stdout = child.stdout.take().unwrap();

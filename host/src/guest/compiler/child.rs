@@ -62,12 +62,16 @@ pub fn compile_for_parent(
     confine(&task.limits, task.pace)
         .map_err(|error| failed("the compiler can not be confined", &error))?;
     let mut component = Vec::new();
-    // Its size has been looked at; this bounds whoever else asks.
-    let bound = task.limits.component as u64;
+    // Its size has been looked at; this bounds whoever else asks. What a prepared
+    // guest has become is bounded like the code that is made of it.
+    let bound = task.limits.component.max(task.limits.code);
     input
-        .take(bound)
+        .take(bound as u64 + 1)
         .read_to_end(&mut component)
         .map_err(|error| failed("the component can not be read", &error))?;
+    if component.len() > bound {
+        return Err(failed("the component is too large", &"it was cut"));
+    }
     let engine = task
         .purpose
         .engine(task.pace)

@@ -103,7 +103,8 @@ async fn assert_label(server: &ServerProcess, label: &str) -> String {
 
 #[tokio::test]
 async fn a_guest_is_swapped_in_and_out_by_the_command_line() {
-    let server = ServerProcess::start(&no_golden());
+    // Without probation, so that nothing stands by that could not be forgotten.
+    let server = ServerProcess::with(&no_golden(), &["--probation-s", "0"]);
     let (first, second) = (guest("FIRST"), guest("OTHER"));
     let listing = done(&server, &["versions", "--json"]);
     let listing: Value = serde_json::from_str(&listing).unwrap();
@@ -215,7 +216,7 @@ async fn a_guest_is_tried_dropped_and_promoted_by_the_command_line() {
 
 #[tokio::test]
 async fn what_can_not_be_served_is_refused_with_the_step_named() {
-    let server = ServerProcess::with(&no_golden(), &["--guest-max-mib", "1"]);
+    let server = ServerProcess::with(&no_golden(), &["--guest-max-mib", "4"]);
     let first = guest("FIRST");
     done(&server, &["swap", path(&first)]);
     let file = NamedTempFile::new().unwrap();
@@ -244,14 +245,18 @@ async fn what_can_not_be_served_is_refused_with_the_step_named() {
         }
         assert_label(&server, "FIRST").await;
     }
-    for size in [(1 << 20) + 1, 80 << 20] {
+    for size in [(4 << 20) + 1, 80 << 20] {
         std::fs::write(file.path(), vec![0; size]).unwrap();
         let said = refused(&server, &["swap", path(&file)]);
-        assert!(said.contains("larger than the 1048576 bytes"), "{said}");
+        assert!(said.contains("larger than the 4194304 bytes"), "{said}");
     }
     assert_label(&server, "FIRST").await;
     let listing = done(&server, &["versions"]);
-    assert_eq!(listing.lines().count(), 3, "{listing}");
+    assert_eq!(
+        listing.matches("MiB  ").count() + listing.matches("KiB  ").count(),
+        2,
+        "{listing}"
+    );
 }
 
 #[tokio::test]

@@ -76,7 +76,7 @@ async fn too_many_failures_bring_the_version_before_back() {
     assert_eq!((&*fall.version, &*fall.live), (&version(2), &version(1)));
     assert_eq!(
         fall.reason,
-        "4 of 4 calls have failed, the last one: as it was told"
+        "4 of its last 4 calls have failed, the last one: as it was told"
     );
     assert_eq!(setup.live(), 1);
     let status = setup.rollout.status();
@@ -151,15 +151,45 @@ async fn a_few_failures_among_many_calls_are_forgiven() {
     assert_eq!(setup.rollout.tally(&version(2)).failures, 10);
     assert!(setup.stands());
     assert_eq!(setup.live(), 2);
-    // 200 were well, so that of 222 calls 23 are too many.
+    // However long it was well, it falls soon: of the last 54 calls these are too many.
     new.turn(Mode::Fail);
     let mut failures = 10;
     while setup.live() == 2 {
         failures += 1;
         assert_eq!(setup.ask(&[&format!("bad {failures}")]).await, [1]);
     }
-    assert_eq!(failures, 23);
-    assert!(setup.fall().await.reason.starts_with("23 of 223 calls"));
+    assert_eq!(failures, 14);
+    let reason = setup.fall().await.reason;
+    assert!(reason.starts_with("6 of its last 54 calls"), "{reason}");
+}
+
+#[tokio::test]
+async fn few_time_outs_are_too_many() {
+    let (old, new) = (Fake::new(1, Mode::Good), Fake::new(2, Mode::Good));
+    let mut setup = Setup::new(&old, STRICT);
+    setup.rollout.activate(new.clone(), true);
+    for number in 0..50 {
+        assert_eq!(setup.ask(&[&format!("good {number}")]).await, [2]);
+    }
+    new.turn(Mode::TimeOut);
+    assert_eq!(setup.ask(&["late"]).await, [1]);
+    assert!(setup.stands());
+    assert_eq!(setup.ask(&["late again"]).await, [1]);
+    setup.fall().await;
+}
+
+/// Who goes back from a version that hangs need not wait for its time-outs: nor need
+/// those whose texts it has.
+#[tokio::test]
+async fn going_back_from_a_version_on_probation_ends_its_calls() {
+    let (old, new) = (Fake::new(1, Mode::Good), Fake::new(2, Mode::Good));
+    let setup = Setup::new(&old, STRICT);
+    setup.rollout.activate(new.clone(), true);
+    new.turn(Mode::Hang);
+    let hanging = setup.begin(&["hangs"]).await;
+    until("it hangs", || new.calls() == 1).await;
+    setup.rollout.activate(old.clone(), false);
+    assert_eq!(versions(&["hangs"], resolve(hanging).await), [1]);
 }
 
 #[tokio::test]
