@@ -52,6 +52,7 @@ pub(crate) struct Answer {
 
 pub(crate) struct Connection {
     address: SocketAddr,
+    timeout: Duration,
     /// `None` before the first request, and after a failure.
     stream: Option<TcpStream>,
     last_used: Instant,
@@ -61,8 +62,14 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects with the first request, unless it is told to before.
     pub(crate) fn to(address: SocketAddr) -> Self {
+        Self::patient(address, TIMEOUT)
+    }
+
+    /// The same, for what may take longer.
+    pub(crate) fn patient(address: SocketAddr, timeout: Duration) -> Self {
         Self {
             address,
+            timeout,
             stream: None,
             last_used: Instant::now(),
             buffer: vec![0; 16 << 10],
@@ -72,7 +79,7 @@ impl Connection {
     /// Makes sure that there is a connection.
     pub(crate) fn open(&mut self) -> io::Result<()> {
         if self.stream.is_none() || self.last_used.elapsed() > MAX_IDLE {
-            self.stream = Some(connect(self.address)?);
+            self.stream = Some(connect(self.address, self.timeout)?);
             self.last_used = Instant::now();
         }
         Ok(())
@@ -82,7 +89,7 @@ impl Connection {
     pub(crate) fn exchange(&mut self, request: &[u8]) -> io::Result<Answer> {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
-            None => connect(self.address)?,
+            None => connect(self.address, self.timeout)?,
         };
         stream.write_all(request)?;
         let (answer, keep) = read(&mut stream, &mut self.buffer)?;
@@ -94,11 +101,11 @@ impl Connection {
     }
 }
 
-fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+fn connect(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, timeout)?;
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_write_timeout(Some(TIMEOUT))?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))?;
     Ok(stream)
 }
 

@@ -84,6 +84,10 @@ impl Guest {
     }
 }
 
+/// Longer than the server itself has patience with a compiler. Beside clients that
+/// want all of the machine it gets a tenth of a core.
+const LONGEST_LOAD: Duration = Duration::from_secs(900);
+
 /// An answer as a client saw it.
 struct Sample {
     sent: Instant,
@@ -132,7 +136,7 @@ fn swap(settings: &Settings, model: &NamedModel) -> Vec<String> {
     let server = Server::start(settings, &model.dir, &["--admin-listen", "127.0.0.1:0"]);
     let traffic = Traffic::new(Corpus::of(&model.dir));
     let mut faults = Vec::new();
-    let mut admin = Connection::to(server.admin.unwrap());
+    let mut admin = Connection::patient(server.admin.unwrap(), LONGEST_LOAD);
     // Both have been compiled, loaded and worn in before anything is measured.
     for guest in guests.iter().rev() {
         upload(&mut admin, guest);
@@ -190,7 +194,8 @@ fn swap(settings: &Settings, model: &NamedModel) -> Vec<String> {
     figure(&format!("{name}_rss_after_all_over_first"), rss[1] / rss[0]);
     faults.extend(steady.faults.into_iter().chain(swapping.faults));
 
-    faults.extend(unseen(&name, &server, &traffic, &guests, &mut admin));
+    let times = if settings.quick { 1 } else { UNSEEN };
+    faults.extend(unseen(&name, &server, &traffic, &guests, &mut admin, times));
     figure(&format!("{name}_rss_after_unseen_mib"), server.memory().0);
     faults
 }
@@ -202,10 +207,11 @@ fn unseen(
     traffic: &Traffic,
     guests: &[Guest; 2],
     admin: &mut Connection,
+    times: usize,
 ) -> Vec<String> {
     let mut faults = Vec::new();
     let (mut idle, mut loaded, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..UNSEEN {
+    for _ in 0..times {
         idle.push(upload(admin, &guests[0].never_seen()).as_secs_f64());
         let new = guests[0].never_seen();
         let mut took = Duration::ZERO;

@@ -202,10 +202,11 @@ async fn a_server_that_loads_is_starting_and_can_be_stopped() {
     let said = String::from_utf8(swap.stderr).unwrap();
     assert!(said.contains("still being loaded"), "{said}");
 
-    // What has begun to load is loaded first; here, that is nothing.
+    // What has begun to load is loaded first; here, that fails soon.
     terminate(&child);
     ready(&format!("{url}/health/ready"), 503, "problem:draining").await;
     std::fs::write(&pipe, "").unwrap();
+    std::fs::remove_file(&pipe).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
     let mut greeting = String::new();
     let mut stdout = child.stdout.take().unwrap();
