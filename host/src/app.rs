@@ -149,7 +149,7 @@ impl App {
         };
         let versions = config.versions.clone();
         let (first, calibration) = Beginning::choose(Arc::new(loader), versions, measure)?;
-        let version = Arc::clone(first.scorer().version());
+        let version = Arc::clone(first.version());
         let loaded_from = if first.compiled() {
             LoadedFrom::Source
         } else {

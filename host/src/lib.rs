@@ -11,6 +11,7 @@ pub mod guest;
 pub mod http;
 pub mod nn;
 pub mod predictor;
+mod private_dir;
 pub mod rollout;
 pub mod service;
 pub mod versions;

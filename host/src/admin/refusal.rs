@@ -16,6 +16,7 @@ impl From<VersionsError> for Problem {
             | VersionsError::InUse(_)
             | VersionsError::NotLive { .. }
             | VersionsError::NothingBefore
+            | VersionsError::Overtaken { .. }
             | VersionsError::Quarantined { .. }
             | VersionsError::IsLive(_)
             | VersionsError::NoTrial => Kind::Conflict,

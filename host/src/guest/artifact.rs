@@ -18,6 +18,7 @@ use std::time::{Duration, SystemTime};
 use sha2::{Digest as _, Sha256};
 
 use crate::predictor::Digest;
+use crate::private_dir;
 
 /// Stands behind the code; the number is the version of this layout.
 const MAGIC: &[u8; 16] = b"fastsentiment 02";
@@ -50,8 +51,9 @@ pub enum ArtifactError {
     },
     /// Someone else could put code there.
     #[error(
-        "the artefact directory {path} can be written by other users, so that its compiled code \
-         can not be trusted; make it private (chmod 700) or choose another one"
+        "the artefact directory {path} belongs to another user or can be written by others, so that \
+         its compiled code can not be trusted; make it private (chown, chmod 700) or choose \
+         another one"
     )]
     Shared {
         /// The directory.
@@ -77,8 +79,8 @@ impl ArtifactStore {
             path: dir.to_owned(),
             reason: error.to_string(),
         };
-        make_private_dir(dir).map_err(unusable)?;
-        if is_shared(dir).map_err(unusable)? {
+        private_dir::make(dir).map_err(unusable)?;
+        if private_dir::is_shared(dir).map_err(unusable)? {
             return Err(ArtifactError::Shared {
                 path: dir.to_owned(),
             });
@@ -196,31 +198,6 @@ fn is_intact(file: &File, key: &Digest) -> std::io::Result<bool> {
     let (magic, digests) = trailer.split_at(MAGIC.len());
     let (stored_under, digest) = digests.split_at(size_of::<Digest>());
     Ok(magic == MAGIC && stored_under == key.0 && digest == hasher.finalize().as_slice())
-}
-
-#[cfg(unix)]
-fn make_private_dir(dir: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-}
-
-#[cfg(not(unix))]
-fn make_private_dir(dir: &Path) -> std::io::Result<()> {
-    fs::create_dir_all(dir)
-}
-
-#[cfg(unix)]
-fn is_shared(dir: &Path) -> std::io::Result<bool> {
-    use std::os::unix::fs::PermissionsExt;
-    Ok(fs::metadata(dir)?.permissions().mode() & 0o022 != 0)
-}
-
-#[cfg(not(unix))]
-fn is_shared(_dir: &Path) -> std::io::Result<bool> {
-    Ok(false)
 }
 
 #[cfg(test)]

@@ -1,15 +1,14 @@
-//! Making versions of components: of what is uploaded, of the configured guest's
-//! file, and of what was kept over a restart.
+//! Making versions of components: of what is given, and of what was kept over a
+//! restart.
 
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use super::control::Versions;
 use super::known::Entry;
-use super::metrics::Trigger;
 use super::state::KeptVersion;
-use super::{Added, Change, Origin, Refusal, VersionsError, file, now};
-use crate::predictor::{Digest, Priority, Router};
+use super::{Added, Origin, Refusal, VersionsError, now};
+use crate::predictor::Priority;
 
 impl Versions {
     /// Adds a version without sending it any text. A component that is known
@@ -104,78 +103,6 @@ impl Versions {
         })
     }
 
-    /// Reads the configured guest again, and makes it live if it is not: also if
-    /// its file has not changed since another version was chosen.
-    ///
-    /// # Errors
-    ///
-    /// If it can not be read or served, or if it is quarantined.
-    pub async fn reload(self: &Arc<Self>) -> Result<(Added, Change), VersionsError> {
-        let versions = Arc::clone(self);
-        let read = blocking(move || {
-            let read = file::read(&versions.options.guest, versions.options.max_bytes);
-            let (component, _) = read.map_err(|unfit| versions.unfit(unfit))?;
-            let guest = versions.loader.version(&component).guest;
-            Ok((component, guest))
-        });
-        match read.await? {
-            Ok((component, guest)) => self.swap_to_file(component, guest, Trigger::Signal).await,
-            Err(error) => {
-                self.metrics.candidate(Err(&error));
-                Err(error)
-            }
-        }
-    }
-
-    /// Makes a content of the configured guest's file live, unless the file has
-    /// had it before: then whatever was decided since then stands.
-    pub(super) async fn follow_file(
-        self: &Arc<Self>,
-        component: Vec<u8>,
-    ) -> Result<Option<Change>, VersionsError> {
-        let versions = Arc::clone(self);
-        let (component, guest) = blocking(move || {
-            let guest = versions.loader.version(&component).guest;
-            (component, guest)
-        })
-        .await?;
-        if self.book().configured == Some(guest) {
-            return Ok(None);
-        }
-        let swapped = self.swap_to_file(component, guest, Trigger::File).await;
-        swapped.map(|(_, change)| Some(change))
-    }
-
-    async fn swap_to_file(
-        self: &Arc<Self>,
-        component: Vec<u8>,
-        guest: Digest,
-        trigger: Trigger,
-    ) -> Result<(Added, Change), VersionsError> {
-        // Before the load, so that a content that can not be served is not tried
-        // again and again.
-        if let Err(error) = self.configure(guest) {
-            self.metrics.candidate(Err(&error));
-            return Err(error);
-        }
-        let origin = Origin::File(self.options.guest.clone());
-        let added = self.add(component, origin).await?;
-        let change = self.make_live(&mut self.book(), &added.version.guest, trigger)?;
-        Ok((added, change))
-    }
-
-    /// Takes note of the content of the configured guest's file, and refuses it
-    /// if it is quarantined.
-    fn configure(&self, guest: Digest) -> Result<(), VersionsError> {
-        let mut book = self.book();
-        book.configured = Some(guest);
-        self.settle(&mut book, None);
-        if self.rollout.live().guest == guest {
-            return Ok(());
-        }
-        book.quarantine.admit(&guest)
-    }
-
     /// Loads what is known from before the start, one after another. A server is
     /// ready before that.
     pub(super) async fn restore(versions: Weak<Self>) {
@@ -228,27 +155,22 @@ impl Versions {
 
     /// Goes on with the trial that went on before the start.
     fn restore_trial(&self) {
-        let Some(kept) = self.book().absent_trial.take() else {
+        // Held throughout, so that the trial can be ended at any time.
+        let mut book = self.book();
+        let Some(kept) = book.absent_trial.take() else {
             return;
         };
-        match self.begin_trial(&kept.guest, kept.trial, kept.share) {
+        match self.try_out(&mut book, &kept.guest, kept.trial, kept.share) {
             Ok(()) => tracing::info!(guest = kept.guest.short(), "the trial goes on"),
-            Err(error) => tracing::warn!("the trial before the start has ended: {error}"),
-        }
-    }
-
-    pub(super) fn unfit(&self, unfit: file::Unfit) -> VersionsError {
-        match unfit {
-            file::Unfit::TooLarge => too_large(self.options.max_bytes).into(),
-            file::Unfit::Unreadable(reason) => VersionsError::Unreadable {
-                path: self.options.guest.clone(),
-                reason,
-            },
+            Err(error) => {
+                tracing::warn!("the trial before the start has ended: {error}");
+                self.settle(&mut book, None);
+            }
         }
     }
 }
 
-fn too_large(most: usize) -> Refusal {
+pub(super) fn too_large(most: usize) -> Refusal {
     Refusal {
         step: "size",
         reason: format!("the component is larger than {most} bytes"),
@@ -257,7 +179,7 @@ fn too_large(most: usize) -> Refusal {
 
 /// Runs what blocks on a thread that serves nothing. A panic ends it, and nothing
 /// else.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, VersionsError> {
     let done = tokio::task::spawn_blocking(work).await;

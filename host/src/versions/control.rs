@@ -42,7 +42,7 @@ impl Versions {
             book.find(guest)?;
             book.quarantine.lift(guest);
         }
-        self.make_live(&mut book, guest, Trigger::Api)
+        self.choose(&mut book, guest)
     }
 
     /// Makes the version live that was live before the one that is. With `from`,
@@ -64,6 +64,7 @@ impl Versions {
         let before = book.before()?;
         let scorer = book.scorer(&before)?;
         self.rollout.activate(scorer, false);
+        book.wanted = None;
         book.fall_back(&before);
         Ok(self.swapped(&mut book, live, Trigger::Rollback))
     }
@@ -80,7 +81,16 @@ impl Versions {
         trial: Trial,
         share: Share,
     ) -> Result<(), VersionsError> {
-        let mut book = self.book();
+        self.try_out(&mut self.book(), guest, trial, share)
+    }
+
+    pub(super) fn try_out(
+        &self,
+        book: &mut Book,
+        guest: &Digest,
+        trial: Trial,
+        share: Share,
+    ) -> Result<(), VersionsError> {
         let scorer = book.scorer(guest)?;
         if self.rollout.live().guest == *guest {
             return Err(VersionsError::IsLive(guest.short()));
@@ -88,7 +98,7 @@ impl Versions {
         book.quarantine.admit(guest)?;
         self.rollout.begin_trial(scorer, trial, share);
         book.absent_trial = None;
-        self.settle(&mut book, None);
+        self.settle(book, None);
         Ok(())
     }
 
@@ -99,18 +109,32 @@ impl Versions {
     /// If none is.
     pub fn promote(&self) -> Result<Change, VersionsError> {
         let mut book = self.book();
-        let trial = self.rollout.status().trial.ok_or(VersionsError::NoTrial)?;
-        self.make_live(&mut book, &trial.version.guest, Trigger::Api)
+        let trial = self.rollout.status().trial;
+        let trial = trial.ok_or_else(|| match book.absent_trial {
+            Some(kept) => VersionsError::NotReady(kept.guest.short()),
+            None => VersionsError::NoTrial,
+        })?;
+        self.choose(&mut book, &trial.version.guest)
     }
 
-    /// Ends the trial, and leaves the live version live.
+    /// Ends the trial, and leaves the live version live. A trial from before the
+    /// start ends also if its version is still being loaded.
     ///
     /// # Errors
     ///
     /// If no version is on trial.
     pub fn end_trial(&self) -> Result<Arc<Version>, VersionsError> {
         let mut book = self.book();
-        let ended = self.rollout.end_trial().ok_or(VersionsError::NoTrial)?;
+        let ended = self.rollout.end_trial().or_else(|| {
+            let kept = book.absent_trial.take()?;
+            // All versions answer with the same model.
+            let model = self.rollout.live().model;
+            Some(Arc::new(Version {
+                guest: kept.guest,
+                model,
+            }))
+        });
+        let ended = ended.ok_or(VersionsError::NoTrial)?;
         self.settle(&mut book, None);
         Ok(ended)
     }
@@ -140,7 +164,10 @@ impl Versions {
 
     /// All versions, those that were added last first.
     pub fn list(&self) -> Vec<Known> {
-        let book = self.book();
+        self.list_of(&self.book())
+    }
+
+    fn list_of(&self, book: &Book) -> Vec<Known> {
         let status = self.rollout.status();
         let standing = |guest: &Digest| {
             if status.live.guest == *guest {
@@ -186,16 +213,28 @@ impl Versions {
     ///
     /// # Errors
     ///
-    /// If there is none, or more than one.
+    /// If there is none, or more than one, or if it is still being loaded.
     pub fn find(&self, prefix: &str) -> Result<Known, VersionsError> {
-        let mut found = self.list().into_iter().filter(|known| {
-            !prefix.is_empty() && known.version.guest.to_string().starts_with(prefix)
-        });
+        let book = self.book();
+        let is_named = |guest: &Digest| !prefix.is_empty() && guest.to_string().starts_with(prefix);
+        let ready = self.list_of(&book).into_iter();
+        let ready = ready.filter(|known| is_named(&known.version.guest)).map(Ok);
+        let absent = book.absent.iter().map(|kept| kept.guest).filter(is_named);
+        let absent = absent.map(|guest| Err(VersionsError::NotReady(guest.short())));
+        let mut found = ready.chain(absent);
         match (found.next(), found.next()) {
-            (Some(known), None) => Ok(known),
+            (Some(known), None) => known,
             (None, _) => Err(VersionsError::Unknown(prefix.to_owned())),
             (Some(_), Some(_)) => Err(VersionsError::Ambiguous(prefix.to_owned())),
         }
+    }
+
+    /// Makes a version live that somebody names. The configured guest's file, if it
+    /// is being loaded, comes too late then.
+    fn choose(&self, book: &mut Book, guest: &Digest) -> Result<Change, VersionsError> {
+        let change = self.make_live(book, guest, Trigger::Api)?;
+        book.wanted = None;
+        Ok(change)
     }
 
     pub(super) fn make_live(
@@ -239,7 +278,12 @@ impl Versions {
             reason: fall.reason.clone(),
             since: now(),
         });
-        // Made live once more by somebody who could not know yet that it fell.
+        // Tried or made live once more by somebody who could not know yet that it
+        // fell.
+        let tried = self.rollout.status().trial;
+        if tried.is_some_and(|tried| tried.version.guest == guest) {
+            self.rollout.end_trial();
+        }
         if self.rollout.live().guest == guest
             && let Ok(scorer) = book.scorer(&fall.live.guest)
         {
@@ -268,12 +312,23 @@ impl Versions {
         let quarantined = book.quarantine.list().len();
         self.metrics.hold(book.entries.len(), quarantined);
         if let Some(keeper) = &self.keeper {
-            let trial = self.rollout.status().trial.map(|trial| KeptTrial {
+            let status = self.rollout.status();
+            book.standby = status.probation.map(|kept| kept.fallback.guest);
+            let trial = status.trial.map(|trial| KeptTrial {
                 guest: trial.version.guest,
                 trial: trial.trial,
                 share: trial.share,
             });
             keeper.keep(book.record(trial), added);
+        }
+    }
+
+    /// Has it kept that the live version is trusted by now: the rollout does not
+    /// tell.
+    pub(super) fn notice_trust(&self) {
+        let mut book = self.book();
+        if book.standby.is_some() && self.rollout.status().probation.is_none() {
+            self.settle(&mut book, None);
         }
     }
 

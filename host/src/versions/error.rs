@@ -41,6 +41,17 @@ pub enum VersionsError {
         /// The version that is live, short.
         live: String,
     },
+    /// While the configured guest was loaded, something else was decided.
+    #[error(
+        "the version {guest} is ready, and was not made live: while it was loaded, another \
+             one was chosen; {live} is live"
+    )]
+    Overtaken {
+        /// The version of the configured guest, short.
+        guest: String,
+        /// The version that is live, short.
+        live: String,
+    },
     /// The live version can not be tried beside itself.
     #[error("the version {0} is live already")]
     IsLive(String),

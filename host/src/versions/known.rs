@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::quarantine::{Quarantine, Quarantined};
-use super::state::{KeptTrial, KeptVersion, Record};
+use super::quarantine::{self, Quarantine, Quarantined};
+use super::state::{Configured, KeptTrial, KeptVersion, Record};
 use super::{VersionsError, now};
 use crate::predictor::{Digest, Scorer, Version};
 use crate::rollout::{Share, Tally, Trial};
@@ -67,8 +67,16 @@ pub(super) struct Book {
     /// itself, and nothing here is quarantined but, at the start, the live one.
     history: Vec<Digest>,
     pub(super) quarantine: Quarantine,
-    /// The content that the configured guest's file had last, good or bad.
-    pub(super) configured: Option<Digest>,
+    /// The content of the configured guest's file that was dealt with last.
+    configured: Option<Configured>,
+    /// The content that the file had when it was last looked at. If it is not the
+    /// one above, it is being loaded, or its load was broken off.
+    pub(super) seen: Option<Digest>,
+    /// The content of the file that was asked for last, until somebody chooses a
+    /// version: what is loaded for the file is made live only if it is this.
+    pub(super) wanted: Option<Digest>,
+    /// What stands by for the live version, as it is kept.
+    pub(super) standby: Option<Digest>,
     /// What is kept from before the start, and not loaded yet: the next one last.
     pub(super) absent: Vec<KeptVersion>,
     pub(super) absent_trial: Option<KeptTrial>,
@@ -102,7 +110,10 @@ impl Book {
             entries: vec![first],
             history,
             quarantine: Quarantine::default(),
+            seen: kept.configured.as_ref().map(|file| file.guest),
             configured: kept.configured,
+            wanted: None,
+            standby: None,
             absent: kept.versions,
             absent_trial: kept.trial.filter(|trial| trial.guest != guest),
         };
@@ -111,7 +122,8 @@ impl Book {
         let on_trial = book.absent_trial.map(|trial| trial.guest);
         book.absent.sort_by_key(|version| {
             let used = version.activated.unwrap_or(version.added);
-            (on_trial == Some(version.guest), used)
+            let needed = [kept.standby, on_trial].map(|guest| guest == Some(version.guest));
+            (needed, used)
         });
         let over = (book.absent.len() + 1).saturating_sub(most.max(1));
         book.absent.drain(..over);
@@ -191,10 +203,29 @@ impl Book {
         }
     }
 
+    /// Notes what has become of a content of the configured guest's file. Nothing
+    /// has, if its load was broken off: then it is tried again after a restart.
+    pub(super) fn deal_with(&mut self, guest: Digest, error: Option<&VersionsError>) {
+        let refused = match error {
+            None | Some(VersionsError::Overtaken { .. }) => None,
+            Some(error @ (VersionsError::Refused(_) | VersionsError::Quarantined { .. })) => {
+                let mut reason = error.to_string();
+                quarantine::cut(&mut reason);
+                Some(reason)
+            }
+            Some(_) => return,
+        };
+        // Otherwise the file has another one by now, whose turn comes.
+        if self.seen == Some(guest) {
+            self.configured = Some(Configured { guest, refused });
+        }
+    }
+
     /// Keeps a content out of use, and out of what is gone back to.
     pub(super) fn quarantine(&mut self, entry: Quarantined) {
         let guest = entry.guest;
         self.quarantine.add(entry);
+        self.absent_trial.take_if(|trial| trial.guest == guest);
         self.leave_history(&guest);
     }
 
@@ -242,11 +273,12 @@ impl Book {
         };
         let versions = self.entries.iter().map(kept);
         Record {
-            configured: self.configured,
+            configured: self.configured.clone(),
             history: self.history.clone(),
             versions: versions.chain(self.absent.iter().cloned()).collect(),
             quarantine: self.quarantine.list().to_vec(),
             trial: trial.or(self.absent_trial),
+            standby: self.standby,
         }
     }
 }

@@ -9,11 +9,13 @@
 //! component's bytes, and the `rollout` sends texts to it.
 
 mod candidate;
+mod configured;
 mod control;
 mod error;
 mod file;
 mod known;
 mod metrics;
+mod order;
 mod quarantine;
 mod start;
 mod state;

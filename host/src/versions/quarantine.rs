@@ -31,8 +31,7 @@ pub(super) struct Quarantine(Vec<Quarantined>);
 
 impl Quarantine {
     pub(super) fn add(&mut self, mut entry: Quarantined) {
-        let end = entry.reason.floor_char_boundary(REASON);
-        entry.reason.truncate(end);
+        cut(&mut entry.reason);
         self.lift(&entry.guest);
         self.0.push(entry);
         let over = self.0.len().saturating_sub(MOST);
@@ -61,6 +60,11 @@ impl Quarantine {
     pub(super) fn list(&self) -> &[Quarantined] {
         &self.0
     }
+}
+
+/// Cuts a reason to what is kept of it.
+pub(super) fn cut(reason: &mut String) {
+    reason.truncate(reason.floor_char_boundary(REASON));
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -13,10 +14,16 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::control::Versions;
 use super::file::{self, Unfit};
 use super::known::{Book, Entry};
-use super::state::{Keeper, Record, StateError, Store};
-use super::{Loaded, Loader, Metrics, Options, Origin, Refusal, now, watch};
-use crate::predictor::{Digest, Priority, Scorer};
+use super::order::Order;
+use super::state::{Configured, Keeper, Record, StateError, Store};
+use super::{
+    Loaded, Loader, Metrics, Options, Origin, Refusal, VersionsError, now, quarantine, watch,
+};
+use crate::predictor::{Digest, Priority, Scorer, Version};
 use crate::rollout::{Fall, Rollout};
+
+/// How often it is looked whether a version is trusted by now.
+const NOTICE: Duration = Duration::from_secs(1);
 
 /// Why there is no version to begin with.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +57,8 @@ pub struct Beginning {
     record: Record,
     loaded: Loaded,
     size: usize,
+    /// What stands by for it, if it was on probation at the end, and its size.
+    standby: Option<(Arc<dyn Scorer>, usize)>,
     /// The component, if it is not kept yet.
     component: Option<Vec<u8>>,
 }
@@ -59,6 +68,7 @@ impl Beginning {
     /// if the configured guest's file is what it was then; the configured guest,
     /// if it is not, or if nothing is kept. Where that can not be served, or
     /// `measure` fails for it, the other is, and then those that were live before.
+    /// If it was on probation, what stood by for it is loaded as well.
     ///
     /// # Errors
     ///
@@ -79,7 +89,12 @@ impl Beginning {
         let configured = file.as_ref().ok();
         let configured = configured.map(|component| loader.version(component).guest);
         let order = Order::of(&record, configured);
-        record.configured = configured.or(record.configured);
+        if configured.is_some() && configured != record.file() {
+            record.configured = configured.map(|guest| Configured {
+                guest,
+                refused: None,
+            });
+        }
         let mut candidates = Candidates {
             loader: &*loader,
             store: store.as_deref(),
@@ -88,14 +103,19 @@ impl Beginning {
         };
         let found = match candidates.kept(&order.before) {
             Some(found) => {
-                if let Err(error) = &file {
-                    not_served(error, &found.loaded);
+                match &file {
+                    Err(error) => not_served(error, &found.loaded),
+                    Ok(_) => passed_over(&record, &found.loaded),
                 }
                 found
             }
             None => match candidates.configured(file) {
-                Ok(found) => found,
+                Ok(found) => {
+                    served_at_last(&mut record);
+                    found
+                }
                 Err(error) => {
+                    refused(&mut record, &error);
                     let Some(found) = candidates.kept(&order.after) else {
                         return Err(error);
                     };
@@ -104,6 +124,8 @@ impl Beginning {
                 }
             },
         };
+        let live = found.loaded.scorer.version();
+        let standby = candidates.standby(&record, &live.guest);
         let beginning = Self {
             loader,
             options,
@@ -111,14 +133,21 @@ impl Beginning {
             record,
             loaded: found.loaded,
             size: found.size,
+            standby,
             component: found.component,
         };
         Ok((beginning, found.measured))
     }
 
-    /// The version.
+    /// The version that is live once the versions have started.
+    pub fn version(&self) -> &Arc<Version> {
+        self.loaded.scorer.version()
+    }
+
+    /// What a rollout has to begin with: the version, or what stands by for it.
     pub fn scorer(&self) -> &Arc<dyn Scorer> {
-        &self.loaded.scorer
+        let standby = self.standby.as_ref();
+        standby.map_or(&self.loaded.scorer, |(scorer, _)| scorer)
     }
 
     /// Whether it had to be compiled.
@@ -128,8 +157,8 @@ impl Beginning {
 }
 
 impl Versions {
-    /// Goes on from what was chosen, which `rollout` has to have begun with;
-    /// `fallen` is what it tells of. `runtime` runs what goes on beside requests.
+    /// Goes on from what was chosen. `rollout` has to have begun with its scorer, and
+    /// not to have been asked anything yet; `fallen` is what it tells of. `runtime` runs what goes on beside requests.
     pub fn start(
         beginning: Beginning,
         rollout: Arc<Rollout>,
@@ -140,18 +169,33 @@ impl Versions {
         let Beginning {
             options, record, ..
         } = beginning;
-        let first = beginning.loaded.scorer;
-        let guest = first.version().guest;
-        let kept = record.versions.iter().find(|kept| kept.guest == guest);
-        let configured = || Origin::File(options.guest.clone());
-        let first = Entry {
-            origin: kept.map_or_else(configured, |kept| kept.origin.clone()),
-            added: kept.map_or_else(now, |kept| kept.added),
-            activated: kept.and_then(|kept| kept.activated),
-            scorer: first,
-            size: beginning.size,
+        let entry = |scorer: Arc<dyn Scorer>, size| {
+            let guest = scorer.version().guest;
+            let kept = record.versions.iter().find(|kept| kept.guest == guest);
+            let configured = || Origin::File(options.guest.clone());
+            Entry {
+                origin: kept.map_or_else(configured, |kept| kept.origin.clone()),
+                added: kept.map_or_else(now, |kept| kept.added),
+                activated: kept.and_then(|kept| kept.activated),
+                scorer,
+                size,
+            }
         };
-        let book = Book::new(first, record, options.keep);
+        let first = entry(beginning.loaded.scorer, beginning.size);
+        let guest = first.guest();
+        let standby = beginning.standby.map(|(scorer, size)| entry(scorer, size));
+        if let Some(standby) = &standby {
+            rollout.activate(Arc::clone(&first.scorer), true);
+            tracing::info!(
+                guest = guest.short(),
+                standby = standby.guest().short(),
+                "the version was on probation at the end, and its probation begins again"
+            );
+        }
+        let mut book = Book::new(first, record, options.keep);
+        if let Some(standby) = standby {
+            book.add(standby);
+        }
         let keeper = beginning.store.clone().and_then(Keeper::start);
         let watch = options.watch;
         let versions = Arc::new(Self {
@@ -169,10 +213,15 @@ impl Versions {
         let weak = Arc::downgrade(&versions);
         runtime.spawn(Self::restore(weak.clone()));
         runtime.spawn(async move {
-            while let Some(fall) = fallen.recv().await {
-                match weak.upgrade() {
-                    Some(versions) => versions.fell(&fall),
-                    None => return,
+            loop {
+                let told = tokio::time::timeout(NOTICE, fallen.recv()).await;
+                let Some(versions) = weak.upgrade() else {
+                    return;
+                };
+                match told {
+                    Ok(Some(fall)) => versions.fell(&fall),
+                    Ok(None) => return,
+                    Err(_) => versions.notice_trust(),
                 }
             }
         });
@@ -180,48 +229,6 @@ impl Versions {
             watch::start(&versions, runtime);
         }
         versions
-    }
-}
-
-/// In which order versions are tried.
-#[derive(Debug, PartialEq, Eq)]
-struct Order {
-    /// Those that come before the configured guest.
-    before: Vec<Digest>,
-    /// Those that come after it.
-    after: Vec<Digest>,
-}
-
-impl Order {
-    fn of(record: &Record, configured: Option<Digest>) -> Self {
-        let fit = |guest: &Digest| {
-            let mut quarantine = record.quarantine.iter();
-            quarantine.all(|entry| entry.guest != *guest)
-        };
-        let mut kept: Vec<Digest> = Vec::new();
-        for guest in record.history.iter().rev() {
-            if fit(guest) && Some(*guest) != configured && !kept.contains(guest) {
-                kept.push(*guest);
-            }
-        }
-        let was_live = record.history.last().copied();
-        let first = match configured {
-            // Nothing has been deployed since, and another one was chosen.
-            Some(guest) if fit(&guest) => {
-                let as_it_was = record.configured == configured && was_live != configured;
-                usize::from(as_it_was && !kept.is_empty())
-            }
-            Some(guest) => {
-                tracing::warn!(guest = guest.short(), "the configured guest is quarantined");
-                kept.len()
-            }
-            None => kept.len(),
-        };
-        let after = kept.split_off(first);
-        Self {
-            before: kept,
-            after,
-        }
     }
 }
 
@@ -271,6 +278,29 @@ impl<T, M: FnMut(&dyn Scorer) -> Result<T, Refusal>> Candidates<'_, M> {
         })
     }
 
+    /// What stood by at the end for the version that is live again.
+    fn standby(&self, record: &Record, live: &Digest) -> Option<(Arc<dyn Scorer>, usize)> {
+        let fit = |guest: &Digest| guest != live && record.quarantined(guest).is_none();
+        let was_live = record.history.last() == Some(live);
+        let guest = record.standby.filter(|guest| was_live && fit(guest))?;
+        let component = self.store?.component(&guest, self.options.max_bytes as u64);
+        let component = component.map_err(|error| error.to_string());
+        let loaded = component.and_then(|component| {
+            let loaded = self.loader.load(&component, Priority::Live);
+            let loaded = loaded.map_err(|refusal| refusal.reason)?;
+            Ok((loaded.scorer, component.len()))
+        });
+        let warn = |reason: &String| {
+            tracing::warn!(
+                "the version {} was on probation before the start, and is TRUSTED NOW: the one \
+                 that stood by for it, {}, can not be served: {reason}",
+                live.short(),
+                guest.short()
+            );
+        };
+        loaded.inspect_err(warn).ok()
+    }
+
     fn configured(&mut self, file: Result<Vec<u8>, StartError>) -> Result<Found<T>, StartError> {
         let component = file?;
         let found = self.test(&component);
@@ -292,6 +322,55 @@ fn not_served(error: &StartError, instead: &Loaded) {
     );
 }
 
+/// Tells of a configured guest that is readable, and that another version was live
+/// instead of, if that is because it could not be.
+fn passed_over(record: &Record, instead: &Loaded) {
+    let Some(Configured {
+        guest,
+        refused: Some(reason),
+    }) = &record.configured
+    else {
+        return;
+    };
+    // Said where it was found out.
+    if record.quarantined(guest).is_none() {
+        tracing::error!(
+            "THE CONFIGURED GUEST IS NOT SERVED: {} was refused when its file was deployed, and is \
+             not tried again before that changes, or SIGHUP: {reason}; the version {} is, which \
+             was live before",
+            guest.short(),
+            instead.scorer.version().guest.short()
+        );
+    }
+}
+
+/// Takes note that the configured guest is the first version.
+fn served_at_last(record: &mut Record) {
+    let Some(configured) = &mut record.configured else {
+        return;
+    };
+    configured.refused = None;
+    let guest = configured.guest;
+    if let Some(entry) = record.quarantined(&guest) {
+        tracing::error!(
+            "THE CONFIGURED GUEST {} IS SERVED ALTHOUGH IT IS QUARANTINED ({}): no other version \
+             can be",
+            guest.short(),
+            entry.reason
+        );
+    }
+}
+
+/// Takes note of why the configured guest can not be served, if that is certain.
+fn refused(record: &mut Record, error: &StartError) {
+    if let (StartError::Refused { refusal, .. }, Some(configured)) = (error, &mut record.configured)
+    {
+        let mut reason = VersionsError::from(refusal.clone()).to_string();
+        quarantine::cut(&mut reason);
+        configured.refused = Some(reason);
+    }
+}
+
 fn read_guest(options: &Options) -> Result<Vec<u8>, StartError> {
     let read = file::read(&options.guest, options.max_bytes);
     let reason = match read {
@@ -303,65 +382,4 @@ fn read_guest(options: &Options) -> Result<Vec<u8>, StartError> {
         path: options.guest.clone(),
         reason,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::versions::Quarantined;
-
-    const A: Digest = Digest([1; 32]);
-    const B: Digest = Digest([2; 32]);
-    const C: Digest = Digest([3; 32]);
-
-    fn order(
-        (configured, history, quarantine): (Option<Digest>, &[Digest], &[Digest]),
-        found: Option<Digest>,
-    ) -> (Vec<Digest>, Vec<Digest>) {
-        let quarantined = |guest: &Digest| Quarantined {
-            guest: *guest,
-            reason: String::new(),
-            since: now(),
-        };
-        let record = Record {
-            configured,
-            history: history.to_vec(),
-            quarantine: quarantine.iter().map(quarantined).collect(),
-            ..Record::default()
-        };
-        let order = Order::of(&record, found);
-        (order.before, order.after)
-    }
-
-    #[test]
-    fn a_file_as_it_was_leaves_what_was_live() {
-        // B was chosen while A was configured.
-        let kept: (_, &[_], &[_]) = (Some(A), &[A, B], &[]);
-        assert_eq!(order(kept, Some(A)), (vec![B], vec![]));
-        assert_eq!(
-            order((Some(A), &[A, C, B], &[]), Some(A)),
-            (vec![B], vec![C])
-        );
-        // A was live itself.
-        assert_eq!(order((Some(A), &[B, A], &[]), Some(A)), (vec![], vec![B]));
-    }
-
-    #[test]
-    fn a_file_that_has_changed_comes_first() {
-        assert_eq!(
-            order((Some(A), &[A, B], &[]), Some(C)),
-            (vec![], vec![B, A])
-        );
-        assert_eq!(order((None, &[], &[]), Some(C)), (vec![], vec![]));
-    }
-
-    #[test]
-    fn a_file_that_is_quarantined_or_gone_comes_last() {
-        let quarantined: (_, &[_], &[_]) = (Some(A), &[A, B], &[C]);
-        assert_eq!(order(quarantined, Some(C)), (vec![B, A], vec![]));
-        assert_eq!(order((Some(A), &[A, B], &[]), None), (vec![B, A], vec![]));
-        // What is quarantined is not gone back to either.
-        assert_eq!(order((Some(A), &[A, B], &[A]), Some(A)), (vec![B], vec![]));
-        assert_eq!(order((Some(A), &[A, B], &[B]), None), (vec![A], vec![]));
-    }
 }

@@ -4,8 +4,10 @@
 #![allow(clippy::float_cmp, reason = "metrics that count are whole numbers")]
 
 mod changes;
+mod deployed;
 mod fake;
 mod file;
 mod process;
 mod quarantine;
 mod restart;
+mod restoring;

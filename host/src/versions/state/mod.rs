@@ -11,6 +11,6 @@ mod record;
 mod store;
 
 pub(super) use keeper::Keeper;
-pub(super) use record::{KeptTrial, KeptVersion, Record};
+pub(super) use record::{Configured, KeptTrial, KeptVersion, Record};
 pub use store::StateError;
 pub(super) use store::Store;

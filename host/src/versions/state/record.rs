@@ -15,13 +15,23 @@ const FORMAT: u32 = 1;
 /// What is remembered of the versions.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(in super::super) struct Record {
-    /// The content that the configured guest's file had last, good or bad.
-    pub(in super::super) configured: Option<Digest>,
+    /// The content of the configured guest's file that was dealt with last.
+    pub(in super::super) configured: Option<Configured>,
     /// What was live, from the first to the one that is now.
     pub(in super::super) history: Vec<Digest>,
     pub(in super::super) versions: Vec<KeptVersion>,
     pub(in super::super) quarantine: Vec<Quarantined>,
     pub(in super::super) trial: Option<KeptTrial>,
+    /// What stands by for the live version, if that is on probation.
+    pub(in super::super) standby: Option<Digest>,
+}
+
+/// What has become of a content of the configured guest's file.
+#[derive(Clone, Debug, PartialEq)]
+pub(in super::super) struct Configured {
+    pub(in super::super) guest: Digest,
+    /// Why it could not be made live, if so.
+    pub(in super::super) refused: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +50,17 @@ pub(in super::super) struct KeptTrial {
 }
 
 impl Record {
+    /// The content of the configured guest's file that was dealt with last.
+    pub(in super::super) fn file(&self) -> Option<Digest> {
+        self.configured.as_ref().map(|file| file.guest)
+    }
+
+    /// Why a content is quarantined, if it is.
+    pub(in super::super) fn quarantined(&self, guest: &Digest) -> Option<&Quarantined> {
+        let mut quarantine = self.quarantine.iter();
+        quarantine.find(|entry| entry.guest == *guest)
+    }
+
     pub(super) fn to_json(&self) -> serde_json::Result<Vec<u8>> {
         serde_json::to_vec_pretty(&Document::from(self))
     }
@@ -66,10 +87,12 @@ struct Format {
 struct Document {
     format: u32,
     configured: Option<Hex>,
+    refused: Option<String>,
     history: Vec<Hex>,
     versions: Vec<VersionEntry>,
     quarantine: Vec<QuarantineEntry>,
     trial: Option<TrialEntry>,
+    standby: Option<Hex>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -129,11 +152,16 @@ impl From<&Record> for Document {
         };
         Self {
             format: FORMAT,
-            configured: record.configured.map(Hex),
+            configured: record.configured.as_ref().map(|file| Hex(file.guest)),
+            refused: record
+                .configured
+                .as_ref()
+                .and_then(|file| file.refused.clone()),
             history: record.history.iter().copied().map(Hex).collect(),
             versions: record.versions.iter().map(version).collect(),
             quarantine: record.quarantine.iter().map(quarantined).collect(),
             trial: record.trial.map(trial),
+            standby: record.standby.map(Hex),
         }
     }
 }
@@ -171,11 +199,15 @@ impl TryFrom<Document> for Record {
         let versions = document.versions.into_iter().map(version);
         let quarantine = document.quarantine.into_iter().map(quarantined);
         Ok(Self {
-            configured: document.configured.map(|hex| hex.0),
+            configured: document.configured.map(|hex| Configured {
+                guest: hex.0,
+                refused: document.refused,
+            }),
             history: document.history.into_iter().map(|hex| hex.0).collect(),
             versions: versions.collect::<Result<_, String>>()?,
             quarantine: quarantine.collect::<Result<_, String>>()?,
             trial: document.trial.map(trial).transpose()?,
+            standby: document.standby.map(|hex| hex.0),
         })
     }
 }
@@ -236,7 +268,10 @@ pub(super) mod tests {
             activated,
         };
         Record {
-            configured: Some(Digest([1; 32])),
+            configured: Some(Configured {
+                guest: Digest([1; 32]),
+                refused: Some("it has no `predict`".to_owned()),
+            }),
             history: vec![Digest([1; 32]), Digest([0xab; 32])],
             versions: vec![
                 version(1, Origin::File("a \"b\"/ü.wasm".into()), Some(at(5))),
@@ -252,6 +287,7 @@ pub(super) mod tests {
                 trial: Trial::Shadow,
                 share: Share::new(0.1).unwrap(),
             }),
+            standby: Some(Digest([1; 32])),
         }
     }
 
@@ -260,6 +296,19 @@ pub(super) mod tests {
         for record in [Record::default(), full()] {
             assert_eq!(Record::parse(&record.to_json().unwrap()), Ok(record));
         }
+    }
+
+    /// By a version of this program that knew no probation and no refusals.
+    #[test]
+    fn a_document_with_fewer_fields_is_read() {
+        let mut json: serde_json::Value =
+            serde_json::from_slice(&full().to_json().unwrap()).unwrap();
+        let fields = json.as_object_mut().unwrap();
+        assert!(fields.remove("refused").is_some() && fields.remove("standby").is_some());
+        let read = Record::parse(json.to_string().as_bytes()).unwrap();
+        assert_eq!(read.standby, None);
+        assert_eq!(read.configured.unwrap().refused, None);
+        assert_eq!(read.history, full().history);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::record::{Record, parse_digest};
 use crate::predictor::Digest;
+use crate::private_dir;
 
 const STATE: &str = "state.json";
 const LOCK: &str = "lock";
@@ -26,8 +27,9 @@ const MOST_JSON: u64 = 4 << 20;
 pub enum StateError {
     /// Someone else could change which versions are used.
     #[error(
-        "the state directory {0} can be written by other users, who could make any version live; \
-         make it private (chmod 700) or name a directory in it that is not there yet"
+        "the state directory {0} belongs to another user or can be written by others, who could make \
+         any version live; make it private (chown, chmod 700) or name a directory in it that is \
+         not there yet"
     )]
     Shared(PathBuf),
 }
@@ -59,8 +61,8 @@ impl Store {
     }
 
     fn try_open(dir: &Path) -> Result<Option<Self>, String> {
-        make_private_dir(dir).map_err(|error| error.to_string())?;
-        if is_shared(dir).map_err(|error| error.to_string())? {
+        private_dir::make(dir).map_err(|error| error.to_string())?;
+        if private_dir::is_shared(dir).map_err(|error| error.to_string())? {
             return Ok(None);
         }
         let mut options = File::options();
@@ -178,17 +180,4 @@ fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
         ));
     }
     Ok(bytes)
-}
-
-fn make_private_dir(dir: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-}
-
-fn is_shared(dir: &Path) -> io::Result<bool> {
-    use std::os::unix::fs::PermissionsExt;
-    Ok(fs::metadata(dir)?.permissions().mode() & 0o022 != 0)
 }

@@ -8,14 +8,15 @@ use std::path::Path;
 
 /// Each layer and what it may name of this crate. The table is that of
 /// `host/ARCHITECTURE.md`: whoever adds a layer adds a row.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 14] = [
     ("predictor", &[]),
+    ("private_dir", &[]),
     ("nn", &[]),
-    ("guest", &["predictor"]),
+    ("guest", &["predictor", "private_dir"]),
     ("batcher", &["predictor"]),
     ("cache", &["predictor"]),
     ("rollout", &["predictor"]),
-    ("versions", &["predictor", "rollout"]),
+    ("versions", &["predictor", "private_dir", "rollout"]),
     ("service", &["predictor"]),
     ("http", &["predictor", "service"]),
     // `rollout` for what there is to say of versions in use; `http` for what it

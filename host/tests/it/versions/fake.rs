@@ -1,6 +1,8 @@
 //! Versions whose components are words: what a component says is what happens
 //! when it is loaded.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -15,6 +17,7 @@ use fastsentiment::versions::{
     Versions, VersionsError,
 };
 use prometheus::{Registry, TextEncoder};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
@@ -102,6 +105,9 @@ pub(super) struct Place {
     pub(super) dir: Arc<TempDir>,
     pub(super) keep: usize,
     pub(super) watch: bool,
+    pub(super) probation: Duration,
+    /// Whether the loader holds `slow` components from the start.
+    pub(super) held: bool,
 }
 
 impl Place {
@@ -110,6 +116,8 @@ impl Place {
             dir: Arc::new(tempfile::tempdir().unwrap()),
             keep: 5,
             watch: false,
+            probation: Duration::ZERO,
+            held: false,
         };
         place.configure(component);
         place
@@ -146,12 +154,13 @@ impl Place {
 
     pub(super) fn try_start(&self, options: Options) -> Result<World, StartError> {
         let loader = Arc::new(FakeLoader::default());
+        loader.hold(self.held);
         let registry = Registry::new();
         let metrics = Metrics::new(&registry).unwrap();
         let measure = |_: &dyn Scorer| Ok(());
         let (first, ()) = Beginning::choose(loader.clone(), options, measure)?;
         let trust = rollout::Options {
-            probation: Duration::ZERO,
+            probation: self.probation,
             failures: 0,
         };
         let (scorer, below) = (first.scorer().clone(), Arc::new(Nothing));
@@ -169,6 +178,24 @@ impl Place {
             registry,
             _dir: Arc::clone(&self.dir),
         })
+    }
+
+    /// What is written of the state.
+    pub(super) fn record(&self) -> Value {
+        let json = std::fs::read(self.state().join("state.json")).unwrap();
+        serde_json::from_slice(&json).unwrap()
+    }
+
+    /// What a server would find here if this one ended now, without a word.
+    pub(super) fn as_it_is_now(&self) -> Self {
+        let place = Self::with("nothing");
+        std::fs::copy(self.guest(), place.guest()).unwrap();
+        std::fs::create_dir(place.state()).unwrap();
+        std::fs::set_permissions(place.state(), Permissions::from_mode(0o700)).unwrap();
+        for name in names(&self.state()) {
+            std::fs::copy(self.state().join(&name), place.state().join(&name)).unwrap();
+        }
+        place
     }
 
     /// Waits until the last server of this place has written and let go of all.
@@ -246,6 +273,18 @@ impl World {
         let text = TextEncoder::new().encode_to_string(&self.registry.gather());
         metric(&text.unwrap(), name).unwrap_or(0.0)
     }
+}
+
+/// What is logged by this thread meanwhile.
+pub(super) fn logged<T>(act: impl FnOnce() -> T) -> (T, String) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let writer = file.reopen().unwrap();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(Mutex::new(writer))
+        .finish();
+    let done = tracing::subscriber::with_default(subscriber, act);
+    (done, std::fs::read_to_string(file.path()).unwrap())
 }
 
 pub(super) async fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {

@@ -90,6 +90,18 @@ async fn a_version_that_is_live_once_more_when_its_fall_is_told_goes() {
     assert_eq!(world.activate("b").unwrap_err(), refusal("b"));
 }
 
+/// Somebody tried it in that moment.
+#[tokio::test]
+async fn a_version_that_is_on_trial_when_its_fall_is_told_is_so_no_more() {
+    let world = Place::with("a").start();
+    world.swap("b").await;
+    world.versions.rollback(None).unwrap();
+    try_out(&world, "b").unwrap();
+    world.tell("b", "a").await;
+    assert!(world.versions.status().trial.is_none());
+    assert_eq!(try_out(&world, "b").unwrap_err(), refusal("b"));
+}
+
 #[tokio::test]
 async fn a_content_stays_out_when_its_bytes_come_again() {
     let world = Place::with("a").start();

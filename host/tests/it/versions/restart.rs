@@ -9,7 +9,7 @@ use fastsentiment::versions::{Origin, StartError, VersionsError};
 use super::fake::{Place, World, digest, names, wait_until};
 
 /// Ends a server, and begins the next one.
-async fn restart(place: &Place, world: World) -> World {
+pub(super) async fn restart(place: &Place, world: World) -> World {
     drop(world);
     place.wait_until_free().await;
     place.start()
