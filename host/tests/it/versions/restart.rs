@@ -242,6 +242,17 @@ async fn a_second_server_keeps_nothing_and_harms_nothing() {
     let first = place.start();
     assert_eq!(first.live(), digest("c"));
     wait_for(&first, &["a", "b"]).await;
+    // Written in the order in which they were loaded.
+    let mut loaded = first.versions.list();
+    loaded.reverse();
+    wait_until("all is written", || {
+        let record = place.record();
+        let written = record["versions"].as_array().unwrap().iter();
+        written
+            .map(|kept| kept["guest"].as_str().unwrap().to_owned())
+            .eq(loaded.iter().map(|known| known.version.guest.to_string()))
+    })
+    .await;
     let before = (
         names(&place.state()),
         fs::read(place.state().join("state.json")),
