@@ -17,8 +17,7 @@ use loader::GuestLoader;
 use crate::batcher::{self, Batcher, Calibration};
 use crate::cache::{self, Cache};
 use crate::guest::{
-    self, ArtifactError, ArtifactStore, Compiler, Graphs, LoadedFrom, ModelFiles, ModelFilesError,
-    Runtime,
+    self, ArtifactError, ArtifactStore, Compiler, Graphs, ModelFiles, ModelFilesError, Runtime,
 };
 use crate::nn::{self, Library, LibraryError, Model, ModelError, SessionOptions};
 use crate::predictor::{Predictor, Router, Scorer, Version};
@@ -119,7 +118,7 @@ pub struct App {
     service: Arc<Service>,
     versions: Arc<Versions>,
     version: Arc<Version>,
-    loaded_from: LoadedFrom,
+    compiled: bool,
     onnxruntime: PathBuf,
     calibration: Calibration,
     batch_tokens: u32,
@@ -150,11 +149,7 @@ impl App {
         let versions = config.versions.clone();
         let (first, calibration) = Beginning::choose(Arc::new(loader), versions, measure)?;
         let version = Arc::clone(first.version());
-        let loaded_from = if first.compiled() {
-            LoadedFrom::Source
-        } else {
-            LoadedFrom::Artifact
-        };
+        let compiled = first.compiled();
         let options = batching(config, &calibration);
         let batcher = Batcher::start(options, batcher::Metrics::new(registry)?)?;
         let below = cached(&config.cache, Arc::new(batcher), registry, runtime)?;
@@ -172,7 +167,7 @@ impl App {
             service: Arc::new(service),
             versions,
             version,
-            loaded_from,
+            compiled,
             onnxruntime: library.path().to_owned(),
             calibration,
             batch_tokens: options.batch_tokens,
@@ -195,8 +190,8 @@ impl App {
     }
 
     /// Whether the guest had to be compiled.
-    pub fn loaded_from(&self) -> LoadedFrom {
-        self.loaded_from
+    pub fn compiled(&self) -> bool {
+        self.compiled
     }
 
     /// The ONNX Runtime library in use.

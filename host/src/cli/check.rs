@@ -36,7 +36,7 @@ pub(super) fn run(options: LoadOptions) -> anyhow::Result<ExitCode> {
         version.model.short(),
         config.guest.display(),
         version.guest.short(),
-        loaded(app.loaded_from()),
+        loaded(app.compiled()),
         match &config.artifacts {
             Some(dir) => dir.display().to_string(),
             None => "not kept".to_owned(),

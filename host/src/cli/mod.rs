@@ -19,7 +19,6 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use fastsentiment::app;
-use fastsentiment::guest::LoadedFrom;
 use tracing_subscriber::EnvFilter;
 
 use options::LoadOptions;
@@ -144,10 +143,11 @@ impl RunGuest {
 }
 
 /// How a guest came to be ready, in words.
-fn loaded(from: LoadedFrom) -> &'static str {
-    match from {
-        LoadedFrom::Source => "compiled just now",
-        LoadedFrom::Artifact => "compiled before",
+fn loaded(compiled: bool) -> &'static str {
+    if compiled {
+        "compiled just now"
+    } else {
+        "compiled before"
     }
 }
 

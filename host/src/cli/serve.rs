@@ -218,7 +218,7 @@ impl ServeCommand {
             env!("CARGO_PKG_VERSION"),
             listener.local_addr()?,
             version.guest.short(),
-            super::loaded(app.loaded_from()),
+            super::loaded(app.compiled()),
             version.model.short(),
             match &admin {
                 Some(admin) => format!("http://{}/metrics", admin.address()),

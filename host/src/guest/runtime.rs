@@ -123,11 +123,6 @@ impl Runtime {
         }))
     }
 
-    /// The largest component that can be loaded, in bytes.
-    pub fn component_limit(&self) -> usize {
-        self.compiler.limits().component
-    }
-
     /// Where guests serve: the fastest code, instances from a pool.
     pub(super) fn serving(&self) -> &Realm {
         &self.serving

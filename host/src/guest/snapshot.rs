@@ -5,7 +5,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
 use wasmtime::component::{Instance, InstancePre};
 use wasmtime::{Store, Trap};
 use wasmtime_wasi::{FsPerms, I32Exit};
@@ -26,6 +25,7 @@ pub(super) const MODEL_DIR: &str = "/model";
 /// the component that begins where `prepare` ended.
 pub(super) fn prepare(
     runtime: &Runtime,
+    guest: &Digest,
     component: &[u8],
     model_dir: &Path,
     pace: Pace,
@@ -53,8 +53,7 @@ pub(super) fn prepare(
         .enable_time()
         .build()
         .map_err(|error| LoadError::Host(error.to_string()))?;
-    let guest = Digest(Sha256::digest(component).into());
-    let (mut store, instance) = run(runtime, &guest, &linked, model_dir, &executor)?;
+    let (mut store, instance) = run(runtime, guest, &linked, model_dir, &executor)?;
     let mut instance = WasmtimeWizerComponent {
         store: &mut store,
         instance,

@@ -11,8 +11,9 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 
 use super::release::{Release, is_failure};
+use super::request;
 use crate::predictor::{
-    Answer, BoxFuture, Caching, ErrorKind, Pending, PredictError, Predictor, Priority, Request,
+    Answer, BoxFuture, Caching, ErrorKind, Pending, PredictError, Predictor, Request,
 };
 
 /// The way of one request from version to version.
@@ -143,12 +144,7 @@ impl Guard {
     }
 
     fn request(&self, at: usize, texts: Vec<String>) -> Request {
-        Request {
-            texts,
-            scorer: Arc::clone(&self.releases[at]) as _,
-            caching: self.caching,
-            priority: Priority::Live,
-        }
+        request(&self.releases[at], texts, self.caching)
     }
 }
 

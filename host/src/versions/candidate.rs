@@ -8,7 +8,7 @@ use super::control::Versions;
 use super::known::Entry;
 use super::state::KeptVersion;
 use super::{Added, Origin, Refusal, VersionsError, now};
-use crate::predictor::Priority;
+use crate::predictor::{Digest, Priority};
 
 impl Versions {
     /// Adds a version without sending it any text. A component that is known
@@ -44,22 +44,25 @@ impl Versions {
     ) -> Result<Added, VersionsError> {
         let begun = Instant::now();
         let versions = Arc::clone(self);
-        let (component, added) = blocking(move || {
-            let added = versions.find_component(&component, begun);
-            (component, added)
+        let (component, guest) = blocking(move || {
+            let guest = versions.loader.version(&component).guest;
+            (component, guest)
         })
         .await?;
-        if let Some(added) = added {
+        if let Some(added) = self.known(&guest, begun) {
             return Ok(added);
         }
         let _loading = self.loading.lock().await;
+        // The one that was loaded before it may have been the same.
+        if let Some(added) = self.known(&guest, begun) {
+            return Ok(added);
+        }
         let versions = Arc::clone(self);
         blocking(move || versions.load(component, origin, begun)).await?
     }
 
-    fn find_component(&self, component: &[u8], begun: Instant) -> Option<Added> {
-        let version = self.loader.version(component);
-        let scorer = self.book().scorer(&version.guest).ok()?;
+    fn known(&self, guest: &Digest, begun: Instant) -> Option<Added> {
+        let scorer = self.book().scorer(guest).ok()?;
         Some(Added {
             version: Arc::clone(scorer.version()),
             known: true,
@@ -68,7 +71,6 @@ impl Versions {
         })
     }
 
-    /// Loads a component, unless the one that was loaded before it was the same.
     fn load(
         &self,
         component: Vec<u8>,
@@ -77,9 +79,6 @@ impl Versions {
     ) -> Result<Added, VersionsError> {
         if component.len() > self.options.max_bytes {
             return Err(too_large(self.options.max_bytes).into());
-        }
-        if let Some(added) = self.find_component(&component, begun) {
-            return Ok(added);
         }
         let loading = Instant::now();
         let loaded = self.loader.load(&component, Priority::Background);

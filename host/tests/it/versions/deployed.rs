@@ -21,6 +21,17 @@ async fn begin_reload(world: &World) -> Reload {
     reload
 }
 
+/// A server of `a` on which `c` was chosen since, while `slow b` is being loaded for
+/// its file.
+async fn deploying() -> (Place, World, Reload) {
+    let place = Place::with("a");
+    let world = place.start();
+    world.swap("c").await;
+    place.configure("slow b");
+    let reload = begin_reload(&world).await;
+    (place, world, reload)
+}
+
 fn overtaken(live: &str) -> VersionsError {
     VersionsError::Overtaken {
         guest: digest("slow b").short(),
@@ -36,11 +47,7 @@ fn dealt_with(place: &Place) -> String {
 
 #[tokio::test]
 async fn a_restart_during_its_load_does_not_lose_it() {
-    let place = Place::with("a");
-    let world = place.start();
-    world.swap("c").await;
-    place.configure("slow b");
-    let reload = begin_reload(&world).await;
+    let (place, world, reload) = deploying().await;
     // Something is written meanwhile.
     world.versions.rollback(None).unwrap();
     wait_until("it is written", || {
@@ -165,11 +172,7 @@ async fn whatever_was_asked_for_last_is_done() {
     world.loader.hold(false);
     assert_eq!(reload.await.unwrap().unwrap_err(), overtaken("a"));
 
-    let place = Place::with("a");
-    let world = place.start();
-    world.swap("c").await;
-    place.configure("slow b");
-    let reload = begin_reload(&world).await;
+    let (_, world, reload) = deploying().await;
     world.versions.rollback(None).unwrap();
     world.loader.hold(false);
     assert_eq!(reload.await.unwrap().unwrap_err(), overtaken("a"));
@@ -197,11 +200,7 @@ async fn whatever_was_asked_for_last_is_done() {
 /// Nobody has chosen anything then: what was deployed is to replace what fell.
 #[tokio::test]
 async fn a_version_that_falls_meanwhile_does_not_stop_it() {
-    let place = Place::with("a");
-    let world = place.start();
-    world.swap("c").await;
-    place.configure("slow b");
-    let reload = begin_reload(&world).await;
+    let (_, world, reload) = deploying().await;
     world.fall("c", "a").await;
     world.loader.hold(false);
     reload.await.unwrap().unwrap();
