@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use fastsentiment::versions::{Added, Change, VersionsError};
+use serde_json::json;
 use tokio::task::JoinHandle;
 
 use super::fake::{Place, World, digest, logged, wait_until};
@@ -50,10 +51,12 @@ async fn a_restart_during_its_load_does_not_lose_it() {
     let (place, world, reload) = deploying().await;
     // Something is written meanwhile.
     world.versions.rollback(None).unwrap();
-    wait_until("it is written", || {
-        place.record()["history"].as_array().unwrap().len() == 1
-    })
-    .await;
+    let back = json!([digest("a").to_string()]);
+    place
+        .wait_until_written("it is written", |record| {
+            record["history"] == back && record["versions"].as_array().unwrap().len() == 2
+        })
+        .await;
     let killed = place.as_it_is_now();
     assert_eq!(killed.start().live(), digest("slow b"));
     world.loader.hold(false);
@@ -151,7 +154,9 @@ async fn what_an_operator_chose_after_it_stands() {
     world.activate("c").unwrap();
     world.loader.hold(false);
     let slow = digest("slow b").to_string();
-    wait_until("it is dealt with", || dealt_with(&place) == slow).await;
+    place
+        .wait_until_written("it is dealt with", |record| record["configured"] == slow)
+        .await;
     assert_eq!(world.live(), digest("c"));
     assert!(world.knows("slow b"));
     // It has been overruled for good, unless it is asked for.

@@ -186,6 +186,13 @@ impl Place {
         serde_json::from_slice(&json).unwrap()
     }
 
+    /// Waits until what `is_so` is written. The first record is written after the
+    /// start, so that at first there may be none.
+    pub(super) async fn wait_until_written(&self, what: &str, is_so: impl Fn(&Value) -> bool) {
+        let path = self.state().join("state.json");
+        wait_until(what, || path.exists() && is_so(&self.record())).await;
+    }
+
     /// What a server would find here if this one ended now, without a word.
     pub(super) fn as_it_is_now(&self) -> Self {
         let place = Self::with("nothing");

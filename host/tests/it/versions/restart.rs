@@ -245,14 +245,16 @@ async fn a_second_server_keeps_nothing_and_harms_nothing() {
     // Written in the order in which they were loaded.
     let mut loaded = first.versions.list();
     loaded.reverse();
-    wait_until("all is written", || {
-        let record = place.record();
-        let written = record["versions"].as_array().unwrap().iter();
-        written
-            .map(|kept| kept["guest"].as_str().unwrap().to_owned())
-            .eq(loaded.iter().map(|known| known.version.guest.to_string()))
-    })
-    .await;
+    let loaded: Vec<String> = loaded
+        .iter()
+        .map(|known| known.version.guest.to_string())
+        .collect();
+    place
+        .wait_until_written("all is written", |record| {
+            let written = record["versions"].as_array().unwrap().iter();
+            written.map(|kept| &kept["guest"]).eq(&loaded)
+        })
+        .await;
     let before = (
         names(&place.state()),
         fs::read(place.state().join("state.json")),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fastsentiment::rollout::{Share, Trial};
 use fastsentiment::versions::VersionsError;
+use serde_json::json;
 
 use super::fake::{Place, World, digest, wait_until};
 use super::restart::restart;
@@ -124,7 +125,12 @@ async fn a_version_that_has_come_to_be_trusted_stays_so() {
     let world = place.start();
     world.swap("b").await;
     wait_until("it is trusted", || standby(&world).is_none()).await;
-    wait_until("that is written", || place.record()["standby"].is_null()).await;
+    let live = json!([digest("a").to_string(), digest("b").to_string()]);
+    place
+        .wait_until_written("that is written", |record| {
+            record["history"] == live && record["standby"].is_null()
+        })
+        .await;
     drop(world);
     place.wait_until_free().await;
     let place = Place {
