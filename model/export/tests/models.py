@@ -4,10 +4,12 @@ Architectures and vocabularies are those of the fixtures (`model/tools/fixtures.
 but here the weights are PyTorch's own, and tokenizers come in the old forms as well.
 """
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 
+import sentencepiece
 import torch
 from transformers import (
     BertTokenizer,
@@ -30,6 +32,8 @@ def tiny(name: str, directory: Path) -> Path:
     fixture = KNOWN[name]
     tokenizer = fixture.tokenizer()
     model = random_model(fixture.model, fixture, tokenizer)
+    if fixture.half:
+        model = model.half()
     model.save_pretrained(directory)
     fixtures.save_tokenizer(fixture, tokenizer, directory)
     return directory
@@ -79,6 +83,21 @@ def random_model(
         fixtures.sample_inputs(fixture, tokenizer),
     )
     return model
+
+
+def as_sentencepiece(directory: Path) -> None:
+    """Gives a model the file that XLM-RoBERTa had before `tokenizer.json`, made anew."""
+    contents = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(fixtures.corpus()),
+        model_writer=contents,
+        # Transformers adds three tokens to them.
+        vocab_size=fixtures.VOCABULARY - 3,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    (directory / "sentencepiece.bpe.model").write_bytes(contents.getvalue())
+    (directory / "tokenizer.json").unlink()
 
 
 def as_vocabulary_and_merges(directory: Path) -> None:

@@ -35,7 +35,9 @@ def sentences() -> list[str]:
 @torch.no_grad()
 def truth(directory: Path) -> Callable[[str], dict[str, float]]:
     """What Transformers and PyTorch say, one text at a time."""
-    model = AutoModelForSequenceClassification.from_pretrained(directory).eval()
+    model = AutoModelForSequenceClassification.from_pretrained(
+        directory, dtype=torch.float32
+    ).eval()
     tokenizer = AutoTokenizer.from_pretrained(directory)
     limit = check.limit(model.config, tokenizer)
     several = model.config.problem_type == "multi_label_classification"
@@ -164,8 +166,16 @@ class SmallOnes(EndToEnd):
         self.assertEqual(len(config["id2label"]), 5)
         self.check_parity()
 
-    def test_several_labels_at_once(self) -> None:
-        self.hub.add(NAME, models.tiny("tiny-multilabel", self.repository))
+    def test_several_labels_at_once_with_sentencepiece(self) -> None:
+        models.tiny("tiny-multilabel", self.repository)
+        models.as_sentencepiece(self.repository)
+        self.hub.add(NAME, self.repository)
+        self.succeed(NAME)
+        self.assertTrue((self.out / "tokenizer.json").exists())
+        self.check_parity()
+
+    def test_weights_in_half_precision(self) -> None:
+        self.hub.add(NAME, models.tiny("tiny-fp16", self.repository))
         self.succeed(NAME)
         self.check_parity()
 
