@@ -78,7 +78,7 @@ model: ## Make a model directory of MODEL=<hub id or directory> (PRECISION=fp32|
 ifeq ($(origin MODEL),file)
 	@echo 'MODEL=... must name a model on the Hugging Face hub, or a directory' >&2; exit 1
 else
-	@$(MAKE) --no-print-directory $(MODEL_VENV)/.complete
+	@$(MAKE) --no-print-directory --silent $(MODEL_VENV)/.complete
 	@$(EXPORT) $(MODEL_VENV)/bin/python -m export '$(MODEL)' --out '$(TO)' \
 	  --cache target/hub --precision '$(PRECISION)' $(if $(REVISION),--revision '$(REVISION)') \
 	  $(if $(ONNX),--onnx) $(if $(FORCE),--force)

@@ -78,7 +78,7 @@ def fuse(source: Path, out: Path) -> None:
     """Joins what ONNX Runtime has one kernel for: normalisation, GELU, attention."""
     # The patterns of BERT are those of its descendants, too. Level 0 leaves to the
     # session of the server what depends on the machine.
-    with quiet():
+    with quiet("fuse"):
         fused = optimizer.optimize_model(str(source), model_type="bert", opt_level=0)
     model = fused.model
     # The optimizer adds nodes of this domain, but does not always say so.
@@ -89,7 +89,7 @@ def fuse(source: Path, out: Path) -> None:
 
 def quantise(source: Path, out: Path) -> None:
     """Dynamic int8: signed weights with a scale for each column, as VNNI likes them."""
-    with quiet():
+    with quiet("quantise"):
         quantize_dynamic(
             source,
             out,
@@ -101,15 +101,20 @@ def quantise(source: Path, out: Path) -> None:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet(purpose: str) -> Iterator[None]:
     """Keeps from the user what ONNX Runtime's tools remark on every graph.
 
     Such as that a pattern is not there, or that another tool might be run before: what
-    matters is what `check` says of the outcome.
+    matters is whether they fail, and what `check` says of the outcome.
     """
     logging.disable(logging.WARNING)
     try:
         yield
+    except Exception as error:
+        # These tools fail on unusual graphs in too many ways to list.
+        raise ExportError(
+            f"ONNX Runtime can not {purpose} this graph: {first_line(error)}"
+        ) from error
     finally:
         logging.disable(logging.NOTSET)
 
