@@ -25,6 +25,8 @@ TEST_VENV := model/.venv-test
 LINT_VENV := model/.venv-lint
 BENCH_VENV := model/.venv-bench
 TRAIN_VENV := model/.venv
+FETCH_VENV := model/.venv-fetch
+EXPORT_VENV := model/.venv-export
 
 .DELETE_ON_ERROR:
 
@@ -69,10 +71,36 @@ onnxruntime: ## Fetch the pinned ONNX Runtime library
 	@command -v $(PYTHON) >/dev/null || { echo '$(PYTHON) is needed to fetch ONNX Runtime' >&2; exit 1; }
 	@$(PYTHON) host/tools/fetch-onnxruntime.py $(OUT)
 
+# ---- Models ----
+
+# What `make run` serves is a directory; here MODEL is where a model comes from: an id
+# on the Hugging Face hub, or a directory with what Transformers saves.
+#   TO         the directory to make (model/local/<last part of MODEL>)
+#   REVISION   a branch, tag or commit      PRECISION  fp32 or int8
+#   ONNX=1     take the ONNX file that the model brings, and install no PyTorch
+#   FORCE=1    replace TO even if it is not of this making
+# HF_ENDPOINT and HF_TOKEN are passed on. Downloads are kept in target/hub.
+PRECISION ?= fp32
+TO ?= model/local/$(notdir $(patsubst %/,%,$(MODEL)))
+MODEL_VENV = $(if $(ONNX),$(FETCH_VENV),$(EXPORT_VENV))
+EXPORT = PYTHONPATH='$(CURDIR)/model:$(CURDIR)/model/tools'
+
+.PHONY: model
+model: ## Make a model directory of MODEL=<hub id or directory> (PRECISION=fp32|int8)
+ifeq ($(origin MODEL),file)
+	@echo 'MODEL=... must name a model on the Hugging Face hub, or a directory' >&2; exit 1
+else
+	@$(MAKE) --no-print-directory --silent $(MODEL_VENV)/.complete
+	@$(EXPORT) $(MODEL_VENV)/bin/python -m export '$(MODEL)' --out '$(TO)' \
+	  --cache target/hub --precision '$(PRECISION)' $(if $(REVISION),--revision '$(REVISION)') \
+	  $(if $(ONNX),--onnx) $(if $(FORCE),--force)
+	@echo "Serve it: make run MODEL='$(TO)'"
+endif
+
 # ---- Tests ----
 
 .PHONY: test
-test: guest onnxruntime test-venv redis ## Run all tests
+test: guest onnxruntime test-venv export-venv redis ## Run all tests
 	@set -e; \
 	if [ -e $(TEST_VENV)/.complete ]; then \
 	  FASTSENTIMENT_REFERENCE_PYTHON='$(CURDIR)/$(TEST_VENV)/bin/python'; \
@@ -87,7 +115,15 @@ test: guest onnxruntime test-venv redis ## Run all tests
 	  HF_HUB_OFFLINE=1 $(TEST_VENV)/bin/python model/tools/golden.py --check \
 	    model/default $(dir $(wildcard host/tests/fixtures/models/*/golden.json)); \
 	else $(SKIPPED); fi
+	@# The first half runs where there is no PyTorch, as users have it with ONNX=1.
+	@if [ -e $(TEST_VENV)/.complete ]; then set -x; \
+	  $(EXPORT) $(TEST_VENV)/bin/python -m unittest export.tests.test_download; \
+	else $(SKIPPED); fi
+	@if [ -e $(EXPORT_VENV)/.complete ]; then \
+	  set -x; $(EXPORT) $(EXPORT_VENV)/bin/python -m unittest export.tests.test_export; \
+	else $(EXPORT_SKIPPED); fi
 
+EXPORT_SKIPPED = echo '*** SKIPPED: the export of models, for want of $(EXPORT_VENV) (see above)' >&2
 SKIPPED = echo '*** SKIPPED: the comparison with Transformers, for want of $(TEST_VENV) (see above)' >&2
 
 # The tests start Redis servers of their own.
@@ -106,9 +142,20 @@ INSTALL_REDIS = set -x; $(AS_ROOT) apt-get update -qq && \
 test-venv:
 	@$(MAKE) --no-print-directory $(TEST_VENV)/.complete || { $(SKIPPED); [ "$$CI" != true ]; }
 
+# Several GB with the torch that PyPI has for Linux; see requirements-export.txt.
+.PHONY: export-venv
+export-venv:
+	@$(MAKE) --no-print-directory $(EXPORT_VENV)/.complete || { $(EXPORT_SKIPPED); [ "$$CI" != true ]; }
+
 # Made anew when its packages change; whole, or not at all.
-$(TEST_VENV)/.complete: model/requirements-test.txt
+$(TEST_VENV)/.complete: model/requirements-test.txt model/requirements-fetch.txt
 	@$(call make-venv,$(TEST_VENV),-r model/requirements-test.txt)
+
+$(FETCH_VENV)/.complete: model/requirements-fetch.txt
+	@$(call make-venv,$(FETCH_VENV),-r model/requirements-fetch.txt)
+
+$(EXPORT_VENV)/.complete: model/requirements-export.txt model/requirements-fetch.txt
+	@$(call make-venv,$(EXPORT_VENV),-r model/requirements-export.txt)
 
 $(BENCH_VENV)/.complete: model/requirements-bench.txt
 	@$(call make-venv,$(BENCH_VENV),-r model/requirements-bench.txt)
@@ -237,4 +284,4 @@ sst2:
 
 .PHONY: clean
 clean: ## Remove all that was built or installed here
-	rm -rf target $(TEST_VENV) $(LINT_VENV) $(TRAIN_VENV) $(BENCH_VENV)
+	rm -rf target $(TEST_VENV) $(LINT_VENV) $(TRAIN_VENV) $(BENCH_VENV) $(FETCH_VENV) $(EXPORT_VENV)

@@ -1,0 +1,188 @@
+"""`python -m export MODEL --out DIR`: see `--help`."""
+
+import argparse
+import contextlib
+import errno
+import io
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.utils import logging as transformers_logging
+
+import golden
+from export import check, graph, publish, source, tokenizer
+from export.errors import ExportError, first_line
+
+MODEL_FILE = "model.onnx"
+KIND = "ForSequenceClassification"
+# What golden.json allows: rounding on another CPU, which in int8 moves whole steps.
+GOLDEN_TOLERANCE = {"fp32": check.LARGEST_FP32, "int8": check.MEAN_INT8}
+
+DESCRIPTION = """\
+Makes a model directory for FastSentiment of a sequence-classification model: fetches
+it from the Hugging Face hub, exports it to ONNX, fuses and optionally quantises it, and
+checks the outcome against PyTorch.
+"""
+EPILOG = """\
+HF_ENDPOINT names another hub, HF_TOKEN a token for private and gated models. A download
+that was interrupted goes on where it ended.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="export", description=DESCRIPTION, epilog=EPILOG
+    )
+    parser.add_argument(
+        "model", help="a model's id on the hub, such as org/name, or a local directory"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="the directory to make"
+    )
+    parser.add_argument(
+        "--revision", help="a branch, tag or commit (default: the main branch)"
+    )
+    parser.add_argument("--precision", choices=("fp32", "int8"), default="fp32")
+    parser.add_argument(
+        "--onnx",
+        action="store_true",
+        help="take the ONNX file that the model brings; needs no PyTorch",
+    )
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="where downloads are kept",
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="replace DIR even if it was not made by this command",
+    )
+    return parser
+
+
+def read_config(directory: Path) -> PreTrainedConfig:
+    """The model's configuration, if it is that of a model that classifies texts."""
+    try:
+        config = AutoConfig.from_pretrained(
+            directory, local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        raise ExportError(
+            f"config.json is of no model that can be exported: {first_line(error)}"
+        ) from error
+    architectures = config.architectures or []
+    if architectures and not any(name.endswith(KIND) for name in architectures):
+        raise ExportError(
+            f"this is a {architectures[0]}, not a sequence-classification model"
+        )
+    if config.is_encoder_decoder:
+        raise ExportError(
+            f"models of type {config.model_type} have a decoder: not supported"
+        )
+    if config.problem_type == "regression":
+        raise ExportError("a regression model has no labels to score")
+    return config
+
+
+def original(
+    found: source.Source, config: PreTrainedConfig, onnx: bool, work: Path
+) -> tuple[graph.Logits, tuple[str, ...], Path]:
+    """What the outcome has to agree with, its inputs, and the unfused graph."""
+    exported = work / "exported.onnx"
+    if onnx:
+        graph.merge(found.graph, exported)
+        given = graph.Graph(exported)
+        return given.logits, graph.KNOWN_INPUTS, exported
+    # PyTorch is imported here only, so that `--onnx` does without.
+    from export import pytorch
+
+    reference = pytorch.Reference(found.directory, config)
+    print("exporting to ONNX", flush=True)
+    reference.export(exported)
+    return reference.logits, reference.names, exported
+
+
+def build(found: source.Source, arguments: argparse.Namespace, out: Path) -> None:
+    """Writes all files of the model directory."""
+    config = read_config(found.directory)
+    reader = tokenizer.load(found.directory)
+    tokenizer.write(reader, found.directory, out)
+    lines = []
+
+    def report(title: str, figures: check.Figures) -> None:
+        lines.append(f"{title}: {figures.describe()}")
+        print(lines[-1], flush=True)
+
+    with tempfile.TemporaryDirectory(dir=out) as work:
+        logits, names, exported = original(found, config, arguments.onnx, Path(work))
+        print("computing what it has to agree with", flush=True)
+        checks = check.Check(config, reader, names, logits)
+        checks.check_tokenizer(out)
+        made = Path(work) / "fused.onnx"
+        graph.fuse(exported, made)
+        figures = checks.compare(graph.Graph(made).logits)
+        report("fused, fp32", figures)
+        check.require_fp32(figures)
+        if arguments.precision == "int8":
+            print("quantising", flush=True)
+            fused, made = made, Path(work) / "int8.onnx"
+            graph.quantise(fused, made)
+            figures = checks.compare(graph.Graph(made).logits)
+            report("int8", figures)
+            check.require_int8(figures)
+        beside = checks.beside_others(graph.Graph(made).logits)
+        shutil.move(made, out / MODEL_FILE)
+
+    name = "the model's own ONNX file" if arguments.onnx else "PyTorch"
+    facts = publish.Facts(
+        source=found,
+        precision=arguments.precision,
+        graph=name,
+        original=name,
+        checks=tuple(lines),
+        beside=beside,
+        batch_invariant=beside <= check.LARGEST_BESIDE_OTHERS,
+    )
+    publish.write_config(facts, config, reader, out)
+    with contextlib.redirect_stdout(io.StringIO()):
+        # It names the directory where the files lie for the moment.
+        golden.write(out, GOLDEN_TOLERANCE[arguments.precision])
+    publish.write_card(facts, config, out)
+    publish.write_checksums(out)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    # Before anything is downloaded.
+    publish.ensure_replaceable(arguments.out, arguments.force)
+    found = source.obtain(
+        arguments.model, arguments.revision, arguments.onnx, arguments.cache
+    )
+    with publish.staging(arguments.out) as out:
+        build(found, arguments, out)
+    print(f"{arguments.out} is made of {found.describe()}", flush=True)
+
+
+def main() -> None:
+    arguments = parser().parse_args()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        run(arguments)
+    except ExportError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        sys.exit("error: the disk is full")
+    except KeyboardInterrupt:
+        sys.exit("error: interrupted; run again to go on with the download")
+
+
+if __name__ == "__main__":
+    main()

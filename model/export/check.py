@@ -1,0 +1,180 @@
+"""Holds what was exported against what it was made of, on real sentences.
+
+The sentences are those of the golden answers (`model/tools/texts.py`): reviews, texts
+around the model's limit and far beyond it, and what tokenizers get wrong. Scores are
+compared, which is what users see, and not logits.
+
+This module must not know what computes the logits on either side.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+
+from export.errors import ExportError
+from export.graph import Feed, Logits
+from export.tokenizer import TokenizerFile
+from reference import sigmoid, softmax, token_limit
+from texts import samples
+
+# fp32: what another order of summing may change.
+LARGEST_FP32 = 1e-4
+# Dynamic int8 moves the scores of single texts a lot (0.3 to 0.9 for the texts of SST-2
+# on which a fine-tuned model was measured), so that a bound on the largest difference
+# would say nothing. These catch a model that does not survive it.
+MEAN_INT8 = 0.05
+AGREEMENT_INT8 = 0.9
+# Up to here, texts that are run together are taken to score as alone.
+LARGEST_BESIDE_OTHERS = 1e-5
+BATCH = 16
+# Long texts are left out of batches: padding all to their length takes time.
+LONGEST_IN_BATCH = 128
+
+
+@dataclass(frozen=True)
+class Text:
+    """A sentence as the model sees it."""
+
+    name: str
+    ids: list[int]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How far two ways to compute the same scores are apart."""
+
+    texts: int
+    largest: float
+    mean: float
+    agreement: float
+
+    def describe(self) -> str:
+        """For people."""
+        return (
+            f"largest score difference {self.largest:.2g}, mean {self.mean:.2g}, "
+            f"same label for {self.agreement:.1%} of {self.texts} texts"
+        )
+
+
+class Check:
+    """The sentences, and the scores that the original gives them."""
+
+    def __init__(
+        self,
+        config: PreTrainedConfig,
+        tokenizer: PreTrainedTokenizerBase,
+        names: Sequence[str],
+        original: Logits,
+    ) -> None:
+        self.limit = limit(config, tokenizer)
+        self.names = tuple(names)
+        self.labels = len(config.id2label)
+        # What fills short rows is masked, so that any id does that the model knows.
+        self.padding = config.pad_token_id or 0
+        several = config.problem_type == "multi_label_classification"
+        self.activation = sigmoid if several or self.labels == 1 else softmax
+        self.tokenizer = tokenizer
+        self.texts = [
+            Text(sample.name, self.ids(sample.text)) for sample in samples(self.limit)
+        ]
+        self.expected = self.scores(original)
+
+    def ids(self, text: str) -> list[int]:
+        """As Transformers reads the original's tokenizer."""
+        return self.tokenizer(text, truncation=True, max_length=self.limit)["input_ids"]
+
+    def check_tokenizer(self, directory: Path) -> None:
+        """Refuses a `tokenizer.json` that reads any sentence otherwise."""
+        file = TokenizerFile(directory, self.limit, self.tokenizer.truncation_side)
+        for text, sample in zip(self.texts, samples(self.limit), strict=True):
+            found = file.ids(sample.text)
+            if found != text.ids:
+                raise ExportError(
+                    f"tokenizer.json gives the text {text.name} the ids {found[:8]}..., "
+                    f"Transformers gives it {text.ids[:8]}...: the model's tokenizer "
+                    "files contradict each other"
+                )
+
+    def compare(self, logits: Logits) -> Figures:
+        """Every text alone, as it is."""
+        found = self.scores(logits)
+        differences = np.abs(found - self.expected).max(axis=1)
+        if self.activation is sigmoid:
+            same = ((found > 0.5) == (self.expected > 0.5)).all(axis=1)
+        else:
+            same = found.argmax(axis=1) == self.expected.argmax(axis=1)
+        return Figures(
+            texts=len(found),
+            largest=float(differences.max()),
+            mean=float(differences.mean()),
+            agreement=float(same.mean()),
+        )
+
+    def beside_others(self, logits: Logits) -> float:
+        """The largest change of a score where texts are run in padded batches."""
+        short = [text for text in self.texts if len(text.ids) <= LONGEST_IN_BATCH]
+        largest = 0.0
+        for start in range(0, len(short), BATCH):
+            batch = short[start : start + BATCH]
+            together = self.activate(logits(self.feed(batch)))
+            for row, text in zip(together, batch, strict=True):
+                alone = self.activate(logits(self.feed([text])))[0]
+                largest = max(largest, float(np.abs(row - alone).max()))
+        return largest
+
+    def scores(self, logits: Logits) -> np.ndarray:
+        """Of every text and label; refused if they are no such thing."""
+        rows = np.concatenate([logits(self.feed([text])) for text in self.texts])
+        if rows.shape != (len(self.texts), self.labels):
+            raise ExportError(
+                f"config.json names {self.labels} labels, but the model gives "
+                f"{rows.shape[-1]} numbers for a text"
+            )
+        if not np.isfinite(rows).all():
+            raise ExportError("the model gives numbers that are infinite or none")
+        return self.activate(rows)
+
+    def activate(self, rows: np.ndarray) -> np.ndarray:
+        return np.stack([self.activation(row) for row in rows.astype(np.float64)])
+
+    def feed(self, texts: Sequence[Text]) -> Feed:
+        """The inputs of a batch, padded to its longest text."""
+        shape = (len(texts), max(len(text.ids) for text in texts))
+        feed = {name: np.zeros(shape, dtype=np.int64) for name in self.names}
+        feed["input_ids"] += self.padding
+        for row, text in enumerate(texts):
+            feed["input_ids"][row, : len(text.ids)] = text.ids
+            feed["attention_mask"][row, : len(text.ids)] = 1
+        return feed
+
+
+def limit(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
+    """The longest input in tokens, as the server has it."""
+    if not hasattr(config, "max_position_embeddings"):
+        raise ExportError(
+            f"models of type {config.model_type} do not say how long a text may be "
+            "(max_position_embeddings): they are not supported"
+        )
+    return token_limit(config, tokenizer)
+
+
+def require_fp32(figures: Figures) -> None:
+    """Fails if an exact export is not exact."""
+    # Written so that NaN fails.
+    if not figures.largest <= LARGEST_FP32:
+        raise ExportError(
+            f"a score differs by {figures.largest:.2g}, more than {LARGEST_FP32:g}: "
+            "the export can not be trusted"
+        )
+
+
+def require_int8(figures: Figures) -> None:
+    """Fails if quantisation has ruined the model."""
+    if not (figures.mean <= MEAN_INT8 and figures.agreement >= AGREEMENT_INT8):
+        raise ExportError(
+            f"the model does not survive int8: {figures.describe()} (allowed: mean "
+            f"{MEAN_INT8:g}, {AGREEMENT_INT8:.0%} same labels): use PRECISION=fp32"
+        )

@@ -1,0 +1,126 @@
+"""Where a model comes from, and which of its files are needed.
+
+This module must not know how files are downloaded, nor what becomes of them.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from export import hub
+from export.errors import ExportError
+
+CONFIG = "config.json"
+# Of every kind of tokenizer that Transformers can convert.
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "bpe.codes",
+    "sentencepiece.bpe.model",
+    "sentencepiece.model",
+    "spiece.model",
+    "spm.model",
+)
+LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
+# In the order of preference; an index stands for the parts that it lists.
+WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+PARTS = {
+    "model.safetensors.index.json": re.compile(r"model-\d+-of-\d+\.safetensors"),
+    "pytorch_model.bin.index.json": re.compile(r"pytorch_model-\d+-of-\d+\.bin"),
+}
+# Where Optimum and those who use it put the graph.
+GRAPHS = ("onnx/model.onnx", "model.onnx")
+# Weights of large graphs lie beside them.
+GRAPH_DATA = (".onnx_data", ".onnx.data")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model's files, on this machine."""
+
+    name: str
+    directory: Path
+    revision: str | None = None
+    licence: str | None = None
+
+    @property
+    def graph(self) -> Path:
+        """The graph that the model brings; `choose` made sure that there is one."""
+        return self.directory / next(
+            name for name in GRAPHS if (self.directory / name).is_file()
+        )
+
+    def describe(self) -> str:
+        """Name and revision, in words."""
+        return f"{self.name} ({self.revision or 'a local directory'})"
+
+
+def obtain(model: str, revision: str | None, onnx: bool, cache: Path) -> Source:
+    """Takes a local directory as it is; anything else is asked of the hub."""
+    directory = Path(model)
+    if directory.is_dir():
+        if revision is not None:
+            raise ExportError(f"{model} is a directory: it has no revisions")
+        names = (file.relative_to(directory) for file in directory.rglob("*"))
+        choose(model, {name.as_posix() for name in names}, onnx)
+        return Source(directory.resolve().name, directory)
+    if model.startswith((".", "/", "~")) or model.count("/") > 1:
+        raise ExportError(f"there is no directory {model}")
+    repository = hub.find(model, revision)
+    names = choose(repository.id, set(repository.files), onnx)
+    print(f"{repository.id} at {repository.commit}: {len(names)} files", flush=True)
+    directory = hub.fetch(repository, names, cache)
+    return Source(repository.id, directory, repository.commit, repository.licence)
+
+
+def choose(model: str, files: set[str], onnx: bool) -> list[str]:
+    """The files that are needed, of those that there are."""
+    if CONFIG not in files:
+        raise ExportError(f"{model} has no {CONFIG}: it is no Transformers model")
+    chosen = [CONFIG]
+    tokenizer = [name for name in TOKENIZER_FILES if name in files]
+    if not tokenizer:
+        raise ExportError(
+            f"{model} has no tokenizer: none of {listed(TOKENIZER_FILES)}"
+        )
+    chosen += tokenizer
+    chosen += graph(model, files) if onnx else weights(model, files)
+    return chosen + [name for name in LICENCE_FILES if name in files]
+
+
+def weights(model: str, files: set[str]) -> list[str]:
+    """The files with the weights for PyTorch."""
+    for name in WEIGHTS:
+        if name not in files:
+            continue
+        part = PARTS.get(name)
+        return [name, *(sorted(filter(part.fullmatch, files)) if part else ())]
+    hint = "; it has an ONNX file: try ONNX=1" if files & set(GRAPHS) else ""
+    raise ExportError(f"{model} has no PyTorch weights{hint}")
+
+
+def graph(model: str, files: set[str]) -> list[str]:
+    """The file with the ONNX graph, and what lies beside it."""
+    for name in GRAPHS:
+        if name in files:
+            stem = name.removesuffix(".onnx")
+            data = (stem + suffix for suffix in GRAPH_DATA)
+            return [name, *(file for file in data if file in files)]
+    raise ExportError(
+        f"{model} has no ONNX file ({listed(GRAPHS)}): try without ONNX=1"
+    )
+
+
+def listed(names: Iterable[str]) -> str:
+    return ", ".join(names)
