@@ -1,5 +1,6 @@
 //! The command line.
 
+mod health;
 mod options;
 mod predict;
 mod serve;
@@ -47,6 +48,8 @@ enum Command {
     /// Load everything that `serve` would load, predict once, and say what was
     /// found.
     Check(LoadOptions),
+    /// Ask a running server whether it is ready; exits with 0 if it is.
+    Health(health::HealthCommand),
     /// Run a guest as a command (`wasi:cli/run`), with the model directory
     /// mounted at /model.
     RunGuest(RunGuest),
@@ -69,6 +72,7 @@ impl Cli {
             Command::Serve(command) => command.run(),
             Command::Predict(command) => command.run(),
             Command::Check(options) => check(options),
+            Command::Health(command) => command.run(),
             Command::RunGuest(command) => command.run(),
         });
         result.unwrap_or_else(|error| {

@@ -161,7 +161,7 @@ impl ClientOptions {
 
 /// An address, or none.
 #[derive(Clone, Copy)]
-struct OptionalAddress(Option<SocketAddr>);
+pub(super) struct OptionalAddress(pub(super) Option<SocketAddr>);
 
 impl FromStr for OptionalAddress {
     type Err = std::net::AddrParseError;

@@ -21,6 +21,7 @@ mod batching;
 mod cache;
 mod command;
 mod harness;
+mod health;
 mod hostile;
 mod http;
 mod nn;
