@@ -117,6 +117,18 @@ def test_a_container_answers_at_once_without_rights_and_without_writing(
     assert before == {file: file.stat().st_mtime_ns for file in rooted.rglob("*")}
 
 
+def test_a_container_starts_also_where_the_compiled_guest_does_not_fit(
+    rooted: Path, tmp_path: Path
+):
+    wrapper = container(rooted, tmp_path / "mount")
+    # Nobody can write there, and no guest was compiled for it: as on another CPU.
+    settings = {**environment(), "FASTSENTIMENT_ARTIFACTS": "/app/licences"}
+    with serving([*wrapper, *dockerfile.command()], settings, wrapped=True) as server:
+        assert "(compiled just now)" in server.greeting
+        server.predict("What a wonderful day.")
+        print(f"at most {server.status()['VmHWM']} were in use")
+
+
 def test_the_health_check_of_the_image_tells_a_server_from_none(
     rooted: Path, tmp_path: Path
 ):
