@@ -22,7 +22,7 @@ const MAX_ANSWER: u64 = 16 * 1024;
 /// if it is not, or if nobody answers.
 #[derive(Args)]
 pub(super) struct HealthCommand {
-    /// What to ask, such as http://127.0.0.1:8001/health/live [default:
+    /// What to ask, such as `http://127.0.0.1:8001/health/live` [default:
     /// /health/ready where `serve` listens with the same environment, on the
     /// admin listener if there is one]
     #[arg(long, env = "FASTSENTIMENT_HEALTH_URL", value_name = "URL")]
