@@ -67,9 +67,12 @@ def commit_time() -> int:
     if given:
         return int(given)
     command = ["git", "-C", ROOT, "log", "-1", "--format=%ct"]
-    shown = subprocess.run(command, capture_output=True, text=True, check=False)
-    # Outside a checkout there is no commit.
-    return int(shown.stdout) if shown.returncode == 0 else 0
+    try:
+        shown = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        # Outside a checkout, or without git, there is no commit.
+        return 0
+    return int(shown.stdout)
 
 
 def contents(built: Path, model: Path) -> dict[str, bytes | Path]:
