@@ -59,7 +59,8 @@ collect() {
   out=$2
   mkdir -p "$out/licences"
   cp "$from/release/fastsentiment" "$out/fastsentiment"
-  strip "$out/fastsentiment"
+  # The build's identity is a digest of what is stripped, too, and that names paths.
+  strip --strip-all --remove-section=.note.gnu.build-id "$out/fastsentiment"
   chmod 755 "$out/fastsentiment"
   cp "$from/$guest_target/guest/fastsentiment_guest.wasm" "$out/fastsentiment_guest.wasm"
   chmod 644 "$out/fastsentiment_guest.wasm"

@@ -117,10 +117,7 @@ class Server:
     @property
     def id(self) -> int:
         """Of the process itself, below the one that made its namespaces."""
-        if not self.wrapped:
-            return self.process.pid
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return int(children.read_text().split()[0])
+        return children(self.process.pid)[0] if self.wrapped else self.process.pid
 
     def status(self) -> dict[str, str]:
         """What the kernel knows of the process."""
@@ -134,6 +131,14 @@ class Server:
         """Asks it to stop, and waits for its exit code."""
         os.kill(self.id, signal.SIGTERM)
         return self.process.wait(PATIENCE)
+
+
+def children(process: int) -> list[int]:
+    try:
+        listed = Path(f"/proc/{process}/task/{process}/children").read_text()
+    except FileNotFoundError:  # it has ended
+        return []
+    return [int(child) for child in listed.split()]
 
 
 @contextlib.contextmanager
@@ -154,7 +159,10 @@ def serving(
     try:
         yield Server(process, began, wrapped)
     finally:
-        # With --kill-child, what it wraps ends with it.
-        process.kill()
+        # What is wrapped first: it would outlive its wrapper, and all that is in its
+        # namespace ends with it.
+        for each in [*children(process.pid), process.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
         process.wait()
         process.stdout.close()

@@ -23,7 +23,7 @@ def can(*command: str) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-NAMESPACES = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
+NAMESPACES = ["unshare", "--mount", "--pid", "--fork"]
 
 
 def container(image: Path, mount: Path) -> list[str | Path]:
