@@ -1,42 +1,90 @@
-# The server with the default guest and the default model, ready to run:
+# syntax=docker/dockerfile:1
+
+# The server with the default guest and a model, ready to run:
 #
 #     docker build -t fastsentiment .
-#     docker run --rm -p 8000:8000 fastsentiment
+#     docker run --rm --read-only -p 8000:8000 fastsentiment
+#
+# Another model is a directory in this folder: --build-arg MODEL=model/mine. What is
+# done is in deployment/build, whose scripts are tested without Docker.
 
-FROM rust:1.95-slim-bookworm AS build
-# make: the build's names; gcc comes with the image; Python fetches ONNX Runtime.
-RUN apt-get update \
- && apt-get install -y --no-install-recommends make python3 python3-pip \
- && rm -rf /var/lib/apt/lists/*
+ARG RUST_VERSION=1.95.0
+ARG DEBIAN=bookworm
+
+# ---- What compiles ----
+
+FROM rust:${RUST_VERSION}-slim-${DEBIAN} AS toolchain
+# The C compiler and the certificates come with the image; Python fetches ONNX Runtime.
+RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
+    --mount=type=cache,target=/var/lib/apt,sharing=locked \
+    apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates python3 python3-pip
 WORKDIR /src
+# With the guest's target, as the file says.
+COPY rust-toolchain.toml ./
+RUN rustup show active-toolchain || rustup toolchain install
+ENV DIST_TARGET_DIR=/target
+
+# The workspace without its sources; the layers that are made of it stay as they are
+# until a dependency changes.
+FROM toolchain AS skeleton
 COPY . .
-RUN make build CARGO_FLAGS=--locked
+RUN python3 deployment/build/skeleton.py . /skeleton
 
-# Laid out as in the final image, since the guest is compiled here for its place
-# there: `check` loads all that `serve` would load, predicts once, and keeps the
-# compiled guest. It is compiled for the CPU that builds the image; on a CPU that
-# lacks something of it, the server notices, and compiles the guest at each start.
-RUN mkdir -p /app/model \
- && cp target/release/fastsentiment target/release/fastsentiment_guest.wasm \
-       target/release/libonnxruntime.so \
-       target/release/onnxruntime-ThirdPartyNotices.txt LICENSE /app/ \
- && cp -R model/default /app/model/default \
- && /app/fastsentiment check --artifacts /app/artifacts \
- && chmod -R go+rX-w /app
+FROM toolchain AS compile
+COPY --from=skeleton /skeleton ./
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    sh deployment/build/compile.sh dependencies
+COPY LICENSE ./
+COPY wit ./wit
+COPY guest ./guest
+COPY host ./host
+COPY deployment/build ./deployment/build
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    sh deployment/build/compile.sh all /built
 
+# ---- What runs ----
 
-# The same Debian, for its C library; it has libstdc++, which ONNX Runtime needs.
-FROM debian:bookworm-slim
+# The libraries are those of this image, so it is the same Debian. The guest is
+# compiled here for the CPU that builds; on one that lacks something of it, the server
+# notices, and compiles the guest when it starts.
+FROM compile AS root
+ARG MODEL=model/default
+COPY ${MODEL} /model
+RUN sh deployment/build/root.sh /built /model /root-of-image
+
+# Nothing but the server and the libraries that it is linked to: no shell, no package
+# manager. In the order in which they change, the seldom ones first.
+FROM scratch
+COPY --from=root /root-of-image/etc /etc
+COPY --from=root /root-of-image/lib /lib
+COPY --from=root /root-of-image/lib64 /lib64
+COPY --from=root /root-of-image/usr /usr
+COPY --from=root /root-of-image/var /var
+COPY --from=root /root-of-image/app/libonnxruntime.so /app/
+COPY --from=root /root-of-image/app/model /app/model
+COPY --from=root /root-of-image/app/licences /app/licences
+COPY --from=root /root-of-image/app/artifacts /app/artifacts
+COPY --from=root /root-of-image/app/LICENSE \
+                 /root-of-image/app/fastsentiment_guest.wasm \
+                 /root-of-image/app/fastsentiment /app/
+
+ARG VERSION=0.1.0
+ARG REVISION=unknown
 LABEL org.opencontainers.image.title="FastSentiment" \
       org.opencontainers.image.description="Sentiment prediction server whose prediction logic is a sandboxed WebAssembly component" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="MIT AND Apache-2.0"
-# Owned by root: the process can not change what it runs, and needs no writable file.
-COPY --from=build /app /app
-# By number, so that Kubernetes can tell that it is not root.
+
+# By number, so that Kubernetes can tell that it is not root. It owns no file, so it
+# can not change what it runs.
 USER 65532:65532
 ENV FASTSENTIMENT_LISTEN=0.0.0.0:8000 \
     FASTSENTIMENT_ARTIFACTS=/app/artifacts
 EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
+    CMD ["/app/fastsentiment", "health"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/app/fastsentiment"]
 CMD ["serve"]

@@ -10,6 +10,8 @@ CARGO_FLAGS ?=
 PYTHON ?= python3
 
 RUFF := 0.17.6
+# Only for the Compose specification's schema, which it holds.
+COMPOSE := docker-compose==1.29.2
 
 # The binary finds the guest and ONNX Runtime beside itself, so they have to know
 # where it will be. Everything is built in release mode: a guest that is compiled by
@@ -23,6 +25,7 @@ EXAMPLES := lexicon neutral
 GUEST_PACKAGES := $(addprefix -p fastsentiment-,guest classifier command $(EXAMPLES))
 TEST_VENV := model/.venv-test
 LINT_VENV := model/.venv-lint
+DEPLOYMENT_VENV := deployment/.venv-test
 BENCH_VENV := model/.venv-bench
 TRAIN_VENV := model/.venv
 FETCH_VENV := model/.venv-fetch
@@ -97,6 +100,14 @@ else
 	@echo "Serve it: make run MODEL='$(TO)'"
 endif
 
+# ---- Release ----
+
+.PHONY: dist
+dist: wasm-target ## Pack binary, guest, MODEL, ONNX Runtime and licences into dist/
+	rm -rf target/dist/built dist
+	sh deployment/build/compile.sh all target/dist/built
+	$(PYTHON) deployment/build/archive.py target/dist/built '$(MODEL)' dist
+
 # ---- Tests ----
 
 .PHONY: test
@@ -122,7 +133,15 @@ test: guest onnxruntime test-venv export-venv redis ## Run all tests
 	@if [ -e $(EXPORT_VENV)/.complete ]; then \
 	  set -x; $(EXPORT) $(EXPORT_VENV)/bin/python -m unittest export.tests.test_export; \
 	else $(EXPORT_SKIPPED); fi
+	@$(MAKE) --no-print-directory test-deployment
 
+.PHONY: test-deployment
+test-deployment: build examples redis deployment-venv ## Test Dockerfile, Compose, Kubernetes and the archive
+	@if [ -e $(DEPLOYMENT_VENV)/.complete ]; then set -x; \
+	  $(DEPLOYMENT_VENV)/bin/python -m pytest -q -rs -p no:cacheprovider deployment/tests; \
+	else $(SKIPPED_DEPLOYMENT); fi
+
+SKIPPED_DEPLOYMENT = echo '*** SKIPPED: the deployment, for want of $(DEPLOYMENT_VENV) (see above)' >&2
 EXPORT_SKIPPED = echo '*** SKIPPED: the export of models, for want of $(EXPORT_VENV) (see above)' >&2
 SKIPPED = echo '*** SKIPPED: the comparison with Transformers, for want of $(TEST_VENV) (see above)' >&2
 
@@ -147,6 +166,10 @@ test-venv:
 export-venv:
 	@$(MAKE) --no-print-directory $(EXPORT_VENV)/.complete || { $(EXPORT_SKIPPED); [ "$$CI" != true ]; }
 
+.PHONY: deployment-venv
+deployment-venv:
+	@$(MAKE) --no-print-directory $(DEPLOYMENT_VENV)/.complete || { $(SKIPPED_DEPLOYMENT); [ "$$CI" != true ]; }
+
 # Made anew when its packages change; whole, or not at all.
 $(TEST_VENV)/.complete: model/requirements-test.txt model/requirements-fetch.txt
 	@$(call make-venv,$(TEST_VENV),-r model/requirements-test.txt)
@@ -156,6 +179,11 @@ $(FETCH_VENV)/.complete: model/requirements-fetch.txt
 
 $(EXPORT_VENV)/.complete: model/requirements-export.txt model/requirements-fetch.txt
 	@$(call make-venv,$(EXPORT_VENV),-r model/requirements-export.txt)
+
+$(DEPLOYMENT_VENV)/.complete: deployment/requirements-test.txt
+	@$(call make-venv,$(DEPLOYMENT_VENV),-r deployment/requirements-test.txt)
+	@# It is not run, so what it depends on is not wanted.
+	$(DEPLOYMENT_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(COMPOSE)
 
 $(BENCH_VENV)/.complete: model/requirements-bench.txt
 	@$(call make-venv,$(BENCH_VENV),-r model/requirements-bench.txt)
@@ -213,11 +241,10 @@ check-dependencies:
 check-scripts: $(LINT_VENV)/.ruff-$(RUFF)
 	$(LINT_VENV)/bin/ruff format --check .
 	$(LINT_VENV)/bin/ruff check .
-	sh -n host/tools/with-server.sh
-	sh -n guest/tools/wasmtime-cli.sh
+	for script in host/tools/with-server.sh guest/tools/wasmtime-cli.sh deployment/build/*.sh; do sh -n $$script || exit 1; done
 	bash -n .ci/run
 	@if command -v shellcheck >/dev/null; \
-	then set -x; shellcheck host/tools/with-server.sh guest/tools/wasmtime-cli.sh .ci/run; \
+	then set -x; shellcheck host/tools/with-server.sh guest/tools/wasmtime-cli.sh deployment/build/*.sh .ci/run; \
 	else echo '*** SKIPPED: shellcheck is not installed' >&2; fi
 	$(PYTHON) .ci/check-links.py
 
@@ -284,4 +311,4 @@ sst2:
 
 .PHONY: clean
 clean: ## Remove all that was built or installed here
-	rm -rf target $(TEST_VENV) $(LINT_VENV) $(TRAIN_VENV) $(BENCH_VENV) $(FETCH_VENV) $(EXPORT_VENV)
+	rm -rf target dist $(TEST_VENV) $(DEPLOYMENT_VENV) $(LINT_VENV) $(TRAIN_VENV) $(BENCH_VENV) $(FETCH_VENV) $(EXPORT_VENV)

@@ -39,7 +39,11 @@ class Build(NamedTuple):
 
 LINUX = (f"onnxruntime/capi/libonnxruntime.so.{VERSION}", "libonnxruntime.so")
 MACOS = (f"onnxruntime/capi/libonnxruntime.{VERSION}.dylib", "libonnxruntime.dylib")
-NOTICES = "onnxruntime/ThirdPartyNotices.txt"
+# What has to accompany it, by the name that it gets beside it.
+LICENCES = {
+    "onnxruntime-LICENSE.txt": "onnxruntime/LICENSE",
+    "onnxruntime-ThirdPartyNotices.txt": "onnxruntime/ThirdPartyNotices.txt",
+}
 
 # By the names that Python's `platform` module gives to system and machine.
 BUILDS = {
@@ -83,7 +87,8 @@ def main() -> None:
             "install 1.24 or newer and name its library in ORT_DYLIB_PATH"
         )
     library = directory / build.library
-    if library.is_file() and sha256(library) == build.library_sha256:
+    complete = all((directory / name).is_file() for name in LICENCES)
+    if complete and library.is_file() and sha256(library) == build.library_sha256:
         return
     directory.mkdir(parents=True, exist_ok=True)
     # Inside the target folder, so that the move into place is a rename.
@@ -94,13 +99,17 @@ def main() -> None:
         wheel = download(build, work)
         with zipfile.ZipFile(wheel) as package:
             unpacked = unpack(package, build.member, work / "library", 0o755)
-            notices = unpack(package, NOTICES, work / "notices", 0o644)
+            licences = {
+                name: unpack(package, member, work / name, 0o644)
+                for name, member in LICENCES.items()
+            }
         if sha256(unpacked) != build.library_sha256:
             sys.exit(
                 f"{build.member} in {wheel.name} is not the library that is pinned"
             )
         # The library last: it says that all is there.
-        os.replace(notices, directory / "onnxruntime-ThirdPartyNotices.txt")
+        for name, licence in licences.items():
+            os.replace(licence, directory / name)
         os.replace(unpacked, library)
     print(f"ONNX Runtime {VERSION}: {library}")
 

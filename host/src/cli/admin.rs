@@ -83,7 +83,7 @@ fn read(path: &Path) -> anyhow::Result<Token> {
 
 /// An address, or none.
 #[derive(Clone, Copy)]
-struct OptionalAddress(Option<SocketAddr>);
+pub(super) struct OptionalAddress(pub(super) Option<SocketAddr>);
 
 impl FromStr for OptionalAddress {
     type Err = std::net::AddrParseError;

@@ -85,7 +85,8 @@ pub(super) fn id(text: &str) -> Result<String, &'static str> {
     }
 }
 
-fn base(text: &str) -> Result<Url, String> {
+/// The address of a server, without a token.
+pub(super) fn base(text: &str) -> Result<Url, String> {
     let url: Url = text.parse().map_err(|error| format!("{error}"))?;
     if url.scheme() != "http" || !url.has_host() {
         return Err("it must begin with `http://` and a host".to_owned());
@@ -256,7 +257,7 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 /// What was wrong in the end: the outer errors say only that something was.
-fn reason(error: &reqwest::Error) -> String {
+pub(super) fn reason(error: &reqwest::Error) -> String {
     let mut inner: &dyn Error = error;
     while let Some(source) = inner.source() {
         inner = source;

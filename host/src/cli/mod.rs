@@ -5,6 +5,7 @@ mod change;
 mod check;
 mod client;
 mod compile;
+mod health;
 mod memory;
 mod options;
 mod predict;
@@ -57,6 +58,8 @@ enum Command {
     /// Load everything that `serve` would load, predict once, and say what was
     /// found.
     Check(LoadOptions),
+    /// Ask a running server whether it is ready; exits with 0 if it is.
+    Health(health::HealthCommand),
     /// Run a guest as a command (`wasi:cli/run`), with the model directory
     /// mounted at /model.
     RunGuest(RunGuest),
@@ -100,6 +103,7 @@ impl Cli {
             Command::Serve(command) => command.run(),
             Command::Predict(command) => command.run(),
             Command::Check(options) => check::run(options),
+            Command::Health(command) => command.run(),
             Command::RunGuest(command) => command.run(),
             Command::Swap(command) => command.run(),
             Command::Versions(command) => command.run(),

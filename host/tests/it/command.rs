@@ -92,7 +92,7 @@ fn the_version_and_the_help_are_there() {
         format!("fastsentiment {}\n", env!("CARGO_PKG_VERSION"))
     );
     let help = stdout(&run(bare().arg("--help")));
-    for command in ["serve", "predict", "check", "run-guest"] {
+    for command in ["serve", "predict", "check", "health", "run-guest"] {
         assert!(help.contains(command), "{help}");
     }
 }

@@ -22,6 +22,7 @@ mod cache;
 mod command;
 mod examples;
 mod harness;
+mod health;
 mod hostile;
 mod http;
 mod limits;

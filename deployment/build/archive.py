@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+"""Packs the server into an archive that runs where it is unpacked.
+
+    archive.py BUILT MODEL OUT
+
+BUILT is what compile.sh made, MODEL a model directory. The archive and its SHA-256
+are put into the directory OUT. The same files give the same archive, to the last
+byte: nothing of this machine goes into it, and the only time in it is that of
+SOURCE_DATE_EPOCH, or else of the last commit.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import platform
+import re
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+README = """\
+FastSentiment {version}, for {system} on {machine}
+
+    ./fastsentiment serve
+    curl -s http://127.0.0.1:8000/predict \\
+      -H 'Content-Type: application/json' -d '{{"text": ["What a wonderful day."]}}'
+
+Needs Debian 12, or another system with glibc 2.34 and libstdc++ of GCC 12 or newer.
+The first start compiles the guest, which takes some seconds, and keeps it in
+~/.cache/fastsentiment. `./fastsentiment serve --help` describes all options.
+
+LICENSE is FastSentiment's own licence; those of what it is made of are in licences/,
+that of the model is in model/default/.
+"""
+
+
+def main() -> None:
+    if len(sys.argv) != 4:
+        sys.exit("usage: archive.py BUILT MODEL OUT")
+    built, model, out = map(Path, sys.argv[1:])
+    system, machine = platform.system().lower(), platform.machine()
+    name = f"fastsentiment-{version()}-{system}-{machine}"
+    files = contents(built, model)
+    readme = README.format(version=version(), system=platform.system(), machine=machine)
+    files["README.txt"] = readme.encode()
+    out.mkdir(parents=True, exist_ok=True)
+    archive = out / f"{name}.tar.gz"
+    archive.write_bytes(pack(name, files, commit_time()))
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    (out / f"{archive.name}.sha256").write_text(f"{digest}  {archive.name}\n")
+    print(f"{archive}: {archive.stat().st_size / 1e6:.1f} MB, sha256 {digest}")
+
+
+def version() -> str:
+    manifest = (ROOT / "Cargo.toml").read_text("utf-8")
+    return re.findall(r'^version = "(.*)"$', manifest, re.MULTILINE)[0]
+
+
+def commit_time() -> int:
+    given = os.environ.get("SOURCE_DATE_EPOCH")
+    if given:
+        return int(given)
+    command = ["git", "-C", ROOT, "log", "-1", "--format=%ct"]
+    try:
+        shown = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        # Outside a checkout, or without git, there is no commit.
+        return 0
+    return int(shown.stdout)
+
+
+def contents(built: Path, model: Path) -> dict[str, bytes | Path]:
+    """What is in the archive, by its path there."""
+    names = ["fastsentiment", "fastsentiment_guest.wasm", "libonnxruntime.so"]
+    files: dict[str, bytes | Path] = {name: built / name for name in names}
+    files["LICENSE"] = ROOT / "LICENSE"
+    for folder, source in [("licences", built / "licences"), ("model/default", model)]:
+        for file in source.iterdir():
+            # Neither what begins with a dot nor a directory is part of a model.
+            if file.is_file() and not file.name.startswith("."):
+                files[f"{folder}/{file.name}"] = file
+    for name in ("licences/onnxruntime-LICENSE.txt", "licences/rust-crates.txt"):
+        if name not in files:
+            sys.exit(f"{built / name} is missing")
+    return files
+
+
+def pack(name: str, files: dict[str, bytes | Path], time: int) -> bytes:
+    packed = io.BytesIO()
+    with (
+        # Without a name and a time of its own.
+        gzip.GzipFile(
+            fileobj=packed, mode="wb", filename="", mtime=0, compresslevel=9
+        ) as stream,
+        tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive,
+    ):
+        for path, source in sorted(files.items()):
+            content = source if isinstance(source, bytes) else source.read_bytes()
+            entry = tarfile.TarInfo(f"{name}/{path}")
+            entry.size = len(content)
+            entry.mtime = time
+            entry.mode = 0o755 if path == "fastsentiment" else 0o644
+            archive.addfile(entry, io.BytesIO(content))
+    return packed.getvalue()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+"""Writes the licences of everything in Rust that is compiled into the product.
+
+    licences.py DIR     writes DIR/rust-crates.txt and DIR/rust-standard-library.html
+
+Which crates those are, `cargo metadata` says; their texts come with their sources.
+A few crates leave the text out: where their licence is one whose text is the same for
+everybody, that is taken. One for which there is no text fails the build.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+# Each product and the platform that it is compiled for; `None` is this machine's.
+PRODUCTS = [("fastsentiment", None), ("fastsentiment-guest", "wasm32-wasip2")]
+ROOT = Path(__file__).parents[2]
+TEXTS = re.compile(r"(licen[cs]e|copying|notice|unlicense|copyright)", re.IGNORECASE)
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit("usage: licences.py DIR")
+    out = Path(sys.argv[1])
+    out.mkdir(parents=True, exist_ok=True)
+    crates = {}
+    for product, platform in PRODUCTS:
+        crates.update(crates_of(product, platform or host()))
+    (out / "rust-crates.txt").write_text(document(list(crates.values())), "utf-8")
+    library = Path(output("rustc", "--print", "sysroot").strip())
+    shutil.copyfile(
+        library / "share/doc/rust/COPYRIGHT-library.html",
+        out / "rust-standard-library.html",
+    )
+
+
+def output(*command: str) -> str:
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def host() -> str:
+    return re.findall(r"^host: (.*)$", output("rustc", "-vV"), re.MULTILINE)[0]
+
+
+def crates_of(product: str, platform: str) -> dict[str, dict]:
+    """The packages that a product is linked from, by their ids; not its own."""
+    metadata = json.loads(
+        output(
+            *("cargo", "metadata", "--locked", "--format-version", "1"),
+            *("--filter-platform", platform),
+        )
+    )
+    packages = {package["id"]: package for package in metadata["packages"]}
+    nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
+    own = set(metadata["workspace_members"])
+    open_ids = [i for i in own if packages[i]["name"] == product]
+    found = {}
+    while open_ids:
+        identity = open_ids.pop()
+        if identity in found:
+            continue
+        found[identity] = packages[identity]
+        for dependency in nodes[identity]["deps"]:
+            kinds = {kind["kind"] for kind in dependency["dep_kinds"]}
+            if None in kinds:  # neither for tests nor for a build script
+                open_ids.append(dependency["pkg"])
+    return {i: package for i, package in found.items() if i not in own}
+
+
+def texts_of(package: dict) -> list[str]:
+    """The texts in a package's folder, and in one that is named for them."""
+    folder = Path(package["manifest_path"]).parent
+    files = [file for file in sorted(folder.iterdir()) if TEXTS.match(file.name)]
+    named = package["license_file"]
+    if named:
+        files.append(folder / named)
+    for inner in [file for file in files if file.is_dir()]:
+        files.extend(sorted(inner.iterdir()))
+    texts = {}
+    for file in files:
+        # Not sources that happen to be named so.
+        if file.is_file() and file.suffix.lower() not in {".rs", ".json", ".toml"}:
+            texts[os.fspath(file.resolve())] = file.read_text("utf-8", "replace")
+    return [text.replace("\r\n", "\n").strip() for text in texts.values()]
+
+
+def common_text(crate: dict, crates: list[dict], texts: dict[str, list[str]]) -> str:
+    """The text of a licence that a crate offers, where it names nobody but its authors."""
+    offered = re.split(r" OR |/", crate["license"] or "")
+    for licence in ("Apache-2.0 WITH LLVM-exception", "Apache-2.0"):
+        same = [other for other in crates if other["license"] == licence]
+        given = [text for other in same for text in texts[other["id"]]]
+        if licence in offered and given:
+            return given[0]
+    if "MIT" in offered:
+        # This project's own licence is the same but for whose it is.
+        authors = ", ".join(crate["authors"]) or f"the authors of {crate['name']}"
+        mit = (ROOT / "LICENSE").read_text("utf-8").strip()
+        return re.sub(r"Copyright .*", lambda _: f"Copyright {authors}", mit)
+    sys.exit(
+        f"{crate['name']} {crate['version']} ({crate['license']}) comes without the text "
+        "of its licence; say in licences.py where it is"
+    )
+
+
+def document(crates: list[dict]) -> str:
+    crates.sort(key=lambda crate: (crate["name"], crate["version"]))
+    texts = {crate["id"]: texts_of(crate) for crate in crates}
+    for crate in crates:
+        if not texts[crate["id"]]:
+            texts[crate["id"]] = [common_text(crate, crates, texts)]
+    used_by = defaultdict(list)
+    for crate in crates:
+        for text in texts[crate["id"]]:
+            used_by[text].append(f"{crate['name']} {crate['version']}")
+    lines = ["The crates that FastSentiment is compiled from, and their licences.", ""]
+    for crate in crates:
+        lines.append(
+            f"  {crate['name']} {crate['version']}: "
+            f"{crate['license'] or 'see its text below'}"
+            f"{', ' + crate['repository'] if crate['repository'] else ''}"
+        )
+    for text, names in sorted(used_by.items(), key=lambda item: item[1]):
+        lines += ["", "=" * 80, ", ".join(names), "=" * 80, "", text]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

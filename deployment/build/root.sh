@@ -1,0 +1,102 @@
+#!/bin/sh
+# Lays out the root file system of the image: the server, a model, the guest compiled
+# for it, and of Debian only the libraries that these are linked to.
+#
+#     root.sh BUILT MODEL ROOT
+#
+# BUILT is what compile.sh made, MODEL a model directory, ROOT an empty directory or
+# one that is not there. Runs on the Debian whose libraries are to be in the image.
+
+set -eu
+if [ $# != 3 ]; then
+  sed -n 's/^#     root.sh /usage: root.sh /p' "$0" >&2
+  exit 2
+fi
+built=$1
+model=$2
+root=$3
+here=$(cd "$(dirname "$0")" && pwd)
+
+fail() {
+  echo "root.sh: $*" >&2
+  exit 1
+}
+
+for file in config.json tokenizer.json model.onnx; do
+  [ -f "$model/$file" ] || fail "$model/$file is not there: is $model a model directory?"
+done
+mkdir -p "$root"
+[ -z "$(ls -A "$root")" ] || fail "$root is not empty"
+
+# ---- The libraries, with what tells scanners which packages they are of ----
+
+# A package's entry in dpkg's list, in the way of Distroless images.
+record() {
+  package=$1
+  name=${package%%:*}
+  mkdir -p "$root/var/lib/dpkg/status.d" "$root/usr/share/doc/$name"
+  dpkg-query --status "$package" >"$root/var/lib/dpkg/status.d/$name"
+  cp -L "/usr/share/doc/$name/copyright" "$root/usr/share/doc/$name/copyright"
+}
+
+# Debian knows a file by its path either with or without the /usr before /lib.
+owner() {
+  real=$(realpath "$1")
+  for path in "$1" "$real" "${real#/usr}"; do
+    found=$(dpkg-query --search "$path" 2>/dev/null) || continue
+    echo "$found" | head -n 1 | sed 's/: .*//'
+    return
+  done
+  fail "$1 belongs to no Debian package"
+}
+
+# By the paths by which the loader looks for them, its own first.
+libraries=$(ldd "$built/fastsentiment" "$built/libonnxruntime.so" \
+  | sed -n 's|.*\s\(/[^ ]*\) (0x.*|\1|p' | sort -u)
+[ -n "$libraries" ] || fail "ldd names no libraries of $built/fastsentiment"
+for library in $libraries; do
+  mkdir -p "$root$(dirname "$library")"
+  cp -L "$library" "$root$library"
+done
+packages=$(for library in $libraries; do owner "$library"; done)
+for package in $(echo "$packages" | sort -u); do
+  record "$package"
+done
+
+# ---- What the C library and TLS to Redis look for ----
+
+mkdir -p "$root/etc/ssl/certs"
+cp -L /etc/os-release "$root/etc/os-release"
+if [ -f /etc/ssl/certs/ca-certificates.crt ]; then
+  cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
+  record ca-certificates
+fi
+echo 'hosts: files dns' >"$root/etc/nsswitch.conf"
+cat >"$root/etc/passwd" <<'PASSWD'
+root:x:0:0:root:/:/none
+fastsentiment:x:65532:65532:FastSentiment:/:/none
+PASSWD
+cat >"$root/etc/group" <<'GROUP'
+root:x:0:
+fastsentiment:x:65532:
+GROUP
+
+# ---- The server ----
+
+app=$root/app
+mkdir -p "$app/model/default"
+cp "$built/fastsentiment" "$built/fastsentiment_guest.wasm" "$built/libonnxruntime.so" "$app/"
+cp -R "$built/licences" "$app/licences"
+cp "$here/../../LICENSE" "$app/LICENSE"
+# The files only: neither what begins with a dot nor a directory is part of a model.
+for file in "$model"/*; do
+  [ ! -f "$file" ] || cp -L "$file" "$app/model/default/"
+done
+
+# Loads all that `serve` would load, predicts once, and keeps the compiled guest.
+mkdir -m 700 "$app/artifacts"
+env -i "$app/fastsentiment" check --artifacts "$app/artifacts"
+[ -n "$(ls "$app/artifacts")" ] || fail 'the compiled guest was not kept'
+
+# Root's, and for everyone to read: who runs it can not change what it runs.
+chmod -R u=rwX,go=rX "$root"

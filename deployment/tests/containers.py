@@ -1,0 +1,143 @@
+"""A container of a manifest or of compose.yaml, run as a process of this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import dockerfile
+from product import PATIENCE, Server, free_port, need, options, serving
+
+# Is no option, since those are seen in lists of processes.
+TOKEN = "FASTSENTIMENT_ADMIN_TOKEN"
+
+
+class Redis(NamedTuple):
+    port: int
+    password: str
+
+    def cli(self, *arguments: str, password: str | None = None) -> str:
+        variables = {"REDISCLI_AUTH": password or self.password}
+        return subprocess.run(
+            [need("redis-cli"), "-p", str(self.port), *arguments],
+            env=variables,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+
+
+def on_port(port: int, words: list[str]) -> list[str]:
+    """A command with another port than Redis's own."""
+    return [re.sub(r"\b6379\b", str(port), word) for word in words]
+
+
+@contextlib.contextmanager
+def redis(command: list[str], password: str, folder: Path) -> Iterator[Redis]:
+    """The Redis of a container: its command, on a port that is free."""
+    assert command[0] == "redis-server"
+    server = Redis(free_port(), password)
+    words = on_port(server.port, command[1:])
+    assert str(server.port) in words, f"no port is named in {command}"
+    process = subprocess.Popen(
+        [need("redis-server"), *words], cwd=folder, stdout=subprocess.DEVNULL
+    )
+    try:
+        wait(lambda: server.cli("ping").strip() == "PONG")
+        yield server
+        assert not list(folder.iterdir()), "it wrote to its directory"
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+
+
+def wait(reached) -> None:
+    end = time.monotonic() + PATIENCE
+    while True:
+        with contextlib.suppress(subprocess.CalledProcessError):
+            if reached():
+                return
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.05)
+
+
+def assert_keeps_nothing_and_forgets(server: Redis) -> None:
+    """The settings that make a Redis a cache, as the running one tells them."""
+
+    def setting(name: str) -> str:
+        lines = server.cli("config", "get", name).splitlines()
+        return lines[1] if len(lines) > 1 else ""
+
+    assert setting("save") == ""
+    assert setting("appendonly") == "no"
+    assert setting("maxmemory-policy") == "allkeys-lru"
+    assert int(setting("maxmemory")) == 192 << 20
+    assert "NOAUTH" in server.cli(
+        "ping", password="wrong"
+    ) or "WRONGPASS" in server.cli("ping", password="wrong")
+
+
+def assert_probe_tells_right_from_wrong(server: Redis, command: list[str]) -> None:
+    command = on_port(server.port, command)
+    assert str(server.port) in " ".join(command), "the probe names no port"
+    for password, healthy in ((server.password, True), ("wrong", False)):
+        variables = {"REDISCLI_AUTH": password, "PATH": "/usr/bin:/bin:/usr/local/bin"}
+        done = subprocess.run(
+            command, env=variables, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode == 0) == healthy, done
+
+
+def assert_known(variables: dict[str, str]) -> None:
+    """Every variable that would set something, sets something."""
+    known = {option.variable for option in options("serve")} | {TOKEN}
+    ours = {
+        n for n in variables if n.startswith(("FASTSENTIMENT_", "REDIS_URL", "ORT_"))
+    }
+    assert ours <= known, ours - known
+
+
+@contextlib.contextmanager
+def api(
+    image: Path,
+    variables: dict[str, str],
+    cache: Redis | None,
+    mounts: dict[str, Path] | None = None,
+) -> Iterator[Server]:
+    """The API of a container: what the image runs, with the container's variables.
+
+    The image's own paths, and those of volumes, are where they are on this machine.
+    """
+    variables = {**dockerfile.environment(), **variables}
+    assert_known(variables)
+    if cache:
+        url = variables["REDIS_URL"]
+        address = f"{cache.password}@127.0.0.1:{cache.port}"
+        variables["REDIS_URL"] = re.sub(r"(?<=:)[^:@/]+@[\w-]+:6379$", address, url)
+        assert variables["REDIS_URL"] != url, f"{url} leads elsewhere"
+    for path, place in {"/app": image / "app", **(mounts or {})}.items():
+        for name, value in variables.items():
+            if value == path or value.startswith(f"{path}/"):
+                variables[name] = f"{place}{value.removeprefix(path)}"
+    binary, *rest = dockerfile.command()
+    with serving([image / binary.lstrip("/"), *rest], variables) as server:
+        yield server
+
+
+def assert_uses(server: Server, cache: Redis) -> None:
+    """What the server computes gets into Redis."""
+    server.predict("This text is in no other test.")
+    wait(lambda: int(server_keys(cache)) >= 1)
+    metrics = server.metrics()
+    lookups = 'fastsentiment_cache_lookups_total{result="%s",tier="redis"}'
+    assert metrics[lookups % "miss"] >= 1
+    assert metrics[lookups % "error"] == 0
+
+
+def server_keys(cache: Redis) -> str:
+    return cache.cli("dbsize").split()[-1]

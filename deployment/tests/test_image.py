@@ -1,0 +1,223 @@
+"""The image's root file system: run as a container would run it, as far as this
+machine lets its tests go."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import dockerfile
+import pytest
+from product import ROOT, Server, need, serving
+
+# With the default model, in bytes; compressed, as registries keep it, it is far less.
+MOST = 120_000_000
+
+
+def can(*command: str) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+NAMESPACES = ["unshare", "--mount", "--pid", "--fork"]
+
+
+def container(image: Path, mount: Path) -> list[str | Path]:
+    """A command that runs another as a container engine does: alone with the image,
+    which it can not change, as a user without rights, and as process 1."""
+    for tool in ("unshare", "setpriv", "chroot", "mount"):
+        need(tool)
+    if not can(*NAMESPACES, "true"):
+        pytest.skip("this machine lets its tests have no namespaces of their own")
+    mount.mkdir()
+    [user] = dockerfile.stages()[-1].last("USER")
+    rights = "-all,+sys_chroot,+setuid,+setgid"
+    script = f"""
+        set -e
+        mount --bind {shlex.quote(str(image))} {shlex.quote(str(mount))}
+        mount -o remount,bind,ro,nosuid,nodev {shlex.quote(str(mount))}
+        mount -t proc proc {shlex.quote(str(mount))}/proc
+        exec setpriv --no-new-privs --inh-caps=-all --bounding-set={rights} \\
+          chroot --userspec={user} {shlex.quote(str(mount))} "$@"
+    """
+    return [*NAMESPACES, "sh", "-c", script, "container"]
+
+
+@pytest.fixture(scope="module")
+def rooted(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The image with what engines add to it."""
+    folder = tmp_path_factory.mktemp("rooted")
+    for parent in [folder, *list(folder.parents)[:2]]:
+        parent.chmod(0o755)
+    shutil.copytree(image, folder / "root", symlinks=True)
+    (folder / "root/proc").mkdir()
+    return folder / "root"
+
+
+def environment() -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], **dockerfile.environment()}
+
+
+def test_it_is_small_and_holds_no_shell(image: Path):
+    files = [file for file in image.rglob("*") if file.is_file()]
+    size = sum(file.stat().st_size for file in files)
+    print(f"the image has {size / 1e6:.1f} MB in {len(files)} files")
+    assert size < MOST
+    runnable = {file.name for file in files if os.access(file, os.X_OK)}
+    libraries = {name for name in runnable if ".so" in name}
+    assert runnable - libraries == {"fastsentiment"}
+
+
+def test_nobody_but_root_could_change_it(image: Path):
+    for path in [image, *image.rglob("*")]:
+        mode = path.stat().st_mode
+        assert not mode & 0o022, path
+        assert mode & 0o004, path
+
+
+def test_it_has_the_licence_of_everything_in_it(image: Path):
+    for name in (
+        *("app/LICENSE", "app/licences/rust-crates.txt"),
+        *("app/licences/rust-standard-library.html", "app/model/default/LICENSE"),
+        *("app/licences/onnxruntime-LICENSE.txt",),
+        *("app/licences/onnxruntime-ThirdPartyNotices.txt",),
+    ):
+        assert (image / name).stat().st_size > 500, name
+    packages = [file.name for file in (image / "var/lib/dpkg/status.d").iterdir()]
+    assert {"libc6", "libstdc++6", "libgcc-s1"} <= set(packages)
+    for package in packages:
+        assert (image / "usr/share/doc" / package / "copyright").is_file()
+
+
+def test_a_container_answers_at_once_without_rights_and_without_writing(
+    rooted: Path, tmp_path: Path
+):
+    wrapper = container(rooted, tmp_path / "mount")
+    before = {file: file.stat().st_mtime_ns for file in rooted.rglob("*")}
+    with serving(
+        [*wrapper, *dockerfile.command()], environment(), wrapped=True
+    ) as server:
+        server.predict("What a wonderful day.")
+        seconds = time.monotonic() - server.began
+        print(f"the first answer came {seconds:.2f} s after the start of the process")
+        assert "(compiled before)" in server.greeting
+        status = server.status()
+        assert status["NSpid"].split()[1] == "1"
+        assert set(status["Uid"].split()) == {"65532"}
+        assert set(status["Gid"].split()) == {"65532"}
+        assert int(status["CapEff"], 16) == 0
+        assert status["NoNewPrivs"] == "1"
+        begin = time.monotonic()
+        assert server.terminate() == 0
+        print(f"it ended {time.monotonic() - begin:.2f} s after SIGTERM")
+    assert before == {file: file.stat().st_mtime_ns for file in rooted.rglob("*")}
+
+
+def test_a_container_starts_also_where_the_compiled_guest_does_not_fit(
+    rooted: Path, tmp_path: Path
+):
+    wrapper = container(rooted, tmp_path / "mount")
+    # Nobody can write there, and no guest was compiled for it: as on another CPU.
+    settings = {**environment(), "FASTSENTIMENT_ARTIFACTS": "/app/licences"}
+    with serving([*wrapper, *dockerfile.command()], settings, wrapped=True) as server:
+        assert "(compiled just now)" in server.greeting
+        server.predict("What a wonderful day.")
+        print(f"at most {server.status()['VmHWM']} were in use")
+
+
+def test_the_health_check_of_the_image_tells_a_server_from_none(
+    rooted: Path, tmp_path: Path
+):
+    check = dockerfile.stages()[-1].last("HEALTHCHECK")
+    wrapper = container(rooted, tmp_path / "mount")
+    settings = {**environment(), "FASTSENTIMENT_ADMIN_LISTEN": "127.0.0.1:0"}
+
+    def health(server: Server) -> int:
+        address = f"127.0.0.1:{server.admin_port}"
+        variables = {**settings, "FASTSENTIMENT_ADMIN_LISTEN": address}
+        return subprocess.run(
+            [*wrapper, *check], env=variables, capture_output=True, check=False
+        ).returncode
+
+    with serving(
+        [rooted / "app/fastsentiment", "serve"],
+        {"FASTSENTIMENT_ARTIFACTS": str(rooted / "app/artifacts")},
+    ) as server:
+        assert health(server) == 0
+        server.terminate()
+        assert health(server) == 1
+
+
+def test_another_model_can_be_baked_and_nothing_else(built: Path, tmp_path: Path):
+    def lay_out(model: Path) -> subprocess.CompletedProcess[str]:
+        script = ROOT / "deployment/build/root.sh"
+        return subprocess.run(
+            ["sh", script, built, model, tmp_path / "root"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    refused = lay_out(ROOT / "model")
+    assert refused.returncode == 1
+    assert "is model a model directory?" in refused.stderr.replace(f"{ROOT}/", "")
+    done = lay_out(ROOT / "host/tests/fixtures/models/tiny-distilbert-5")
+    assert done.returncode == 0, done.stderr
+    app = tmp_path / "root/app"
+    artifacts = {"FASTSENTIMENT_ARTIFACTS": str(app / "artifacts")}
+    with serving([app / "fastsentiment", "serve"], artifacts) as server:
+        assert "(compiled before)" in server.greeting
+        answer = json.loads(server.predict("A fine day.").body)
+        assert len(answer["predictions"][0]) == 5
+
+
+def test_its_workers_are_as_many_as_the_cores_that_it_may_use(image: Path):
+    need("taskset")
+    core = min(os.sched_getaffinity(0))
+    command = [image / "app/fastsentiment", "check"]
+    settings = {"FASTSENTIMENT_ARTIFACTS": str(image / "app/artifacts")}
+    for wrapper in (["taskset", "-c", str(core)], quota_of_one_core()):
+        if wrapper:
+            shown = subprocess.run(
+                [*wrapper, *command],
+                env={**settings, "PATH": os.environ["PATH"]},
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout
+            assert "workers      1," in shown, f"{wrapper}: {shown}"
+
+
+def quota_of_one_core() -> list[str]:
+    """A command that runs another in a control group, if this machine lets tests make
+    one: as containers have their limits."""
+    for mounted, quota in (
+        (Path("/sys/fs/cgroup"), {"cpu.max": "100000 100000"}),
+        (
+            Path("/sys/fs/cgroup/cpu"),
+            {"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "100000"},
+        ),
+    ):
+        group = mounted / f"fastsentiment-test-{os.getpid()}"
+        if not (mounted / "cgroup.procs").exists():
+            continue
+        try:
+            group.mkdir(exist_ok=True)
+            for name, value in quota.items():
+                (group / name).write_text(value)
+        except OSError:
+            continue
+        # The group goes when its last process has.
+        script = f"""
+            echo $$ > {group}/cgroup.procs
+            "$@"; code=$?
+            echo $$ > {mounted}/cgroup.procs
+            rmdir {group}; exit $code
+        """
+        return ["sh", "-c", script, "limited"]
+    print("no control group could be made: only the affinity was tried")
+    return []

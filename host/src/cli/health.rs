@@ -1,0 +1,114 @@
+//! `fastsentiment health`: asks a running server whether it is ready, for
+//! container engines whose image holds no other HTTP client.
+
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use reqwest::{Url, redirect};
+
+use super::admin::OptionalAddress;
+use super::client::{base, reason};
+
+/// The path that says whether the server takes requests.
+const READY: &str = "/health/ready";
+
+/// Asks a running server whether it is ready. Exits with 0 if it is, and with 1
+/// if it is not, or if nobody answers.
+#[derive(Args)]
+pub(super) struct HealthCommand {
+    /// What to ask, such as `http://127.0.0.1:8001/health/live` [default:
+    /// /health/ready where `serve` listens with the same environment, on the
+    /// admin listener if there is one]
+    #[arg(long, env = "FASTSENTIMENT_HEALTH_URL", value_name = "URL", value_parser = base)]
+    url: Option<Url>,
+
+    /// The longest that the answer may take, in milliseconds
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_HEALTH_TIMEOUT_MS",
+        value_name = "MS",
+        default_value_t = 2000,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    timeout_ms: u64,
+
+    /// As in `serve`
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_LISTEN",
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:8000"
+    )]
+    listen: SocketAddr,
+
+    /// As in `serve`
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_ADMIN_LISTEN",
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:8001"
+    )]
+    admin_listen: OptionalAddress,
+}
+
+impl HealthCommand {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let url = match self.url {
+            Some(url) => url,
+            None => ready(self.admin_listen.0.unwrap_or(self.listen))?,
+        };
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_millis(self.timeout_ms))
+            .redirect(redirect::Policy::none())
+            // What a proxy says of itself is no health of the server.
+            .no_proxy()
+            .build()
+            .context("the HTTP client can not be made")?;
+        let answer = async {
+            let response = http.get(url.clone()).send().await?;
+            Ok((response.status(), response.text().await?))
+        };
+        let (status, body) = super::runtime()?
+            .block_on(answer)
+            .map_err(|error: reqwest::Error| anyhow::anyhow!(reason(&error)))
+            .with_context(|| format!("{url} does not answer"))?;
+        ensure!(status == 200, "status {status}: {}", body.trim());
+        writeln!(std::io::stdout(), "{}", body.trim())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Where a server says whether it is ready, by the address that it listens on.
+fn ready(listens: SocketAddr) -> anyhow::Result<Url> {
+    // An address that stands for all of them is none to connect to.
+    let ip = match listens.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let address = SocketAddr::new(ip, listens.port());
+    Ok(format!("http://{address}{READY}").parse()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_asked_where_it_listens() {
+        for (listens, host) in [
+            ("127.0.0.1:8001", "127.0.0.1:8001"),
+            ("0.0.0.0:8001", "127.0.0.1:8001"),
+            ("[::]:8001", "[::1]:8001"),
+            ("10.1.2.3:8080", "10.1.2.3:8080"),
+        ] {
+            let listens = listens.parse().expect("an address");
+            let url = ready(listens).expect("a URL");
+            assert_eq!(url.as_str(), format!("http://{host}/health/ready"));
+        }
+    }
+}
