@@ -46,8 +46,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 # ---- What runs ----
 
 # The libraries are those of this image, so it is the same Debian. The guest is
-# compiled here for the CPU that builds; on one that lacks something of it, the server
-# notices, and compiles the guest when it starts.
+# compiled here, for CPUs of all kinds that are in use; on one that lacks something of
+# that, the server notices, and compiles the guest when it starts.
 FROM compile AS root
 ARG MODEL=model/default
 COPY ${MODEL} /model

@@ -25,6 +25,7 @@ mod load;
 mod metrics;
 mod model_files;
 mod output;
+mod processor;
 mod runtime;
 mod snapshot;
 mod state;

@@ -14,6 +14,7 @@ use wasmtime_wasi_nn::Graph;
 
 use super::compiler::Compiler;
 use super::metrics::Metrics;
+use super::processor;
 use super::state::{MAX_HOSTCALL, MAX_TABLE_ELEMENTS, State};
 use super::wasi_nn::{self, Models};
 use super::watch::Watch;
@@ -191,6 +192,7 @@ pub(super) fn serving_code(memory: usize) -> Config {
         .cranelift_opt_level(OptLevel::Speed)
         // However large a snapshot is, instances share its pages.
         .memory_guaranteed_dense_image_size(memory as u64);
+    processor::compile_for_all(&mut config);
     config
 }
 
