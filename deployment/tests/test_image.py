@@ -175,49 +175,72 @@ def test_another_model_can_be_baked_and_nothing_else(built: Path, tmp_path: Path
         assert len(answer["predictions"][0]) == 5
 
 
-def test_its_workers_are_as_many_as_the_cores_that_it_may_use(image: Path):
+def test_it_takes_what_its_container_may_have(image: Path):
     need("taskset")
     core = min(os.sched_getaffinity(0))
-    command = [image / "app/fastsentiment", "check"]
-    settings = {"FASTSENTIMENT_ARTIFACTS": str(image / "app/artifacts")}
-    for wrapper in (["taskset", "-c", str(core)], quota_of_one_core()):
-        if wrapper:
+    for wrapper, line in (
+        (["taskset", "-c", str(core)], "workers      1,"),
+        (
+            limited(
+                {"cpu.max": "100000 100000"},
+                "cpu",
+                {"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "100000"},
+            ),
+            "workers      1,",
+        ),
+        (
+            limited(
+                {"memory.max": f"{900 << 20}"},
+                "memory",
+                {"memory.limit_in_bytes": f"{900 << 20}"},
+            ),
+            "compiler     at most 450 MiB",
+        ),
+    ):
+        if not wrapper:
+            print(f"no control group could be made: not tried for {line!r}")
+            continue
+        # The second time without what was compiled while the image was made.
+        for artifacts in (str(image / "app/artifacts"), ""):
             shown = subprocess.run(
-                [*wrapper, *command],
-                env={**settings, "PATH": os.environ["PATH"]},
+                [*wrapper, image / "app/fastsentiment", "check"],
+                env={
+                    "FASTSENTIMENT_ARTIFACTS": artifacts,
+                    "PATH": os.environ["PATH"],
+                },
                 check=True,
                 capture_output=True,
                 text=True,
             ).stdout
-            assert "workers      1," in shown, f"{wrapper}: {shown}"
+            assert line in shown, f"{wrapper}: {shown}"
 
 
-def quota_of_one_core() -> list[str]:
-    """A command that runs another in a control group, if this machine lets tests make
-    one: as containers have their limits."""
-    for mounted, quota in (
-        (Path("/sys/fs/cgroup"), {"cpu.max": "100000 100000"}),
-        (
-            Path("/sys/fs/cgroup/cpu"),
-            {"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "100000"},
-        ),
+def limited(
+    unified: dict[str, str], controller: str, legacy: dict[str, str]
+) -> list[str]:
+    """A command that runs another in a control group with these limits, if this
+    machine lets tests make one: as containers have their limits."""
+    for mounted, limits in (
+        (Path("/sys/fs/cgroup"), unified),
+        (Path("/sys/fs/cgroup") / controller, legacy),
     ):
         group = mounted / f"fastsentiment-test-{os.getpid()}"
         if not (mounted / "cgroup.procs").exists():
             continue
         try:
             group.mkdir(exist_ok=True)
-            for name, value in quota.items():
+            for name, value in limits.items():
                 (group / name).write_text(value)
         except OSError:
             continue
         # The group goes when its last process has.
         script = f"""
+            mkdir -p {group}
+            {"; ".join(f"echo {value} > {group}/{name}" for name, value in limits.items())}
             echo $$ > {group}/cgroup.procs
             "$@"; code=$?
             echo $$ > {mounted}/cgroup.procs
             rmdir {group}; exit $code
         """
         return ["sh", "-c", script, "limited"]
-    print("no control group could be made: only the affinity was tried")
     return []

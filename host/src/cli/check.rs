@@ -28,6 +28,7 @@ pub(super) fn run(options: LoadOptions) -> anyhow::Result<ExitCode> {
          guest        {} ({}, {})\n\
          artefacts    {}\n\
          workers      {}, with {} thread(s) for each inference\n\
+         compiler     at most {} MiB of memory\n\
          batches      {}; a short text takes {:.2} ms alone, {:.2} ms with others\n\
          redis        {redis}\n\
          answer       {answer}",
@@ -43,6 +44,7 @@ pub(super) fn run(options: LoadOptions) -> anyhow::Result<ExitCode> {
         },
         config.workers,
         config.threads,
+        config.compiler.limits().memory >> 20,
         match app.batch_tokens() {
             1 => "of one text".to_owned(),
             tokens => format!("of up to {tokens} tokens"),

@@ -1,4 +1,33 @@
-//! What the process asks of its allocator.
+//! How much memory there is, and what the process asks of its allocator.
+
+use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, System};
+
+/// What compiling a guest may take where there is more than enough, in bytes.
+const COMPILER_AT_MOST: u64 = 2 << 30;
+/// What the default guest needs, and some more.
+const COMPILER_AT_LEAST: u64 = 256 << 20;
+
+/// The most memory that compiling a guest may take, in bytes: half of what there
+/// is, since what is beyond a container's limit ends the server as well.
+pub(super) fn for_the_compiler() -> u64 {
+    let there_is = there_is().unwrap_or(u64::MAX);
+    (there_is / 2).clamp(COMPILER_AT_LEAST, COMPILER_AT_MOST)
+}
+
+/// The memory of this machine, or of this container; nothing where it is not told.
+fn there_is() -> Option<u64> {
+    let me = sysinfo::get_current_pid().ok()?;
+    let mut system = System::new().ok()?;
+    system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+    system.refresh_processes_specifics(
+        ProcessesToUpdate::Some(&[me]),
+        false,
+        ProcessRefreshKind::nothing(),
+    );
+    let machine = Some(system.total_memory()).filter(|&bytes| bytes > 0);
+    let group = system.process(me).and_then(sysinfo::Process::cgroup_limits);
+    group.map(|group| group.total_memory).or(machine)
+}
 
 /// From this size on, in bytes, memory is given back as soon as it is free.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -15,6 +15,8 @@ use fastsentiment::rollout;
 use fastsentiment::service::Limits;
 use fastsentiment::versions;
 
+use super::memory;
+
 /// What to load, and within which limits. Each option can also be given in
 /// the environment.
 #[derive(Args)]
@@ -264,6 +266,7 @@ impl LoadOptions {
                 own_program()?,
                 CompileLimits {
                     component: usize::from(self.guest_max_mib) << 20,
+                    memory: memory::for_the_compiler(),
                     ..CompileLimits::default()
                 },
             ),
