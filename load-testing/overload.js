@@ -15,7 +15,7 @@ const SECONDS = setting('DURATION_S', 30);
 const AFTER_S = setting('AFTER_S', 10);
 const CAPACITY_S = setting('CAPACITY_S', 5);
 // The queue that the overload leaves behind is answered within this time.
-const PAUSE_S = 5;
+const PAUSE_S = setting('PAUSE_S', 5);
 const TOGETHER = 32;
 
 const offered = new Counter('offered_over_capacity');
