@@ -22,6 +22,13 @@ export function milliseconds(time) {
   return parts.reduce((sum, [, number, unit]) => sum + Number(number) * UNITS[unit], 0);
 }
 
+// k6 has nothing shorter.
+function duration(time) {
+  const length = milliseconds(time);
+  if (length >= 1000) return length;
+  throw new ConfigError(`the duration must be at least 1s, not ${time}`);
+}
+
 function only(what, object, keys) {
   const other = Object.keys(object).find((key) => !keys.includes(key));
   if (other !== undefined) throw new ConfigError(`the ${what} \`${other}\` is not supported by this runner`);
@@ -39,13 +46,13 @@ function read(name, scenario, functions) {
   if (!functions.includes(exec)) throw new ConfigError(`${name}: the script exports no function ${exec}`);
   const common = { name, executor, exec, startTime: milliseconds(startTime) };
   if (executor === 'constant-vus') {
-    return { ...common, vus: positive('vus', scenario.vus, 1), duration: milliseconds(scenario.duration) };
+    return { ...common, vus: positive('vus', scenario.vus, 1), duration: duration(scenario.duration) };
   }
   if (executor === 'ramping-vus') {
     const startVUs = positive('startVUs', scenario.startVUs, 0);
-    const stages = scenario.stages.map(({ duration, target }) => ({
-      duration: milliseconds(duration),
-      target: positive('target', target, 0),
+    const stages = scenario.stages.map((stage) => ({
+      duration: milliseconds(stage.duration),
+      target: positive('target', stage.target, 0),
     }));
     const vus = Math.max(startVUs, ...stages.map((stage) => stage.target));
     return { ...common, startVUs, stages, vus };
@@ -53,7 +60,7 @@ function read(name, scenario, functions) {
   const vus = positive('preAllocatedVUs', scenario.preAllocatedVUs, 1);
   if (scenario.maxVUs !== vus) throw new ConfigError('maxVUs must be preAllocatedVUs for this runner');
   const interval = milliseconds(scenario.timeUnit) / positive('rate', scenario.rate, 1);
-  return { ...common, vus, interval, duration: milliseconds(scenario.duration) };
+  return { ...common, vus, interval, duration: duration(scenario.duration) };
 }
 
 // The scenarios of a script, with times in milliseconds.
