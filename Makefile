@@ -134,6 +134,7 @@ test: guest onnxruntime test-venv export-venv redis ## Run all tests
 	  set -x; $(EXPORT) $(EXPORT_VENV)/bin/python -m unittest export.tests.test_export; \
 	else $(EXPORT_SKIPPED); fi
 	@$(MAKE) --no-print-directory test-deployment
+	@$(MAKE) --no-print-directory test-load
 
 .PHONY: test-deployment
 test-deployment: build examples redis deployment-venv ## Test Dockerfile, Compose, Kubernetes and the archive
@@ -141,6 +142,18 @@ test-deployment: build examples redis deployment-venv ## Test Dockerfile, Compos
 	  $(DEPLOYMENT_VENV)/bin/python -m pytest -q -rs -p no:cacheprovider deployment/tests; \
 	else $(SKIPPED_DEPLOYMENT); fi
 
+# With k6 as well, where it is installed (or K6 says where it is).
+.PHONY: test-load
+test-load: build examples hostile redis ## Test the load tests, for some seconds each
+	@if command -v node >/dev/null; then set -x; \
+	  cd load-testing && $(PYTHON) -m unittest; \
+	else $(SKIPPED_LOAD); [ "$$CI" != true ]; fi
+
+.PHONY: hostile
+hostile: wasm-target
+	$(CARGO) build $(CARGO_FLAGS) $(GUEST_BUILD) -p fastsentiment-hostile-guest
+
+SKIPPED_LOAD = echo '*** SKIPPED: the load tests, for want of Node.js 18.19 or newer' >&2
 SKIPPED_DEPLOYMENT = echo '*** SKIPPED: the deployment, for want of $(DEPLOYMENT_VENV) (see above)' >&2
 EXPORT_SKIPPED = echo '*** SKIPPED: the export of models, for want of $(EXPORT_VENV) (see above)' >&2
 SKIPPED = echo '*** SKIPPED: the comparison with Transformers, for want of $(TEST_VENV) (see above)' >&2
@@ -285,6 +298,20 @@ bench-swap: build examples $(call FULL_MODELS,default) ## Swap guests a thousand
 .PHONY: bench-memory
 bench-memory: build $(call FULL_MODELS,$(if $(QUICK),default,int8 fp32)) ## Measure the memory of the server with 1, 2 and 4 workers
 	$(SERVE_BENCH) memory
+
+# What they take from the environment is listed in load-testing/README.md.
+SCENARIO ?= load
+K6 ?= k6
+LOAD_TEST = '$(K6)' run --summary-trend-stats 'min,avg,med,max,p(90),p(95),p(99)'
+
+.PHONY: load-test
+load-test: build examples ## Load a server of MODEL with k6 (SCENARIO=load|swap|overload)
+	@command -v '$(K6)' >/dev/null || { echo 'k6, 0.47 or newer, is needed (https://k6.io), or K6=path' >&2; exit 1; }
+	sh host/tools/with-server.sh '$(MODEL)' sh -c "exec $(LOAD_TEST) load-testing/$(SCENARIO).js"
+
+.PHONY: load-faults
+load-faults: build hostile redis ## Load a server of MODEL while Redis and guests fail (SECONDS=10 each)
+	$(PYTHON) load-testing/faults.py --model '$(MODEL)' $(if $(SECONDS),--seconds '$(SECONDS)')
 
 .PHONY: bench-models
 bench-models: target/models/distilbert-int8/model.onnx target/models/distilbert-fp32/model.onnx ## Make DistilBERT in full size, with random weights

@@ -1,79 +1,55 @@
-// Requests to POST /predict at a fixed rate, with texts that differ: README.md
-// beside this file says how to run it.
+// Everyday load: users who ask one thing after the other, most of them things that
+// were asked before. README.md says how to run it and what it takes from the environment.
 
-import { check } from 'k6';
-import exec from 'k6/execution';
-import http from 'k6/http';
+import { Rate } from 'k6/metrics';
 
-const URL = __ENV.URL || 'http://127.0.0.1:8000';
-const RATE = Number(__ENV.RATE || 50);
-const TEXTS = Number(__ENV.TEXTS || 1);
+import { begin, checkAnswer, predict, setting, texts, TEXTS, warm } from './api.js';
+
+const USERS = setting('USERS', 10);
+const RAMP = setting('RAMP', '30s');
+const DURATION = setting('DURATION', '2m');
+const HIT_SHARE = setting('HIT_SHARE', 0.95);
+const HIT_TOLERANCE = setting('HIT_TOLERANCE', 0.02);
+
+const cacheHits = new Rate('cache_hits');
 
 export const options = {
   scenarios: {
-    predict: {
-      executor: 'constant-arrival-rate',
-      rate: RATE,
-      timeUnit: '1s',
-      duration: __ENV.DURATION || '30s',
-      // Enough for answers that take a second; more would hide that they do.
-      preAllocatedVUs: RATE,
-      maxVUs: RATE,
+    load: {
+      executor: 'ramping-vus',
+      startVUs: 0,
+      stages: [
+        { duration: RAMP, target: USERS },
+        { duration: DURATION, target: USERS },
+        { duration: RAMP, target: 0 },
+      ],
     },
   },
   thresholds: {
-    checks: ['rate==1'],
-    dropped_iterations: ['count==0'],
-    http_req_duration: ['p(99)<500'],
-    http_req_failed: ['rate==0'],
+    'http_req_duration{name:predict}': [`p(99)<${setting('P99_MS', 250)}`],
+    'http_req_failed{name:predict}': [`rate<=${setting('MAX_FAILED', 0)}`],
+    // Without requests, all the others would hold.
+    'http_reqs{name:predict}': ['count>0'],
+    cache_hits: [`rate>=${HIT_SHARE - HIT_TOLERANCE}`, `rate<=${HIT_SHARE + HIT_TOLERANCE}`],
+    checks: [`rate>=${1 - setting('MAX_FAILED', 0)}`],
   },
 };
 
-const SUBJECTS = [
-  'The film', 'Our room', 'This phone', 'The service', 'The second half', 'Her new book',
-  'The breakfast', 'The app', 'The concert', 'The delivery', 'The keyboard',
-];
-const VERDICTS = [
-  'was a delight', 'was a waste of time', 'did what it promised', 'fell apart within a week',
-  'was better than we had hoped', 'made me want to leave', 'is fine and nothing more',
-  'left everybody smiling', 'was slow, loud and far too expensive', 'could not have been kinder',
-  'never quite came together', 'was worth every penny', 'kept crashing',
-];
-const REASONS = [
-  'and I would do it again', 'although the beginning was hard to sit through',
-  'because nobody seemed to care', 'as my sister had told me it would be',
-  'which is more than one can say of the last one', 'and the staff only shrugged',
-  'in spite of the rain and the long way home', 'so the evening ended in laughter',
-  'and that after three calls, two letters and a visit to the shop',
-  'since someone had thought of every detail', 'but the ending made up for some of it',
-  'with a charm that grows on you', 'and it still smells of paint',
-  'for the price I had expected something that at least works',
-  'and the children asked to go back the next day',
-  'until we found out how the thing was meant to be used', 'to say the least',
-];
-
-// The number makes a text unlike all others; the lists have prime lengths, so that
-// their parts meet in all combinations.
-function text(number) {
-  const sentences = [];
-  for (let at = number; at <= number + (number % 3); at += 1) {
-    const part = (list) => list[at % list.length];
-    sentences.push(`${part(SUBJECTS)} ${part(VERDICTS)} ${part(REASONS)}.`);
-  }
-  return `${number}: ${sentences.join(' ')}`;
+export function setup() {
+  const run = begin();
+  if (setting('WARM', 1)) warm();
+  return run;
 }
 
-export default function () {
-  const first = exec.scenario.iterationInTest * TEXTS;
-  const texts = Array.from({ length: TEXTS }, (_, index) => text(first + index));
-  const response = http.post(`${URL}/predict`, JSON.stringify({ text: texts }), {
-    headers: { 'Content-Type': 'application/json' },
+export default function (run) {
+  const answer = predict(texts(run, TEXTS, HIT_SHARE));
+  const hits = Number(answer.headers['X-Fastsentiment-Cache-Hits']);
+  checkAnswer(answer, TEXTS, {
+    'says how many texts were cached': () => hits >= 0 && hits <= TEXTS,
+    'names guest and model': () =>
+      Boolean(answer.headers['X-Fastsentiment-Guest'] && answer.headers['X-Fastsentiment-Model']),
   });
-  check(response, {
-    'is 200': (answer) => answer.status === 200,
-    'has scores for every text': (answer) => {
-      const predictions = answer.status === 200 ? answer.json('predictions') : [];
-      return predictions.length === TEXTS && predictions.every((scores) => scores.length > 0);
-    },
-  });
+  if (answer.status === 200) {
+    for (let text = 0; text < TEXTS; text += 1) cacheHits.add(text < hits);
+  }
 }
