@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""Draws the charts of RESULTS.md from the records in results/, as SVG.
+
+The same records give the same files. Needs load-testing/requirements.txt; with --png,
+for looking at them, another folder gets the same as PNG.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from records import HERE, PEERS, Record, load
+from tables import number
+
+CHARTS = HERE / "charts"
+
+# Of colours that are told apart also without colour vision (Okabe and Ito).
+COLOURS = {"fastsentiment": "#0072b2", "onnxruntime": "#e69f00", "torch": "#999999"}
+NAMES = {"fastsentiment": "FastSentiment", **PEERS}
+# Short enough to stand below a group of bars.
+MODELS = {
+    "default": "included\nint8",
+    "full_int8": "DistilBERT\nint8",
+    "full_fp32": "DistilBERT\nfp32",
+}
+SCENARIOS = {
+    "misses_c10": "new texts",
+    "mix95_c10": "95 % known texts",
+    "hits_c10": "known texts",
+}
+WIDTH = 0.27
+
+STYLE = {
+    # Nothing in a file may depend on when or where it was made.
+    "svg.hashsalt": "fastsentiment",
+    # Text stays text: smaller, and it can be read and searched.
+    "svg.fonttype": "none",
+    "font.family": ["sans-serif"],
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "figure.facecolor": "white",
+}
+
+
+def caption(figure: Figure, record: Record) -> None:
+    machine = record.machine
+    text = f"{machine['cores']} cores of an {machine['cpu']}, {record.date}"
+    if record.quick():
+        text += "; a quick run: no result"
+    figure.text(0.995, 0.005, text, ha="right", va="bottom", size=7, color="#666666")
+
+
+def bars(axes: Axes, places: list[float], values: list[float], **style: object) -> None:
+    drawn = axes.bar(places, values, WIDTH * 0.94, **style)
+    axes.bar_label(drawn, [number(value) for value in values], size=6.5, padding=1)
+
+
+def room_above(axes: Axes) -> None:
+    """For the numbers on the highest bars, on a logarithmic axis."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high * (high / low) ** 0.06)
+
+
+def beside(record: Record, what: str, title: str, label: str) -> Figure | None:
+    """A panel for each scenario, a group for each model, a bar for each server."""
+    models = [m for m in MODELS if record.ours(m, "misses_c10", what) is not None]
+    if not models:
+        return None
+    figure, panels = plt.subplots(1, len(SCENARIOS), figsize=(9.6, 3.7), layout="tight")
+    for axes, (scenario, name) in zip(panels, SCENARIOS.items(), strict=True):
+        axes.set_yscale("log")
+        axes.set_title(f"{name}, 10 clients", size=9)
+        for offset, server in enumerate(NAMES):
+            places, values = [], []
+            for at, model in enumerate(models):
+                value = (
+                    record.ours(model, scenario, what)
+                    if server == "fastsentiment"
+                    else record.best(model, scenario, server, what)
+                )
+                if value:
+                    places.append(at + (offset - 1) * WIDTH)
+                    values.append(value)
+            if values:
+                bars(axes, places, values, color=COLOURS[server], label=NAMES[server])
+        axes.set_xticks(range(len(models)), [MODELS[model] for model in models])
+        axes.tick_params(axis="x", length=0)
+        axes.set_xlim(-0.6, len(models) - 0.4)
+        room_above(axes)
+    panels[0].set_ylabel(f"{label} (log scale)")
+    figure.suptitle(title, size=11, x=0.01, ha="left", weight="bold")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, ncols=3, loc="upper right", frameon=False)
+    caption(figure, record)
+    return figure
+
+
+def throughput(record: Record) -> Figure | None:
+    title = "Throughput: more is better"
+    return beside(record, "texts_per_s", title, "texts a second")
+
+
+def p99(record: Record) -> Figure | None:
+    title = "99th percentile of latency: less is better"
+    return beside(record, "p99_ms", title, "milliseconds")
+
+
+def cpu(record: Record) -> Figure | None:
+    title = "CPU time of a text: less is better"
+    what = "cpu_s_per_1000_texts"
+    return beside(record, what, title, "CPU seconds of the server\nfor 1,000 texts")
+
+
+def pairs(
+    record: Record,
+    title: str,
+    label: str,
+    groups: dict[str, str],
+    sides: dict[str, str],
+) -> Figure | None:
+    """A group for each percentile and a bar for each side: `figure` is made of both."""
+    figure, axes = plt.subplots(figsize=(5.4, 3.4), layout="tight")
+    colours = (COLOURS["torch"], COLOURS["fastsentiment"], COLOURS["onnxruntime"])
+    first = (len(sides) - 1) / 2
+    for offset, (side, name) in enumerate(sides.items()):
+        places, values = [], []
+        for at, group in enumerate(groups):
+            value = record.get(f"{side}_{group}")
+            if value:
+                places.append(at + (offset - first) * WIDTH)
+                values.append(value)
+        if values:
+            bars(axes, places, values, color=colours[offset], label=name)
+    if not axes.containers:
+        plt.close(figure)
+        return None
+    axes.set_xticks(range(len(groups)), list(groups.values()))
+    axes.tick_params(axis="x", length=0)
+    axes.set_ylabel(label)
+    axes.margins(y=0.1)
+    axes.legend(frameon=False, loc="upper left")
+    figure.suptitle(title, size=10, x=0.01, ha="left", weight="bold")
+    caption(figure, record)
+    return figure
+
+
+LATENCIES = {"p50_ms": "p50", "p95_ms": "p95", "p99_ms": "p99"}
+
+
+def swap(record: Record) -> Figure | None:
+    sides = {"swap_steady": "just before", "swap_swapping": "50 swaps a second"}
+    title = "Latency while guests are swapped, 16 clients"
+    return pairs(record, title, "milliseconds", LATENCIES, sides)
+
+
+def overload(record: Record) -> Figure | None:
+    sides = {"overload_answered": "answered", "overload_refused": "refused (503)"}
+    title = "Latency when four times as much is asked for"
+    return pairs(record, title, "milliseconds", LATENCIES, sides)
+
+
+DRAWN: dict[str, tuple[str, Callable[[Record], Figure | None]]] = {
+    "throughput": ("peers", throughput),
+    "p99": ("peers", p99),
+    "cpu": ("peers", cpu),
+    "swap": ("swap", swap),
+    "overload": ("overload", overload),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--png", type=Path, metavar="DIR")
+    arguments = parser.parse_args()
+    plt.rcParams.update(STYLE)
+    records = load()
+    CHARTS.mkdir(exist_ok=True)
+    for name, (bench, draw) in DRAWN.items():
+        figure = draw(records[bench]) if bench in records else None
+        if figure is None:
+            continue
+        figure.savefig(CHARTS / f"{name}.svg", metadata={"Date": None})
+        if arguments.png:
+            arguments.png.mkdir(parents=True, exist_ok=True)
+            figure.savefig(arguments.png / f"{name}.png", dpi=110)
+        plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()
