@@ -327,8 +327,8 @@ MEASURED := serve peers swap overload
 
 .PHONY: results
 results: ## Write load-testing/RESULTS.md and its charts of what was measured last
-	mkdir -p load-testing/results
-	cp $(foreach bench,$(MEASURED),$(wildcard target/bench/$(bench).json)) load-testing/results/
+	@mkdir -p load-testing/results
+	cp $(or $(wildcard $(MEASURED:%=target/bench/%.json)),$(error nothing was measured: make measure)) load-testing/results/
 	@$(MAKE) --no-print-directory charts
 
 .PHONY: charts

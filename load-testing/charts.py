@@ -7,11 +7,13 @@ for looking at them, another folder gets the same as PNG.
 
 import argparse
 from collections.abc import Callable
+from math import ceil, floor, log10
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from records import HERE, PEERS, Record, load
 from tables import number
@@ -51,56 +53,68 @@ STYLE = {
 }
 
 
-def caption(figure: Figure, record: Record) -> None:
+def finish(figure: Figure, record: Record, title: str) -> Figure:
+    """Title, and below where and when it was measured."""
     machine = record.machine
     text = f"{machine['cores']} cores of an {machine['cpu']}, {record.date}"
     if record.quick():
         text += "; a quick run: no result"
-    figure.text(0.995, 0.005, text, ha="right", va="bottom", size=7, color="#666666")
+    figure.tight_layout(rect=(0, 0.035, 1, 0.94))
+    figure.suptitle(title, size=11, x=0.01, ha="left", weight="bold")
+    figure.text(0.99, 0.01, text, ha="right", va="bottom", size=7, color="#666666")
+    return figure
+
+
+def short(value: float) -> str:
+    """As narrow as a bar."""
+    return f"{value / 1000:.2g} k" if value >= 1000 else number(value)
 
 
 def bars(axes: Axes, places: list[float], values: list[float], **style: object) -> None:
     drawn = axes.bar(places, values, WIDTH * 0.94, **style)
-    axes.bar_label(drawn, [number(value) for value in values], size=6.5, padding=1)
+    axes.bar_label(drawn, [short(value) for value in values], size=6.5, padding=1)
 
 
-def room_above(axes: Axes) -> None:
-    """For the numbers on the highest bars, on a logarithmic axis."""
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, high * (high / low) ** 0.06)
+def decades(axes: Axes, values: list[float]) -> None:
+    """A logarithmic axis of whole powers of ten: lengths of bars depend on where it
+    begins, so that is no number by chance."""
+    least, most = floor(log10(min(values) / 2)), ceil(log10(max(values) * 1.3))
+    axes.set_yscale("log")
+    axes.set_ylim(10.0**least, 10.0**most)
+    ticks = [10.0**power for power in range(least, most + 1)]
+    axes.set_yticks(ticks, [f"{tick:,g}" for tick in ticks])
 
 
 def beside(record: Record, what: str, title: str, label: str) -> Figure | None:
     """A panel for each scenario, a group for each model, a bar for each server."""
-    models = [m for m in MODELS if record.ours(m, "misses_c10", what) is not None]
+
+    def value(model: str, scenario: str, server: str) -> float | None:
+        if server == "fastsentiment":
+            return record.ours(model, scenario, what)
+        return record.best(model, scenario, server, what)
+
+    models = [model for model in MODELS if value(model, "misses_c10", "fastsentiment")]
     if not models:
         return None
-    figure, panels = plt.subplots(1, len(SCENARIOS), figsize=(9.6, 3.7), layout="tight")
+    figure, panels = plt.subplots(1, len(SCENARIOS), figsize=(9.6, 3.7), sharey=True)
+    everything = []
     for axes, (scenario, name) in zip(panels, SCENARIOS.items(), strict=True):
-        axes.set_yscale("log")
         axes.set_title(f"{name}, 10 clients", size=9)
-        for offset, server in enumerate(NAMES):
-            places, values = [], []
-            for at, model in enumerate(models):
-                value = (
-                    record.ours(model, scenario, what)
-                    if server == "fastsentiment"
-                    else record.best(model, scenario, server, what)
-                )
-                if value:
-                    places.append(at + (offset - 1) * WIDTH)
-                    values.append(value)
-            if values:
-                bars(axes, places, values, color=COLOURS[server], label=NAMES[server])
+        for at, model in enumerate(models):
+            found = {server: value(model, scenario, server) for server in NAMES}
+            found = {server: height for server, height in found.items() if height}
+            first = at - WIDTH * (len(found) - 1) / 2
+            for offset, (server, height) in enumerate(found.items()):
+                bars(axes, [first + offset * WIDTH], [height], color=COLOURS[server])
+            everything += found.values()
         axes.set_xticks(range(len(models)), [MODELS[model] for model in models])
         axes.tick_params(axis="x", length=0)
         axes.set_xlim(-0.6, len(models) - 0.4)
-        room_above(axes)
+    decades(panels[0], everything)
     panels[0].set_ylabel(f"{label} (log scale)")
-    figure.suptitle(title, size=11, x=0.01, ha="left", weight="bold")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, ncols=3, loc="upper right", frameon=False)
-    caption(figure, record)
+    keys = [Patch(color=COLOURS[server], label=NAMES[server]) for server in NAMES]
+    finish(figure, record, title)
+    figure.legend(handles=keys, ncols=3, loc="upper right", frameon=False)
     return figure
 
 
@@ -128,7 +142,7 @@ def pairs(
     sides: dict[str, str],
 ) -> Figure | None:
     """A group for each percentile and a bar for each side: `figure` is made of both."""
-    figure, axes = plt.subplots(figsize=(5.4, 3.4), layout="tight")
+    figure, axes = plt.subplots(figsize=(5.4, 3.4))
     colours = (COLOURS["torch"], COLOURS["fastsentiment"], COLOURS["onnxruntime"])
     first = (len(sides) - 1) / 2
     for offset, (side, name) in enumerate(sides.items()):
@@ -148,9 +162,7 @@ def pairs(
     axes.set_ylabel(label)
     axes.margins(y=0.1)
     axes.legend(frameon=False, loc="upper left")
-    figure.suptitle(title, size=10, x=0.01, ha="left", weight="bold")
-    caption(figure, record)
-    return figure
+    return finish(figure, record, title)
 
 
 LATENCIES = {"p50_ms": "p50", "p95_ms": "p95", "p99_ms": "p99"}

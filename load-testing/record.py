@@ -50,11 +50,14 @@ def git(*arguments: str) -> str:
     return subprocess.check_output(command, text=True).strip()
 
 
+# What is made of records.
+MADE = ("RESULTS.md", "charts", "results")
+
+
 def commit() -> str:
-    """Of what was measured; RESULTS.md and what is made for it are no part of that."""
-    changed = git(
-        "status", "--porcelain", "--untracked-files=no", "--", ":!load-testing"
-    )
+    """Of what is measured."""
+    others = [f":!load-testing/{name}" for name in MADE]
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", *others)
     return git("rev-parse", "--short=12", "HEAD") + (" (changed)" if changed else "")
 
 

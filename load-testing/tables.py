@@ -90,7 +90,7 @@ def beside(record: Record, what: str, measure: str) -> str:
             row += [ratio(record, f"{name}_{peer}") for peer in PEERS]
             rows.append(row)
     heads = ["model", "", "FastSentiment", *PEERS.values()]
-    heads += [f"FastSentiment over {name}" for name in PEERS]
+    heads += [f"FastSentiment / {name}" for name in PEERS]
     return table(heads, rows, words=2)
 
 
