@@ -126,6 +126,22 @@ def peers_memory(record: Record) -> str:
     return table(["model", *servers().values()], rows)
 
 
+def peers_answers(record: Record) -> str:
+    """How far scores are from FastSentiment's, and from those of the text alone."""
+    rows = []
+    for model, model_name in MODELS.items():
+        for server, server_name in servers().items():
+            name = f"peers_{model}_{server}"
+            row = [model_name, server_name]
+            for what in ("score", "beside_others"):
+                value = record.get(f"{name}_{what}_difference_millionths")
+                row.append(NOTHING if value is None else f"{value / 1e6:.1e}")
+            if row[2] != NOTHING:
+                rows.append(row)
+    heads = ["model", "server", "to FastSentiment", "beside other texts"]
+    return table(heads, rows, words=2)
+
+
 def peers_all(record: Record) -> str:
     figures = ("texts_per_s", "p50_ms", "p95_ms", "p99_ms", "cpu_s_per_1000_texts")
     rows = []
@@ -234,6 +250,7 @@ TABLES: dict[str, tuple[str, Callable[[Record], str]]] = {
     "peers_p99": ("peers", peers_p99),
     "peers_cpu": ("peers", peers_cpu),
     "peers_memory": ("peers", peers_memory),
+    "peers_answers": ("peers", peers_answers),
     "peers_all": ("peers", peers_all),
     "serve": ("serve", serve),
     "swap": ("swap", swap),

@@ -2,9 +2,9 @@
 
 What a team that knows these tools would run: the API of FastSentiment, a cache in
 memory, uvicorn with uvloop and httptools. `--processes` are uvicorn's workers, each
-with a model, a cache and `--threads` of its own; `--batch` texts of requests that wait
-are run together. `make bench-peers` measures it beside FastSentiment, and says which
-of the two ways to use all cores is the better one.
+with a model, a cache and `--threads` of its own; up to `--batch` texts of requests that
+wait are taken together, and those of like length run as one batch. `make bench-peers`
+measures both ways to use all cores beside FastSentiment.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def main() -> None:
     reserved = listener(arguments.port)
     port = reserved.getsockname()[1]
     context = multiprocessing.get_context("spawn")
-    serving = context.Semaphore(0)
+    heard, serving = context.Pipe(duplex=False)
     workers = [
         context.Process(target=work, args=(arguments, port, serving), daemon=True)
         for _ in range(arguments.processes)
@@ -48,9 +48,10 @@ def main() -> None:
     for worker in workers:
         worker.start()
     for _ in workers:
-        while not serving.acquire(timeout=1):
+        while not heard.poll(1):
             if not all(worker.is_alive() for worker in workers):
                 raise SystemExit("a worker ended before it could serve")
+        heard.recv_bytes()
     print(f"{arguments.runtime} serves http://127.0.0.1:{port}/", flush=True)
     for worker in workers:
         worker.join()

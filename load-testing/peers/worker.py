@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import socket
 import threading
-from multiprocessing.synchronize import Semaphore
+from multiprocessing.connection import Connection
 
 import uvicorn
 
@@ -16,13 +16,13 @@ from peers.app import create
 class Worker(uvicorn.Server):
     """A server that says when it can be asked."""
 
-    def __init__(self, config: uvicorn.Config, serving: Semaphore) -> None:
+    def __init__(self, config: uvicorn.Config, serving: Connection) -> None:
         super().__init__(config)
         self.serving = serving
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
-        self.serving.release()
+        self.serving.send_bytes(b"serving")
 
 
 def listener(port: int) -> socket.socket:
@@ -41,7 +41,7 @@ def end_with_parent() -> None:
     os._exit(1)
 
 
-def work(arguments: argparse.Namespace, port: int, serving: Semaphore) -> None:
+def work(arguments: argparse.Namespace, port: int, serving: Connection) -> None:
     """Serves until it is ended."""
     threading.Thread(target=end_with_parent, daemon=True).start()
     config = uvicorn.Config(

@@ -141,15 +141,13 @@ impl Traffic {
         });
     }
 
-    /// Texts of all lengths that scenarios have, for one request each, and a
-    /// request of several.
+    /// Texts of many lengths, each in a request of its own and all in one. The latter
+    /// have a space more, so that no cache takes them for the same.
     pub(crate) fn samples(&self, count: usize) -> (Vec<Vec<u8>>, Vec<u8>) {
         let texts = self.corpus.texts(Lengths::Mixed, count);
-        let all = request(&texts);
-        (
-            texts.into_iter().map(|text| request(&[text])).collect(),
-            all,
-        )
+        let others: Vec<String> = texts.iter().map(|text| format!("{text} ")).collect();
+        let alone = texts.into_iter().map(|text| request(&[text])).collect();
+        (alone, request(&others))
     }
 
     pub(crate) fn run(&self, scenario: &Scenario, server: &Server, slice: Duration) -> Outcome {
