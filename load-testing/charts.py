@@ -53,13 +53,13 @@ STYLE = {
 }
 
 
-def finish(figure: Figure, record: Record, title: str) -> Figure:
+def finish(figure: Figure, record: Record, title: str, top: float) -> Figure:
     """Title, and below where and when it was measured."""
     machine = record.machine
     text = f"{machine['cores']} cores of an {machine['cpu']}, {record.date}"
     if record.quick():
         text += "; a quick run: no result"
-    figure.tight_layout(rect=(0, 0.035, 1, 0.94))
+    figure.tight_layout(rect=(0, 0.035, 1, top))
     figure.suptitle(title, size=11, x=0.01, ha="left", weight="bold")
     figure.text(0.99, 0.01, text, ha="right", va="bottom", size=7, color="#666666")
     return figure
@@ -113,7 +113,7 @@ def beside(record: Record, what: str, title: str, label: str) -> Figure | None:
     decades(panels[0], everything)
     panels[0].set_ylabel(f"{label} (log scale)")
     keys = [Patch(color=COLOURS[server], label=NAMES[server]) for server in NAMES]
-    finish(figure, record, title)
+    finish(figure, record, title, top=0.94)
     figure.legend(handles=keys, ncols=3, loc="upper right", frameon=False)
     return figure
 
@@ -139,45 +139,55 @@ def pairs(
     title: str,
     label: str,
     groups: dict[str, str],
-    sides: dict[str, str],
+    sides: dict[str, tuple[str, str]],
+    logarithmic: bool = False,
 ) -> Figure | None:
-    """A group for each percentile and a bar for each side: `figure` is made of both."""
+    """A group for each percentile, and a bar for each side, which has a name and a
+    colour. Figures are called `<side>_<group>`."""
     figure, axes = plt.subplots(figsize=(5.4, 3.4))
-    colours = (COLOURS["torch"], COLOURS["fastsentiment"], COLOURS["onnxruntime"])
     first = (len(sides) - 1) / 2
-    for offset, (side, name) in enumerate(sides.items()):
-        places, values = [], []
-        for at, group in enumerate(groups):
-            value = record.get(f"{side}_{group}")
-            if value:
-                places.append(at + (offset - first) * WIDTH)
-                values.append(value)
-        if values:
-            bars(axes, places, values, color=colours[offset], label=name)
-    if not axes.containers:
+    everything = []
+    for offset, (side, (name, colour)) in enumerate(sides.items()):
+        values = [record.get(f"{side}_{group}") for group in groups]
+        if all(values):
+            places = [at + (offset - first) * WIDTH for at in range(len(groups))]
+            bars(axes, places, values, color=COLOURS[colour], label=name)
+            everything += values
+    if not everything:
         plt.close(figure)
         return None
     axes.set_xticks(range(len(groups)), list(groups.values()))
     axes.tick_params(axis="x", length=0)
-    axes.set_ylabel(label)
     axes.margins(y=0.1)
-    axes.legend(frameon=False, loc="upper left")
-    return finish(figure, record, title)
+    axes.set_ylabel(label)
+    if logarithmic:
+        decades(axes, everything)
+        axes.set_ylabel(f"{label} (log scale)")
+    finish(figure, record, title, top=0.9)
+    place = {"loc": "upper right", "bbox_to_anchor": (1, 0.95)}
+    figure.legend(ncols=len(sides), frameon=False, **place)
+    return figure
 
 
 LATENCIES = {"p50_ms": "p50", "p95_ms": "p95", "p99_ms": "p99"}
 
 
 def swap(record: Record) -> Figure | None:
-    sides = {"swap_steady": "just before", "swap_swapping": "50 swaps a second"}
+    sides = {
+        "swap_steady": ("just before", "torch"),
+        "swap_swapping": ("50 swaps a second", "fastsentiment"),
+    }
     title = "Latency while guests are swapped, 16 clients"
     return pairs(record, title, "milliseconds", LATENCIES, sides)
 
 
 def overload(record: Record) -> Figure | None:
-    sides = {"overload_answered": "answered", "overload_refused": "refused (503)"}
+    sides = {
+        "overload_answered": ("answered", "fastsentiment"),
+        "overload_refused": ("refused (503)", "torch"),
+    }
     title = "Latency when four times as much is asked for"
-    return pairs(record, title, "milliseconds", LATENCIES, sides)
+    return pairs(record, title, "milliseconds", LATENCIES, sides, logarithmic=True)
 
 
 DRAWN: dict[str, tuple[str, Callable[[Record], Figure | None]]] = {

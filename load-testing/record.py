@@ -41,7 +41,8 @@ def machine() -> dict[str, object]:
         "virtual": "hypervisor" in flags,
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(kibibytes / (1 << 20), 1),
-        "system": f"{platform.system()} {platform.release()}",
+        # Without what a distribution adds.
+        "system": f"{platform.system()} {platform.release().split('-')[0]}",
     }
 
 

@@ -24,6 +24,8 @@ def number(value: float | None) -> str:
     """Three digits that mean something."""
     if value is None:
         return NOTHING
+    if value == 0:
+        return "0"
     if abs(value) >= 100:
         return f"{value:,.0f}"
     if abs(value) >= 10:
@@ -36,7 +38,7 @@ def ratio(record: Record, name: str) -> str:
     if record.get(name) is None:
         return NOTHING
     value, least, most = (record.get(name + end) for end in ("", "_min", "_max"))
-    if least is None:
+    if least is None or least == most:
         return number(value)
     return f"{number(value)} ({number(least)}–{number(most)})"
 
@@ -51,7 +53,7 @@ def table(heads: Iterable[str], rows: Iterable[Iterable[str]], words: int = 1) -
 def origin(record: Record) -> str:
     text = (
         f"`{record.command()}` on {record.date}, commit {record.commit}, "
-        f"{number(record.minutes)} minutes: {record.where()}.\n"
+        f"{record.minutes:.0f} minutes: {record.where()}.\n"
     )
     if record.quick():
         text += (
@@ -135,7 +137,7 @@ def peers_answers(record: Record) -> str:
             row = [model_name, server_name]
             for what in ("score", "beside_others"):
                 value = record.get(f"{name}_{what}_difference_millionths")
-                row.append(NOTHING if value is None else f"{value / 1e6:.1e}")
+                row.append(f"{value / 1e6:.1e}" if value else number(value))
             if row[2] != NOTHING:
                 rows.append(row)
     heads = ["model", "server", "to FastSentiment", "beside other texts"]
