@@ -30,6 +30,8 @@ BENCH_VENV := model/.venv-bench
 TRAIN_VENV := model/.venv
 FETCH_VENV := model/.venv-fetch
 EXPORT_VENV := model/.venv-export
+PEERS_VENV := load-testing/.venv-peers
+CHARTS_VENV := load-testing/.venv-charts
 
 .DELETE_ON_ERROR:
 
@@ -204,6 +206,12 @@ $(BENCH_VENV)/.complete: model/requirements-bench.txt
 $(TRAIN_VENV)/.complete: model/requirements.txt
 	@$(call make-venv,$(TRAIN_VENV),-r model/requirements.txt)
 
+$(PEERS_VENV)/.complete: load-testing/peers/requirements.txt model/requirements-export.txt model/requirements-fetch.txt
+	@$(call make-venv,$(PEERS_VENV),-r load-testing/peers/requirements.txt)
+
+$(CHARTS_VENV)/.complete: load-testing/requirements.txt
+	@$(call make-venv,$(CHARTS_VENV),-r load-testing/requirements.txt)
+
 $(LINT_VENV)/.ruff-$(RUFF):
 	@$(call make-venv,$(LINT_VENV),ruff==$(RUFF))
 
@@ -260,6 +268,7 @@ check-scripts: $(LINT_VENV)/.ruff-$(RUFF)
 	then set -x; shellcheck host/tools/with-server.sh guest/tools/wasmtime-cli.sh deployment/build/*.sh .ci/run; \
 	else echo '*** SKIPPED: shellcheck is not installed' >&2; fi
 	$(PYTHON) .ci/check-links.py
+	$(PYTHON) load-testing/tables.py --check
 
 # ---- Measurements ----
 
@@ -271,33 +280,42 @@ bench: guest onnxruntime ## Measure what the sandbox costs, with MODEL, and sing
 # What the benches of the server take from the environment, or from make's command
 # line, is listed in host/benches/README.md.
 SERVE_BENCH = $(CARGO) bench $(CARGO_FLAGS) -p fastsentiment --bench serve --
+# What they measure is kept in target/bench, for `make results`.
+RECORD = @$(PYTHON) load-testing/record.py $(@:bench-%=%)
 # The models of full size are made only for those who measure them.
 comma := ,
 WANTED_MODELS = $(or $(subst $(comma), ,$(MODELS)),$(1))
 FULL_MODELS = $(if $(filter int8 fp32,$(WANTED_MODELS)),bench-models)
+# PyTorch serves one of them.
+PEERS_MODELS = $(FULL_MODELS) $(if $(filter fp32,$(WANTED_MODELS)),$(TORCH_MODEL))
+TORCH_MODEL := target/models/distilbert-torch/model.safetensors
 
 .PHONY: bench-serve
 bench-serve: build $(call FULL_MODELS,$(if $(QUICK),default,int8 fp32)) ## Measure the server beside ONNX Runtime and a bare hyper server
-	$(SERVE_BENCH) rounds
+	$(RECORD) $(SERVE_BENCH) rounds
+
+.PHONY: bench-peers
+bench-peers: build $(PEERS_VENV)/.complete $(call PEERS_MODELS,$(if $(QUICK),default,int8 fp32)) ## Measure the server beside FastAPI with PyTorch and with ONNX Runtime
+	$(RECORD) $(SERVE_BENCH) peers
 
 .PHONY: bench-soak
 bench-soak: build $(call FULL_MODELS,default) ## Measure whether memory stays flat (DURATION=600 seconds)
-	$(SERVE_BENCH) soak
+	$(RECORD) $(SERVE_BENCH) soak
 
 .PHONY: bench-overload
 bench-overload: build $(call FULL_MODELS,default) ## Offer four times what the server can do (DURATION=120 seconds)
 	@# Client and server hold some thousand connections.
-	ulimit -n 8192 && $(SERVE_BENCH) overload
+	$(RECORD) sh -c 'ulimit -n 8192 && exec $(SERVE_BENCH) overload'
 
 .PHONY: bench-swap
 bench-swap: build examples $(call FULL_MODELS,default) ## Swap guests a thousand times under load
-	$(SERVE_BENCH) swap
+	$(RECORD) $(SERVE_BENCH) swap
 	@# The figure of a fresh instance is among those of the sandbox.
 	MODEL='$(abspath $(MODEL))' $(CARGO) bench $(CARGO_FLAGS) -p fastsentiment --bench guest
 
 .PHONY: bench-memory
 bench-memory: build $(call FULL_MODELS,$(if $(QUICK),default,int8 fp32)) ## Measure the memory of the server with 1, 2 and 4 workers
-	$(SERVE_BENCH) memory
+	$(RECORD) $(SERVE_BENCH) memory
 
 # What they take from the environment is listed in load-testing/README.md.
 SCENARIO ?= load
@@ -321,6 +339,30 @@ target/models/distilbert-%/model.onnx:
 	@$(MAKE) --no-print-directory $(BENCH_VENV)/.complete
 	$(BENCH_VENV)/bin/python model/tools/random_model.py --precision $* --out $(@D)
 
+# The same weights as Transformers has them.
+$(TORCH_MODEL): | $(PEERS_VENV)/.complete
+	$(PEERS_VENV)/bin/python model/tools/random_model.py --transformers --out $(@D)
+
+# ---- Results ----
+
+.PHONY: measure
+measure: ## Measure all that load-testing/RESULTS.md shows, and write it (an hour, on a quiet machine)
+	@for bench in $(MEASURED); do $(MAKE) --no-print-directory bench-$$bench || exit 1; done
+	@$(MAKE) --no-print-directory results
+
+MEASURED := serve peers swap overload
+
+.PHONY: results
+results: ## Write load-testing/RESULTS.md and its charts of what was measured last
+	@mkdir -p load-testing/results
+	cp $(or $(wildcard $(MEASURED:%=target/bench/%.json)),$(error nothing was measured: make measure)) load-testing/results/
+	@$(MAKE) --no-print-directory charts
+
+.PHONY: charts
+charts: $(CHARTS_VENV)/.complete ## Write the tables and charts of load-testing/results anew
+	$(PYTHON) load-testing/tables.py
+	$(CHARTS_VENV)/bin/python load-testing/charts.py
+
 .PHONY: eval
 eval: build sst2 ## Measure MODEL on the dev sentences of SST2=dir
 	sh host/tools/with-server.sh '$(MODEL)' \
@@ -338,4 +380,4 @@ sst2:
 
 .PHONY: clean
 clean: ## Remove all that was built or installed here
-	rm -rf target dist $(TEST_VENV) $(DEPLOYMENT_VENV) $(LINT_VENV) $(TRAIN_VENV) $(BENCH_VENV) $(FETCH_VENV) $(EXPORT_VENV)
+	rm -rf target dist $(TEST_VENV) $(DEPLOYMENT_VENV) $(LINT_VENV) $(TRAIN_VENV) $(BENCH_VENV) $(FETCH_VENV) $(EXPORT_VENV) $(PEERS_VENV) $(CHARTS_VENV)

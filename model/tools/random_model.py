@@ -12,7 +12,8 @@ weights for each column (onnxruntime.quantization). So it stands for the model t
 a user brings, not for the best that can be done.
 
 Needs the packages of `model/requirements-bench.txt`; --check also PyTorch and
-Transformers, which `model/requirements.txt` names.
+Transformers, which `model/requirements.txt` names, and --transformers, which writes the
+same weights as Transformers reads them, safetensors.
 """
 
 import argparse
@@ -238,16 +239,33 @@ def config(precision: str) -> dict[str, object]:
     return values
 
 
-def write(precision: str, directory: Path) -> None:
+def save_onnx(precision: str, directory: Path, work: Path) -> None:
+    """Writes the weights as a graph."""
+    model = build(random_weights())
+    if precision == "int8":
+        model = quantized(model, work)
+    onnx.save(model, directory / "model.onnx")
+
+
+def save_weights(directory: Path) -> None:
+    """Writes the weights as Transformers has them."""
+    from safetensors.numpy import save_file
+
+    # Transformers wants to know which framework's layout the values have.
+    weights = random_weights()
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+
+
+def write(precision: str, transformers: bool, directory: Path) -> None:
     """Writes the model directory: whole, or not at all."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory.parent) as work:
-        model = build(random_weights())
-        if precision == "int8":
-            model = quantized(model, Path(work))
         made = Path(work) / "made"
         made.mkdir()
-        onnx.save(model, made / "model.onnx")
+        if transformers:
+            save_weights(made)
+        else:
+            save_onnx(precision, made, Path(work))
         text = json.dumps(config(precision), indent=2, sort_keys=True) + "\n"
         (made / "config.json").write_text(text)
         for name in TOKENIZER_FILES:
@@ -293,6 +311,11 @@ def main() -> None:
         "--check", action="store_true", help="compare the graph with Transformers"
     )
     parser.add_argument("--precision", choices=("fp32", "int8"), default="fp32")
+    parser.add_argument(
+        "--transformers",
+        action="store_true",
+        help="write a directory for Transformers instead, in fp32",
+    )
     arguments = parser.parse_args()
     if arguments.check:
         difference = check()
@@ -302,7 +325,7 @@ def main() -> None:
     elif arguments.out.exists():
         print(f"{arguments.out} exists already")
     else:
-        write(arguments.precision, arguments.out)
+        write(arguments.precision, arguments.transformers, arguments.out)
 
 
 if __name__ == "__main__":

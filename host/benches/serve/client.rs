@@ -3,6 +3,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// Longer than the server's own deadline, so that its 504 is seen as such.
@@ -46,8 +47,8 @@ pub(crate) struct Answer {
     pub(crate) guest: Option<GuestName>,
     /// Whether a label is `NEUTRAL`.
     pub(crate) neutral: bool,
-    /// The length of the body.
-    pub(crate) bytes: usize,
+    /// Where the body lies in the connection's buffer.
+    body: Range<usize>,
 }
 
 pub(crate) struct Connection {
@@ -99,6 +100,11 @@ impl Connection {
         }
         Ok(answer)
     }
+
+    /// The body of the answer that was read last.
+    pub(crate) fn body(&self, answer: &Answer) -> &[u8] {
+        &self.buffer[answer.body.clone()]
+    }
 }
 
 fn connect(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
@@ -146,7 +152,7 @@ fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<(Answer, boo
         hits,
         guest,
         neutral: find(body, b"NEUTRAL").is_some(),
-        bytes,
+        body: head..filled,
     };
     Ok((answer, keep))
 }

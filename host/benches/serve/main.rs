@@ -1,7 +1,7 @@
 //! What the server costs beside what it is built on, measured from outside.
 //!
-//! `make bench-serve`, `bench-soak`, `bench-overload`, `bench-memory` and
-//! `bench-swap` run this; `README.md` beside `host/benches` says how to read what it prints. The
+//! `make bench-serve`, `bench-peers`, `bench-soak`, `bench-overload`, `bench-memory`
+//! and `bench-swap` run this; `README.md` beside `host/benches` says how to read what it prints. The
 //! server is the released binary in a process of its own, with the options that
 //! a user would get. The client is our own (`client.rs`): blocking sockets, one
 //! thread for each connection, prepared requests, since client and server share
@@ -42,6 +42,7 @@ mod figures;
 mod load;
 mod memory;
 mod overload;
+mod peers;
 mod process;
 mod raw;
 mod rounds;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
     let one = || Settings::from_environment("default");
     let faults = match arguments[..] {
         [] | ["rounds"] => rounds::run(&all()),
+        ["peers"] => peers::run(&all()),
         ["soak"] => soak::run(&one()),
         ["overload"] => overload::run(&one()),
         ["swap"] => swap::run(&one()),

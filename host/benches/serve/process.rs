@@ -1,4 +1,4 @@
-//! The server as a process: started, measured from outside, stopped.
+//! A server as a process, or as several: started, measured from outside, stopped.
 
 use std::io::{BufRead, BufReader, Lines};
 use std::net::SocketAddr;
@@ -14,6 +14,8 @@ const TICKS_PER_SECOND: f64 = 100.0;
 /// A process that serves; dropped, it is killed.
 pub(crate) struct Server {
     child: Child,
+    /// Whose use of the machine is counted.
+    processes: Vec<u32>,
     pub(crate) address: SocketAddr,
     /// The admin listener, if there is one.
     pub(crate) admin: Option<SocketAddr>,
@@ -41,6 +43,18 @@ impl Server {
         Self::spawn(&mut command, false)
     }
 
+    /// Another server. Processes that it has started when it says where it serves
+    /// are part of it.
+    pub(crate) fn other(command: &mut Command) -> Self {
+        let mut server = Self::spawn(command, false);
+        let mut at = 0;
+        while let Some(&process) = server.processes.get(at) {
+            server.processes.extend(children(process));
+            at += 1;
+        }
+        server
+    }
+
     /// Waits for the lines that say where it serves.
     fn spawn(command: &mut Command, has_admin: bool) -> Self {
         let mut child = command
@@ -59,6 +73,7 @@ impl Server {
         let admin = has_admin.then(|| address_after("admin http://").unwrap());
         assert!(address.is_some(), "the server did not start");
         Self {
+            processes: vec![child.id()],
             child,
             address: address.unwrap(),
             admin,
@@ -68,31 +83,54 @@ impl Server {
 
     /// What it has used of the cores so far.
     pub(crate) fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        // The second field is the name in brackets, which may hold anything;
-        // user and system time are the fields 14 and 15.
-        let (_, fields) = stat.rsplit_once(") ").unwrap();
-        let ticks: f64 = fields
-            .split(' ')
-            .skip(11)
-            .take(2)
-            .map(|field| field.parse::<f64>().unwrap())
-            .sum();
-        Duration::from_secs_f64(ticks / TICKS_PER_SECOND)
+        self.processes.iter().map(|&process| cpu(process)).sum()
     }
 
     /// Its memory: resident, and resident with shared pages divided among their
     /// users, in MiB.
     pub(crate) fn memory(&self) -> (f64, f64) {
-        let rollup = format!("/proc/{}/smaps_rollup", self.child.id());
-        let rollup = std::fs::read_to_string(rollup).unwrap();
-        let field = |name: &str| {
-            let line = rollup.lines().find(|line| line.starts_with(name)).unwrap();
-            let kibibytes = line.split_whitespace().nth(1).unwrap();
-            kibibytes.parse::<f64>().unwrap() / 1024.0
-        };
-        (field("Rss:"), field("Pss:"))
+        let each = self.processes.iter().map(|&process| memory(process));
+        each.fold((0.0, 0.0), |(rss, pss), (more_rss, more_pss)| {
+            (rss + more_rss, pss + more_pss)
+        })
     }
+}
+
+fn cpu(process: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    // The second field is the name in brackets, which may hold anything;
+    // user and system time are the fields 14 and 15.
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let ticks: f64 = fields
+        .split(' ')
+        .skip(11)
+        .take(2)
+        .map(|field| field.parse::<f64>().unwrap())
+        .sum();
+    Duration::from_secs_f64(ticks / TICKS_PER_SECOND)
+}
+
+fn memory(process: u32) -> (f64, f64) {
+    let rollup = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap();
+    let field = |name: &str| {
+        let line = rollup.lines().find(|line| line.starts_with(name)).unwrap();
+        let kibibytes = line.split_whitespace().nth(1).unwrap();
+        kibibytes.parse::<f64>().unwrap() / 1024.0
+    };
+    (field("Rss:"), field("Pss:"))
+}
+
+/// What any of its threads has started and not yet waited for.
+fn children(process: u32) -> Vec<u32> {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let lists = threads
+        .map(|thread| std::fs::read_to_string(thread.unwrap().path().join("children")).unwrap());
+    lists
+        .flat_map(|list| {
+            let ids = list.split_whitespace().map(|id| id.parse().unwrap());
+            ids.collect::<Vec<u32>>()
+        })
+        .collect()
 }
 
 /// A subcommand of the binary, with nothing of the developer's own settings.

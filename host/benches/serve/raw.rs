@@ -46,8 +46,6 @@ pub(crate) struct AllCores {
 
 impl Raw {
     pub(crate) fn open(library: &Library, model: &NamedModel, cores: usize) -> Self {
-        let config = std::fs::read(model.dir.join("config.json")).unwrap();
-        let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
         // The options are the server's, which are those for throughput.
         let weights = PrepackedWeights::new();
         let open = || {
@@ -68,7 +66,7 @@ impl Raw {
         };
         Self {
             sessions: (0..cores).map(|_| open()).collect(),
-            batch_invariant: config["fastsentiment"]["batch_invariant"] == true,
+            batch_invariant: model.batch_invariant(),
         }
     }
 

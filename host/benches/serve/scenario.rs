@@ -12,6 +12,9 @@ use crate::process::Server;
 /// How many texts are asked for again and again.
 const KNOWN: usize = 512;
 
+/// Connections on which a server is taught: enough that no process gets none.
+const TEACHERS: usize = 16;
+
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Kind {
     /// Every text is new.
@@ -117,7 +120,34 @@ impl Traffic {
             }
         });
         let mut connection = Connection::to(server.address);
-        connection.exchange(&self.known[0]).unwrap().bytes
+        let answer = connection.exchange(&self.known[0]).unwrap();
+        connection.body(&answer).len()
+    }
+
+    /// Has every process of a server answer each known text: each has a cache of its
+    /// own, and which of them gets a connection is left to chance.
+    pub(crate) fn teach(&self, server: &Server) {
+        std::thread::scope(|scope| {
+            for client in 0..TEACHERS {
+                scope.spawn(move || {
+                    let mut connection = Connection::to(server.address);
+                    // They begin at different texts, so as to share the work.
+                    let first = client * KNOWN / TEACHERS;
+                    for request in self.known.iter().cycle().skip(first).take(KNOWN) {
+                        assert_eq!(connection.exchange(request).unwrap().status, 200);
+                    }
+                });
+            }
+        });
+    }
+
+    /// Texts of many lengths, each in a request of its own and all in one. The latter
+    /// have a space more, so that no cache takes them for the same.
+    pub(crate) fn samples(&self, count: usize) -> (Vec<Vec<u8>>, Vec<u8>) {
+        let texts = self.corpus.texts(Lengths::Mixed, count);
+        let others: Vec<String> = texts.iter().map(|text| format!("{text} ")).collect();
+        let alone = texts.into_iter().map(|text| request(&[text])).collect();
+        (alone, request(&others))
     }
 
     pub(crate) fn run(&self, scenario: &Scenario, server: &Server, slice: Duration) -> Outcome {

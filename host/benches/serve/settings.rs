@@ -27,6 +27,13 @@ impl NamedModel {
             name => format!("{bench}_{name}"),
         }
     }
+
+    /// Whether a text has the same scores beside others as alone.
+    pub(crate) fn batch_invariant(&self) -> bool {
+        let config = std::fs::read(self.dir.join("config.json")).unwrap();
+        let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+        config["fastsentiment"]["batch_invariant"] == true
+    }
 }
 
 pub(crate) struct Settings {
@@ -53,7 +60,6 @@ impl Settings {
     /// `about` are the models to measure if the environment names none.
     pub(crate) fn from_environment(about: &str) -> Self {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let quick = variable("QUICK").is_some_and(|value| value != "0");
         let models = variable("MODELS").unwrap_or_else(|| {
             let about = if quick { "default" } else { about };
@@ -72,10 +78,7 @@ impl Settings {
         }
         Self {
             quick,
-            models: words(models, ',')
-                .iter()
-                .map(|name| named(repository, name))
-                .collect(),
+            models: words(models, ',').iter().map(|name| named(name)).collect(),
             scenarios: variable("SCENARIOS").map_or_else(Vec::new, |names| words(names, ',')),
             duration: variable("DURATION")
                 .map(|seconds| Duration::from_secs_f64(seconds.parse().unwrap())),
@@ -84,7 +87,7 @@ impl Settings {
             }),
             server_arguments,
             library: variable("ORT_DYLIB_PATH").map_or_else(
-                || repository.join("target/release/libonnxruntime.so"),
+                || repository().join("target/release/libonnxruntime.so"),
                 PathBuf::from,
             ),
             cores: std::thread::available_parallelism().unwrap().get(),
@@ -106,7 +109,13 @@ impl Settings {
     }
 }
 
-fn named(repository: &Path, name: &str) -> NamedModel {
+/// The root of the repository.
+pub(crate) fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn named(name: &str) -> NamedModel {
+    let repository = repository();
     let dir = match name {
         "default" => repository.join("model/default"),
         "int8" | "fp32" => repository.join(format!("target/models/distilbert-{name}")),

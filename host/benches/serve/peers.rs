@@ -1,0 +1,362 @@
+//! The server beside what others would serve the same model with: `FastAPI` before
+//! `PyTorch`, and before ONNX Runtime (`load-testing/peers`).
+//!
+//! All are running while one of them is measured, and take turns within a scenario.
+//! Each peer runs in the two usual ways to use all cores. Ratios are to whichever of
+//! the two is the better one in the very figure that is compared: so a peer may use
+//! one for throughput and the other for latency.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+use crate::client::Connection;
+use crate::corpus::Corpus;
+use crate::figures::{Latencies, figure, median, spread};
+use crate::load::Outcome;
+use crate::process::Server;
+use crate::scenario::{SCENARIOS, Scenario, Traffic};
+use crate::settings::{NamedModel, Settings, repository};
+
+/// What is measured, of all scenarios.
+const WANTED: [&str; 6] = [
+    "misses_c1",
+    "misses_c10",
+    "misses8_c10",
+    "mixed_c64",
+    "mix95_c10",
+    "hits_c10",
+];
+
+/// How many texts are answered by all before anything is measured, and how far
+/// scores may be from the server's.
+const SAMPLES: usize = 16;
+const TOLERANCE: f64 = 1e-3;
+
+/// How many texts of several requests a peer takes at once.
+const BATCH: &str = "64";
+
+/// What runs the model of a peer.
+#[derive(Clone, Copy, PartialEq)]
+enum Runtime {
+    OnnxRuntime,
+    Torch,
+}
+
+impl Runtime {
+    fn name(self) -> &'static str {
+        match self {
+            Self::OnnxRuntime => "onnxruntime",
+            Self::Torch => "torch",
+        }
+    }
+
+    /// Where it finds a model: `PyTorch` reads no ONNX, and the weights of one of the
+    /// models only are there for it.
+    fn model(self, model: &NamedModel) -> Option<PathBuf> {
+        match self {
+            Self::OnnxRuntime => Some(model.dir.clone()),
+            Self::Torch => (model.name == "full_fp32")
+                .then(|| repository().join("target/models/distilbert-torch")),
+        }
+    }
+
+    /// The command of its server.
+    fn command(self) -> Command {
+        let directory = repository().join("load-testing");
+        let python = directory.join(".venv-peers/bin/python");
+        assert!(
+            python.is_file(),
+            "{} is not there: `make bench-peers` makes it",
+            python.display()
+        );
+        let mut command = Command::new(python);
+        command.current_dir(directory).env("HF_HUB_OFFLINE", "1");
+        command.args(["-m", "peers", "--runtime", self.name()]);
+        command
+    }
+
+    fn print_versions(self) {
+        let output = self.command().arg("--versions").output().unwrap();
+        assert!(output.status.success(), "the peers' packages are there");
+        let versions = String::from_utf8(output.stdout).unwrap();
+        println!("fact peers_{} {}", self.name(), versions.trim());
+    }
+}
+
+/// A server, and what came of each scenario in each round.
+struct Contender {
+    name: String,
+    /// `None` for the server that all this is about.
+    runtime: Option<Runtime>,
+    server: Server,
+    outcomes: Vec<Vec<Outcome>>,
+}
+
+impl Contender {
+    fn ours(settings: &Settings, model: &NamedModel, traffic: &Traffic) -> Self {
+        let server = Server::start(settings, &model.dir, &[]);
+        traffic.wear_in(&server);
+        Self {
+            name: "fastsentiment".to_owned(),
+            runtime: None,
+            server,
+            outcomes: Vec::new(),
+        }
+    }
+
+    /// A peer in its two deployments: a process with one thread for each core, or one
+    /// process that takes the texts of several requests together, with all cores.
+    fn peers(settings: &Settings, model: &NamedModel, runtime: Runtime) -> Vec<Self> {
+        let Some(directory) = runtime.model(model) else {
+            return Vec::new();
+        };
+        let cores = settings.cores.to_string();
+        let deployments = [
+            ("processes", ["--processes", &cores, "--batch", "1"], "1"),
+            ("batching", ["--processes", "1", "--batch", BATCH], &cores),
+        ];
+        deployments
+            .into_iter()
+            .map(|(name, options, threads)| {
+                let mut command = runtime.command();
+                command.args(options).args(["--threads", threads]);
+                // The tokenizer's threads are the model's.
+                command.env("RAYON_NUM_THREADS", threads);
+                Self {
+                    name: format!("{}_{name}", runtime.name()),
+                    runtime: Some(runtime),
+                    server: Server::other(command.arg("--model").arg(&directory)),
+                    outcomes: Vec::new(),
+                }
+            })
+            .collect()
+    }
+}
+
+/// What is compared, of one round.
+struct Measure {
+    name: &'static str,
+    of: fn(&Outcome) -> f64,
+    more_is_better: bool,
+}
+
+const MEASURES: [Measure; 3] = [
+    Measure {
+        name: "texts_per_s",
+        of: Outcome::texts_per_second,
+        more_is_better: true,
+    },
+    Measure {
+        name: "cpu_per_text",
+        of: Outcome::server_seconds_per_text,
+        more_is_better: false,
+    },
+    Measure {
+        name: "p99",
+        of: |outcome| Latencies::of(outcome.latencies.clone()).percentile(0.99),
+        more_is_better: false,
+    },
+];
+
+pub(crate) fn run(settings: &Settings) -> Vec<String> {
+    let runtimes = [Runtime::OnnxRuntime, Runtime::Torch];
+    for runtime in runtimes {
+        let models = &settings.models;
+        if models.iter().any(|model| runtime.model(model).is_some()) {
+            runtime.print_versions();
+        }
+    }
+    let models = settings.models.iter();
+    models
+        .flat_map(|model| measure(settings, model, &runtimes))
+        .collect()
+}
+
+fn measure(settings: &Settings, model: &NamedModel, runtimes: &[Runtime]) -> Vec<String> {
+    println!("# {} ({})", model.name, model.dir.display());
+    let start = Instant::now();
+    let scenarios: Vec<&Scenario> = SCENARIOS
+        .iter()
+        .filter(|scenario| WANTED.contains(&scenario.name) && settings.wants(scenario.name))
+        .collect();
+    let traffic = Traffic::new(Corpus::of(&model.dir));
+    let mut contenders = vec![Contender::ours(settings, model, &traffic)];
+    for &runtime in runtimes {
+        contenders.extend(Contender::peers(settings, model, runtime));
+    }
+    for contender in &mut contenders {
+        traffic.teach(&contender.server);
+        contender.outcomes.resize_with(scenarios.len(), Vec::new);
+    }
+    let faults = disagreements(model, &traffic, &contenders);
+    if !faults.is_empty() {
+        // Figures of another job would be no comparison.
+        return faults;
+    }
+
+    let count = contenders.len();
+    for round in 0..settings.rounds {
+        for (at, scenario) in scenarios.iter().enumerate() {
+            // Nobody is always measured first.
+            for turn in 0..count {
+                let contender = &mut contenders[(turn + round) % count];
+                let outcome = traffic.run(scenario, &contender.server, settings.slice());
+                contender.outcomes[at].push(outcome);
+            }
+        }
+    }
+
+    let mut faults = Vec::new();
+    for (at, scenario) in scenarios.iter().enumerate() {
+        let name = name(model, scenario.name);
+        for contender in &contenders {
+            faults.extend(print(&name, scenario, contender, at));
+        }
+        let reached = contenders[0].outcomes[at]
+            .iter()
+            .all(|outcome| outcome.texts > 0);
+        for &runtime in runtimes {
+            if reached && faults.is_empty() {
+                print_ratios(&name, &contenders, runtime, at);
+            }
+        }
+    }
+    for contender in &contenders {
+        let (rss, pss) = contender.server.memory();
+        figure(&name(model, &format!("{}_rss_mib", contender.name)), rss);
+        figure(&name(model, &format!("{}_pss_mib", contender.name)), pss);
+    }
+    let all = contenders
+        .iter()
+        .flat_map(|one| one.outcomes.iter().flatten());
+    let others = all.map(|outcome| outcome.spent.others / outcome.spent.wall);
+    spread(&name(model, "others_cores"), &others.collect::<Vec<_>>());
+    figure(&name(model, "bench_s"), start.elapsed().as_secs_f64());
+    faults
+}
+
+fn name(model: &NamedModel, what: &str) -> String {
+    format!("peers_{}", model.figure(what))
+}
+
+/// Prints what one server did in one scenario, and gives what went wrong.
+fn print(name: &str, scenario: &Scenario, contender: &Contender, at: usize) -> Vec<String> {
+    let name = format!("{name}_{}", contender.name);
+    let outcomes = &contender.outcomes[at];
+    let each =
+        |value: &dyn Fn(&Outcome) -> f64| median(&outcomes.iter().map(value).collect::<Vec<_>>());
+    figure(
+        &format!("{name}_texts_per_s"),
+        each(&Outcome::texts_per_second),
+    );
+    figure(
+        &format!("{name}_cpu_s_per_1000_texts"),
+        each(&|outcome| outcome.server_seconds_per_text() * 1e3),
+    );
+    let samples = outcomes.iter().flat_map(|outcome| &outcome.latencies);
+    Latencies::of(samples.copied().collect()).print(&name);
+
+    let mut faults: Vec<String> = outcomes
+        .iter()
+        .filter_map(|outcome| Some(format!("{name}: {}", outcome.fault()?)))
+        .collect();
+    let texts: usize = outcomes.iter().map(|outcome| outcome.texts).sum();
+    let hits: usize = outcomes.iter().filter_map(|outcome| outcome.hits).sum();
+    let share = hits as f64 / texts as f64;
+    if !scenario.expected_hits().contains(&share) {
+        faults.push(format!("{name}: {share:.3} of the texts were hits"));
+    }
+    faults
+}
+
+/// Prints the ratios to the better deployment of a peer.
+fn print_ratios(name: &str, contenders: &[Contender], runtime: Runtime, at: usize) {
+    for measure in &MEASURES {
+        let values = |contender: &Contender| -> Vec<f64> {
+            contender.outcomes[at].iter().map(measure.of).collect()
+        };
+        let sign = if measure.more_is_better { 1.0 } else { -1.0 };
+        let best = contenders
+            .iter()
+            .filter(|contender| contender.runtime == Some(runtime))
+            .map(values)
+            .max_by(|a, b| f64::total_cmp(&(sign * median(a)), &(sign * median(b))));
+        let Some(best) = best else { continue };
+        let ours = values(&contenders[0]);
+        let ratios: Vec<f64> = ours.iter().zip(&best).map(|(a, b)| a / b).collect();
+        let what = format!("{name}_{}_over_{}", measure.name, runtime.name());
+        spread(&what, &ratios);
+    }
+}
+
+/// The scores of texts, by label.
+type Scores = Vec<BTreeMap<String, f64>>;
+
+/// Peers whose answers are not the server's. Also prints how much other texts of a
+/// request change a text's scores.
+fn disagreements(model: &NamedModel, traffic: &Traffic, contenders: &[Contender]) -> Vec<String> {
+    let (alone, together) = traffic.samples(SAMPLES);
+    let mut faults = Vec::new();
+    let mut expected: Option<Scores> = None;
+    for contender in contenders {
+        let mut connection = Connection::to(contender.server.address);
+        let own: Scores = alone
+            .iter()
+            .flat_map(|request| ask(&mut connection, request))
+            .collect();
+        let beside = difference(&own, &ask(&mut connection, &together));
+        let name = name(model, &contender.name);
+        let print = |what: &str, value: f64| {
+            figure(&format!("{name}_{what}_difference_millionths"), value * 1e6);
+        };
+        print("beside_others", beside);
+        let largest = difference(expected.get_or_insert_with(|| own.clone()), &own);
+        print("score", largest);
+        // A model that does not say so may give other scores beside others.
+        if largest > TOLERANCE || (model.batch_invariant() && beside > TOLERANCE) {
+            faults.push(format!(
+                "{name}: scores differ by {largest}, and by {beside} beside others"
+            ));
+        }
+    }
+    faults
+}
+
+/// The scores that are computed now, none of them from a cache.
+fn ask(connection: &mut Connection, request: &[u8]) -> Scores {
+    let answer = connection.exchange(request).unwrap();
+    assert_eq!((answer.status, answer.hits), (200, Some(0)));
+    let body: serde_json::Value = serde_json::from_slice(connection.body(&answer)).unwrap();
+    let texts = body["predictions"].as_array().unwrap().iter();
+    texts
+        .map(|text| {
+            let scores = text.as_array().unwrap().iter();
+            scores
+                .map(|score| {
+                    let label = score["label"].as_str().unwrap().to_owned();
+                    (label, score["score"].as_f64().unwrap())
+                })
+                .collect()
+        })
+        .collect()
+}
+
+/// The largest difference of a score; infinite if one side has what the other lacks.
+fn difference(expected: &[BTreeMap<String, f64>], found: &[BTreeMap<String, f64>]) -> f64 {
+    let mut largest = 0.0_f64;
+    for (expected, found) in expected.iter().zip(found) {
+        if !expected.keys().eq(found.keys()) {
+            return f64::INFINITY;
+        }
+        for (label, score) in expected {
+            largest = largest.max((score - found[label]).abs());
+        }
+    }
+    if expected.len() == found.len() {
+        largest
+    } else {
+        f64::INFINITY
+    }
+}

@@ -1,0 +1,1 @@
+"""What FastSentiment is measured beside: see `__main__.py`."""

@@ -1,0 +1,292 @@
+#!/usr/bin/env python3
+"""Writes the tables of RESULTS.md from the records in results/, between their markers.
+
+With --check it only says whether they are what the records say. Needs nothing but
+Python.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from records import DEPLOYMENTS, HERE, MODELS, PEERS, SCENARIOS, Record, load
+
+PAGE = HERE / "RESULTS.md"
+MARKED = re.compile(
+    r"(?P<begin><!-- table: (?P<name>\w+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL
+)
+NOTHING = "–"
+
+
+def number(value: float | None) -> str:
+    """Three digits that mean something."""
+    if value is None:
+        return NOTHING
+    if value == 0:
+        return "0"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    if abs(value) >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.3f}"
+
+
+def ratio(record: Record, name: str) -> str:
+    """A ratio with the range of its rounds."""
+    if record.get(name) is None:
+        return NOTHING
+    value, least, most = (record.get(name + end) for end in ("", "_min", "_max"))
+    if least is None or least == most:
+        return number(value)
+    return f"{number(value)} ({number(least)}–{number(most)})"
+
+
+def table(heads: Iterable[str], rows: Iterable[Iterable[str]], words: int = 1) -> str:
+    """Markdown; all columns but the first `words` are of numbers."""
+    heads = list(heads)
+    lines = [heads, ["---"] * words + ["---:"] * (len(heads) - words), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def origin(record: Record) -> str:
+    text = (
+        f"`{record.command()}` on {record.date}, commit {record.commit}, "
+        f"{record.minutes:.0f} minutes: {record.where()}.\n"
+    )
+    if record.quick():
+        text += (
+            "\n**A quick run: seconds for each scenario. It shows that the bench works; "
+            "its figures are no results.**\n"
+        )
+    return text + "\n"
+
+
+# ---- make bench-peers ----
+
+
+def peers_origin(record: Record) -> str:
+    rows = []
+    for peer, name in PEERS.items():
+        if versions := record.facts.get(f"peers_{peer}"):
+            rows.append(f"- {name}: {versions}\n")
+    for model, name in MODELS.items():
+        others = ratio(record, f"peers_{model}_others_cores")
+        if others != NOTHING:
+            rows.append(f"- cores that other processes took, {name}: {others}\n")
+    return origin(record) + "".join(rows)
+
+
+def beside(record: Record, what: str, measure: str) -> str:
+    """One figure of all servers, and the ratios."""
+    rows = []
+    for model, model_name in MODELS.items():
+        for scenario, scenario_name in SCENARIOS.items():
+            ours = record.ours(model, scenario, what)
+            if ours is None:
+                continue
+            row = [model_name, scenario_name, number(ours)]
+            row += [number(record.best(model, scenario, peer, what)) for peer in PEERS]
+            name = f"peers_{model}_{scenario}_{measure}_over"
+            row += [ratio(record, f"{name}_{peer}") for peer in PEERS]
+            rows.append(row)
+    heads = ["model", "", "FastSentiment", *PEERS.values()]
+    heads += [f"FastSentiment / {name}" for name in PEERS]
+    return table(heads, rows, words=2)
+
+
+def peers_throughput(record: Record) -> str:
+    return beside(record, "texts_per_s", "texts_per_s")
+
+
+def peers_p99(record: Record) -> str:
+    return beside(record, "p99_ms", "p99")
+
+
+def peers_cpu(record: Record) -> str:
+    return beside(record, "cpu_s_per_1000_texts", "cpu_per_text")
+
+
+def servers() -> dict[str, str]:
+    found = {"fastsentiment": "FastSentiment"}
+    for peer, name in PEERS.items():
+        found |= {f"{peer}_{kind}": f"{name}, {kind}" for kind in DEPLOYMENTS}
+    return found
+
+
+def peers_memory(record: Record) -> str:
+    rows = []
+    for model, model_name in MODELS.items():
+        row = [model_name]
+        for server in servers():
+            pss = number(record.get(f"peers_{model}_{server}_pss_mib"))
+            rss = number(record.get(f"peers_{model}_{server}_rss_mib"))
+            row.append(f"{pss} ({rss})" if pss != NOTHING else NOTHING)
+        if row[1] != NOTHING:
+            rows.append(row)
+    return table(["model", *servers().values()], rows)
+
+
+def peers_answers(record: Record) -> str:
+    """How far scores are from FastSentiment's, and from those of the text alone."""
+    rows = []
+    for model, model_name in MODELS.items():
+        for server, server_name in servers().items():
+            name = f"peers_{model}_{server}"
+            row = [model_name, server_name]
+            for what in ("score", "beside_others"):
+                value = record.get(f"{name}_{what}_difference_millionths")
+                row.append(f"{value / 1e6:.1e}" if value else number(value))
+            if row[2] != NOTHING:
+                rows.append(row)
+    heads = ["model", "server", "to FastSentiment", "beside other texts"]
+    return table(heads, rows, words=2)
+
+
+def peers_all(record: Record) -> str:
+    figures = ("texts_per_s", "p50_ms", "p95_ms", "p99_ms", "cpu_s_per_1000_texts")
+    rows = []
+    for model, model_name in MODELS.items():
+        for scenario, scenario_name in SCENARIOS.items():
+            for server, server_name in servers().items():
+                name = f"peers_{model}_{scenario}_{server}"
+                if record.get(f"{name}_texts_per_s") is not None:
+                    values = [number(record.get(f"{name}_{what}")) for what in figures]
+                    rows.append([model_name, scenario_name, server_name, *values])
+    heads = ["model", "", "server", "texts/s", "p50 ms", "p95 ms", "p99 ms"]
+    return table([*heads, "CPU s / 1,000 texts"], rows, words=3)
+
+
+# ---- The other benches ----
+
+
+def serve(record: Record) -> str:
+    figures = ("texts_per_s", "p50_ms", "p99_ms", "server_cpu_s_per_1000_texts")
+    ratios = ("cpu_over_raw_all_cores", "throughput_over_raw", "over_bare_hyper")
+    rows = []
+    for model, model_name in MODELS.items():
+        for scenario, scenario_name in SCENARIOS.items():
+            name = f"{model}_{scenario}"
+            if record.get(f"{name}_texts_per_s") is not None:
+                values = [number(record.get(f"{name}_{what}")) for what in figures]
+                values += [ratio(record, f"{name}_{what}") for what in ratios]
+                rows.append([model_name, scenario_name, *values])
+    heads = ["model", "", "texts/s", "p50 ms", "p99 ms", "CPU s / 1,000 texts"]
+    heads += ["CPU over ONNX Runtime", "throughput over ONNX Runtime"]
+    heads += ["requests for each CPU second over bare hyper"]
+    return origin(record) + table(heads, rows, words=2)
+
+
+def named(record: Record, names: dict[str, str]) -> str:
+    """A table of what each figure says; those that are not there are left out."""
+    rows = []
+    for name, words in names.items():
+        if record.get(name) is not None:
+            rows.append([words, ratio(record, name)])
+    return origin(record) + table(["", ""], rows)
+
+
+def swap(record: Record) -> str:
+    names = {
+        "swap_swaps": "swaps, 50 a second",
+        "swap_answers": "answers meanwhile",
+        "swap_failed_requests": "failed requests",
+        "swap_steady_p50_ms": "p50 just before, ms",
+        "swap_swapping_p50_ms": "p50 while swapping, ms",
+        "swap_steady_p99_ms": "p99 just before, ms",
+        "swap_swapping_p99_ms": "p99 while swapping, ms",
+        "swap_p99_over_steady": "p99 while swapping / just before",
+        "swap_longest_gap_over_steady": "longest time without any answer / just before",
+        "swap_activation_p50_ms": "call that makes a known version live, p50 ms",
+        "swap_activation_p99_ms": "the same, p99 ms",
+        "swap_rss_after_all_over_first": "memory after all swaps / after the first 50",
+        "swap_unseen_live_after_s": "a new guest is compiled and live after, s",
+        "swap_unseen_live_after_under_load_s": "the same under full load, s",
+        "swap_unseen_p99_over_steady": "p99 meanwhile / just after",
+    }
+    return named(record, names)
+
+
+def overload(record: Record) -> str:
+    names = {
+        "overload_saturated_texts_per_s": "saturated, texts/s",
+        "overload_offered_over_saturated": "offered / saturated",
+        "overload_goodput_over_saturated": "answered / saturated",
+        "overload_goodput_over_saturated_for_core_second": (
+            "the same for each core-second that the client left"
+        ),
+        "overload_answers_200": "answered requests",
+        "overload_answered_p50_ms": "their p50, ms",
+        "overload_answered_p99_ms": "their p99, ms",
+        "overload_refused_count": "refused requests (503)",
+        "overload_refused_p50_ms": "their p50, ms",
+        "overload_refused_p99_ms": "their p99, ms",
+        "overload_timed_out_504_count": "answered 504",
+    }
+    return named(record, names)
+
+
+def faults(record: Record) -> str:
+    columns = {
+        "requests": "requests",
+        "failed_requests": "failed",
+        "p99_ms": "p99 ms",
+        "p99_over_before": "p99 / without the fault",
+        "noticed_after_s": "noticed after, s",
+        "out_of_use_after_s": "guest out of use after, s",
+    }
+    end = "_failed_requests"
+    phases = [name.removesuffix(end) for name in record.figures if name.endswith(end)]
+    rows = []
+    for phase in phases:
+        words = phase.removeprefix("fault_").replace("_", " ")
+        values = [number(record.get(f"{phase}_{what}")) for what in columns]
+        rows.append([words, *values])
+    return origin(record) + table(["fault", *columns.values()], rows)
+
+
+TABLES: dict[str, tuple[str, Callable[[Record], str]]] = {
+    "peers": ("peers", peers_origin),
+    "peers_throughput": ("peers", peers_throughput),
+    "peers_p99": ("peers", peers_p99),
+    "peers_cpu": ("peers", peers_cpu),
+    "peers_memory": ("peers", peers_memory),
+    "peers_answers": ("peers", peers_answers),
+    "peers_all": ("peers", peers_all),
+    "serve": ("serve", serve),
+    "swap": ("swap", swap),
+    "overload": ("overload", overload),
+    "faults": ("faults", faults),
+}
+
+
+def render(page: str, records: dict[str, Record]) -> str:
+    """The page with its tables made anew."""
+
+    def replaced(found: re.Match) -> str:
+        bench, write = TABLES[found["name"]]
+        if bench in records:
+            text = write(records[bench])
+        else:
+            text = f"Not measured yet: `make bench-{bench}`.\n"
+        return f"{found['begin']}\n{text}\n{found['end']}"
+
+    return MARKED.sub(replaced, page)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    parser.add_argument("--page", type=Path, default=PAGE)
+    arguments = parser.parse_args()
+    page = arguments.page.read_text(encoding="utf-8")
+    made = render(page, load())
+    if not arguments.check:
+        arguments.page.write_text(made, encoding="utf-8")
+    elif made != page:
+        sys.exit(f"{PAGE.name} is not what results/ says: run `make charts`")
+
+
+if __name__ == "__main__":
+    main()
