@@ -327,9 +327,10 @@ load-test: build examples ## Load a server of MODEL with k6 (SCENARIO=load|swap|
 	@command -v '$(K6)' >/dev/null || { echo 'k6, 0.47 or newer, is needed (https://k6.io), or K6=path' >&2; exit 1; }
 	sh host/tools/with-server.sh '$(MODEL)' sh -c "exec $(LOAD_TEST) load-testing/$(SCENARIO).js"
 
-.PHONY: load-faults
-load-faults: build hostile redis ## Load a server of MODEL while Redis and guests fail (SECONDS=10 each)
-	$(PYTHON) load-testing/faults.py --model '$(MODEL)' $(if $(SECONDS),--seconds '$(SECONDS)')
+.PHONY: bench-faults
+bench-faults: build hostile redis ## Load a server of MODEL with k6 while Redis and guests fail (DURATION=10 seconds each)
+	@command -v '$(K6)' >/dev/null || { echo 'k6, 0.47 or newer, is needed (https://k6.io), or K6=path' >&2; exit 1; }
+	$(RECORD) $(PYTHON) load-testing/faults.py --model '$(MODEL)' $(if $(DURATION),--seconds '$(DURATION)')
 
 .PHONY: bench-models
 bench-models: target/models/distilbert-int8/model.onnx target/models/distilbert-fp32/model.onnx ## Make DistilBERT in full size, with random weights
@@ -350,7 +351,7 @@ measure: ## Measure all that load-testing/RESULTS.md shows, and write it (an hou
 	@for bench in $(MEASURED); do $(MAKE) --no-print-directory bench-$$bench || exit 1; done
 	@$(MAKE) --no-print-directory results
 
-MEASURED := serve peers swap overload
+MEASURED := serve peers swap overload faults
 
 .PHONY: results
 results: ## Write load-testing/RESULTS.md and its charts of what was measured last
