@@ -35,6 +35,7 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark that can not run stops")]
 #![allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 
+mod agreement;
 mod bare;
 mod client;
 mod corpus;

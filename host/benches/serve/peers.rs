@@ -6,12 +6,11 @@
 //! the two is the better one in the very figure that is compared: so a peer may use
 //! one for throughput and the other for latency.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use crate::client::Connection;
+use crate::agreement::disagreements;
 use crate::corpus::Corpus;
 use crate::figures::{Latencies, figure, median, spread};
 use crate::load::Outcome;
@@ -28,11 +27,6 @@ const WANTED: [&str; 6] = [
     "mix95_c10",
     "hits_c10",
 ];
-
-/// How many texts are answered by all before anything is measured, and how far
-/// scores may be from the server's.
-const SAMPLES: usize = 16;
-const TOLERANCE: f64 = 1e-3;
 
 /// How many texts of several requests a peer takes at once.
 const BATCH: &str = "64";
@@ -190,7 +184,8 @@ fn measure(settings: &Settings, model: &NamedModel, runtimes: &[Runtime]) -> Vec
         traffic.teach(&contender.server);
         contender.outcomes.resize_with(scenarios.len(), Vec::new);
     }
-    let faults = disagreements(model, &traffic, &contenders);
+    let servers = contenders.iter().map(|one| (&one.name[..], &one.server));
+    let faults = disagreements(model, &traffic, servers);
     if !faults.is_empty() {
         // Figures of another job would be no comparison.
         return faults;
@@ -214,11 +209,9 @@ fn measure(settings: &Settings, model: &NamedModel, runtimes: &[Runtime]) -> Vec
         for contender in &contenders {
             faults.extend(print(&name, scenario, contender, at));
         }
-        let reached = contenders[0].outcomes[at]
-            .iter()
-            .all(|outcome| outcome.texts > 0);
-        for &runtime in runtimes {
-            if reached && faults.is_empty() {
+        // Of a round without an answer there are no ratios.
+        if faults.is_empty() {
+            for &runtime in runtimes {
                 print_ratios(&name, &contenders, runtime, at);
             }
         }
@@ -237,7 +230,8 @@ fn measure(settings: &Settings, model: &NamedModel, runtimes: &[Runtime]) -> Vec
     faults
 }
 
-fn name(model: &NamedModel, what: &str) -> String {
+/// What a figure of this bench is called.
+pub(crate) fn name(model: &NamedModel, what: &str) -> String {
     format!("peers_{}", model.figure(what))
 }
 
@@ -288,75 +282,5 @@ fn print_ratios(name: &str, contenders: &[Contender], runtime: Runtime, at: usiz
         let ratios: Vec<f64> = ours.iter().zip(&best).map(|(a, b)| a / b).collect();
         let what = format!("{name}_{}_over_{}", measure.name, runtime.name());
         spread(&what, &ratios);
-    }
-}
-
-/// The scores of texts, by label.
-type Scores = Vec<BTreeMap<String, f64>>;
-
-/// Peers whose answers are not the server's. Also prints how much other texts of a
-/// request change a text's scores.
-fn disagreements(model: &NamedModel, traffic: &Traffic, contenders: &[Contender]) -> Vec<String> {
-    let (alone, together) = traffic.samples(SAMPLES);
-    let mut faults = Vec::new();
-    let mut expected: Option<Scores> = None;
-    for contender in contenders {
-        let mut connection = Connection::to(contender.server.address);
-        let own: Scores = alone
-            .iter()
-            .flat_map(|request| ask(&mut connection, request))
-            .collect();
-        let beside = difference(&own, &ask(&mut connection, &together));
-        let name = name(model, &contender.name);
-        let print = |what: &str, value: f64| {
-            figure(&format!("{name}_{what}_difference_millionths"), value * 1e6);
-        };
-        print("beside_others", beside);
-        let largest = difference(expected.get_or_insert_with(|| own.clone()), &own);
-        print("score", largest);
-        // A model that does not say so may give other scores beside others.
-        if largest > TOLERANCE || (model.batch_invariant() && beside > TOLERANCE) {
-            faults.push(format!(
-                "{name}: scores differ by {largest}, and by {beside} beside others"
-            ));
-        }
-    }
-    faults
-}
-
-/// The scores that are computed now, none of them from a cache.
-fn ask(connection: &mut Connection, request: &[u8]) -> Scores {
-    let answer = connection.exchange(request).unwrap();
-    assert_eq!((answer.status, answer.hits), (200, Some(0)));
-    let body: serde_json::Value = serde_json::from_slice(connection.body(&answer)).unwrap();
-    let texts = body["predictions"].as_array().unwrap().iter();
-    texts
-        .map(|text| {
-            let scores = text.as_array().unwrap().iter();
-            scores
-                .map(|score| {
-                    let label = score["label"].as_str().unwrap().to_owned();
-                    (label, score["score"].as_f64().unwrap())
-                })
-                .collect()
-        })
-        .collect()
-}
-
-/// The largest difference of a score; infinite if one side has what the other lacks.
-fn difference(expected: &[BTreeMap<String, f64>], found: &[BTreeMap<String, f64>]) -> f64 {
-    let mut largest = 0.0_f64;
-    for (expected, found) in expected.iter().zip(found) {
-        if !expected.keys().eq(found.keys()) {
-            return f64::INFINITY;
-        }
-        for (label, score) in expected {
-            largest = largest.max((score - found[label]).abs());
-        }
-    }
-    if expected.len() == found.len() {
-        largest
-    } else {
-        f64::INFINITY
     }
 }
