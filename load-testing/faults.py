@@ -151,7 +151,7 @@ class Faults:
         orders = {"traps": "do panic: as it was told", "hangs": "do loop: for ever"}
         files = {name: folder / f"{name}.txt" for name in orders}
         for name, order in orders.items():
-            lines = [f"Film number {number} was a delight." for number in range(10)]
+            lines = [f"Film number {number} was a delight." for number in range(5)]
             files[name].write_text("\n".join([*lines, order, ""]))
         # Every text is new, so that it gets to the guest.
         common = {"HIT_SHARE": 0, "WARM": 0}
