@@ -133,7 +133,10 @@ fn swap(settings: &Settings, model: &NamedModel) -> Vec<String> {
         Guest::read(settings, "fastsentiment_guest.wasm", false),
         Guest::read(settings, "fastsentiment_neutral.wasm", true),
     ];
-    let server = Server::start(settings, &model.dir, &["--admin-listen", "127.0.0.1:0"]);
+    // A cache that is soon full: one that is still filling would look as if swaps
+    // took memory.
+    let options = ["--admin-listen", "127.0.0.1:0", "--cache-mib", "2"];
+    let server = Server::start(settings, &model.dir, &options);
     let traffic = Traffic::new(Corpus::of(&model.dir));
     let mut faults = Vec::new();
     let mut admin = Connection::patient(server.admin.unwrap(), LONGEST_LOAD);
