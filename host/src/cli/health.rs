@@ -16,6 +16,14 @@ use super::client::{base, reason};
 /// The path that says whether the server takes requests.
 const READY: &str = "/health/ready";
 
+/// From so many bytes on, no more of an answer is read; a health document is far
+/// shorter.
+const MAX_ANSWER: usize = 16 * 1024;
+
+/// What to ask; nothing if the variable is there and empty.
+#[derive(Clone)]
+struct Target(Option<Url>);
+
 /// Asks a running server whether it is ready. Exits with 0 if it is, and with 1
 /// if it is not, or if nobody answers.
 #[derive(Args)]
@@ -23,8 +31,8 @@ pub(super) struct HealthCommand {
     /// What to ask, such as `http://127.0.0.1:8001/health/live` [default:
     /// /health/ready where `serve` listens with the same environment, on the
     /// admin listener if there is one]
-    #[arg(long, env = "FASTSENTIMENT_HEALTH_URL", value_name = "URL", value_parser = base)]
-    url: Option<Url>,
+    #[arg(long, env = "FASTSENTIMENT_HEALTH_URL", value_name = "URL", value_parser = target)]
+    url: Option<Target>,
 
     /// The longest that the answer may take, in milliseconds
     #[arg(
@@ -58,8 +66,8 @@ pub(super) struct HealthCommand {
 impl HealthCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let url = match self.url {
-            Some(url) => url,
-            None => ready(self.admin_listen.0.unwrap_or(self.listen))?,
+            Some(Target(Some(url))) => url,
+            Some(Target(None)) | None => ready(self.admin_listen.0.unwrap_or(self.listen))?,
         };
         let http = reqwest::Client::builder()
             .timeout(Duration::from_millis(self.timeout_ms))
@@ -69,17 +77,38 @@ impl HealthCommand {
             .build()
             .context("the HTTP client can not be made")?;
         let answer = async {
-            let response = http.get(url.clone()).send().await?;
-            Ok((response.status(), response.text().await?))
+            let mut response = http.get(url.clone()).send().await?;
+            let mut body = Vec::new();
+            while let Some(piece) = response.chunk().await? {
+                body.extend(piece);
+                if body.len() >= MAX_ANSWER {
+                    break;
+                }
+            }
+            Ok((response.status(), body))
         };
         let (status, body) = super::runtime()?
             .block_on(answer)
             .map_err(|error: reqwest::Error| anyhow::anyhow!(reason(&error)))
             .with_context(|| format!("{url} does not answer"))?;
+        let body = String::from_utf8_lossy(&body);
         ensure!(status == 200, "status {status}: {}", body.trim());
         writeln!(std::io::stdout(), "{}", body.trim())?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn target(text: &str) -> Result<Target, String> {
+    if text.is_empty() {
+        return Ok(Target(None));
+    }
+    let mut url = base(text)?;
+    // A URL's path is never empty: one that was not given is `/` as well.
+    let names_path = text.matches('/').count() > 2;
+    if !names_path {
+        url.set_path(READY);
+    }
+    Ok(Target(Some(url)))
 }
 
 /// Where a server says whether it is ready, by the address that it listens on.
@@ -97,6 +126,24 @@ fn ready(listens: SocketAddr) -> anyhow::Result<Url> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_is_taken_as_it_is_given() {
+        for (given, asked) in [
+            ("http://a:1", "http://a:1/health/ready"),
+            ("http://a", "http://a/health/ready"),
+            ("http://a:1/health/live", "http://a:1/health/live"),
+            ("http://[::1]/", "http://[::1]/"),
+            ("http://[::1]:5/x?y", "http://[::1]:5/x?y"),
+        ] {
+            let Target(url) = target(given).expect(given);
+            assert_eq!(url.expect(given).as_str(), asked);
+        }
+        assert!(target("").expect("none").0.is_none());
+        for wrong in ["a:1", "https://a:1", "http://", "http://user@a:1"] {
+            assert!(target(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_server_is_asked_where_it_listens() {
