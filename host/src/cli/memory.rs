@@ -2,16 +2,15 @@
 
 use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, System};
 
-/// What compiling a guest may take where there is more than enough, in bytes.
-const COMPILER_AT_MOST: u64 = 2 << 30;
 /// What the default guest needs, and some more.
 const COMPILER_AT_LEAST: u64 = 256 << 20;
 
-/// The most memory that compiling a guest may take, in bytes: half of what there
-/// is, since what is beyond a container's limit ends the server as well.
-pub(super) fn for_the_compiler() -> u64 {
+/// The most memory that compiling a guest may take, in bytes, of the `wanted` ones:
+/// half of what there is, since what is beyond a container's limit ends the server
+/// as well.
+pub(super) fn for_the_compiler(wanted: u64) -> u64 {
     let there_is = there_is().unwrap_or(u64::MAX);
-    (there_is / 2).clamp(COMPILER_AT_LEAST, COMPILER_AT_MOST)
+    wanted.min((there_is / 2).max(COMPILER_AT_LEAST))
 }
 
 /// The memory of this machine, or of this container; nothing where it is not told.

@@ -253,6 +253,7 @@ impl LoadOptions {
         let redis = self.redis()?;
         let guest = self.guest;
         let guest = guest.unwrap_or_else(|| beside.join("fastsentiment_guest.wasm"));
+        let compile = CompileLimits::default();
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Ok(Config {
             model: self.model.unwrap_or_else(|| default_model(&beside)),
@@ -266,8 +267,8 @@ impl LoadOptions {
                 own_program()?,
                 CompileLimits {
                     component: usize::from(self.guest_max_mib) << 20,
-                    memory: memory::for_the_compiler(),
-                    ..CompileLimits::default()
+                    memory: memory::for_the_compiler(compile.memory),
+                    ..compile
                 },
             ),
             workers: self.workers.unwrap_or_else(cores),
