@@ -320,16 +320,17 @@ bench-memory: build $(call FULL_MODELS,$(if $(QUICK),default,int8 fp32)) ## Meas
 # What they take from the environment is listed in load-testing/README.md.
 SCENARIO ?= load
 K6 ?= k6
+NEED_K6 = command -v '$(K6)' >/dev/null || { echo 'k6, 0.47 or newer, is needed (https://k6.io), or K6=path' >&2; exit 1; }
 LOAD_TEST = '$(K6)' run --summary-trend-stats 'min,avg,med,max,p(90),p(95),p(99)'
 
 .PHONY: load-test
 load-test: build examples ## Load a server of MODEL with k6 (SCENARIO=load|swap|overload)
-	@command -v '$(K6)' >/dev/null || { echo 'k6, 0.47 or newer, is needed (https://k6.io), or K6=path' >&2; exit 1; }
+	@$(NEED_K6)
 	sh host/tools/with-server.sh '$(MODEL)' sh -c "exec $(LOAD_TEST) load-testing/$(SCENARIO).js"
 
 .PHONY: bench-faults
 bench-faults: build hostile redis ## Load a server of MODEL with k6 while Redis and guests fail (DURATION=10 seconds each)
-	@command -v '$(K6)' >/dev/null || { echo 'k6, 0.47 or newer, is needed (https://k6.io), or K6=path' >&2; exit 1; }
+	@$(NEED_K6)
 	$(RECORD) $(PYTHON) load-testing/faults.py --model '$(MODEL)' $(if $(DURATION),--seconds '$(DURATION)')
 
 .PHONY: bench-models
