@@ -25,6 +25,7 @@ EXAMPLES := lexicon neutral
 GUEST_PACKAGES := $(addprefix -p fastsentiment-,guest classifier command $(EXAMPLES))
 TEST_VENV := model/.venv-test
 LINT_VENV := model/.venv-lint
+API_VENV := host/tests/api/.venv
 DEPLOYMENT_VENV := deployment/.venv-test
 BENCH_VENV := model/.venv-bench
 TRAIN_VENV := model/.venv
@@ -135,8 +136,15 @@ test: guest onnxruntime test-venv export-venv redis ## Run all tests
 	@if [ -e $(EXPORT_VENV)/.complete ]; then \
 	  set -x; $(EXPORT) $(EXPORT_VENV)/bin/python -m unittest export.tests.test_export; \
 	else $(EXPORT_SKIPPED); fi
+	@$(MAKE) --no-print-directory test-api
 	@$(MAKE) --no-print-directory test-deployment
 	@$(MAKE) --no-print-directory test-load
+
+.PHONY: test-api
+test-api: build examples api-venv ## Test the documented API with Schemathesis, and /docs in Chromium
+	@if [ -e $(API_VENV)/.complete ]; then set -x; \
+	  $(API_VENV)/bin/python -m pytest -q -rs -p no:cacheprovider host/tests/api; \
+	else $(SKIPPED_API); fi
 
 .PHONY: test-deployment
 test-deployment: build examples redis deployment-venv ## Test Dockerfile, Compose, Kubernetes and the archive
@@ -157,6 +165,7 @@ hostile: wasm-target
 
 SKIPPED_LOAD = echo '*** SKIPPED: the load tests, for want of Node.js 18.19 or newer' >&2
 SKIPPED_DEPLOYMENT = echo '*** SKIPPED: the deployment, for want of $(DEPLOYMENT_VENV) (see above)' >&2
+SKIPPED_API = echo '*** SKIPPED: the documented API, for want of $(API_VENV) (see above)' >&2
 EXPORT_SKIPPED = echo '*** SKIPPED: the export of models, for want of $(EXPORT_VENV) (see above)' >&2
 SKIPPED = echo '*** SKIPPED: the comparison with Transformers, for want of $(TEST_VENV) (see above)' >&2
 
@@ -185,6 +194,10 @@ export-venv:
 deployment-venv:
 	@$(MAKE) --no-print-directory $(DEPLOYMENT_VENV)/.complete || { $(SKIPPED_DEPLOYMENT); [ "$$CI" != true ]; }
 
+.PHONY: api-venv
+api-venv:
+	@$(MAKE) --no-print-directory $(API_VENV)/.complete || { $(SKIPPED_API); [ "$$CI" != true ]; }
+
 # Made anew when its packages change; whole, or not at all.
 $(TEST_VENV)/.complete: model/requirements-test.txt model/requirements-fetch.txt
 	@$(call make-venv,$(TEST_VENV),-r model/requirements-test.txt)
@@ -199,6 +212,9 @@ $(DEPLOYMENT_VENV)/.complete: deployment/requirements-test.txt
 	@$(call make-venv,$(DEPLOYMENT_VENV),-r deployment/requirements-test.txt)
 	@# It is not run, so what it depends on is not wanted.
 	$(DEPLOYMENT_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(COMPOSE)
+
+$(API_VENV)/.complete: host/tests/api/requirements.txt
+	@$(call make-venv,$(API_VENV),-r host/tests/api/requirements.txt)
 
 $(BENCH_VENV)/.complete: model/requirements-bench.txt
 	@$(call make-venv,$(BENCH_VENV),-r model/requirements-bench.txt)
@@ -382,4 +398,4 @@ sst2:
 
 .PHONY: clean
 clean: ## Remove all that was built or installed here
-	rm -rf target dist $(TEST_VENV) $(DEPLOYMENT_VENV) $(LINT_VENV) $(TRAIN_VENV) $(BENCH_VENV) $(FETCH_VENV) $(EXPORT_VENV) $(PEERS_VENV) $(CHARTS_VENV)
+	rm -rf target dist $(TEST_VENV) $(DEPLOYMENT_VENV) $(LINT_VENV) $(API_VENV) $(TRAIN_VENV) $(BENCH_VENV) $(FETCH_VENV) $(EXPORT_VENV) $(PEERS_VENV) $(CHARTS_VENV)

@@ -16,12 +16,15 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections import defaultdict
 from pathlib import Path
 
 # Each product and the platform that it is compiled for; `None` is this machine's.
 PRODUCTS = [("fastsentiment", None), ("fastsentiment-guest", "wasm32-wasip2")]
 ROOT = Path(__file__).parents[2]
+# Crates that are used in building alone, and whose contents become part of the product.
+EMBEDDED = {"utoipa-swagger-ui-vendored"}
 TEXTS = re.compile(r"(licen[cs]e|copying|notice|unlicense|copyright)", re.IGNORECASE)
 
 
@@ -69,7 +72,8 @@ def crates_of(product: str, platform: str) -> dict[str, dict]:
         found[identity] = packages[identity]
         for dependency in nodes[identity]["deps"]:
             kinds = {kind["kind"] for kind in dependency["dep_kinds"]}
-            if None in kinds:  # neither for tests nor for a build script
+            # Neither for tests nor, as a rule, for a build script.
+            if None in kinds or dependency["name"].replace("_", "-") in EMBEDDED:
                 open_ids.append(dependency["pkg"])
     return {i: package for i, package in found.items() if i not in own}
 
@@ -84,11 +88,27 @@ def texts_of(package: dict) -> list[str]:
     for inner in [file for file in files if file.is_dir()]:
         files.extend(sorted(inner.iterdir()))
     texts = {}
+    for archive in (
+        sorted(folder.glob("res/*.zip")) if package["name"] in EMBEDDED else []
+    ):
+        texts |= texts_in(archive)
     for file in files:
         # Not sources that happen to be named so.
         if file.is_file() and file.suffix.lower() not in {".rs", ".json", ".toml"}:
             texts[os.fspath(file.resolve())] = file.read_text("utf-8", "replace")
-    return [text.replace("\r\n", "\n").strip() for text in texts.values()]
+    given = (text.replace("\r\n", "\n").strip() for text in texts.values())
+    return list(dict.fromkeys(given))
+
+
+def texts_in(archive: Path) -> dict[str, str]:
+    """The texts at the top of an archive that a package brings."""
+    with zipfile.ZipFile(archive) as entries:
+        names = [name for name in entries.namelist() if name.count("/") == 1]
+        return {
+            f"{archive}/{name}": entries.read(name).decode()
+            for name in names
+            if TEXTS.match(name.split("/")[1])
+        }
 
 
 def common_text(crate: dict, crates: list[dict], texts: dict[str, list[str]]) -> str:

@@ -74,6 +74,11 @@ impl Service {
         }
     }
 
+    /// What a single request may ask for.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// The most texts that a request may hold.
     pub fn max_texts(&self) -> usize {
         self.limits.max_texts

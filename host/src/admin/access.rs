@@ -104,13 +104,24 @@ impl Access {
         self.token.is_none() && !self.is_loopback
     }
 
+    /// The problems of requests that are refused for what they show.
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let unauthorized = self.token.map(|_| unauthorized());
+        unauthorized.into_iter().chain([from_a_page()]).collect()
+    }
+
+    /// Whether a request has to show a token.
+    pub(super) fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
     /// Refuses a request that shows too little.
     pub(super) fn check(&self, head: &Parts) -> Result<(), Problem> {
         // A page from anywhere can have the browser of someone on this machine send
         // requests here. Browsers then say so (except for what only reads, whose
         // answer they keep from the page), and no other client does.
         if head.headers.contains_key(ORIGIN) {
-            return forbidden("this API is not for browsers: the request has an `Origin`");
+            return Err(from_a_page());
         }
         match self.token {
             Some(token) => {
@@ -122,10 +133,7 @@ impl Access {
                 if right {
                     return Ok(());
                 }
-                Err(Problem::new(
-                    Kind::Unauthorized,
-                    "send the server's admin token: `Authorization: Bearer TOKEN`",
-                ))
+                Err(unauthorized())
             }
             None if !self.is_loopback => forbidden(
                 "without a token, versions can be managed only over a loopback address: start \
@@ -141,6 +149,20 @@ impl Access {
             None => Ok(()),
         }
     }
+}
+
+fn unauthorized() -> Problem {
+    Problem::new(
+        Kind::Unauthorized,
+        "send the server's admin token: `Authorization: Bearer TOKEN`",
+    )
+}
+
+fn from_a_page() -> Problem {
+    Problem::new(
+        Kind::Forbidden,
+        "this API is not for browsers: the request has an `Origin`",
+    )
 }
 
 fn forbidden(detail: &'static str) -> Result<(), Problem> {

@@ -9,39 +9,46 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::predictor::Version;
 use crate::rollout::{self, Share};
 use crate::versions::{self, Known};
 
 /// What a version's answers are known by.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Name {
     /// SHA-256 of the guest component, which tells versions apart.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
     pub guest: String,
     /// The beginning of `guest`, by which a version can be named as well.
+    #[schema(pattern = "^[0-9a-f]{12}$")]
     pub short: String,
     /// SHA-256 over the model directory's files.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
     pub model: String,
     /// The beginning of `model`.
+    #[schema(pattern = "^[0-9a-f]{12}$")]
     pub model_short: String,
 }
 
 /// All versions: `GET /versions`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Listing {
     /// The version that answers.
     pub live: Name,
     /// Set while the live version is on probation.
+    #[schema(required = true)]
     pub probation: Option<Probation>,
     /// The trial that goes on, if one does.
+    #[schema(required = true)]
     pub trial: Option<Trial>,
     /// Those that were added last first.
     pub versions: Vec<Entry>,
 }
 
 /// One version: `GET /versions/{id}`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Entry {
     /// Which version it is.
     #[serde(flatten)]
@@ -49,18 +56,23 @@ pub struct Entry {
     /// What it is used for.
     pub standing: Standing,
     /// The share of the texts on which it is on trial.
+    #[schema(required = true)]
     pub share: Option<f64>,
     /// Set if it was taken out of use because it failed.
+    #[schema(required = true)]
     pub quarantine: Option<Quarantine>,
     /// How its answers compare with the live version's, if it is in its shadow.
+    #[schema(required = true)]
     pub comparison: Option<Comparison>,
     /// Where it came from.
     pub origin: Origin,
     /// The size of its component.
     pub size_bytes: usize,
     /// When it was added.
+    #[schema(format = DateTime)]
     pub added: String,
     /// When it was last made live, if it ever was.
+    #[schema(format = DateTime, required = true)]
     pub activated: Option<String>,
     /// Texts that it has scored.
     pub texts: u64,
@@ -69,7 +81,7 @@ pub struct Entry {
 }
 
 /// What a version is used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
     /// It answers.
@@ -85,16 +97,17 @@ pub enum Standing {
 }
 
 /// Why a version was taken out of use.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Quarantine {
     /// A sentence for the operator.
     pub reason: String,
     /// Since when.
+    #[schema(format = DateTime)]
     pub since: String,
 }
 
 /// Where a version came from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Origin {
     /// From a file that the server read.
@@ -107,7 +120,7 @@ pub enum Origin {
 }
 
 /// The live version is not trusted yet.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Probation {
     /// How much longer, in seconds.
     pub left_s: f64,
@@ -116,27 +129,29 @@ pub struct Probation {
 }
 
 /// A version that is tried beside the live one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Trial {
     /// Which version it is.
     #[serde(flatten)]
     pub name: Name,
-    /// [`Standing::Canary`] or [`Standing::Shadow`].
+    /// `canary` or `shadow`.
     pub standing: Standing,
     /// The share of the texts that it is given.
     pub share: f64,
     /// How its answers compare with the live version's, if it is in its shadow.
+    #[schema(required = true)]
     pub comparison: Option<Comparison>,
 }
 
 /// How the answers of a version in the shadow compare with the live version's.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Comparison {
     /// How many texts both have answered.
     pub texts: u64,
     /// For how many of them both have the same label first.
     pub agreed: u64,
     /// `agreed` / `texts`, once there is a text.
+    #[schema(required = true)]
     pub agreement: Option<f64>,
     /// The mean, over texts, of the largest difference between the scores of a
     /// label.
@@ -150,7 +165,7 @@ pub struct Comparison {
 }
 
 /// What became of the live version.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Change {
     /// The version that is live now.
     pub live: Name,
@@ -161,7 +176,7 @@ pub struct Change {
 }
 
 /// A version that was added: `POST /versions` and `POST /reload`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Added {
     /// Which version it is.
     pub version: Name,
@@ -172,13 +187,15 @@ pub struct Added {
     /// How long it took until it was ready, in milliseconds.
     pub took_ms: u64,
     /// What became of the live version, if the new one was to be made live.
+    #[schema(required = true)]
     pub change: Option<Change>,
     /// The trial that has begun, if one was to.
+    #[schema(required = true)]
     pub trial: Option<Trial>,
 }
 
 /// A version that a change was about: `DELETE /trial` and `DELETE /versions/{id}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Gone {
     /// The version whose trial has ended, or that was forgotten.
     pub version: Name,

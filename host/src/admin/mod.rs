@@ -7,6 +7,7 @@
 
 mod access;
 pub mod document;
+mod openapi;
 mod query;
 mod refusal;
 mod routes;

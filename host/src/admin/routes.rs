@@ -14,10 +14,12 @@ use hyper::{Request, Response};
 use prometheus::{Registry, TextEncoder};
 
 use super::access::Access;
+use super::openapi::document;
 use super::upload::Uploads;
 use super::versions::{self, Target};
-use crate::http::exchange::{contained, settle};
-use crate::http::health::{self, read_only};
+use crate::http::exchange::{contained, json, settle};
+use crate::http::health;
+use crate::http::methods::{self, READ_ONLY};
 use crate::http::problem::{Kind, Problem};
 use crate::http::{Handler, Readiness, version};
 use crate::versions::Versions;
@@ -32,7 +34,19 @@ pub struct Api {
     access: Access,
     uploads: Uploads,
     versions: OnceLock<Arc<Versions>>,
+    /// The document of this API.
+    openapi: Bytes,
 }
+
+/// The paths that are open to everyone, and only tell.
+pub(super) const OPEN: [&str; 6] = [
+    "/metrics",
+    "/health",
+    "/health/live",
+    "/health/ready",
+    "/version",
+    "/openapi.json",
+];
 
 impl Api {
     /// Tells what is in `registry`, and of the server's state. The versions are
@@ -41,6 +55,7 @@ impl Api {
         Self {
             registry,
             readiness,
+            openapi: document(&access, &uploads),
             access,
             uploads,
             versions: OnceLock::new(),
@@ -58,30 +73,29 @@ impl Api {
         head: &Parts,
         body: &mut Incoming,
     ) -> Result<Response<Full<Bytes>>, Problem> {
-        match head.uri.path() {
-            "/metrics" => {
-                read_only(&head.method)?;
-                self.metrics()
+        let path = head.uri.path();
+        if OPEN.contains(&path) {
+            if let Some(answer) = methods::settled(&head.method, READ_ONLY)? {
+                return Ok(answer);
             }
-            path @ ("/health" | "/health/live" | "/health/ready") => {
-                health::answer(path, &head.method, &self.readiness)
-            }
-            "/version" => version::answer(&head.method, &self.versions()?.status().live),
-            path => {
-                let target = Target::of(path).ok_or_else(not_found)?;
-                self.access.check(head)?;
-                versions::answer(target, self.versions()?, &self.uploads, head, body).await
-            }
+            return match path {
+                "/metrics" => self.metrics(),
+                "/version" => version::answer(&self.versions()?.status().live),
+                "/openapi.json" => Ok(json(self.openapi.clone())),
+                path => health::answer(path, &self.readiness),
+            };
         }
+        let target = Target::of(path).ok_or_else(not_found)?;
+        self.access.check(head)?;
+        target.check()?;
+        if let Some(answer) = methods::settled(&head.method, target.allow())? {
+            return Ok(answer);
+        }
+        versions::answer(target, self.versions()?, &self.uploads, head, body).await
     }
 
     fn versions(&self) -> Result<&Arc<Versions>, Problem> {
-        self.versions.get().ok_or_else(|| {
-            Problem::new(
-                Kind::Starting,
-                "there is no version yet: the guest and the model are still being loaded",
-            )
-        })
+        self.versions.get().ok_or_else(starting)
     }
 
     fn metrics(&self) -> Result<Response<Full<Bytes>>, Problem> {
@@ -106,10 +120,19 @@ impl Handler for Api {
     }
 }
 
+/// The problem of versions before there are any.
+pub(super) fn starting() -> Problem {
+    Problem::new(
+        Kind::Starting,
+        "there is no version yet: the guest and the model are still being loaded",
+    )
+}
+
 fn not_found() -> Problem {
     Problem::new(
         Kind::NotFound,
         "there is nothing at this path; see `GET /metrics`, `GET /health/live`, \
-         `GET /health/ready`, `GET /version` and `GET /versions`",
+         `GET /health/ready`, `GET /version` and `GET /versions`, or all paths at \
+         `GET /openapi.json`",
     )
 }

@@ -39,6 +39,11 @@ impl Uploads {
         }
     }
 
+    /// The size of the largest component, and how long it may take to arrive.
+    pub(super) fn bounds(&self) -> (usize, Duration) {
+        (self.max_bytes, self.patience)
+    }
+
     /// Adds the component in a body. It is added even if the client leaves once
     /// it has sent it all.
     pub(super) async fn add(
@@ -66,7 +71,7 @@ impl Uploads {
 
 /// Accepts WebAssembly, bytes of any kind, and a request that does not say. The
 /// error says what to send instead.
-fn require_component(headers: &HeaderMap) -> Result<(), &'static str> {
+pub(super) fn require_component(headers: &HeaderMap) -> Result<(), &'static str> {
     if let Some(value) = headers.get(CONTENT_TYPE) {
         let value = value.to_str().unwrap_or_default();
         let essence = value.split(';').next().unwrap_or_default().trim();

@@ -23,7 +23,7 @@ use crate::rollout::{Share, Trial};
 use crate::versions::{Known, Versions};
 
 /// The fewest digits of a digest that name a version.
-const FEWEST_DIGITS: usize = 4;
+pub(super) const FEWEST_DIGITS: usize = 4;
 
 /// What a path is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,40 @@ impl<'a> Target<'a> {
             _ => return None,
         })
     }
+
+    /// Refuses a path that names what can not be a version.
+    pub(super) fn check(self) -> Result<(), Problem> {
+        match self {
+            Self::One(id) | Self::Activate(id) | Self::Try(id, _) if !is_name(id) => Err(unnamed()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The methods that the path takes, for the `Allow` header.
+    pub(super) fn allow(self) -> &'static str {
+        match self {
+            Self::All => "GET, HEAD, OPTIONS, POST",
+            Self::One(_) => "DELETE, GET, HEAD, OPTIONS",
+            Self::Trial => "DELETE, OPTIONS",
+            Self::Activate(_) | Self::Try(..) | Self::Promote | Self::Rollback | Self::Reload => {
+                "OPTIONS, POST"
+            }
+        }
+    }
 }
+
+/// The paths of this API, with `{id}` for the digest of a version.
+pub(super) const PATHS: [&str; 9] = [
+    "/versions",
+    "/versions/{id}",
+    "/versions/{id}/activate",
+    "/versions/{id}/canary",
+    "/versions/{id}/shadow",
+    "/trial",
+    "/trial/promote",
+    "/rollback",
+    "/reload",
+];
 
 /// What is done with a version that is uploaded.
 enum Then {
@@ -80,7 +113,6 @@ pub(super) async fn answer(
             json(&Listing::new(&versions.status(), &versions.list()))
         }
         (Target::All, &Method::POST) => upload(versions, uploads, head, body).await,
-        (Target::All, _) => Err(Problem::method_not_allowed("GET, HEAD, POST")),
         (Target::One(id), &Method::GET | &Method::HEAD) => {
             let [] = parameters(head, [])?;
             json(&Entry::new(&versions.status(), &find(versions, id)?))
@@ -91,7 +123,6 @@ pub(super) async fn answer(
             versions.remove(&known.version.guest)?;
             gone(&Name::from(&*known.version))
         }
-        (Target::One(_), _) => Err(Problem::method_not_allowed("DELETE, GET, HEAD")),
         (Target::Activate(id), &Method::POST) => {
             let [force] = parameters(head, ["force"])?;
             let insist = flag("force", force.as_deref())?;
@@ -122,7 +153,6 @@ pub(super) async fn answer(
             let [] = parameters(head, [])?;
             gone(&Name::from(&*versions.end_trial()?))
         }
-        (Target::Trial, _) => Err(Problem::method_not_allowed("DELETE")),
         (Target::Promote, &Method::POST) => {
             let [] = parameters(head, [])?;
             json(&Change::from(&versions.promote()?))
@@ -140,14 +170,7 @@ pub(super) async fn answer(
                 ..Added::from(&added)
             })
         }
-        (
-            Target::Activate(_)
-            | Target::Try(..)
-            | Target::Promote
-            | Target::Rollback
-            | Target::Reload,
-            _,
-        ) => Err(Problem::method_not_allowed("POST")),
+        (target, _) => Err(Problem::method_not_allowed(target.allow())),
     }
 }
 
@@ -201,16 +224,25 @@ fn then(head: &Parts) -> Result<Then, Problem> {
 
 /// The version with this digest, or whose digest alone begins so.
 fn find(versions: &Versions, id: &str) -> Result<Known, Problem> {
-    let digits = id.to_ascii_lowercase();
-    let is_hexadecimal = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-    if !(FEWEST_DIGITS..=64).contains(&digits.len()) || !is_hexadecimal {
-        return Err(Problem::new(
-            Kind::UnknownVersion,
-            "a version is named by the SHA-256 of its guest, or by 4 or more of the 64 \
-             hexadecimal digits that this begins with",
-        ));
+    if !is_name(id) {
+        return Err(unnamed());
     }
-    Ok(versions.find(&digits)?)
+    Ok(versions.find(&id.to_ascii_lowercase())?)
+}
+
+/// Whether a version can be named so.
+fn is_name(id: &str) -> bool {
+    let is_hexadecimal = id.bytes().all(|digit| digit.is_ascii_hexdigit());
+    (FEWEST_DIGITS..=64).contains(&id.len()) && is_hexadecimal
+}
+
+/// The problem of what can not name a version.
+pub(super) fn unnamed() -> Problem {
+    Problem::new(
+        Kind::UnknownVersion,
+        "a version is named by the SHA-256 of its guest, or by 4 or more of the 64 \
+         hexadecimal digits that this begins with",
+    )
 }
 
 fn guest(versions: &Versions, id: &str) -> Result<Digest, Problem> {
@@ -226,6 +258,42 @@ fn gone(version: &Name) -> Result<Response<Full<Bytes>>, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The place in [`PATHS`]; the compiler asks for it when there is a new target.
+    fn place(target: Target<'_>) -> usize {
+        match target {
+            Target::All => 0,
+            Target::One(_) => 1,
+            Target::Activate(_) => 2,
+            Target::Try(_, Trial::Canary) => 3,
+            Target::Try(_, Trial::Shadow) => 4,
+            Target::Trial => 5,
+            Target::Promote => 6,
+            Target::Rollback => 7,
+            Target::Reload => 8,
+        }
+    }
+
+    #[test]
+    fn every_target_has_its_path() {
+        let places: Vec<_> = PATHS
+            .into_iter()
+            .filter_map(Target::of)
+            .map(place)
+            .collect();
+        assert_eq!(places, (0..PATHS.len()).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_can_name_no_version_is_refused() {
+        for id in ["1f3", "1f3g", "", "{id}", &"0".repeat(65)] {
+            assert_eq!(Target::One(id).check(), Err(unnamed()), "{id}");
+            assert_eq!(Target::Activate(id).check(), Err(unnamed()), "{id}");
+            assert!(Target::Try(id, Trial::Canary).check().is_err(), "{id}");
+        }
+        assert_eq!(Target::One(&"Ab".repeat(32)).check(), Ok(()));
+        assert_eq!(Target::Reload.check(), Ok(()));
+    }
 
     #[test]
     fn paths_are_what_they_say_and_nothing_else() {
@@ -243,6 +311,7 @@ mod tests {
             assert_eq!(Target::of(path), Some(target), "{path}");
             assert_eq!(Target::of(&format!("{path}/x/y/z")), None, "{path}/x/y/z");
             assert_eq!(Target::of(&format!("/x{path}")), None, "/x{path}");
+            assert_eq!(target.check(), Ok(()), "{path}");
         }
         for path in ["", "/", "versions", "/version", "/trial/", "/rollback/x"] {
             assert_eq!(Target::of(path), None, "{path}");

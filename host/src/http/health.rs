@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::{Method, Response};
+use hyper::Response;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -56,38 +56,38 @@ impl Readiness {
     }
 }
 
-/// The methods of every path here.
-const METHODS: &str = "GET, HEAD";
+/// The document of a process that lives.
+pub(crate) const LIVE: &str = r#"{"status":"ok"}"#;
+
+/// The document of a server that wants requests.
+pub(crate) const READY: &str = r#"{"status":"ready"}"#;
 
 /// Answers `/health`, `/health/live` and `/health/ready`.
-pub(crate) fn answer(
-    path: &str,
-    method: &Method,
-    readiness: &Readiness,
-) -> Result<Response<Full<Bytes>>, Problem> {
-    read_only(method)?;
+pub(crate) fn answer(path: &str, readiness: &Readiness) -> Result<Response<Full<Bytes>>, Problem> {
     if path != "/health/ready" {
-        return Ok(json(Bytes::from_static(br#"{"status":"ok"}"#)));
+        return Ok(json(Bytes::from_static(LIVE.as_bytes())));
     }
     match readiness.state() {
-        State::Ready => Ok(json(Bytes::from_static(br#"{"status":"ready"}"#))),
-        State::Starting => Err(Problem::new(
-            Kind::Starting,
-            "the guest and the model are still being loaded",
-        )),
-        State::Draining => Err(Problem::new(
-            Kind::Draining,
-            "the server is about to stop and finishes the requests that it has",
-        )),
+        State::Ready => Ok(json(Bytes::from_static(READY.as_bytes()))),
+        State::Starting => Err(starting()),
+        State::Draining => Err(draining()),
     }
 }
 
-/// Refuses a method that would change something.
-pub(crate) fn read_only(method: &Method) -> Result<(), Problem> {
-    match *method {
-        Method::GET | Method::HEAD => Ok(()),
-        _ => Err(Problem::method_not_allowed(METHODS)),
-    }
+/// The problem of a server that is not ready yet.
+pub(crate) fn starting() -> Problem {
+    Problem::new(
+        Kind::Starting,
+        "the guest and the model are still being loaded",
+    )
+}
+
+/// The problem of a server that is about to stop.
+pub(crate) fn draining() -> Problem {
+    Problem::new(
+        Kind::Draining,
+        "the server is about to stop and finishes the requests that it has",
+    )
 }
 
 #[cfg(test)]

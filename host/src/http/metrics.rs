@@ -19,15 +19,19 @@ pub(crate) enum Route {
     Predict,
     Health,
     Version,
+    OpenApi,
+    Docs,
     /// Paths at which there is nothing.
     Other,
 }
 
 /// How many routes there are.
-const ROUTES: [(Route, &str); 4] = [
+const ROUTES: [(Route, &str); 6] = [
     (Route::Predict, "/predict"),
     (Route::Health, "/health"),
     (Route::Version, "/version"),
+    (Route::OpenApi, "/openapi.json"),
+    (Route::Docs, "/docs"),
     (Route::Other, "other"),
 ];
 

@@ -9,12 +9,16 @@
 mod activity;
 pub(crate) mod body;
 mod connection;
+mod docs;
 pub(crate) mod exchange;
 pub(crate) mod health;
 mod media_type;
 pub(crate) mod memory;
+pub(crate) mod methods;
 mod metrics;
+pub(crate) mod openapi;
 mod options;
+mod paths;
 mod predict;
 pub(crate) mod problem;
 mod request;

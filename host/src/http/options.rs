@@ -12,7 +12,7 @@ use crate::predictor::Caching;
 use crate::service::Options;
 
 /// How long the client waits, in milliseconds.
-const TIMEOUT: HeaderName = HeaderName::from_static("x-fastsentiment-timeout-ms");
+pub(crate) const TIMEOUT: HeaderName = HeaderName::from_static("x-fastsentiment-timeout-ms");
 
 /// Reads `Cache-Control` (RFC 9111) and `x-fastsentiment-timeout-ms`.
 pub(crate) fn options(headers: &HeaderMap) -> Result<Options, Problem> {

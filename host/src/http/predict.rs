@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Response;
 use hyper::header::{HeaderName, HeaderValue};
-use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 use super::body::Whole;
 use super::exchange::json;
@@ -22,13 +22,13 @@ use crate::service::{Options, Predictions, Service};
 
 /// The first digits of the digests of the guests that made the answer: one, unless
 /// another one is on trial with a share of the texts.
-const GUEST: HeaderName = HeaderName::from_static("x-fastsentiment-guest");
+pub(crate) const GUEST: HeaderName = HeaderName::from_static("x-fastsentiment-guest");
 
 /// The same for the models.
-const MODEL: HeaderName = HeaderName::from_static("x-fastsentiment-model");
+pub(crate) const MODEL: HeaderName = HeaderName::from_static("x-fastsentiment-model");
 
 /// How many of the texts were answered from what was kept.
-const CACHE_HITS: HeaderName = HeaderName::from_static("x-fastsentiment-cache-hits");
+pub(crate) const CACHE_HITS: HeaderName = HeaderName::from_static("x-fastsentiment-cache-hits");
 
 /// Bodies up to this many bytes are parsed where they are. At some hundred
 /// bytes per microsecond that is less than half a millisecond, not much more
@@ -94,10 +94,12 @@ impl Predict {
         let labels = predictions.scores.first().map_or(0, |scores| scores.len());
         let size = 32 + predictions.scores.len() * (2 + labels * SCORE_BYTES);
         let mut document = Vec::with_capacity(size);
-        serde_json::to_writer(&mut document, &Document(&predictions.scores)).map_err(|error| {
-            tracing::error!(%error, "an answer could not be written as JSON");
-            Problem::failed()
-        })?;
+        serde_json::to_writer(&mut document, &Document::from(&*predictions.scores)).map_err(
+            |error| {
+                tracing::error!(%error, "an answer could not be written as JSON");
+                Problem::failed()
+            },
+        )?;
         let mut response = json(document.into());
         let named = self.named(&predictions.versions)?;
         let headers = response.headers_mut();
@@ -124,14 +126,21 @@ impl Predict {
     }
 }
 
-/// The answer's document: a list for each text, in the order of the texts.
-struct Document<'a>(&'a [Scores]);
+/// The scores of the texts of a request.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Predictions)]
+pub(crate) struct Document<'a> {
+    /// For each text, in the order of the texts, the scores of all labels, highest
+    /// first.
+    #[schema(value_type = Vec<Vec<LabelledScore>>)]
+    predictions: Lists<'a>,
+}
 
-impl Serialize for Document<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut document = serializer.serialize_struct("Document", 1)?;
-        document.serialize_field("predictions", &Lists(self.0))?;
-        document.end()
+impl<'a> From<&'a [Scores]> for Document<'a> {
+    fn from(scores: &'a [Scores]) -> Self {
+        Self {
+            predictions: Lists(scores),
+        }
     }
 }
 
@@ -151,8 +160,11 @@ impl Serialize for List<'_> {
     }
 }
 
-#[derive(Serialize)]
-struct LabelledScore<'a> {
+/// How well a label fits a text.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Score)]
+pub(crate) struct LabelledScore<'a> {
+    /// One of the labels of the model, or of the guest.
     label: &'a str,
     /// Written with as many digits as tell it from every other `f32`.
     score: f32,
@@ -183,7 +195,7 @@ pub fn texts_of(document: &[u8]) -> Result<Vec<String>, String> {
 ///
 /// None that is known; what the serialiser reports is passed on.
 pub fn predictions_json(predictions: &Predictions) -> serde_json::Result<String> {
-    serde_json::to_string(&Document(&predictions.scores))
+    serde_json::to_string(&Document::from(&*predictions.scores))
 }
 
 /// What digests begin with, each once.

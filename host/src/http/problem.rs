@@ -11,6 +11,7 @@ use http_body_util::Full;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 use super::body::BodyError;
 use crate::predictor::{ErrorKind, PredictError};
@@ -18,6 +19,9 @@ use crate::predictor::{ErrorKind, PredictError};
 /// When a server that can not answer now is worth another try, unless more is
 /// known: `Retry-After` counts in whole seconds.
 const RETRY_AFTER_AT_LEAST: Duration = Duration::from_secs(1);
+
+/// What the types of all problems begin with.
+pub(crate) const TYPE: &str = "urn:fastsentiment:problem:";
 
 /// The kinds of problem that this API reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +70,7 @@ impl From<&ErrorKind> for Kind {
 impl Kind {
     /// The table: status, the name that ends the `type`, and the title. A name
     /// once published keeps its meaning.
-    fn row(self) -> (StatusCode, &'static str, &'static str) {
+    pub(crate) fn row(self) -> (StatusCode, &'static str, &'static str) {
         use StatusCode as S;
         match self {
             Self::InvalidJson => (S::BAD_REQUEST, "invalid-json", "Not valid JSON"),
@@ -111,7 +115,7 @@ impl Kind {
 }
 
 /// What is wrong with one part of a request's body.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct FieldError {
     /// Where: a JSON Pointer (RFC 6901), such as `/text/3`; the empty string
     /// points to the whole document.
@@ -150,6 +154,40 @@ pub(crate) struct Problem {
     allow: Option<&'static str>,
     /// When another try is worth while, for the `Retry-After` header.
     retry_after: Option<Duration>,
+}
+
+/// What went wrong, as problem details (RFC 9457). Programs should look at `type`,
+/// `errors[].pointer` and `step`; the other texts are for people and may change.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct Document<'a> {
+    /// The kind of problem. A name once published keeps its meaning.
+    #[schema(value_type = String, format = "uri", pattern = "^urn:fastsentiment:problem:[a-z-]+$")]
+    r#type: Name<'a>,
+    /// The kind of problem, for a person.
+    title: &'a str,
+    /// The status of the answer.
+    #[schema(minimum = 400, maximum = 599)]
+    status: u16,
+    /// What was wrong and what is allowed, for a person.
+    detail: &'a str,
+    /// The parts of the body that are to blame; absent where there are none.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(value_type = Vec<FieldError>, required = false)]
+    errors: &'a [FieldError],
+    /// The step at which a guest was refused; absent elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    step: Option<&'static str>,
+}
+
+/// Written in place: a server that is overloaded has no time to waste.
+struct Name<'a>(&'a str);
+
+impl Serialize for Name<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{TYPE}{}", self.0))
+    }
 }
 
 impl Problem {
@@ -196,37 +234,22 @@ impl Problem {
         )
     }
 
-    pub(crate) fn into_response(self) -> Response<Full<Bytes>> {
-        #[derive(Serialize)]
-        struct Document<'a> {
-            r#type: Name<'a>,
-            title: &'a str,
-            status: u16,
-            detail: &'a str,
-            #[serde(skip_serializing_if = "<[_]>::is_empty")]
-            errors: &'a [FieldError],
-            #[serde(skip_serializing_if = "Option::is_none")]
-            step: Option<&'static str>,
-        }
-
-        /// Written in place: a server that is overloaded has no time to waste.
-        struct Name<'a>(&'a str);
-
-        impl Serialize for Name<'_> {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(&format_args!("urn:fastsentiment:problem:{}", self.0))
-            }
-        }
-
+    /// The document that the client gets.
+    pub(crate) fn document(&self) -> Document<'_> {
         let (status, name, title) = self.kind.row();
-        let document = serde_json::to_vec(&Document {
+        Document {
             r#type: Name(name),
             title,
             status: status.as_u16(),
             detail: &self.detail,
             errors: &self.errors,
             step: self.step,
-        });
+        }
+    }
+
+    pub(crate) fn into_response(self) -> Response<Full<Bytes>> {
+        let (status, ..) = self.kind.row();
+        let document = serde_json::to_vec(&self.document());
         // Strings and a number always serialise; if they did not, the status
         // would still say enough.
         let mut response = Response::new(Full::from(document.unwrap_or_default()));

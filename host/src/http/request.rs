@@ -6,6 +6,7 @@
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
+use utoipa::ToSchema;
 
 use super::problem::{FieldError, Kind, Problem};
 
@@ -15,6 +16,17 @@ const MAX_LISTED: usize = 16;
 
 /// What a document looks like, for messages.
 const EXAMPLE: &str = r#"{"text": ["I love it"]}"#;
+
+/// What is read, for the document of the API: [`texts`] reads it without ever making
+/// one.
+#[derive(ToSchema)]
+#[schema(as = PredictRequest, description = "The texts of a request.")]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(crate) struct Document {
+    /// The texts to be scored. An empty text is a text. Each is truncated at the
+    /// model's limit.
+    text: Vec<String>,
+}
 
 /// The texts of a document.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -9,16 +9,18 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response};
+use hyper::{Request, Response};
 
-use super::exchange::{Handler, contained, settle};
+use super::exchange::{Handler, contained, json, settle};
 use super::health::{self, Readiness};
 use super::memory::Memory;
 use super::metrics::{Metrics, Route};
+use super::openapi::main::{Bounds, document};
 use super::options::options;
+use super::paths::{self, Row};
 use super::predict::Predict;
 use super::problem::{Kind, Problem};
-use super::{HttpConfig, body, media_type, version};
+use super::{HttpConfig, body, docs, media_type, methods, version};
 use crate::service::Service;
 
 /// The API of the main listener.
@@ -28,6 +30,8 @@ pub struct Api {
     readiness: Readiness,
     metrics: Metrics,
     memory: Memory,
+    /// The document of this API.
+    openapi: Bytes,
     max_body_bytes: usize,
     body_timeout: Duration,
 }
@@ -40,12 +44,14 @@ impl Api {
         metrics: Metrics,
         config: &HttpConfig,
     ) -> Self {
+        let openapi = document(&Bounds::new(&service, config));
         Self {
             predict: Predict::new(Arc::clone(&service)),
             service,
             readiness,
             metrics,
             memory: Memory::new(config.body_memory),
+            openapi,
             max_body_bytes: config.max_body_bytes,
             body_timeout: config.body_timeout,
         }
@@ -53,12 +59,16 @@ impl Api {
 
     async fn route(
         &self,
-        route: Route,
+        row: Option<&Row>,
         head: &Parts,
         body: &mut Incoming,
     ) -> Result<Response<Full<Bytes>>, Problem> {
-        match (route, &head.method) {
-            (Route::Predict, &Method::POST) => {
+        let row = row.ok_or_else(not_found)?;
+        if let Some(answer) = methods::settled(&head.method, row.allow)? {
+            return Ok(answer);
+        }
+        match row.route {
+            Route::Predict => {
                 media_type::require_json(&head.headers)
                     .map_err(|detail| Problem::new(Kind::UnsupportedMediaType, detail))?;
                 let options = options(&head.headers)?;
@@ -66,29 +76,30 @@ impl Api {
                 let body = body::read(body, limit, patience, &self.memory).await?;
                 self.predict.answer(options, body).await
             }
-            (Route::Predict, _) => Err(Problem::method_not_allowed("POST")),
-            (Route::Health, method) => health::answer(head.uri.path(), method, &self.readiness),
-            (Route::Version, method) => version::answer(method, &self.service.version()),
-            (Route::Other, _) => Err(Problem::new(
-                Kind::NotFound,
-                "there is nothing at this path; see `POST /predict`, `GET /health` and \
-                 `GET /version`",
-            )),
+            Route::Health => health::answer(row.path, &self.readiness),
+            Route::Version => version::answer(&self.service.version()),
+            Route::OpenApi => Ok(json(self.openapi.clone())),
+            Route::Docs => docs::answer(row.path, &head.headers),
+            Route::Other => Err(not_found()),
         }
     }
+}
+
+fn not_found() -> Problem {
+    Problem::new(
+        Kind::NotFound,
+        "there is nothing at this path; see `POST /predict`, `GET /health` and \
+         `GET /version`, or all paths at `GET /docs` and `GET /openapi.json`",
+    )
 }
 
 impl Handler for Api {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (head, mut body) = request.into_parts();
-        let route = match head.uri.path() {
-            "/predict" => Route::Predict,
-            "/health" | "/health/live" | "/health/ready" => Route::Health,
-            "/version" => Route::Version,
-            _ => Route::Other,
-        };
+        let row = paths::find(head.uri.path());
+        let route = row.map_or(Route::Other, |row| row.route);
         let measured = self.metrics.begin(route);
-        let answer = contained(self.route(route, &head, &mut body)).await;
+        let answer = contained(self.route(row, &head, &mut body)).await;
         let response = settle(&head, body, self.body_timeout, answer);
         measured.end(response.status());
         response

@@ -4,32 +4,42 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::{Method, Response};
+use hyper::Response;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::exchange::document;
-use super::health::read_only;
 use super::problem::Problem;
 use crate::predictor::Version;
 
-/// The document.
-#[derive(Serialize)]
-struct Document {
+/// What a server is, and what makes its answers.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Version)]
+pub(crate) struct Document {
+    /// The name of the program.
     name: &'static str,
+    /// The version of the program.
     version: &'static str,
     /// SHA-256 of the component that is live, in hexadecimal digits.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
     guest: String,
     /// SHA-256 over the model directory's files.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
     model: String,
 }
 
 /// Tells of the version that is `live`.
-pub(crate) fn answer(method: &Method, live: &Version) -> Result<Response<Full<Bytes>>, Problem> {
-    read_only(method)?;
-    document(&Document {
-        name: env!("CARGO_PKG_NAME"),
-        version: env!("CARGO_PKG_VERSION"),
-        guest: live.guest.to_string(),
-        model: live.model.to_string(),
-    })
+pub(crate) fn answer(live: &Version) -> Result<Response<Full<Bytes>>, Problem> {
+    document(&Document::from(live))
+}
+
+impl From<&Version> for Document {
+    fn from(live: &Version) -> Self {
+        Self {
+            name: env!("CARGO_PKG_NAME"),
+            version: env!("CARGO_PKG_VERSION"),
+            guest: live.guest.to_string(),
+            model: live.model.to_string(),
+        }
+    }
 }

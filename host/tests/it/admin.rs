@@ -101,7 +101,7 @@ async fn the_admin_listener_answers_as_the_main_one_does() {
     }
     let post = answer(client().post(server.admin_url("/metrics")).body("x")).await;
     assert_eq!(post.status, 405);
-    assert_eq!(post.headers["allow"], "GET, HEAD");
+    assert_eq!(post.headers["allow"], "GET, HEAD, OPTIONS");
     let head = answer(client().head(server.admin_url("/metrics"))).await;
     assert_eq!((head.status, head.body.as_str()), (200, ""));
 }

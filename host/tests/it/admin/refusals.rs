@@ -164,18 +164,21 @@ async fn other_methods_and_paths_are_refused() {
     let server = Server::start().await;
     let first = digest(FIRST);
     for (path, allowed) in [
-        ("/versions".to_owned(), "GET, HEAD, POST"),
-        (format!("/versions/{first}"), "DELETE, GET, HEAD"),
-        (format!("/versions/{first}/activate"), "POST"),
-        (format!("/versions/{first}/canary"), "POST"),
-        (format!("/versions/{first}/shadow"), "POST"),
-        ("/trial".to_owned(), "DELETE"),
-        ("/trial/promote".to_owned(), "POST"),
-        ("/rollback".to_owned(), "POST"),
-        ("/reload".to_owned(), "POST"),
-        ("/version".to_owned(), "GET, HEAD"),
+        ("/versions".to_owned(), "GET, HEAD, OPTIONS, POST"),
+        (format!("/versions/{first}"), "DELETE, GET, HEAD, OPTIONS"),
+        (format!("/versions/{first}/activate"), "OPTIONS, POST"),
+        (format!("/versions/{first}/canary"), "OPTIONS, POST"),
+        (format!("/versions/{first}/shadow"), "OPTIONS, POST"),
+        ("/trial".to_owned(), "DELETE, OPTIONS"),
+        ("/trial/promote".to_owned(), "OPTIONS, POST"),
+        ("/rollback".to_owned(), "OPTIONS, POST"),
+        ("/reload".to_owned(), "OPTIONS, POST"),
+        ("/version".to_owned(), "GET, HEAD, OPTIONS"),
     ] {
-        for method in ["GET", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"] {
+        let options = answer(server.request(Method::OPTIONS, &path)).await;
+        assert_eq!((options.status, options.body.as_str()), (204, ""), "{path}");
+        assert_eq!(options.headers["allow"], allowed, "{path}");
+        for method in ["GET", "POST", "DELETE", "PUT", "PATCH"] {
             if allowed.split(", ").any(|allowed| allowed == method) {
                 continue;
             }

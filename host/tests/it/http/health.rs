@@ -56,7 +56,7 @@ async fn the_live_version_is_named_in_full() {
     let post = client.post(&url).send().await.unwrap();
     assert_eq!(
         (post.status().as_u16(), &post.headers()["allow"]),
-        (405, &"GET, HEAD".parse().unwrap())
+        (405, &"GET, HEAD, OPTIONS".parse().unwrap())
     );
     let other = client.get(server.url("/versions")).send().await.unwrap();
     assert_eq!(other.status(), 404);

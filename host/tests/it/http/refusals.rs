@@ -119,10 +119,34 @@ async fn what_is_not_there_is_refused_and_the_connection_goes_on() {
     let server = Server::start().await;
     let mut raw = server.raw().await;
     for (method, path, status, name, allow) in [
-        ("GET", "/predict", 405, "method-not-allowed", "post"),
-        ("DELETE", "/predict", 405, "method-not-allowed", "post"),
-        ("POST", "/health", 405, "method-not-allowed", "get, head"),
-        ("OPTIONS", "/health", 405, "method-not-allowed", "get, head"),
+        (
+            "GET",
+            "/predict",
+            405,
+            "method-not-allowed",
+            "options, post",
+        ),
+        (
+            "DELETE",
+            "/predict",
+            405,
+            "method-not-allowed",
+            "options, post",
+        ),
+        (
+            "POST",
+            "/health",
+            405,
+            "method-not-allowed",
+            "get, head, options",
+        ),
+        (
+            "TRACE",
+            "/docs",
+            405,
+            "method-not-allowed",
+            "get, head, options",
+        ),
         ("GET", "/", 404, "not-found", ""),
         ("POST", "/predict/", 404, "not-found", ""),
         ("POST", "/%70redict", 404, "not-found", ""),
@@ -142,6 +166,44 @@ async fn what_is_not_there_is_refused_and_the_connection_goes_on() {
     assert!(raw.head().await.starts_with("http/1.1 405 "));
     raw.post("", r#"{"text": ["a"]}"#).await;
     assert_eq!(raw.answer().await.status, 200);
+}
+
+#[tokio::test]
+async fn a_path_says_which_methods_it_takes() {
+    let server = Server::start().await;
+    let document = http1().get(server.url("/openapi.json")).send().await;
+    let document: Value = document.unwrap().json().await.unwrap();
+    let paths = document["paths"].as_object().unwrap();
+    assert!(paths.contains_key("/predict"));
+    let mut raw = server.raw().await;
+    for (path, item) in paths {
+        raw.send(format!("OPTIONS {path} HTTP/1.1\r\nhost: x\r\n\r\n"))
+            .await;
+        let head = raw.head().await;
+        assert!(head.starts_with("http/1.1 204 "), "{path}: {head}");
+        let methods: Vec<_> = item.as_object().unwrap().keys().cloned().collect();
+        let allow = format!("allow: {}\r\n", methods.join(", "));
+        assert!(head.contains(&allow), "{path}: {head}");
+    }
+}
+
+#[tokio::test]
+async fn the_document_tells_the_limits_of_the_server() {
+    let server = Server::with(|config, limits| {
+        config.max_body_bytes = 4567;
+        limits.max_texts = 1;
+        limits.max_text_bytes = 11;
+    })
+    .await;
+    let document = http1().get(server.url("/openapi.json")).send().await;
+    let document: Value = document.unwrap().json().await.unwrap();
+    let text = &document["components"]["schemas"]["PredictRequest"]["properties"]["text"];
+    assert_eq!(text["maxItems"], 1);
+    assert_eq!(text["items"]["maxLength"], 11);
+    let body = &document["paths"]["/predict"]["post"]["requestBody"];
+    assert!(body["description"].as_str().unwrap().contains("4567"));
+    let example = &body["content"]["application/json"]["example"];
+    assert_eq!(example["text"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]

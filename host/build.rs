@@ -1,0 +1,48 @@
+//! Takes the assets of Swagger UI out of the archive in which its makers publish
+//! them, and leaves them compressed: an entry of a zip archive and a file of gzip
+//! differ in their frames alone.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use rawzip::{CompressionMethod, ZipArchive};
+use utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED;
+
+/// What `/docs` is made of, beside what is in `src/http/docs/`.
+const WANTED: [&str; 2] = ["swagger-ui-bundle.js", "swagger-ui.css"];
+
+/// The head of a file of gzip (RFC 1952): deflated, with no name and no time.
+const HEAD: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=build.rs");
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("there is no OUT_DIR")?);
+    for name in WANTED {
+        std::fs::write(out.join(format!("{name}.gz")), gzip(name)?)?;
+    }
+    Ok(())
+}
+
+/// An entry of the archive as a file of gzip.
+fn gzip(name: &str) -> Result<Vec<u8>, Box<dyn Error>> {
+    let archive = ZipArchive::from_slice(SWAGGER_UI_VENDORED)?;
+    let path = format!("/dist/{name}");
+    let mut entries = archive.entries();
+    while let Some(entry) = entries.next_entry()? {
+        if !entry.file_path().as_ref().ends_with(path.as_bytes()) {
+            continue;
+        }
+        if entry.compression_method() != CompressionMethod::DEFLATE {
+            return Err(format!("{name} is not deflated").into());
+        }
+        let found = archive.get_entry(entry.wayfinder())?;
+        // What follows the data says how long the original is, modulo 2^32.
+        let length = u32::try_from(entry.uncompressed_size_hint())?;
+        let mut file = HEAD.to_vec();
+        file.extend(found.data());
+        file.extend(entry.crc32().to_le_bytes());
+        file.extend(length.to_le_bytes());
+        return Ok(file);
+    }
+    Err(format!("{name} is not in the archive of Swagger UI").into())
+}

@@ -1,0 +1,78 @@
+//! The operations that every listener has.
+//!
+//! This module must not know what else a listener has.
+
+use serde_json::{Value, json};
+
+use super::{document_of, responses};
+use crate::http::problem::Problem;
+use crate::http::{health, version};
+use crate::predictor::Version;
+
+/// The group of what tells how the server does.
+pub(crate) const OPERATION: (&str, &str) =
+    ("Operation", "For probes, and for those who run the server.");
+
+/// The group of what tells of the API.
+pub(crate) const DOCUMENTATION: (&str, &str) = (
+    "Documentation",
+    "This document, and the page that shows it.",
+);
+
+/// The operation of a path of health, which every listener has.
+pub(crate) fn health(path: &str) -> Value {
+    let (id, summary, status) = match path {
+        "/health" => ("health", "Whether the process lives", health::LIVE),
+        "/health/live" => ("live", "Whether the process lives", health::LIVE),
+        _ => ("ready", "Whether the server wants requests", health::READY),
+    };
+    let example: Value = serde_json::from_str(status).unwrap_or_default();
+    let good = json!({"200": {
+        "description": "It does",
+        "content": {"application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["status"],
+                "properties": {"status": {"const": example["status"]}},
+            },
+            "example": example,
+        }},
+    }});
+    let problems = match path {
+        "/health/ready" => vec![health::starting(), health::draining()],
+        _ => Vec::new(),
+    };
+    json!({
+        "operationId": id,
+        "tags": [OPERATION.0],
+        "summary": summary,
+        "responses": responses(good, &problems),
+    })
+}
+
+/// The operation of `/version`, with what it can have for `problems`.
+pub(crate) fn version(live: &Version, problems: &[Problem]) -> Value {
+    let good = document_of("The version", "Version", &version::Document::from(live));
+    json!({
+        "operationId": "version",
+        "tags": [OPERATION.0],
+        "summary": "What this server is, and what makes its answers",
+        "responses": responses(json!({"200": good}), problems),
+    })
+}
+
+/// The operation of the document itself, which every listener has.
+pub(crate) fn openapi() -> Value {
+    json!({
+        "operationId": "openapi",
+        "tags": [DOCUMENTATION.0],
+        "summary": "This document",
+        "responses": {"200": {
+            "description": "A document of OpenAPI 3.1",
+            "content": {"application/json": {"schema": {
+                "type": "object",
+                "required": ["openapi", "info", "paths"],
+            }}},
+        }},
+    })
+}
