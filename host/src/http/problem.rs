@@ -34,6 +34,7 @@ pub(crate) enum Kind {
     BodyTimeout,
     Conflict,
     BodyTooLarge,
+    LineTooLong,
     UnsupportedMediaType,
     InvalidBody,
     TooManyTexts,
@@ -66,7 +67,7 @@ impl From<&ErrorKind> for Kind {
 impl Kind {
     /// The table: status, the name that ends the `type`, and the title. A name
     /// once published keeps its meaning.
-    fn row(self) -> (StatusCode, &'static str, &'static str) {
+    pub(crate) fn row(self) -> (StatusCode, &'static str, &'static str) {
         use StatusCode as S;
         match self {
             Self::InvalidJson => (S::BAD_REQUEST, "invalid-json", "Not valid JSON"),
@@ -85,6 +86,7 @@ impl Kind {
             Self::BodyTimeout => (S::REQUEST_TIMEOUT, "body-timeout", "Body too slow"),
             Self::Conflict => (S::CONFLICT, "conflict", "Conflict"),
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body-too-large", "Body too large"),
+            Self::LineTooLong => (S::PAYLOAD_TOO_LARGE, "line-too-long", "Line too long"),
             Self::UnsupportedMediaType => (
                 S::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported-media-type",

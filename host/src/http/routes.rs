@@ -6,25 +6,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 
-use super::exchange::{Handler, contained, settle};
+use super::connection::Session;
+use super::exchange::{Handler, Reply, contained, settle};
 use super::health::{self, Readiness};
 use super::memory::Memory;
 use super::metrics::{Metrics, Route};
 use super::options::options;
 use super::predict::Predict;
 use super::problem::{Kind, Problem};
-use super::{HttpConfig, body, media_type, version};
+use super::{HttpConfig, body, bulk, media_type, version};
 use crate::service::Service;
 
 /// The API of the main listener.
 pub struct Api {
     service: Arc<Service>,
     predict: Predict,
+    bulk: bulk::Route,
     readiness: Readiness,
     metrics: Metrics,
     memory: Memory,
@@ -40,12 +42,14 @@ impl Api {
         metrics: Metrics,
         config: &HttpConfig,
     ) -> Self {
+        let memory = Memory::new(config.body_memory);
         Self {
             predict: Predict::new(Arc::clone(&service)),
+            bulk: bulk::Route::new(Arc::clone(&service), memory.clone(), config),
             service,
             readiness,
             metrics,
-            memory: Memory::new(config.body_memory),
+            memory,
             max_body_bytes: config.max_body_bytes,
             body_timeout: config.body_timeout,
         }
@@ -79,7 +83,7 @@ impl Api {
 }
 
 impl Handler for Api {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: Request<Incoming>, session: Session) -> Response<Reply> {
         let (head, mut body) = request.into_parts();
         let route = match head.uri.path() {
             "/predict" => Route::Predict,
@@ -88,10 +92,24 @@ impl Handler for Api {
             _ => Route::Other,
         };
         let measured = self.metrics.begin(route);
-        let answer = contained(self.route(route, &head, &mut body)).await;
+        let is_predict = (route, &head.method) == (Route::Predict, &Method::POST);
+        let answer = if is_predict && media_type::is_ndjson(&head.headers) {
+            match contained(self.bulk.begin(&head.headers, &mut body, session)).await {
+                Ok(begun) => {
+                    let response = bulk::respond(begun, head.version, body);
+                    measured.end(response.status());
+                    return response.map(Either::Right);
+                }
+                Err(problem) => Err(problem),
+            }
+        } else {
+            let answer = contained(self.route(route, &head, &mut body)).await;
+            drop(session);
+            answer
+        };
         let response = settle(&head, body, self.body_timeout, answer);
         measured.end(response.status());
-        response
+        response.map(Either::Left)
     }
 
     fn connections(&self, open: usize) {
