@@ -4,12 +4,16 @@
 //! This module must not know status codes, JSON, or what lies below the
 //! [`Router`] that it asks.
 
+mod bulk;
 mod metrics;
 
+pub use bulk::Bulk;
 pub use metrics::Metrics;
 
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::Semaphore;
 
 use crate::predictor::{
     Caching, ErrorKind, Pending, PredictError, Router, Scores, Source, Version,
@@ -24,6 +28,9 @@ pub struct Limits {
     pub max_text_bytes: usize,
     /// How long a request may take from the moment its texts are known.
     pub deadline: Duration,
+    /// How many chunks of bulk requests may be under way at a time, over all such
+    /// requests, at least 1; other requests share the queue with so many.
+    pub bulk_chunks: usize,
 }
 
 impl Default for Limits {
@@ -32,6 +39,7 @@ impl Default for Limits {
             max_texts: 1024,
             max_text_bytes: 128 * 1024,
             deadline: Duration::from_secs(30),
+            bulk_chunks: 4,
         }
     }
 }
@@ -62,6 +70,8 @@ pub struct Service {
     router: Arc<dyn Router>,
     limits: Limits,
     metrics: Metrics,
+    /// A permit for each chunk of a bulk request that is under way.
+    chunks: Semaphore,
 }
 
 impl Service {
@@ -69,6 +79,7 @@ impl Service {
     pub fn new(router: Arc<dyn Router>, limits: Limits, metrics: Metrics) -> Self {
         Self {
             router,
+            chunks: Semaphore::new(limits.bulk_chunks.max(1)),
             limits,
             metrics,
         }
@@ -82,6 +93,11 @@ impl Service {
     /// The most texts that a request may hold.
     pub fn max_texts(&self) -> usize {
         self.limits.max_texts
+    }
+
+    /// The longest text, in bytes of UTF-8.
+    pub fn max_text_bytes(&self) -> usize {
+        self.limits.max_text_bytes
     }
 
     /// Refuses a request of more texts than it may hold, for callers that have
@@ -128,15 +144,16 @@ impl Service {
         options: Options,
     ) -> Result<Predictions, PredictError> {
         self.admit(&texts)?;
-        let allowed = self.limits.deadline;
-        let deadline = options.timeout.map_or(allowed, |asked| asked.min(allowed));
+        let deadline = self.deadline(options);
         match tokio::time::timeout(deadline, self.answer(texts, options.caching)).await {
             Ok(answer) => answer,
-            Err(_) => Err(PredictError::new(
-                ErrorKind::TimedOut,
-                format!("the answer was not ready within {deadline:?}"),
-            )),
+            Err(_) => Err(late(deadline)),
         }
+    }
+
+    fn deadline(&self, options: Options) -> Duration {
+        let allowed = self.limits.deadline;
+        options.timeout.map_or(allowed, |asked| asked.min(allowed))
     }
 
     /// Refuses what is too much, before any work is done for it.
@@ -185,6 +202,13 @@ impl Service {
             hits,
         })
     }
+}
+
+fn late(deadline: Duration) -> PredictError {
+    PredictError::new(
+        ErrorKind::TimedOut,
+        format!("the answer was not ready within {deadline:?}"),
+    )
 }
 
 /// An error of one text, as one of the request that it came in.
@@ -261,6 +285,7 @@ mod tests {
         max_texts: 3,
         max_text_bytes: 4,
         deadline: Duration::from_millis(200),
+        bulk_chunks: 1,
     };
 
     async fn ask(fake: &Arc<Fake>, texts: &[&str]) -> Result<Predictions, PredictError> {

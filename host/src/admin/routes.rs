@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
@@ -21,7 +21,7 @@ use crate::http::exchange::{contained, json, settle};
 use crate::http::health;
 use crate::http::methods::{self, READ_ONLY};
 use crate::http::problem::{Kind, Problem};
-use crate::http::{Handler, Readiness, version};
+use crate::http::{Handler, Readiness, Reply, Session, version};
 use crate::versions::Versions;
 
 /// How long the rest of a body is waited for that nobody wants.
@@ -113,10 +113,10 @@ impl Api {
 }
 
 impl Handler for Api {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: Request<Incoming>, _session: Session) -> Response<Reply> {
         let (head, mut body) = request.into_parts();
         let answer = contained(self.route(&head, &mut body)).await;
-        settle(&head, body, BODY_PATIENCE, answer)
+        settle(&head, body, BODY_PATIENCE, answer).map(Either::Left)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod admin;
+mod bulk;
 mod change;
 mod check;
 mod client;
@@ -53,8 +54,9 @@ enum Command {
     /// Serve predictions over HTTP.
     Serve(Box<serve::ServeCommand>),
     /// Predict texts, given as arguments or as lines of standard input, and
-    /// print the answer as `POST /predict` gives it.
-    Predict(predict::PredictCommand),
+    /// print the answer as `POST /predict` gives it; or score every row of a
+    /// file.
+    Predict(Box<predict::PredictCommand>),
     /// Load everything that `serve` would load, predict once, and say what was
     /// found.
     Check(LoadOptions),

@@ -300,6 +300,7 @@ impl LoadOptions {
                 max_texts: self.max_texts.get(),
                 max_text_bytes: self.max_text_bytes.get(),
                 deadline: Duration::from_millis(self.deadline_ms),
+                bulk_chunks: bulk_chunks(self.queue_tokens.get()),
             },
         })
     }
@@ -318,6 +319,12 @@ impl LoadOptions {
             timeout: Duration::from_millis(self.redis_timeout_ms),
         }))
     }
+}
+
+/// How many chunks of bulk requests share the queue with other requests: of its
+/// tokens, 2,048 count for each at most, and half are for the others.
+fn bulk_chunks(queue_tokens: u32) -> usize {
+    (queue_tokens / (2 * 2048)).clamp(1, 16) as usize
 }
 
 /// This binary, to be run again: as it was started, also if an upgrade has

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -9,11 +10,19 @@ use fastsentiment::app::App;
 use fastsentiment::cache;
 use fastsentiment::service::{Options, Service};
 
+use super::bulk::{self, FileOptions};
 use super::options::LoadOptions;
+
+/// Longer than anything takes.
+const FOREVER: Duration = Duration::from_secs(86_400);
 
 /// Predicts texts without a server.
 #[derive(Args)]
+#[command(after_help = bulk::EXIT_CODES)]
 pub(super) struct PredictCommand {
+    #[command(flatten)]
+    file: FileOptions,
+
     #[command(flatten)]
     load: LoadOptions,
 
@@ -25,6 +34,15 @@ pub(super) struct PredictCommand {
 impl PredictCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let mut config = self.load.resolve()?;
+        if self.file.is_given() {
+            // Nobody waits for a single answer; calls of the guest have their limit.
+            config.limits.deadline = FOREVER;
+            let runtime = super::runtime()?;
+            return self.file.run(&runtime, || {
+                let registry = prometheus::Registry::new();
+                Ok(App::load(&config, &registry, runtime.handle())?)
+            });
+        }
         // What is asked once is worth no cache, nor a connection to one.
         config.cache = cache::Options::default();
         let runtime = super::runtime()?;

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::HttpConfig;
-use super::activity::{Activity, Overdue};
+use super::activity::{Activity, InFlight, Overdue};
 use super::exchange::Handler;
 use super::stream::Stream;
 
@@ -29,6 +29,20 @@ const MAX_BUFFER: usize = 64 * 1024;
 /// request on the way, when the server stops: the client that has just opened
 /// it could not know.
 const OPENING: Duration = Duration::from_millis(250);
+
+/// What a request has of its connection.
+pub struct Session {
+    /// The connection is busy for as long as this is kept.
+    _in_flight: InFlight,
+    closing: Arc<watch::Receiver<bool>>,
+}
+
+impl Session {
+    /// What turns true when the server stops.
+    pub(crate) fn closing(&self) -> watch::Receiver<bool> {
+        watch::Receiver::clone(&self.closing)
+    }
+}
 
 /// Serves `socket` until the client leaves, is too slow, or `closing` turns
 /// true and the requests in flight are answered.
@@ -44,14 +58,14 @@ pub(crate) async fn run<H: Handler>(
 
     let activity = Activity::new();
     let stream = Stream::new(socket, Arc::clone(&activity), config.half_close);
+    let told = Arc::new(closing.clone());
     let service = service_fn(|request| {
         let handler = Arc::clone(&handler);
-        let in_flight = activity.begin();
-        async move {
-            let response = handler.answer(request).await;
-            drop(in_flight);
-            Ok::<_, Infallible>(response)
-        }
+        let session = Session {
+            _in_flight: activity.begin(),
+            closing: Arc::clone(&told),
+        };
+        async move { Ok::<_, Infallible>(handler.answer(request, session).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     // Hyper's own timeout runs between the requests of a kept connection too,

@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue};
 use hyper::http::request::Parts;
@@ -18,20 +18,27 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use serde::Serialize;
 
 use super::body;
+use super::bulk::Streamed;
+use super::connection::Session;
 use super::problem::Problem;
 
 /// How much of a refused body is still read, in bytes. A client that sends it
 /// all before it looks for the answer would otherwise find the connection
 /// reset, and the answer lost with it.
-const MAX_DISCARDED: usize = 64 * 1024 * 1024;
+pub(crate) const MAX_DISCARDED: usize = 64 * 1024 * 1024;
+
+/// What a listener answers with: a document, or lines as they are made.
+pub type Reply = Either<Full<Bytes>, Streamed>;
 
 /// What answers the requests of a listener.
 pub trait Handler: Send + Sync + 'static {
-    /// Answers a request. It is dropped if its client leaves.
+    /// Answers a request. It is dropped if its client leaves. The session is to be
+    /// kept until the answer is made.
     fn answer(
         &self,
         request: Request<Incoming>,
-    ) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+        session: Session,
+    ) -> impl Future<Output = Response<Reply>> + Send;
 
     /// Is told, whenever it changes, how many connections are open.
     fn connections(&self, _open: usize) {}

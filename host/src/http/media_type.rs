@@ -1,4 +1,4 @@
-//! Whether a request's headers say that its body is JSON.
+//! What a request's headers say of its body: JSON, or lines of JSON.
 //!
 //! This module must not know the body or the route.
 
@@ -18,10 +18,42 @@ pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), &'static str> {
                  says `application/x-www-form-urlencoded`)",
             );
         }
-        if !parameters.split(';').all(is_utf8_or_no_charset) {
-            return Err("the body must be in UTF-8: send `Content-Type: application/json`");
-        }
+        require_utf8(parameters)?;
     }
+    require_uncompressed(headers)
+}
+
+/// Whether the body is announced as lines of JSON.
+pub(crate) fn is_ndjson(headers: &HeaderMap) -> bool {
+    let value = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let essence = value
+        .and_then(|value| value.split(';').next())
+        .unwrap_or_default();
+    let is = |name: &str| essence.trim().eq_ignore_ascii_case(name);
+    is("application/x-ndjson") || is("application/ndjson")
+}
+
+/// Accepts what is as it is, and in UTF-8. The error says what to send instead.
+pub(crate) fn require_plain(headers: &HeaderMap) -> Result<(), &'static str> {
+    let value = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let parameters = value.and_then(|value| value.split_once(';'));
+    require_utf8(parameters.map_or("", |(_, parameters)| parameters))?;
+    require_uncompressed(headers)
+}
+
+fn require_utf8(parameters: &str) -> Result<(), &'static str> {
+    if parameters.split(';').all(is_utf8_or_no_charset) {
+        Ok(())
+    } else {
+        Err("the body must be in UTF-8: leave the `charset` of `Content-Type` out")
+    }
+}
+
+fn require_uncompressed(headers: &HeaderMap) -> Result<(), &'static str> {
     match headers.get(CONTENT_ENCODING) {
         Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => {
             Err("the body must not be compressed: send it without `Content-Encoding`")
@@ -90,6 +122,24 @@ mod tests {
         ] {
             assert!(!accepts(content_type), "{content_type}");
         }
+    }
+
+    #[test]
+    fn lines_are_known_by_their_own_name() {
+        for (content_type, expected) in [
+            ("application/x-ndjson", true),
+            ("Application/NDJSON ; charset=utf-8", true),
+            ("application/json", false),
+            ("application/x-ndjson2", false),
+            ("text/x-ndjson", false),
+        ] {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, content_type.parse().unwrap())]);
+            assert_eq!(is_ndjson(&headers), expected, "{content_type}");
+        }
+        assert!(!is_ndjson(&HeaderMap::new()));
+        let latin = HeaderValue::from_static("application/x-ndjson; charset=latin1");
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, latin)]);
+        assert!(is_ndjson(&headers) && require_plain(&headers).is_err());
     }
 
     #[test]

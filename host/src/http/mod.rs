@@ -8,6 +8,7 @@
 
 mod activity;
 pub(crate) mod body;
+mod bulk;
 mod connection;
 mod docs;
 pub(crate) mod exchange;
@@ -27,7 +28,9 @@ mod server;
 mod stream;
 pub(crate) mod version;
 
-pub use exchange::Handler;
+pub use bulk::Streamed;
+pub use connection::Session;
+pub use exchange::{Handler, Reply};
 pub use health::{Readiness, State};
 pub use metrics::Metrics;
 pub use predict::{predictions_json, texts_of};
@@ -47,7 +50,8 @@ pub struct HttpConfig {
     /// How long a new connection may take until the head of its first request
     /// is complete.
     pub header_timeout: Duration,
-    /// How long a request's body may take to arrive as a whole.
+    /// How long a request's body may take to arrive as a whole; of a bulk request,
+    /// how long either side may be silent.
     pub body_timeout: Duration,
     /// How long a connection that has had a request may go on without one,
     /// between requests or with the head of the next one half sent.

@@ -152,7 +152,8 @@ impl Serialize for Lists<'_> {
     }
 }
 
-struct List<'a>(&'a [Score]);
+/// The scores of one text.
+pub(crate) struct List<'a>(pub(crate) &'a [Score]);
 
 impl Serialize for List<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -210,7 +211,7 @@ fn short(digests: impl Iterator<Item = Digest>) -> Result<HeaderValue, Problem> 
 
 /// What a client does wrong is its own business, and what is shed under load
 /// must not add the load of a log line each.
-fn log(error: &PredictError, options: Options) {
+pub(crate) fn log(error: &PredictError, options: Options) {
     let PredictError {
         kind,
         message,

@@ -38,6 +38,7 @@ pub(crate) enum Kind {
     BodyTimeout,
     Conflict,
     BodyTooLarge,
+    LineTooLong,
     UnsupportedMediaType,
     InvalidBody,
     TooManyTexts,
@@ -89,6 +90,7 @@ impl Kind {
             Self::BodyTimeout => (S::REQUEST_TIMEOUT, "body-timeout", "Body too slow"),
             Self::Conflict => (S::CONFLICT, "conflict", "Conflict"),
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body-too-large", "Body too large"),
+            Self::LineTooLong => (S::PAYLOAD_TOO_LARGE, "line-too-long", "Line too long"),
             Self::UnsupportedMediaType => (
                 S::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported-media-type",

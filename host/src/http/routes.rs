@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 
-use super::exchange::{Handler, contained, json, settle};
+use super::connection::Session;
+use super::exchange::{Handler, Reply, contained, json, settle};
 use super::health::{self, Readiness};
 use super::memory::Memory;
 use super::metrics::{Metrics, Route};
@@ -20,13 +21,14 @@ use super::options::options;
 use super::paths::{self, Row};
 use super::predict::Predict;
 use super::problem::{Kind, Problem};
-use super::{HttpConfig, body, docs, media_type, methods, version};
+use super::{HttpConfig, body, bulk, docs, media_type, methods, version};
 use crate::service::Service;
 
 /// The API of the main listener.
 pub struct Api {
     service: Arc<Service>,
     predict: Predict,
+    bulk: bulk::Route,
     readiness: Readiness,
     metrics: Metrics,
     memory: Memory,
@@ -45,12 +47,14 @@ impl Api {
         config: &HttpConfig,
     ) -> Self {
         let openapi = document(&Bounds::new(&service, config));
+        let memory = Memory::new(config.body_memory);
         Self {
             predict: Predict::new(Arc::clone(&service)),
+            bulk: bulk::Route::new(Arc::clone(&service), memory.clone(), config),
             service,
             readiness,
             metrics,
-            memory: Memory::new(config.body_memory),
+            memory,
             openapi,
             max_body_bytes: config.max_body_bytes,
             body_timeout: config.body_timeout,
@@ -94,15 +98,29 @@ fn not_found() -> Problem {
 }
 
 impl Handler for Api {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: Request<Incoming>, session: Session) -> Response<Reply> {
         let (head, mut body) = request.into_parts();
         let row = paths::find(head.uri.path());
         let route = row.map_or(Route::Other, |row| row.route);
         let measured = self.metrics.begin(route);
-        let answer = contained(self.route(row, &head, &mut body)).await;
+        let is_predict = (route, &head.method) == (Route::Predict, &Method::POST);
+        let answer = if is_predict && media_type::is_ndjson(&head.headers) {
+            match contained(self.bulk.begin(&head.headers, &mut body, session)).await {
+                Ok(begun) => {
+                    let response = bulk::respond(begun, head.version, body);
+                    measured.end(response.status());
+                    return response.map(Either::Right);
+                }
+                Err(problem) => Err(problem),
+            }
+        } else {
+            let answer = contained(self.route(row, &head, &mut body)).await;
+            drop(session);
+            answer
+        };
         let response = settle(&head, body, self.body_timeout, answer);
         measured.end(response.status());
-        response
+        response.map(Either::Left)
     }
 
     fn connections(&self, open: usize) {

@@ -1,8 +1,9 @@
 //! What the service tells of the requests that it was given.
 
 use prometheus::{
-    Histogram, IntCounter, Registry, exponential_buckets, register_histogram_with_registry,
-    register_int_counter_vec_with_registry,
+    Histogram, IntCounter, IntGauge, Registry, exponential_buckets,
+    register_histogram_with_registry, register_int_counter_vec_with_registry,
+    register_int_gauge_with_registry,
 };
 
 use crate::predictor::{ErrorKind, PredictError};
@@ -28,6 +29,7 @@ const CANCELLED: &str = "cancelled";
 pub struct Metrics {
     outcomes: [Counters; OUTCOMES.len()],
     texts: Histogram,
+    pub(super) bulk: IntGauge,
 }
 
 struct Counters {
@@ -51,7 +53,8 @@ impl Metrics {
         )?;
         let texts = register_int_counter_vec_with_registry!(
             "fastsentiment_predict_texts_total",
-            "Texts of the requests for predictions, by what became of the request.",
+            "Texts of the requests for predictions, by what became of the request; those of bulk \
+             requests by what became of the text.",
             &["outcome"],
             registry
         )?;
@@ -67,6 +70,11 @@ impl Metrics {
                 texts: texts.with_label_values(&[outcome]),
             }),
             texts: sizes,
+            bulk: register_int_gauge_with_registry!(
+                "fastsentiment_bulk_requests_in_flight",
+                "Bulk requests that are being answered.",
+                registry
+            )?,
         })
     }
 
@@ -80,6 +88,41 @@ impl Metrics {
     }
 }
 
+/// What becomes of a bulk request and of its texts.
+impl Metrics {
+    /// What became of one text.
+    pub(super) fn count_text(&self, answer: Result<(), &PredictError>) {
+        if let Some(counters) = self.of(outcome(answer)) {
+            counters.texts.inc();
+        }
+    }
+
+    /// A bulk request of so many texts has ended: refused as a whole, or left by
+    /// its caller before so many texts were answered, or as it should.
+    pub(super) fn end_bulk(&self, texts: u64, refused: Option<&PredictError>, left: u64) {
+        let became = match refused {
+            None if left > 0 => CANCELLED,
+            _ => outcome(refused.map_or(Ok(()), Err)),
+        };
+        if let Some(counters) = self.of(became) {
+            counters.requests.inc();
+            counters.texts.inc_by(left);
+        }
+        self.observe_size(texts);
+        self.bulk.dec();
+    }
+
+    fn of(&self, outcome: &str) -> Option<&Counters> {
+        let at = OUTCOMES.iter().position(|name| *name == outcome)?;
+        self.outcomes.get(at)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
+    fn observe_size(&self, texts: u64) {
+        self.texts.observe(texts as f64);
+    }
+}
+
 /// A request; dropped without an end, it counts as cancelled.
 pub(super) struct Counted<'a> {
     metrics: &'a Metrics,
@@ -90,29 +133,31 @@ pub(super) struct Counted<'a> {
 impl Counted<'_> {
     /// What became of the request.
     pub(super) fn end(mut self, answer: Result<(), &PredictError>) {
-        self.outcome = match answer {
-            Ok(()) => "ok",
-            Err(error) => match error.kind {
-                ErrorKind::TooManyTexts { .. } => "too_many_texts",
-                ErrorKind::TextTooLong { .. } => "text_too_long",
-                ErrorKind::InvalidText { .. } => "invalid_text",
-                ErrorKind::Overloaded { .. } => "overloaded",
-                ErrorKind::TimedOut => "timed_out",
-                ErrorKind::Unavailable => "unavailable",
-                ErrorKind::Failed => "failed",
-            },
-        };
+        self.outcome = outcome(answer);
+    }
+}
+
+fn outcome(answer: Result<(), &PredictError>) -> &'static str {
+    match answer {
+        Ok(()) => "ok",
+        Err(error) => match error.kind {
+            ErrorKind::TooManyTexts { .. } => "too_many_texts",
+            ErrorKind::TextTooLong { .. } => "text_too_long",
+            ErrorKind::InvalidText { .. } => "invalid_text",
+            ErrorKind::Overloaded { .. } => "overloaded",
+            ErrorKind::TimedOut => "timed_out",
+            ErrorKind::Unavailable => "unavailable",
+            ErrorKind::Failed => "failed",
+        },
     }
 }
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        let Metrics { outcomes, texts } = self.metrics;
-        if let Some(at) = OUTCOMES.iter().position(|name| *name == self.outcome) {
-            outcomes[at].requests.inc();
-            outcomes[at].texts.inc_by(self.texts as u64);
+        if let Some(counters) = self.metrics.of(self.outcome) {
+            counters.requests.inc();
+            counters.texts.inc_by(self.texts as u64);
         }
-        #[expect(clippy::cast_precision_loss, reason = "texts are counted in thousands")]
-        texts.observe(self.texts as f64);
+        self.metrics.observe_size(self.texts as u64);
     }
 }

@@ -3,6 +3,7 @@
 //! real guests, in `batching/guests.rs`.
 
 mod background;
+mod bulk;
 mod failures;
 mod guests;
 mod order;

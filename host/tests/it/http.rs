@@ -3,6 +3,7 @@
 //! the others.
 
 mod answers;
+mod bulk;
 mod connections;
 mod half_closed;
 mod headers;

@@ -14,6 +14,7 @@ use fastsentiment::guest::{ArtifactStore, Guest, Limits, LoadError, load};
 
 use crate::harness::{artifacts, build_guest, graphs, loading, runtime};
 use crate::hostile::files;
+pub(crate) use server::resident_mib;
 
 /// The hostile guest's file, built once for a run of the tests.
 fn hostile_path() -> &'static Path {

@@ -18,9 +18,11 @@
 mod admin;
 mod architecture;
 mod batching;
+mod bulk;
 mod cache;
 mod command;
 mod examples;
+mod exchange;
 mod harness;
 mod health;
 mod hostile;

@@ -249,7 +249,7 @@ pub(crate) fn terminate(child: &Child) {
     signal(child, "TERM");
 }
 
-fn signal(child: &Child, name: &str) {
+pub(crate) fn signal(child: &Child, name: &str) {
     let id = child.id().to_string();
     let mut kill = Command::new("kill");
     let status = kill.args([format!("-{name}"), id]).status().unwrap();

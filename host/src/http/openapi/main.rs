@@ -189,6 +189,7 @@ fn predict_problems(bounds: &Bounds) -> Vec<Problem> {
         max_texts,
         max_text_bytes,
         deadline,
+        ..
     } = bounds.limits;
     let failure = |kind, message: String| Problem::from(PredictError::new(kind, message));
     let with = |name, value| HeaderMap::from_iter([(name, HeaderValue::from_static(value))]);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fastsentiment::admin::{Access, Api, Token, Uploads};
-use fastsentiment::http::{Handler, HttpConfig, Readiness, serve};
+use fastsentiment::http::{Handler, HttpConfig, Readiness, Reply, Session, serve};
 use fastsentiment::predictor::{
     Answer as TextAnswer, BoxFuture, Caching, Digest, Pending, PredictError, Predictor, Priority,
     Request, Router, Source, Version,
@@ -110,8 +110,9 @@ impl Handler for Counting {
     async fn answer(
         &self,
         request: hyper::Request<hyper::body::Incoming>,
-    ) -> hyper::Response<http_body_util::Full<bytes::Bytes>> {
-        self.api.answer(request).await
+        session: Session,
+    ) -> hyper::Response<Reply> {
+        self.api.answer(request, session).await
     }
 
     fn connections(&self, open: usize) {

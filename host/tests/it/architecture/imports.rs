@@ -45,7 +45,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
 const BINARY: &str = "main";
 
 /// Crates, by the beginning of their names, and the layers that may name them.
-const CRATES: [(&str, &[&str]); 18] = [
+const CRATES: [(&str, &[&str]); 21] = [
     ("ort", &["nn"]),
     ("wasmtime", &["nn", "guest"]),
     ("wasmparser", &["guest"]),
@@ -65,6 +65,9 @@ const CRATES: [(&str, &[&str]); 18] = [
     ("reqwest", &[BINARY]),
     ("anyhow", &[BINARY]),
     ("clap", &[BINARY]),
+    ("csv", &[BINARY]),
+    ("csv_core", &[BINARY]),
+    ("indicatif", &[BINARY]),
 ];
 
 /// What a file names that its layer must not know. `path` is relative to the

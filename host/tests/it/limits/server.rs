@@ -83,7 +83,7 @@ fn start() -> ServerProcess {
 
 /// The memory of a process that is present, in MiB.
 #[cfg(target_os = "linux")]
-fn resident_mib(id: u32) -> Option<u64> {
+pub(crate) fn resident_mib(id: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
     let kib: u64 = line.unwrap().split_whitespace().nth(1)?.parse().ok()?;
@@ -91,7 +91,7 @@ fn resident_mib(id: u32) -> Option<u64> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn resident_mib(_: u32) -> Option<u64> {
+pub(crate) fn resident_mib(_: u32) -> Option<u64> {
     None
 }
 

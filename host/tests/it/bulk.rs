@@ -1,0 +1,5 @@
+//! Texts in bulk: requests of lines to a server, and files on the command line.
+
+mod files;
+mod interrupted;
+mod server;

@@ -1,0 +1,138 @@
+//! Runs that are ended half way, and gone on with.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::files::Case;
+use crate::harness::{PATIENCE, default_model, loading};
+use crate::server_process::{run, signal, subcommand};
+
+/// So many rows take the model some seconds, and it is noted every second how many
+/// are done.
+const ROWS: usize = 16_000;
+
+fn many() -> Case {
+    let row = |row| {
+        let number = row * 7;
+        format!("{row},\"film {row}, \n{number}\",\"a \"\"note\"\"\"\r\n")
+    };
+    let rows: Vec<String> = (0..ROWS).map(row).collect();
+    let file = format!("id,text,note\n{}", rows.concat());
+    Case::new("many.csv", file)
+}
+
+/// How many rows are counted as done.
+fn done(case: &Case) -> Option<u64> {
+    let progress = std::fs::read(case.path("out.csv.progress")).ok()?;
+    let progress: Value = serde_json::from_slice(&progress).unwrap();
+    progress["rows"].as_u64()
+}
+
+fn start(command: &mut Command) -> Child {
+    // Others may compile what this one loads.
+    let _loading = loading();
+    let command = command.stdout(Stdio::null()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+/// Waits until more rows are done than were.
+fn until_more_than(case: &Case, before: u64, child: &mut Child) -> u64 {
+    let begin = Instant::now();
+    loop {
+        if let Some(done) = done(case).filter(|done| *done > before) {
+            return done;
+        }
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "it has ended by itself"
+        );
+        assert!(begin.elapsed() < PATIENCE, "nothing gets done");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn stderr(child: Child) -> (Option<i32>, String) {
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), said)
+}
+
+/// The command, which computes everything.
+fn command(case: &Case, out: &Path) -> Command {
+    let mut command = subcommand("predict", &default_model());
+    command.args(["--cache-mib", "0"]);
+    command.arg("--file").arg(&case.file).arg("--out").arg(out);
+    command
+}
+
+#[test]
+fn a_run_in_pieces_writes_what_a_run_in_one_does() {
+    let case = many();
+    let whole = case.path("whole.csv");
+    assert!(run(&mut command(&case, &whole)).status.success());
+
+    let out = case.path("out.csv");
+    let partial = case.path("out.csv.partial");
+    // Killed: nothing could be put in order.
+    let mut child = start(&mut command(&case, &out));
+    let killed_after = until_more_than(&case, 0, &mut child);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!out.exists(), "it is there before it is complete");
+    // As if the system had written half a row that is not counted.
+    let mut torn = std::fs::read(&partial).unwrap();
+    torn.extend_from_slice(b"17,\"film 17, \n11");
+    std::fs::write(&partial, torn).unwrap();
+
+    // Interrupted: what is done is noted.
+    let mut child = start(&mut command(&case, &out));
+    let after = until_more_than(&case, killed_after, &mut child);
+    signal(&child, "INT");
+    let (code, said) = stderr(child);
+    assert_eq!(code, Some(130), "{said}");
+    assert!(said.contains("going on after "), "{said}");
+    assert!(said.contains("interrupted after "), "{said}");
+    assert!(done(&case).unwrap() >= after);
+    assert!(!out.exists());
+
+    // Another run at the same time would write over it.
+    let mut child = start(&mut command(&case, &out));
+    until_more_than(&case, after, &mut child);
+    let second = run(&mut command(&case, &out));
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(said.contains("another run"), "{said}");
+    let (code, said) = stderr(child);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(&format!("scored {ROWS} rows")), "{said}");
+    assert!(!partial.exists() && done(&case).is_none());
+    let (whole, out) = (std::fs::read(whole).unwrap(), std::fs::read(out).unwrap());
+    assert!(whole == out, "they differ");
+}
+
+#[test]
+fn what_is_another_run_is_not_gone_on_with() {
+    let case = Case::new("few.csv", "text,other\na,b\nc\n");
+    let out = case.path("out.csv");
+    let refused = |options: &[&str], words: &[&str]| {
+        let output = run(case.command(&out).args(options));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        for word in words {
+            assert!(said.contains(word), "{word:?} is not in: {said}");
+        }
+    };
+    refused(&[], &["line 3", "1 rows are done"]);
+    refused(&["--column", "other"], &["--column", "--restart"]);
+    std::fs::write(&case.file, "text,other\na,b\nc,d\n").unwrap();
+    refused(&[], &["has changed", "--restart"]);
+    std::fs::write(case.path("out.csv.progress"), "{\"rows\":").unwrap();
+    refused(&[], &["out.csv.progress", "--restart"]);
+    let output = run(case.command(&out).arg("--restart"));
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(std::fs::read_to_string(&out).unwrap().lines().count(), 3);
+    assert!(done(&case).is_none());
+}
