@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -55,8 +55,9 @@ pub struct Bulk<T> {
     texts: u64,
     /// How many of them were given up.
     left: u64,
-    /// Whether a chunk has been sent.
-    begun: bool,
+    /// Whether the first chunk has been taken on, once it is sent; there is no more
+    /// to hear if it is refused.
+    begun: Option<watch::Receiver<bool>>,
     refused: Option<PredictError>,
 }
 
@@ -88,7 +89,7 @@ impl Service {
             tasks: JoinSet::new(),
             texts: 0,
             left: 0,
-            begun: false,
+            begun: None,
             refused: None,
         }
     }
@@ -197,12 +198,14 @@ impl<T> Bulk<T> {
         let left = texts.len();
         let (replies, answers) = mpsc::channel(left);
         self.chunks.push_back(Chunk { answers, left });
-        let offers = if self.begun {
-            Offers::Many
-        } else {
-            Offers::One
+        let offers = match &self.begun {
+            Some(begun) => Offers::Many(begun.clone()),
+            None => {
+                let (taken, begun) = watch::channel(false);
+                self.begun = Some(begun);
+                Offers::One(taken)
+            }
         };
-        self.begun = true;
         let service = Arc::clone(&self.service);
         self.tasks
             .spawn(service.answer_chunk(texts, self.options, offers, replies));
@@ -218,11 +221,13 @@ impl<T> Drop for Bulk<T> {
 }
 
 /// How often a chunk is offered while there is too much to do.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Offers {
-    /// Once: the request has not begun, and its caller can go elsewhere.
-    One,
-    Many,
+    /// Once: the request has not begun, and its caller can go elsewhere. Is told if
+    /// the chunk is taken on.
+    One(watch::Sender<bool>),
+    /// Until it is taken on, but not before the first one of its request, whose
+    /// place it would take.
+    Many(watch::Receiver<bool>),
 }
 
 impl Service {
@@ -231,9 +236,13 @@ impl Service {
         self: Arc<Self>,
         texts: Vec<String>,
         options: Options,
-        offers: Offers,
+        mut offers: Offers,
         replies: mpsc::Sender<Answered>,
     ) {
+        if let Offers::Many(begun) = &mut offers {
+            // If the first one is refused, it is for the caller to give up.
+            let _ = begun.wait_for(|taken| *taken).await;
+        }
         let Ok(_turn) = self.chunks.acquire().await else {
             return;
         };
@@ -272,14 +281,18 @@ impl Service {
     ) -> Result<Vec<Pending>, PredictError> {
         loop {
             let taken = self.router.predict(texts.clone(), caching).await;
-            match taken {
-                Err(error) if offers == Offers::Many => match error.kind {
+            match (&offers, taken) {
+                (Offers::One(begun), Ok(pending)) => {
+                    begun.send_replace(true);
+                    return Ok(pending);
+                }
+                (Offers::Many(_), Err(error)) => match error.kind {
                     ErrorKind::Overloaded { retry_after } => {
                         sleep(retry_after.clamp(OFFER_AGAIN.0, OFFER_AGAIN.1)).await;
                     }
                     _ => return Err(error),
                 },
-                taken => return taken,
+                (_, taken) => return taken,
             }
         }
     }
