@@ -310,6 +310,10 @@ TORCH_MODEL := target/models/distilbert-torch/model.safetensors
 bench-serve: build $(call FULL_MODELS,$(if $(QUICK),default,int8 fp32)) ## Measure the server beside ONNX Runtime and a bare hyper server
 	$(RECORD) $(SERVE_BENCH) rounds
 
+.PHONY: bench-bulk
+bench-bulk: build $(call FULL_MODELS,$(if $(QUICK),default,int8 fp32)) ## Measure files and lines of JSON beside ONNX Runtime
+	$(RECORD) $(SERVE_BENCH) bulk
+
 .PHONY: bench-peers
 bench-peers: build $(PEERS_VENV)/.complete $(call PEERS_MODELS,$(if $(QUICK),default,int8 fp32)) ## Measure the server beside FastAPI with PyTorch and with ONNX Runtime
 	$(RECORD) $(SERVE_BENCH) peers

@@ -1,8 +1,8 @@
 //! What the server costs beside what it is built on, measured from outside.
 //!
-//! `make bench-serve`, `bench-peers`, `bench-soak`, `bench-overload`, `bench-memory`
-//! and `bench-swap` run this; `README.md` beside `host/benches` says how to read what it prints. The
-//! server is the released binary in a process of its own, with the options that
+//! `make bench-serve`, `bench-bulk`, `bench-peers`, `bench-soak`, `bench-overload`,
+//! `bench-memory` and `bench-swap` run this; `host/benches/README.md` says how to read
+//! what it prints. The server is the released binary in a process of its own, with the options that
 //! a user would get. The client is our own (`client.rs`): blocking sockets, one
 //! thread for each connection, prepared requests, since client and server share
 //! the cores and what the client uses is lost for the server.
@@ -37,6 +37,7 @@
 
 mod agreement;
 mod bare;
+mod bulk;
 mod client;
 mod corpus;
 mod figures;
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
     let one = || Settings::from_environment("default");
     let faults = match arguments[..] {
         [] | ["rounds"] => rounds::run(&all()),
+        ["bulk"] => bulk::run(&all()),
         ["peers"] => peers::run(&all()),
         ["soak"] => soak::run(&one()),
         ["overload"] => overload::run(&one()),

@@ -134,7 +134,7 @@ fn children(process: u32) -> Vec<u32> {
 }
 
 /// A subcommand of the binary, with nothing of the developer's own settings.
-fn binary(subcommand: &str, settings: &Settings, model: &Path) -> Command {
+pub(crate) fn binary(subcommand: &str, settings: &Settings, model: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fastsentiment"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("FASTSENTIMENT_") {
