@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 mod loader;
+mod model_card;
 
 use loader::GuestLoader;
 
@@ -19,6 +20,7 @@ use crate::cache::{self, Cache};
 use crate::guest::{
     self, ArtifactError, ArtifactStore, Compiler, Graphs, ModelFiles, ModelFilesError, Runtime,
 };
+use crate::http;
 use crate::nn::{self, Library, LibraryError, Model, ModelError, SessionOptions};
 use crate::predictor::{Predictor, Router, Scorer, Version};
 use crate::rollout::{self, Rollout};
@@ -122,6 +124,7 @@ pub struct App {
     onnxruntime: PathBuf,
     calibration: Calibration,
     batch_tokens: u32,
+    served: http::Served,
 }
 
 impl App {
@@ -171,6 +174,12 @@ impl App {
             onnxruntime: library.path().to_owned(),
             calibration,
             batch_tokens: options.batch_tokens,
+            served: http::Served {
+                model: model_card::read(&config.model),
+                batch_tokens: options.batch_tokens,
+                batch_texts: options.batch_texts,
+                workers: options.workers,
+            },
         })
     }
 
@@ -202,6 +211,11 @@ impl App {
     /// What texts cost alone and together.
     pub fn calibration(&self) -> &Calibration {
         &self.calibration
+    }
+
+    /// What there is to say of what is served.
+    pub fn served(&self) -> &http::Served {
+        &self.served
     }
 
     /// The most tokens in a batch; 1 if every text is scored by itself.

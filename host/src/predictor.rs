@@ -4,6 +4,10 @@
 //! This module must not know how a prediction is made, how it is transported,
 //! or what any layer looks like inside: it imports none of them.
 
+mod model;
+
+pub use model::{Activation, ModelCard, Side};
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;

@@ -202,7 +202,7 @@ impl ServeCommand {
         };
         let metrics = http::Metrics::new(&registry)?;
         let service = Arc::clone(app.service());
-        let api = http::Api::new(service, readiness.clone(), metrics, &http);
+        let api = http::Api::new(service, app.served(), readiness.clone(), metrics, &http);
         let version = app.version();
         let reloads = triggers::reload_at(hangups, app.versions());
         if let Some(admin) = &admin {

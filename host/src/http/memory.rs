@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What a request takes beside its body, in bytes: its head, its task, and what
 /// the layers below note about it. Counting it bounds how many there can be.
-const OVERHEAD: usize = 4096;
+pub(crate) const OVERHEAD: usize = 4096;
 
 /// The memory that there is for requests.
 #[derive(Clone)]

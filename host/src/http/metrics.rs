@@ -19,6 +19,7 @@ pub(crate) enum Route {
     Predict,
     Health,
     Version,
+    Info,
     OpenApi,
     Docs,
     /// Paths at which there is nothing.
@@ -26,10 +27,11 @@ pub(crate) enum Route {
 }
 
 /// How many routes there are.
-const ROUTES: [(Route, &str); 6] = [
+const ROUTES: [(Route, &str); 7] = [
     (Route::Predict, "/predict"),
     (Route::Health, "/health"),
     (Route::Version, "/version"),
+    (Route::Info, "/info"),
     (Route::OpenApi, "/openapi.json"),
     (Route::Docs, "/docs"),
     (Route::Other, "other"),

@@ -14,9 +14,10 @@ use utoipa::ToSchema;
 
 use super::body::Whole;
 use super::exchange::json;
+use super::inputs::Allowed;
 use super::memory::Held;
 use super::problem::Problem;
-use super::request::{self, Texts};
+use super::request::{self, Form, Read};
 use crate::predictor::{Digest, ErrorKind, PredictError, Score, Scores, Version};
 use crate::service::{Options, Predictions, Service};
 
@@ -42,6 +43,7 @@ const SCORE_BYTES: usize = 48;
 /// The route, with what it keeps from one request to the next.
 pub(crate) struct Predict {
     service: Arc<Service>,
+    allowed: Allowed,
     named: ArcSwapOption<Named>,
 }
 
@@ -53,9 +55,10 @@ struct Named {
 }
 
 impl Predict {
-    pub(crate) fn new(service: Arc<Service>) -> Self {
+    pub(crate) fn new(service: Arc<Service>, allowed: Allowed) -> Self {
         Self {
             service,
+            allowed,
             named: ArcSwapOption::empty(),
         }
     }
@@ -67,19 +70,25 @@ impl Predict {
         body: Whole,
     ) -> Result<Response<Full<Bytes>>, Problem> {
         // The room is given back with the answer: until then the texts take it.
-        let (texts, _held) = self.parse(body).await?;
+        let (Read { texts, form }, _held) = self.parse(body).await?;
         let predictions = if texts.given > texts.kept.len() {
             Err(self.service.too_many(texts.given))
         } else {
             self.service.predict(texts.kept, options).await
         };
-        self.respond(&predictions.inspect_err(|error| log(error, options))?)
+        match predictions {
+            Ok(predictions) => self.respond(&predictions, &form),
+            Err(error) => {
+                log(&error, options);
+                Err(form.problem(error))
+            }
+        }
     }
 
-    async fn parse(&self, body: Whole) -> Result<(Texts, Held), Problem> {
-        let most = self.service.max_texts();
+    async fn parse(&self, body: Whole) -> Result<(Read, Held), Problem> {
+        let (most, allowed) = (self.service.max_texts(), self.allowed);
         let is_short = body.bytes.len() <= PARSE_IN_PLACE;
-        let parse = move || Ok((request::texts(&body.bytes, most)?, body.held));
+        let parse = move || Ok((request::read(&body.bytes, most, allowed)?, body.held));
         if is_short {
             return parse();
         }
@@ -90,16 +99,23 @@ impl Predict {
         })
     }
 
-    fn respond(&self, predictions: &Predictions) -> Result<Response<Full<Bytes>>, Problem> {
+    fn respond(
+        &self,
+        predictions: &Predictions,
+        form: &Form,
+    ) -> Result<Response<Full<Bytes>>, Problem> {
         let labels = predictions.scores.first().map_or(0, |scores| scores.len());
         let size = 32 + predictions.scores.len() * (2 + labels * SCORE_BYTES);
         let mut document = Vec::with_capacity(size);
-        serde_json::to_writer(&mut document, &Document::from(&*predictions.scores)).map_err(
-            |error| {
-                tracing::error!(%error, "an answer could not be written as JSON");
-                Problem::failed()
-            },
-        )?;
+        let scores = &*predictions.scores;
+        match form {
+            Form::Text => serde_json::to_writer(&mut document, &Document::from(scores)),
+            Form::Inputs(inputs) => serde_json::to_writer(&mut document, &inputs.answer(scores)),
+        }
+        .map_err(|error| {
+            tracing::error!(%error, "an answer could not be written as JSON");
+            Problem::failed()
+        })?;
         let mut response = json(document.into());
         let named = self.named(&predictions.versions)?;
         let headers = response.headers_mut();
@@ -139,21 +155,40 @@ pub(crate) struct Document<'a> {
 impl<'a> From<&'a [Scores]> for Document<'a> {
     fn from(scores: &'a [Scores]) -> Self {
         Self {
-            predictions: Lists(scores),
+            predictions: Lists::of(scores, usize::MAX),
         }
     }
 }
 
-struct Lists<'a>(&'a [Scores]);
+/// The scores of each text, the highest of them.
+pub(crate) struct Lists<'a> {
+    scores: &'a [Scores],
+    most: usize,
+}
+
+impl<'a> Lists<'a> {
+    /// The `most` highest scores of each text.
+    pub(crate) fn of(scores: &'a [Scores], most: usize) -> Self {
+        Self { scores, most }
+    }
+}
 
 impl Serialize for Lists<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|scores| List(scores)))
+        let each = self.scores.iter();
+        serializer.collect_seq(each.map(|scores| List::of(scores, self.most)))
     }
 }
 
 /// The scores of one text.
 pub(crate) struct List<'a>(pub(crate) &'a [Score]);
+
+impl<'a> List<'a> {
+    /// The `most` highest scores of a text.
+    pub(crate) fn of(scores: &'a [Score], most: usize) -> Self {
+        Self(&scores[..most.min(scores.len())])
+    }
+}
 
 impl Serialize for List<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -186,8 +221,7 @@ impl<'a> From<&'a Score> for LabelledScore<'a> {
 ///
 /// If the document is not one: what is wrong with it, for a person.
 pub fn texts_of(document: &[u8]) -> Result<Vec<String>, String> {
-    let texts = request::texts(document, usize::MAX).map_err(|problem| problem.detail)?;
-    Ok(texts.kept)
+    request::texts(document).map_err(|problem| problem.detail.into_owned())
 }
 
 /// The document with which `POST /predict` answers, for use without HTTP.

@@ -152,6 +152,8 @@ pub(crate) struct Problem {
     pub(crate) errors: Vec<FieldError>,
     /// The step at which a guest was refused.
     step: Option<&'static str>,
+    /// Whether it is told in the words of Text Embeddings Inference as well.
+    is_tei: bool,
     /// The methods that the path does take, for the `Allow` header.
     allow: Option<&'static str>,
     /// When another try is worth while, for the `Retry-After` header.
@@ -181,6 +183,40 @@ pub(crate) struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
     step: Option<&'static str>,
+    /// The same as `detail`, for clients of Text Embeddings Inference: present in what
+    /// is said of a document with `inputs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    error: Option<&'a str>,
+    /// What such clients know of it; present where `error` is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    error_type: Option<ErrorType>,
+}
+
+/// The kinds of error that Text Embeddings Inference knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) enum ErrorType {
+    /// The request is to blame.
+    Validation,
+    /// There is too much to do.
+    Overloaded,
+    /// The server does not predict at the moment.
+    Unhealthy,
+    /// The prediction failed, or took too long.
+    Backend,
+}
+
+impl From<Kind> for ErrorType {
+    fn from(kind: Kind) -> Self {
+        let (status, ..) = kind.row();
+        match status {
+            _ if kind == Kind::Overloaded => Self::Overloaded,
+            StatusCode::SERVICE_UNAVAILABLE => Self::Unhealthy,
+            status if status.is_server_error() => Self::Backend,
+            _ => Self::Validation,
+        }
+    }
 }
 
 /// Written in place: a server that is overloaded has no time to waste.
@@ -199,6 +235,7 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             step: None,
+            is_tei: false,
             allow: None,
             retry_after: None,
         }
@@ -236,6 +273,48 @@ impl Problem {
         )
     }
 
+    /// The same for a client of Text Embeddings Inference, which looks for `error` and
+    /// `error_type`.
+    pub(crate) fn as_tei(self) -> Self {
+        Self {
+            is_tei: true,
+            ..self
+        }
+    }
+
+    /// What went wrong with texts, where `pointer` says which place of the body is that
+    /// of a text, or of all of them. The detail for the log is left behind; so is the
+    /// whole text of a failure of ours, about which there is nothing that a client
+    /// should know.
+    pub(crate) fn of_texts(
+        error: PredictError,
+        pointer: impl FnOnce(Option<usize>) -> String,
+    ) -> Self {
+        let kind = Kind::from(&error.kind);
+        let pointer = match error.kind {
+            ErrorKind::TooManyTexts { .. } => pointer(None),
+            ErrorKind::TextTooLong { index, .. } | ErrorKind::InvalidText { index } => {
+                pointer(Some(index))
+            }
+            ErrorKind::Overloaded { retry_after } => {
+                return Self {
+                    retry_after: Some(retry_after),
+                    ..Self::new(kind, error.message)
+                };
+            }
+            ErrorKind::TimedOut | ErrorKind::Unavailable => {
+                return Self::new(kind, error.message);
+            }
+            ErrorKind::Failed => return Self::failed(),
+        };
+        let detail = format!("`{pointer}`: {}", error.message);
+        let errors = vec![FieldError {
+            pointer,
+            detail: detail.clone(),
+        }];
+        Self::in_fields(kind, detail, errors)
+    }
+
     /// The document that the client gets.
     pub(crate) fn document(&self) -> Document<'_> {
         let (status, name, title) = self.kind.row();
@@ -246,6 +325,8 @@ impl Problem {
             detail: &self.detail,
             errors: &self.errors,
             step: self.step,
+            error: self.is_tei.then_some(&*self.detail),
+            error_type: self.is_tei.then(|| self.kind.into()),
         }
     }
 
@@ -278,32 +359,11 @@ impl Problem {
 }
 
 impl From<PredictError> for Problem {
-    /// The detail for the log is left behind; so is the whole text of a
-    /// failure of ours, about which there is nothing that a client should know.
     fn from(error: PredictError) -> Self {
-        let kind = Kind::from(&error.kind);
-        let pointer = match error.kind {
-            ErrorKind::TooManyTexts { .. } => "/text".to_owned(),
-            ErrorKind::TextTooLong { index, .. } | ErrorKind::InvalidText { index } => {
-                format!("/text/{index}")
-            }
-            ErrorKind::Overloaded { retry_after } => {
-                return Self {
-                    retry_after: Some(retry_after),
-                    ..Self::new(kind, error.message)
-                };
-            }
-            ErrorKind::TimedOut | ErrorKind::Unavailable => {
-                return Self::new(kind, error.message);
-            }
-            ErrorKind::Failed => return Self::failed(),
-        };
-        let detail = format!("`{pointer}`: {}", error.message);
-        let errors = vec![FieldError {
-            pointer,
-            detail: detail.clone(),
-        }];
-        Self::in_fields(kind, detail, errors)
+        Self::of_texts(error, |text| match text {
+            Some(index) => format!("/text/{index}"),
+            None => "/text".to_owned(),
+        })
     }
 }
 
@@ -320,64 +380,4 @@ impl From<BodyError> for Problem {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use http_body_util::BodyExt;
-    use serde_json::{Value, json};
-
-    async fn sent(problem: Problem) -> (hyper::http::response::Parts, Value) {
-        let (head, body) = problem.into_response().into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        (head, serde_json::from_slice(&body).unwrap())
-    }
-
-    #[tokio::test]
-    async fn a_field_error_points_to_its_field() {
-        let kind = ErrorKind::TextTooLong {
-            index: 3,
-            given: 9,
-            allowed: 8,
-        };
-        let error = PredictError::new(kind, "too long").with_detail("secret");
-        let (head, body) = sent(error.into()).await;
-        assert_eq!(head.headers[CONTENT_TYPE], "application/problem+json");
-        assert_eq!(
-            body,
-            json!({
-                "type": "urn:fastsentiment:problem:text-too-long",
-                "title": "Text too long",
-                "status": 422,
-                "detail": "`/text/3`: too long",
-                "errors": [{"pointer": "/text/3", "detail": "`/text/3`: too long"}],
-            })
-        );
-    }
-
-    #[tokio::test]
-    async fn a_failure_tells_nothing() {
-        let error = PredictError::new(ErrorKind::Failed, "secret").with_detail("secret");
-        let (head, body) = sent(error.into()).await;
-        assert_eq!(head.status, 500);
-        assert!(!body.to_string().contains("secret"));
-    }
-
-    #[tokio::test]
-    async fn a_busy_server_says_when_to_come_back() {
-        let overloaded = |millis| ErrorKind::Overloaded {
-            retry_after: Duration::from_millis(millis),
-        };
-        for (kind, seconds) in [
-            (overloaded(0), "1"),
-            (overloaded(1000), "1"),
-            (overloaded(1001), "2"),
-            (overloaded(60_000), "60"),
-            (ErrorKind::Unavailable, "1"),
-        ] {
-            let (head, _) = sent(PredictError::new(kind, "busy").into()).await;
-            assert_eq!(head.status, 503);
-            assert_eq!(head.headers[RETRY_AFTER], seconds);
-        }
-        let (head, _) = sent(PredictError::new(ErrorKind::TimedOut, "late").into()).await;
-        assert_eq!(head.status, 504);
-    }
-}
+mod tests;

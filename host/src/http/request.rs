@@ -1,14 +1,18 @@
-//! Reads the document that `POST /predict` takes: `{"text": ["..", ".."]}`.
+//! Reads the document that `POST /predict` takes: `{"text": ["..", ".."]}`, or
+//! `{"inputs": ..}` as clients of Hugging Face send it.
 //!
 //! This module must not know limits on texts, or how they are answered. Its
 //! messages never repeat what the client sent.
 
-use std::fmt;
+mod visitor;
 
-use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::DeserializeSeed;
 use utoipa::ToSchema;
 
+use super::inputs::{Allowed, Inputs};
 use super::problem::{FieldError, Kind, Problem};
+use crate::predictor::PredictError;
+use visitor::{At, Place};
 
 /// The most field errors listed in one answer. They tend to have one cause,
 /// and an answer should not grow with the mistakes in a request.
@@ -37,15 +41,54 @@ pub(crate) struct Texts {
     pub(crate) given: usize,
 }
 
-/// The texts of a document, of which the first `most` are kept: a body of empty
+/// The form of a document, and so of its answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// `{"text": [..]}`
+    Text,
+    /// `{"inputs": ..}`
+    Inputs(Inputs),
+}
+
+impl Form {
+    /// What went wrong below, for a client of this form.
+    pub(crate) fn problem(&self, error: PredictError) -> Problem {
+        match self {
+            Self::Text => error.into(),
+            Self::Inputs(inputs) => inputs.problem(error),
+        }
+    }
+}
+
+/// A document that was read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Read {
+    pub(crate) texts: Texts,
+    pub(crate) form: Form,
+}
+
+/// The texts of a document of the first form, however many there are.
+///
+/// # Errors
+///
+/// As for [`read`].
+pub(crate) fn texts(document: &[u8]) -> Result<Vec<String>, Problem> {
+    let read = read(document, usize::MAX, Allowed::default())?;
+    match read.form {
+        Form::Text => Ok(read.texts.kept),
+        Form::Inputs(_) => Err(missing_text().into()),
+    }
+}
+
+/// Reads a document, of whose texts the first `most` are kept: a body of empty
 /// texts would otherwise take many times its own size.
 ///
 /// # Errors
 ///
 /// A document that is not JSON (RFC 8259 in UTF-8, nested at most 127 deep,
-/// with one `text` at most) is [`Kind::InvalidJson`]; JSON of another shape is
-/// [`Kind::InvalidBody`], with every wrong field.
-pub(crate) fn texts(document: &[u8], most: usize) -> Result<Texts, Problem> {
+/// with one `text` or `inputs` at most) is [`Kind::InvalidJson`]; JSON of another
+/// shape is [`Kind::InvalidBody`], with every wrong field.
+pub(crate) fn read(document: &[u8], most: usize, allowed: Allowed) -> Result<Read, Problem> {
     if document.is_empty() {
         let detail = format!("the body is empty; it must be a JSON object such as {EXAMPLE}");
         return Err(Problem::new(Kind::InvalidJson, detail));
@@ -56,6 +99,7 @@ pub(crate) fn texts(document: &[u8], most: usize) -> Result<Texts, Problem> {
     })?;
     let mut reader = Reader {
         most,
+        allowed,
         ..Reader::default()
     };
     let mut json = serde_json::Deserializer::from_str(document);
@@ -65,10 +109,13 @@ pub(crate) fn texts(document: &[u8], most: usize) -> Result<Texts, Problem> {
         .map_err(|error| {
             // Serde's messages are fixed texts with a line and a column, since
             // no type of ours makes it quote a value.
-            Problem::new(
-                Kind::InvalidJson,
-                format!("the body is not valid JSON: {error}"),
-            )
+            let detail = format!("the body is not valid JSON: {error}");
+            let problem = Problem::new(Kind::InvalidJson, detail);
+            if reader.has_inputs {
+                problem.as_tei()
+            } else {
+                problem
+            }
         })?;
     reader.finish()
 }
@@ -77,275 +124,102 @@ pub(crate) fn texts(document: &[u8], most: usize) -> Result<Texts, Problem> {
 #[derive(Default)]
 struct Reader {
     most: usize,
+    allowed: Allowed,
     has_text: bool,
+    has_inputs: bool,
     texts: Texts,
+    inputs: Inputs,
+    errors: Blame,
+    /// What is wrong with the options of the form `inputs`; in the other form, those
+    /// are fields like any other.
+    option_errors: Blame,
+}
+
+/// What is wrong, as far as it is listed.
+#[derive(Default)]
+struct Blame {
     errors: Vec<FieldError>,
     unlisted: usize,
 }
 
-impl Reader {
-    fn blame(&mut self, error: impl FnOnce() -> FieldError) {
+impl Blame {
+    fn add(&mut self, error: impl FnOnce() -> FieldError) {
         if self.errors.len() < MAX_LISTED {
             self.errors.push(error());
         } else {
             self.unlisted += 1;
         }
     }
+}
 
-    fn finish(mut self) -> Result<Texts, Problem> {
-        if !self.has_text && self.errors.is_empty() {
-            self.blame(|| FieldError {
-                pointer: "/text".to_owned(),
-                detail: "`/text` is missing; it must be an array of strings".to_owned(),
+impl From<Blame> for Problem {
+    fn from(Blame { errors, unlisted }: Blame) -> Self {
+        let first = errors
+            .first()
+            .map_or_else(String::new, |error| error.detail.clone());
+        let detail = match errors.len() + unlisted {
+            1 => first,
+            errors => format!("{first} (errors in all: {errors})"),
+        };
+        Self::in_fields(Kind::InvalidBody, detail, errors)
+    }
+}
+
+impl From<FieldError> for Problem {
+    fn from(error: FieldError) -> Self {
+        Self::in_fields(Kind::InvalidBody, error.detail.clone(), vec![error])
+    }
+}
+
+fn missing_text() -> FieldError {
+    FieldError {
+        pointer: "/text".to_owned(),
+        detail: "`/text` is missing; it must be an array of strings".to_owned(),
+    }
+}
+
+impl Reader {
+    fn finish(mut self) -> Result<Read, Problem> {
+        if self.has_text && self.has_inputs {
+            self.errors.add(|| FieldError {
+                pointer: "/inputs".to_owned(),
+                detail: "`/inputs` is another form of `/text`: only one of them can be given"
+                    .to_owned(),
+            });
+        } else if !self.has_text && !self.has_inputs && self.errors.errors.is_empty() {
+            self.errors.add(missing_text);
+        }
+        if self.has_inputs {
+            for error in self.option_errors.errors {
+                self.errors.add(|| error);
+            }
+            self.errors.unlisted += self.option_errors.unlisted;
+        }
+        if !self.errors.errors.is_empty() {
+            let problem = Problem::from(self.errors);
+            return Err(if self.has_inputs {
+                problem.as_tei()
+            } else {
+                problem
             });
         }
-        let Some(first) = self.errors.first() else {
-            return Ok(self.texts);
-        };
-        let detail = match self.errors.len() + self.unlisted {
-            1 => first.detail.clone(),
-            errors => format!("{} (errors in all: {errors})", first.detail),
-        };
-        Err(Problem::in_fields(Kind::InvalidBody, detail, self.errors))
+        Ok(Read {
+            texts: self.texts,
+            form: if self.has_inputs {
+                Form::Inputs(self.inputs)
+            } else {
+                Form::Text
+            },
+        })
     }
-}
 
-/// A place in the document; everything outside `text` is skipped.
-#[derive(Clone, Copy)]
-enum Place {
-    Document,
-    Texts,
-    Text(usize),
-    Elsewhere,
-}
-
-/// Reads the value at a place. It takes any JSON, so that the document is
-/// known to be JSON as a whole before its fields are blamed, and so that the
-/// blame is in our words.
-struct At<'a>(Place, &'a mut Reader);
-
-impl At<'_> {
-    #[expect(clippy::unnecessary_wraps, reason = "what the visitors must return")]
-    fn found<E>(self, found: &str) -> Result<(), E> {
-        match self.0 {
-            Place::Document => self.1.blame(|| FieldError {
-                pointer: String::new(),
-                detail: format!("the body must be an object such as {EXAMPLE}, found {found}"),
-            }),
-            Place::Texts => self.1.blame(|| FieldError {
-                pointer: "/text".to_owned(),
-                detail: format!("`/text` must be an array of strings, found {found}"),
-            }),
-            Place::Text(index) => self.1.blame(|| FieldError {
-                pointer: format!("/text/{index}"),
-                detail: format!("`/text/{index}` must be a string, found {found}"),
-            }),
-            Place::Elsewhere => {}
+    fn keep(&mut self, text: &str) {
+        if self.texts.kept.len() < self.most {
+            self.texts.kept.push(text.to_owned());
         }
-        Ok(())
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for At<'_> {
-    type Value = ();
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for At<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        self.found("null")
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        self.found("a boolean")
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        self.found("a number")
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        self.found("a number")
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        self.found("a number")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        if let Place::Text(_) = self.0 {
-            let texts = &mut self.1.texts;
-            if texts.kept.len() < self.1.most {
-                texts.kept.push(text.to_owned());
-            }
-            texts.given += 1;
-            return Ok(());
-        }
-        self.found("a string")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<(), A::Error> {
-        let Self(place, reader) = self;
-        let mut index = 0;
-        loop {
-            let inner = match place {
-                Place::Texts => Place::Text(index),
-                Place::Document | Place::Text(_) | Place::Elsewhere => Place::Elsewhere,
-            };
-            if array.next_element_seed(At(inner, reader))?.is_none() {
-                break;
-            }
-            index += 1;
-        }
-        match place {
-            Place::Texts => Ok(()),
-            _ => At(place, reader).found("an array"),
-        }
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
-        let Self(place, reader) = self;
-        while let Some(key) = object.next_key::<String>()? {
-            let inner = match place {
-                Place::Document if key == "text" => Place::Texts,
-                _ => Place::Elsewhere,
-            };
-            if let Place::Texts = inner {
-                if reader.has_text {
-                    return Err(A::Error::custom("the field `text` is given twice"));
-                }
-                reader.has_text = true;
-            }
-            object.next_value_seed(At(inner, reader))?;
-        }
-        match place {
-            Place::Document => Ok(()),
-            _ => At(place, reader).found("an object"),
-        }
+        self.texts.given += 1;
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn texts(document: &[u8]) -> Result<Vec<String>, Problem> {
-        super::texts(document, 100).map(|texts| texts.kept)
-    }
-
-    /// The pointers and the first detail of a document of the wrong shape.
-    fn blamed(document: &str) -> (Vec<String>, String) {
-        let problem = texts(document.as_bytes()).unwrap_err();
-        assert_eq!(problem.kind, Kind::InvalidBody, "{document}");
-        let pointers = problem.errors.into_iter().map(|error| error.pointer);
-        (pointers.collect(), problem.detail.into_owned())
-    }
-
-    fn invalid(document: &[u8]) -> String {
-        let problem = texts(document).unwrap_err();
-        assert_eq!(problem.kind, Kind::InvalidJson, "{document:?}");
-        problem.detail.into_owned()
-    }
-
-    #[test]
-    fn texts_keep_their_order_and_other_fields_are_ignored() {
-        let document =
-            r#" {"a": [{"text": 1}], "text": ["b", "", "\u00e9\ud83d\ude00"], "c": null} "#;
-        assert_eq!(texts(document.as_bytes()).unwrap(), ["b", "", "é😀"]);
-        assert!(texts(br#"{"text": []}"#).unwrap().is_empty());
-    }
-
-    #[test]
-    fn texts_beyond_the_limit_are_counted_and_not_kept() {
-        let found = super::texts(br#"{"text": ["a", "b", "", "", ""]}"#, 2).unwrap();
-        assert_eq!((found.kept.len(), found.given), (2, 5));
-    }
-
-    #[test]
-    fn every_wrong_field_is_named() {
-        let document = r#"{"text": ["a", 1, "b", null, [2], {"text": []}, true]}"#;
-        let (pointers, detail) = blamed(document);
-        assert_eq!(
-            pointers,
-            ["/text/1", "/text/3", "/text/4", "/text/5", "/text/6"]
-        );
-        assert_eq!(
-            detail,
-            "`/text/1` must be a string, found a number (errors in all: 5)"
-        );
-    }
-
-    #[test]
-    fn many_wrong_fields_are_counted_but_not_listed() {
-        let document = format!(r#"{{"text": [{}0]}}"#, "0,".repeat(99));
-        let (pointers, detail) = blamed(&document);
-        assert_eq!(pointers.len(), MAX_LISTED);
-        assert!(detail.ends_with("(errors in all: 100)"), "{detail}");
-    }
-
-    #[test]
-    fn the_shape_around_the_texts_is_checked() {
-        for (document, pointer, words) in [
-            ("{}", "/text", "missing"),
-            (r#"{"texts": ["a"]}"#, "/text", "missing"),
-            (r#"{"text": null}"#, "/text", "found null"),
-            (r#"{"text": "secret"}"#, "/text", "found a string"),
-            (r#"{"text": {"a": 1}}"#, "/text", "found an object"),
-            (r#"["secret"]"#, "", "found an array"),
-            (r#""secret""#, "", "found a string"),
-            ("1.5", "", "found a number"),
-            ("null", "", "found null"),
-        ] {
-            let (pointers, detail) = blamed(document);
-            assert_eq!(pointers, [pointer], "{document}");
-            assert!(detail.contains(words), "{document}: {detail}");
-            assert!(!detail.contains("secret"), "{document}: {detail}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_json_says_where() {
-        for (document, words) in [
-            (&b""[..], "empty"),
-            (b" ", "line 1 column 1"),
-            (b"{\"text\": [\n\"secret\" 1]}", "line 2 column 10"),
-            (br#"{"text": ["secret"]} x"#, "trailing characters"),
-            (br#"{"text": ["secret"#, "EOF"),
-            (br#"{"text": [], "text": []}"#, "given twice"),
-            (br#"{"text": [], "\u0074ext": []}"#, "given twice"),
-            (br#"{"text": ["\ud800"]}"#, "hex escape"),
-            (br#"{"text": ["\udc00"]}"#, "surrogate"),
-            (br#"{"text": ["\ud800\ud800"]}"#, "surrogate"),
-            (br#"{"text": [], "other": "\ud800"}"#, "hex escape"),
-            (b"{\"text\": [\"a\xff\"]}", "byte 12"),
-            // The wrong field comes first, but it is not JSON as a whole.
-            (br#"{"text": [1], }"#, "line 1"),
-        ] {
-            let detail = invalid(document);
-            assert!(detail.contains(words), "{detail}");
-            assert!(!detail.contains("secret"), "{detail}");
-        }
-    }
-
-    #[test]
-    fn deep_nesting_is_refused_wherever_it_is() {
-        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
-        for document in [
-            deep.clone(),
-            format!(r#"{{"text": {deep}}}"#),
-            format!(r#"{{"other": {deep}, "text": []}}"#),
-            "[".repeat(1_000_000),
-        ] {
-            assert!(invalid(document.as_bytes()).contains("recursion limit"));
-        }
-    }
-}
+mod tests;

@@ -3,7 +3,6 @@
 //! This module must not know sockets or connections.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
@@ -14,6 +13,8 @@ use hyper::{Method, Request, Response};
 use super::connection::Session;
 use super::exchange::{Handler, Reply, contained, json, settle};
 use super::health::{self, Readiness};
+use super::info::Served;
+use super::inputs::Allowed;
 use super::memory::Memory;
 use super::metrics::{Metrics, Route};
 use super::openapi::main::{Bounds, document};
@@ -21,7 +22,7 @@ use super::options::options;
 use super::paths::{self, Row};
 use super::predict::Predict;
 use super::problem::{Kind, Problem};
-use super::{HttpConfig, body, bulk, docs, media_type, methods, version};
+use super::{HttpConfig, body, bulk, docs, exchange, info, media_type, methods, version};
 use crate::service::Service;
 
 /// The API of the main listener.
@@ -32,32 +33,33 @@ pub struct Api {
     readiness: Readiness,
     metrics: Metrics,
     memory: Memory,
+    served: Served,
+    config: HttpConfig,
     /// The document of this API.
     openapi: Bytes,
-    max_body_bytes: usize,
-    body_timeout: Duration,
 }
 
 impl Api {
     /// The API over a service.
     pub fn new(
         service: Arc<Service>,
+        served: &Served,
         readiness: Readiness,
         metrics: Metrics,
         config: &HttpConfig,
     ) -> Self {
-        let openapi = document(&Bounds::new(&service, config));
+        let openapi = document(&Bounds::new(&service, served, config));
         let memory = Memory::new(config.body_memory);
         Self {
-            predict: Predict::new(Arc::clone(&service)),
+            predict: Predict::new(Arc::clone(&service), Allowed::from(&served.model)),
             bulk: bulk::Route::new(Arc::clone(&service), memory.clone(), config),
             service,
             readiness,
             metrics,
             memory,
+            served: served.clone(),
+            config: config.clone(),
             openapi,
-            max_body_bytes: config.max_body_bytes,
-            body_timeout: config.body_timeout,
         }
     }
 
@@ -76,12 +78,21 @@ impl Api {
                 media_type::require_json(&head.headers)
                     .map_err(|detail| Problem::new(Kind::UnsupportedMediaType, detail))?;
                 let options = options(&head.headers)?;
-                let (limit, patience) = (self.max_body_bytes, self.body_timeout);
+                let (limit, patience) = (self.config.max_body_bytes, self.config.body_timeout);
                 let body = body::read(body, limit, patience, &self.memory).await?;
                 self.predict.answer(options, body).await
             }
             Route::Health => health::answer(row.path, &self.readiness),
             Route::Version => version::answer(&self.service.version()),
+            Route::Info => {
+                let (live, limits) = (self.service.version(), self.service.limits());
+                exchange::document(&info::Document::new(
+                    &self.served,
+                    &live,
+                    limits,
+                    &self.config,
+                ))
+            }
             Route::OpenApi => Ok(json(self.openapi.clone())),
             Route::Docs => docs::answer(row.path, &head.headers),
             Route::Other => Err(not_found()),
@@ -118,7 +129,7 @@ impl Handler for Api {
             drop(session);
             answer
         };
-        let response = settle(&head, body, self.body_timeout, answer);
+        let response = settle(&head, body, self.config.body_timeout, answer);
         measured.end(response.status());
         response.map(Either::Left)
     }

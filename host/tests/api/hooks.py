@@ -1,6 +1,7 @@
-"""What Schemathesis sends beside what it makes up: guests, and digests of theirs."""
+"""What Schemathesis sends beside what it makes up: guests, digests of theirs, lines."""
 
 import hashlib
+import json
 import os
 import re
 from pathlib import Path
@@ -18,6 +19,46 @@ schemathesis.openapi.media_type(
     | strategies.binary(max_size=1024),
     aliases=["application/octet-stream"],
 )
+
+# Lines that are texts, and others: the schema of a string knows nothing of them.
+TEXTS = strategies.text(max_size=100)
+LINES = (
+    TEXTS
+    | strategies.builds(lambda text: {"text": text}, TEXTS)
+    | strategies.recursive(
+        strategies.none() | strategies.booleans() | strategies.integers() | TEXTS,
+        lambda inner: (
+            strategies.lists(inner, max_size=3)
+            | strategies.dictionaries(
+                TEXTS | strategies.just("text"), inner, max_size=3
+            )
+        ),
+        max_leaves=5,
+    )
+).map(json.dumps)
+schemathesis.openapi.media_type(
+    "application/x-ndjson",
+    strategies.lists(LINES | TEXTS, max_size=10).map(
+        lambda lines: "\n".join(lines).encode("utf-8", "surrogatepass")
+    ),
+)
+
+
+@schemathesis.hook
+def before_load_schema(context, raw_schema):
+    """Beside a strategy of its own, a media type can have no example that is a string."""
+    for item in raw_schema["paths"].values():
+        content = item.get("post", {}).get("requestBody", {}).get("content", {})
+        content.get("application/x-ndjson", {}).pop("example", None)
+
+
+@schemathesis.deserializer("application/x-ndjson")
+def lines(context, response):
+    """As the string that its schema says it is; each of its lines has to be JSON."""
+    text = response.content.decode()
+    for line in text.split("\n")[:-1]:
+        assert set(json.loads(line)) in ({"predictions"}, {"error"}), line
+    return text
 
 
 def map_case(context, case):

@@ -102,19 +102,68 @@ def examples_in(node: Any) -> Iterator[tuple[dict, Any]]:
 def test_the_examples_of_predict_are_true(server: Server) -> None:
     main = server.main
     operation = main.document()["paths"]["/predict"]["post"]
-    sent = operation["requestBody"]["content"]["application/json"]["example"]
-    answer = main.ask("POST", "/predict", json.dumps(sent).encode())
-    assert answer.status == 200, answer
     shown = operation["responses"]["200"]
-    for name in ("x-fastsentiment-guest", "x-fastsentiment-model"):
-        examples = shown["headers"][name]["schema"]["examples"]
-        assert examples == [answer.headers[name]]
-    texts = len(json.loads(answer.body)["predictions"])
-    example = shown["content"]["application/json"]["example"]
-    assert texts == len(sent["text"]) == len(example["predictions"])
+    requests = operation["requestBody"]["content"]["application/json"]["examples"]
+    answers = shown["content"]["application/json"]["examples"]
+    assert (
+        list(requests)
+        == list(answers)
+        == ["default", "inputs", "inputs-one", "parameters"]
+    )
+    for form, sent in requests.items():
+        answer = main.ask("POST", "/predict", json.dumps(sent["value"]).encode())
+        assert answer.status == 200, answer
+        for name in ("x-fastsentiment-guest", "x-fastsentiment-model"):
+            examples = shown["headers"][name]["schema"]["examples"]
+            assert examples == [answer.headers[name]]
+        assert shape(json.loads(answer.body)) == shape(answers[form]["value"]), form
     version = main.document()["paths"]["/version"]["get"]["responses"]["200"]
     live = json.loads(main.ask("GET", "/version").body)
     assert version["content"]["application/json"]["example"] == live
+
+
+def shape(answer: Any) -> Any:
+    """An answer without its labels and scores, which are those of another model."""
+    if isinstance(answer, list):
+        return [shape(element) for element in answer]
+    if set(answer) == {"label", "score"}:
+        return "score"
+    return {key: shape(value) for key, value in answer.items()}
+
+
+def test_lines_are_as_they_are_documented(server: Server) -> None:
+    main = server.main
+    document = main.document()
+    operation = document["paths"]["/predict"]["post"]
+    kind = "application/x-ndjson"
+    sent = operation["requestBody"]["content"][kind]
+    shown = operation["responses"]["200"]["content"][kind]
+    asked = sent["example"] + '{"text": 5}\n"' + "x" * 200_000 + '"\nnonsense\n'
+    answer = main.ask("POST", "/predict", asked.encode(), {"Content-Type": kind})
+    assert (answer.status, answer.headers["content-type"]) == (200, kind)
+    lines = [json.loads(line) for line in answer.body.splitlines()]
+    examples = [json.loads(line) for line in shown["example"].splitlines()]
+    assert [shape(line) for line in lines[:2]] == [shape(line) for line in examples]
+    assert [line["error"]["line"] for line in lines[2:]] == [3, 4, 5]
+    of_answers = line_validator(document, shown)
+    for line in lines + examples:
+        of_answers.validate(line)
+    of_requests = line_validator(document, sent)
+    for line in asked.splitlines():
+        good = line not in {"nonsense", '{"text": 5}'} and len(line) < 200_000
+        assert line == "nonsense" or of_requests.is_valid(json.loads(line)) == good
+
+
+def line_validator(
+    document: dict[str, Any], content: dict[str, Any]
+) -> jsonschema.Draft202012Validator:
+    schema = content["schema"]
+    assert (schema["type"], schema["contentMediaType"]) == (
+        "string",
+        "application/x-ndjson",
+    )
+    whole = {"components": document["components"], **schema["contentSchema"]}
+    return jsonschema.Draft202012Validator(whole)
 
 
 def test_the_problems_of_predict_are_those_that_there_are(server: Server) -> None:
@@ -127,6 +176,7 @@ def test_the_problems_of_predict_are_those_that_there_are(server: Server) -> Non
     cases: list[tuple[str, bytes, dict[str, str]]] = [
         ("invalid-json", b'{"text": ["I love it"', {}),
         ("invalid-body", b'{"text": ["I love it", 1]}', {}),
+        ("invalid-body-2", b'{"inputs": "I love it", "truncate": false}', {}),
         ("invalid-header", b"{}", {"x-fastsentiment-timeout-ms": "soon"}),
         ("unsupported-media-type", b"x", {"Content-Type": "text/plain"}),
         ("too-many-texts", json.dumps(too_many).encode(), {}),

@@ -8,6 +8,7 @@ mod connections;
 mod half_closed;
 mod headers;
 mod health;
+mod inputs;
 mod memory;
 mod metrics;
 mod refusals;
@@ -18,10 +19,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fastsentiment::http::{Api, HttpConfig, Metrics, Readiness, serve};
+use fastsentiment::http::{Api, HttpConfig, Metrics, Readiness, Served, serve};
 use fastsentiment::predictor::{
-    Answer as TextAnswer, BoxFuture, Caching, Digest, ErrorKind, Pending, PredictError, Predictor,
-    Request, Score, Source, Version,
+    Activation, Answer as TextAnswer, BoxFuture, Caching, Digest, ErrorKind, ModelCard, Pending,
+    PredictError, Predictor, Request, Score, Side, Source, Version,
 };
 use fastsentiment::rollout::{self, Rollout};
 use fastsentiment::service::{self, Limits, Service};
@@ -181,7 +182,8 @@ impl Server {
         );
         let service = Service::new(rollout, limits, service::Metrics::new(&registry).unwrap());
         let metrics = Metrics::new(&registry).unwrap();
-        let api = Api::new(Arc::new(service), readiness.clone(), metrics, &config);
+        let service = Arc::new(service);
+        let api = Api::new(service, &served(), readiness.clone(), metrics, &config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -249,6 +251,22 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// What a server says of the fake.
+fn served() -> Served {
+    Served {
+        model: ModelCard {
+            name: "fake".to_owned(),
+            labels: vec!["LENGTH".to_owned(), "DEPTH".to_owned()],
+            max_tokens: Some(512),
+            cut: Side::Right,
+            activation: Some(Activation::Softmax),
+        },
+        batch_tokens: 256,
+        batch_texts: 32,
+        workers: 3,
     }
 }
 

@@ -7,11 +7,26 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use utoipa::ToSchema;
+
 use crate::http::problem::{FieldError, Kind, Problem};
 use crate::predictor::{ErrorKind, PredictError};
 
 /// Some files begin with this, and it means nothing.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// What is read, for the document of the API: a text.
+#[derive(ToSchema)]
+#[schema(as = Line)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(crate) enum TextLine {
+    Text(String),
+    /// Other fields are ignored.
+    Object {
+        text: String,
+    },
+}
 
 /// The text of a line.
 ///

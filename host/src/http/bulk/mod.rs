@@ -37,8 +37,9 @@ use super::{HttpConfig, media_type};
 use crate::predictor::{Answer, ErrorKind, PredictError};
 use crate::service::{self, Options, Service};
 use input::{Line, Lines};
+pub(crate) use line::TextLine;
 pub use output::Streamed;
-pub(crate) use output::respond;
+pub(crate) use output::{ErrorLine, ScoredLine, respond};
 
 /// A line may be so many times longer than the longest text, since JSON may write a
 /// byte with six, and an object may hold more than the text.

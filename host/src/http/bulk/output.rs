@@ -14,11 +14,12 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, Version};
 use serde::{Serialize, Serializer};
 use tokio::sync::mpsc;
+use utoipa::ToSchema;
 
 use super::Exchange;
 use crate::http::body;
 use crate::http::exchange::MAX_DISCARDED;
-use crate::http::predict::List;
+use crate::http::predict::{LabelledScore, List};
 use crate::http::problem::{FieldError, Problem};
 use crate::predictor::Score;
 
@@ -84,24 +85,36 @@ pub(crate) fn respond(
 
 /// Writes the line of a text that has scores.
 pub(super) fn predictions(out: &mut Vec<u8>, scores: &[Score]) -> Result<(), Problem> {
-    #[derive(Serialize)]
-    struct Predictions<'a> {
-        predictions: List<'a>,
+    write(out, &ScoredLine::of(scores))
+}
+
+/// The answer to a line that holds a text.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ScoredLine<'a> {
+    /// The scores of all labels, highest first.
+    #[schema(value_type = Vec<LabelledScore>)]
+    predictions: List<'a>,
+}
+
+impl<'a> ScoredLine<'a> {
+    /// The line of a text with these scores.
+    pub(crate) fn of(scores: &'a [Score]) -> Self {
+        Self {
+            predictions: List(scores),
+        }
     }
-    let predictions = List(scores);
-    write(out, &Predictions { predictions })
 }
 
 /// Writes the line of a line that has none.
 pub(super) fn error(out: &mut Vec<u8>, problem: &Problem, line: u64) {
     // Strings and numbers always serialise.
-    let _ = write(out, &Error::of(problem, Some(line), None));
+    let _ = write(out, &ErrorLine::of(problem, Some(line), None));
 }
 
 /// The last line of an answer that ends early, after the answer to a line.
 pub(super) fn last(problem: &Problem, after: u64) -> Vec<u8> {
     let mut out = Vec::new();
-    let _ = write(&mut out, &Error::of(problem, None, Some(after)));
+    let _ = write(&mut out, &ErrorLine::of(problem, None, Some(after)));
     out
 }
 
@@ -131,22 +144,36 @@ fn write<T: Serialize>(out: &mut Vec<u8>, line: &T) -> Result<(), Problem> {
 ///
 /// The last line of an answer that ends early has `after_line` instead of `line`:
 /// the last line that was answered.
-#[derive(Serialize)]
-struct Error<'a> {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ErrorLine<'a> {
     error: Members<'a>,
 }
 
-#[derive(Serialize)]
+/// What is wrong with a line, or why an answer ends early.
+#[derive(Serialize, ToSchema)]
+#[schema(as = LineProblem)]
 struct Members<'a> {
+    /// The kind of problem, as in a problem document.
+    #[schema(value_type = String, format = "uri", pattern = "^urn:fastsentiment:problem:[a-z-]+$")]
     r#type: Name,
+    /// The kind of problem, for a person.
     title: &'static str,
+    /// The status of an answer that would have this problem.
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
+    /// What was wrong and what is allowed, for a person.
     detail: &'a str,
+    /// The number of the line, from 1; empty lines count.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = u64, required = false, minimum = 1)]
     line: Option<u64>,
+    /// The last line that was answered, in the last line of an answer that ends early.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = u64, required = false, minimum = 0)]
     after_line: Option<u64>,
+    /// The parts of the line that are to blame; absent where there are none.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(value_type = Vec<FieldError>, required = false)]
     errors: &'a [FieldError],
 }
 
@@ -158,7 +185,7 @@ impl Serialize for Name {
     }
 }
 
-impl<'a> Error<'a> {
+impl<'a> ErrorLine<'a> {
     fn of(problem: &'a Problem, line: Option<u64>, after_line: Option<u64>) -> Self {
         let (status, name, title) = problem.kind.row();
         Self {

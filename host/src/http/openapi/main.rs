@@ -9,15 +9,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::HeaderMap;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use utoipa::openapi::ComponentsBuilder;
 
 use super::common::{self, DOCUMENTATION, OPERATION};
 use super::{
-    About, COMMON_RULES, Operations, bytes, content, document_of, header, reference, responses,
-    with_schema,
+    About, COMMON_RULES, Operations, bytes, content, document_of, header, inputs, lines, reference,
+    responses, with_schema,
 };
 use crate::http::body::BodyError;
+use crate::http::info::{self, Served};
+use crate::http::inputs::Allowed;
 use crate::http::memory::NoRoom;
 use crate::http::metrics::Route;
 use crate::http::options::{self, TIMEOUT};
@@ -31,18 +33,18 @@ use crate::service::{Limits, Service};
 /// What a server allows, and the version that answers when it starts: the examples
 /// are of it.
 pub(crate) struct Bounds {
-    limits: Limits,
-    max_body_bytes: usize,
-    body_timeout: Duration,
+    pub(super) limits: Limits,
+    pub(super) served: Served,
+    config: HttpConfig,
     version: Arc<Version>,
 }
 
 impl Bounds {
-    pub(crate) fn new(service: &Service, config: &HttpConfig) -> Self {
+    pub(crate) fn new(service: &Service, served: &Served, config: &HttpConfig) -> Self {
         Self {
             limits: service.limits().clone(),
-            max_body_bytes: config.max_body_bytes,
-            body_timeout: config.body_timeout,
+            served: served.clone(),
+            config: config.clone(),
             version: service.version(),
         }
     }
@@ -58,6 +60,8 @@ const TAGS: [(&str, &str); 3] = [
 pub(crate) fn document(bounds: &Bounds) -> Bytes {
     let schemas = with_schema::<request::Document>(ComponentsBuilder::new());
     let schemas = with_schema::<predict::Document<'static>>(schemas);
+    let schemas = lines::schemas(inputs::schemas(schemas));
+    let schemas = with_schema::<info::Document>(schemas);
     let schemas = with_schema::<version::Document>(schemas);
     let schemas = with_schema::<problem::Document<'static>>(schemas);
     let about = About {
@@ -75,15 +79,21 @@ pub(crate) fn document(bounds: &Bounds) -> Bytes {
         .collect();
     let mut document = super::document(about, paths);
     // The limits are known to the server that runs, and not to the type.
-    let text = &mut document["components"]["schemas"]["PredictRequest"]["properties"]["text"];
+    let schemas = &mut document["components"]["schemas"];
+    let text = &mut schemas["PredictRequest"]["properties"]["text"];
     text["maxItems"] = bounds.limits.max_texts.into();
-    text["items"]["maxLength"] = bounds.limits.max_text_bytes.into();
-    text["items"]["description"] = format!(
-        "At most {} bytes of UTF-8, and so at most as many characters.",
-        bounds.limits.max_text_bytes
-    )
-    .into();
+    limit_text(&mut text["items"], bounds);
+    inputs::limit(schemas, bounds);
+    lines::limit(schemas, bounds);
     bytes(&document)
+}
+
+/// Adds what is allowed of a text to its schema.
+pub(super) fn limit_text(text: &mut Value, bounds: &Bounds) {
+    let most = bounds.limits.max_text_bytes;
+    text["maxLength"] = most.into();
+    text["description"] =
+        format!("At most {most} bytes of UTF-8, and so at most as many characters.").into();
 }
 
 /// The operation of a path: each has one, beside `HEAD` and `OPTIONS`.
@@ -92,6 +102,7 @@ fn operation(row: &Row, bounds: &Bounds) -> Value {
         Route::Predict => predict(bounds),
         Route::Health => common::health(row.path),
         Route::Version => common::version(&bounds.version, &[]),
+        Route::Info => info(bounds),
         Route::OpenApi => common::openapi(),
         Route::Docs => docs(row.path),
         // No path leads there.
@@ -115,11 +126,17 @@ fn predict(bounds: &Bounds) -> Value {
         scores(("POSITIVE", 0.998_690_9), ("NEGATIVE", 0.001_309_119_3)),
         scores(("NEGATIVE", 0.995_061_34), ("POSITIVE", 0.004_938_62)),
     ];
-    let mut good = document_of(
-        "The scores of all texts",
-        "Predictions",
-        &predict::Document::from(&answers[..texts.len()]),
-    );
+    let answers = &answers[..texts.len()];
+    let mut good = json!({
+        "description": "The scores of all texts, in the form of the request",
+        "content": {
+            "application/json": {
+                "schema": {"anyOf": [reference("Predictions"), inputs::answer()]},
+                "examples": inputs::answers(answers),
+            },
+            lines::MEDIA_TYPE: lines::answer(answers),
+        },
+    });
     let named = |what: &str, example: String| {
         header(
             &format!(
@@ -141,21 +158,39 @@ fn predict(bounds: &Bounds) -> Value {
             json!({"type": "integer", "minimum": 0, "maximum": bounds.limits.max_texts}),
         ),
     });
+    // Lines come without them.
+    for header in good["headers"]
+        .as_object_mut()
+        .into_iter()
+        .flat_map(Map::values_mut)
+    {
+        header["required"] = false.into();
+    }
     json!({
         "operationId": "predict",
         "tags": ["Predictions"],
         "summary": "Score texts",
-        "description": "One list of scores for each text, in the order of the texts; the \
-            answer to a text does not depend on the texts beside it. Other fields of the \
-            document are ignored, and `application/*+json` is taken as well.",
+        "description": format!(
+            "One list of scores for each text, in the order of the texts; the answer to a \
+             text does not depend on the texts beside it. Other fields of the document are \
+             ignored, and `application/*+json` is taken as well.\n\n{}\n\n{}",
+            inputs::ABOUT,
+            lines::ABOUT,
+        ),
         "parameters": predict_parameters(bounds),
         "requestBody": {
-            "description": format!("At most {} bytes, in UTF-8.", bounds.max_body_bytes),
+            "description": format!(
+                "At most {} bytes, in UTF-8; lines may go on for ever.",
+                bounds.config.max_body_bytes,
+            ),
             "required": true,
-            "content": {"application/json": {
-                "schema": reference("PredictRequest"),
-                "example": {"text": texts},
-            }},
+            "content": {
+                "application/json": {
+                    "schema": {"oneOf": [reference("PredictRequest"), reference("InputsRequest")]},
+                    "examples": inputs::requests(&texts),
+                },
+                lines::MEDIA_TYPE: lines::request(&texts),
+            },
         },
         "responses": responses(json!({"200": good}), &predict_problems(bounds)),
     })
@@ -195,7 +230,7 @@ fn predict_problems(bounds: &Bounds) -> Vec<Problem> {
     let with = |name, value| HeaderMap::from_iter([(name, HeaderValue::from_static(value))]);
     let too_many = max_texts.saturating_add(1);
     let too_long = max_text_bytes.saturating_add(1);
-    let (limit, patience) = (bounds.max_body_bytes, bounds.body_timeout);
+    let (limit, patience) = (bounds.config.max_body_bytes, bounds.config.body_timeout);
     let mut problems = vec![
         BodyError::Incomplete.into(),
         BodyError::TimedOut { patience }.into(),
@@ -239,13 +274,31 @@ fn predict_problems(bounds: &Bounds) -> Vec<Problem> {
         ),
     ];
     // What is wrong with these is found by what reads them.
-    problems.extend(request::texts(br#"{"text": ["I love it""#, max_texts).err());
-    problems.extend(request::texts(br#"{"text": ["I love it", 1]}"#, usize::MAX).err());
+    let read = |document| request::read(document, 1, Allowed::default()).err();
+    problems.extend(read(br#"{"text": ["I love it""#));
+    problems.extend(read(br#"{"text": ["I love it", 1]}"#));
+    problems.extend(read(br#"{"inputs": "I love it", "truncate": false}"#));
     problems.extend(options::options(&with(TIMEOUT, "soon")).err());
     let media_type = media_type::require_json(&with(CONTENT_TYPE, "text/plain"));
     let unsupported = media_type.map_err(|detail| Problem::new(Kind::UnsupportedMediaType, detail));
     problems.extend(unsupported.err());
     problems
+}
+
+fn info(bounds: &Bounds) -> Value {
+    let Bounds {
+        served,
+        version,
+        limits,
+        config,
+    } = bounds;
+    let example = info::Document::new(served, version, limits, config);
+    json!({
+        "operationId": "info",
+        "tags": [OPERATION.0],
+        "summary": "What is served, as Text Embeddings Inference tells it",
+        "responses": {"200": document_of("What is served", "Info", &example)},
+    })
 }
 
 fn docs(path: &str) -> Value {

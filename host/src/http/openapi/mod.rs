@@ -7,6 +7,8 @@
 //! This module must not know the routes of any listener.
 
 pub(crate) mod common;
+mod inputs;
+mod lines;
 pub(crate) mod main;
 
 use std::collections::BTreeMap;

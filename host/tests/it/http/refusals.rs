@@ -202,8 +202,12 @@ async fn the_document_tells_the_limits_of_the_server() {
     assert_eq!(text["items"]["maxLength"], 11);
     let body = &document["paths"]["/predict"]["post"]["requestBody"];
     assert!(body["description"].as_str().unwrap().contains("4567"));
-    let example = &body["content"]["application/json"]["example"];
+    let examples = &body["content"]["application/json"]["examples"];
+    let example = &examples["default"]["value"];
     assert_eq!(example["text"].as_array().unwrap().len(), 1);
+    let inputs = &document["components"]["schemas"]["Inputs"]["oneOf"];
+    assert_eq!(inputs[0]["maxLength"], 11);
+    assert_eq!(inputs[1]["maxItems"], 1);
 }
 
 #[tokio::test]

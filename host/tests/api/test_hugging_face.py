@@ -1,0 +1,88 @@
+"""Clients of Hugging Face's, pointed at this server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from conftest import Server
+from huggingface_hub import AsyncInferenceClient, InferenceClient
+from huggingface_hub.errors import HfHubHTTPError
+
+TEXT = "A warm, funny film."
+
+
+@pytest.fixture(scope="module")
+def url(server: Server) -> str:
+    return f"{server.main.url}/predict"
+
+
+@pytest.fixture(scope="module")
+def client(url: str) -> InferenceClient:
+    return InferenceClient(url)
+
+
+def scores(server: Server, document: dict) -> list:
+    answer = server.main.ask("POST", "/predict", json.dumps(document).encode())
+    assert answer.status == 200, answer
+    return json.loads(answer.body)
+
+
+def test_a_text_is_classified(client: InferenceClient, server: Server) -> None:
+    found = client.text_classification(TEXT)
+    expected = scores(server, {"text": [TEXT]})["predictions"][0]
+    assert len(expected) == 2
+    assert [(each.label, each.score) for each in found] == [
+        (each["label"], each["score"]) for each in expected
+    ]
+
+
+def test_parameters_are_heeded(client: InferenceClient) -> None:
+    everything = client.text_classification(TEXT, function_to_apply="softmax")
+    assert sum(each.score for each in everything) == pytest.approx(1, abs=1e-5)
+    best = client.text_classification(TEXT, top_k=1)
+    assert [each.label for each in best] == [everything[0].label]
+
+
+def test_what_can_not_be_had_is_said(client: InferenceClient) -> None:
+    with pytest.raises(HfHubHTTPError) as raised:
+        client.text_classification(TEXT, function_to_apply="none")
+    assert raised.value.response.status_code == 422
+    assert 'must be "softmax"' in str(raised.value)
+
+
+def test_the_asynchronous_client_gets_the_same(
+    url: str, client: InferenceClient
+) -> None:
+    found = asyncio.run(AsyncInferenceClient(url).text_classification(TEXT))
+    assert found == client.text_classification(TEXT)
+
+
+def test_info_is_true(server: Server) -> None:
+    answer = server.main.ask("GET", "/info")
+    info = json.loads(answer.body)
+    assert info["model_id"] == "tiny-f32"
+    labels = info["model_type"]["classifier"]
+    assert labels["id2label"] == {"0": "negative", "1": "positive"}
+    assert labels["label2id"] == {"negative": 0, "positive": 1}
+    found = {each["label"] for each in scores(server, {"inputs": TEXT})}
+    assert found == set(labels["label2id"])
+    assert info["max_input_length"] == 32
+    version = json.loads(server.main.ask("GET", "/version").body)
+    assert info["model_sha"] == version["model"]
+    most = ["x"] * info["max_client_batch_size"]
+    assert len(scores(server, {"inputs": most})) == len(most)
+    answer = server.main.ask(
+        "POST", "/predict", json.dumps({"inputs": [*most, ""]}).encode()
+    )
+    assert answer.status == 422
+    # A text is cut where it says: what is behind that changes nothing, and only that.
+    room = info["max_input_length"] - 2
+    full, almost = ("a " * length for length in (room, room - 1))
+    assert scores(server, {"inputs": full + "b", "truncate": True}) == scores(
+        server, {"inputs": full}
+    )
+    assert scores(server, {"inputs": almost + "b"}) != scores(
+        server, {"inputs": almost}
+    )
