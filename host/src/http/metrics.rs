@@ -21,17 +21,21 @@ pub(crate) enum Route {
     Version,
     OpenApi,
     Docs,
+    Page,
+    Assets,
     /// Paths at which there is nothing.
     Other,
 }
 
 /// How many routes there are.
-const ROUTES: [(Route, &str); 6] = [
+const ROUTES: [(Route, &str); 8] = [
     (Route::Predict, "/predict"),
     (Route::Health, "/health"),
     (Route::Version, "/version"),
     (Route::OpenApi, "/openapi.json"),
     (Route::Docs, "/docs"),
+    (Route::Page, "/"),
+    (Route::Assets, "/assets"),
     (Route::Other, "other"),
 ];
 

@@ -21,7 +21,7 @@ use super::options::options;
 use super::paths::{self, Row};
 use super::predict::Predict;
 use super::problem::{Kind, Problem};
-use super::{HttpConfig, body, bulk, docs, media_type, methods, version};
+use super::{HttpConfig, assets, body, bulk, docs, media_type, methods, page, version};
 use crate::service::Service;
 
 /// The API of the main listener.
@@ -83,7 +83,9 @@ impl Api {
             Route::Health => health::answer(row.path, &self.readiness),
             Route::Version => version::answer(&self.service.version()),
             Route::OpenApi => Ok(json(self.openapi.clone())),
-            Route::Docs => docs::answer(row.path, &head.headers),
+            Route::Docs => Ok(docs::PAGE.answer(&head.headers)),
+            Route::Page => Ok(page::PAGE.answer(&head.headers)),
+            Route::Assets => assets::answer(head.uri.path(), &head.headers),
             Route::Other => Err(not_found()),
         }
     }

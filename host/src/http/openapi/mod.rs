@@ -8,6 +8,7 @@
 
 pub(crate) mod common;
 pub(crate) mod main;
+mod pages;
 
 use std::collections::BTreeMap;
 
