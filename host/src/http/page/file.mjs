@@ -269,7 +269,7 @@ export class FilePanel {
       const outcome = best
         ? [h("td", {}, chip(best)), h("td", { class: "number" }, h("data", { value: String(best.score) }, percent(best.score)))]
         : [h("td", { colspan: "2", class: "muted" }, failure ? failure.message : "not scored")];
-      return h("tr", {}, h("td", { class: "number" }, count(row + 1)), h("td", { class: "cut" }, words), ...outcome);
+      return h("tr", {}, h("td", { class: "number" }, count(row + 1)), h("td", { class: "cut" }, h("div", {}, words)), ...outcome);
     });
     $("rows").replaceChildren(...shown);
     $("rows-caption").textContent =
