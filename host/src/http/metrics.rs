@@ -22,18 +22,22 @@ pub(crate) enum Route {
     Info,
     OpenApi,
     Docs,
+    Page,
+    Assets,
     /// Paths at which there is nothing.
     Other,
 }
 
 /// How many routes there are.
-const ROUTES: [(Route, &str); 7] = [
+const ROUTES: [(Route, &str); 9] = [
     (Route::Predict, "/predict"),
     (Route::Health, "/health"),
     (Route::Version, "/version"),
     (Route::Info, "/info"),
     (Route::OpenApi, "/openapi.json"),
     (Route::Docs, "/docs"),
+    (Route::Page, "/"),
+    (Route::Assets, "/assets"),
     (Route::Other, "other"),
 ];
 

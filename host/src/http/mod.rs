@@ -7,6 +7,7 @@
 //! the process either: the socket and the moment to stop are given to it.
 
 mod activity;
+mod assets;
 pub(crate) mod body;
 mod bulk;
 mod connection;
@@ -21,6 +22,7 @@ pub(crate) mod methods;
 mod metrics;
 pub(crate) mod openapi;
 mod options;
+mod page;
 mod paths;
 mod predict;
 pub(crate) mod problem;

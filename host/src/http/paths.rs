@@ -3,6 +3,7 @@
 //!
 //! This module must not know what a route does.
 
+use super::assets;
 use super::methods::READ_ONLY;
 use super::metrics::Route;
 
@@ -17,7 +18,8 @@ pub(crate) struct Row {
 }
 
 /// All paths that there are.
-pub(crate) const PATHS: [Row; 11] = [
+pub(crate) const PATHS: [Row; 10] = [
+    row("/", Route::Page, READ_ONLY),
     row("/predict", Route::Predict, "OPTIONS, POST"),
     row("/health", Route::Health, READ_ONLY),
     row("/health/live", Route::Health, READ_ONLY),
@@ -26,9 +28,7 @@ pub(crate) const PATHS: [Row; 11] = [
     row("/info", Route::Info, READ_ONLY),
     row("/openapi.json", Route::OpenApi, READ_ONLY),
     row("/docs", Route::Docs, READ_ONLY),
-    row("/docs/initializer.js", Route::Docs, READ_ONLY),
-    row("/docs/swagger-ui-bundle.js", Route::Docs, READ_ONLY),
-    row("/docs/swagger-ui.css", Route::Docs, READ_ONLY),
+    row(assets::PATH, Route::Assets, READ_ONLY),
 ];
 
 const fn row(path: &'static str, route: Route, allow: &'static str) -> Row {
@@ -37,5 +37,9 @@ const fn row(path: &'static str, route: Route, allow: &'static str) -> Row {
 
 /// The path of a request, if there is something at it.
 pub(crate) fn find(path: &str) -> Option<&'static Row> {
-    PATHS.iter().find(|known| known.path == path)
+    let is_asset = path.starts_with(assets::ROOT);
+    PATHS.iter().find(|known| match known.route {
+        Route::Assets => is_asset,
+        _ => known.path == path,
+    })
 }

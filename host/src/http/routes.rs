@@ -22,7 +22,9 @@ use super::options::options;
 use super::paths::{self, Row};
 use super::predict::Predict;
 use super::problem::{Kind, Problem};
-use super::{HttpConfig, body, bulk, docs, exchange, info, media_type, methods, version};
+use super::{
+    HttpConfig, assets, body, bulk, docs, exchange, info, media_type, methods, page, version,
+};
 use crate::service::Service;
 
 /// The API of the main listener.
@@ -94,7 +96,9 @@ impl Api {
                 ))
             }
             Route::OpenApi => Ok(json(self.openapi.clone())),
-            Route::Docs => docs::answer(row.path, &head.headers),
+            Route::Docs => Ok(docs::PAGE.answer(&head.headers)),
+            Route::Page => Ok(page::PAGE.answer(&head.headers)),
+            Route::Assets => assets::answer(head.uri.path(), &head.headers),
             Route::Other => Err(not_found()),
         }
     }

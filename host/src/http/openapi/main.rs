@@ -13,8 +13,9 @@ use serde_json::{Map, Value, json};
 use utoipa::openapi::ComponentsBuilder;
 
 use super::common::{self, DOCUMENTATION, OPERATION};
+use super::pages;
 use super::{
-    About, COMMON_RULES, Operations, bytes, content, document_of, header, inputs, lines, reference,
+    About, COMMON_RULES, Operations, bytes, document_of, header, inputs, lines, reference,
     responses, with_schema,
 };
 use crate::http::body::BodyError;
@@ -50,10 +51,11 @@ impl Bounds {
     }
 }
 
-const TAGS: [(&str, &str); 3] = [
+const TAGS: [(&str, &str); 4] = [
     ("Predictions", "What the server is for."),
     OPERATION,
     DOCUMENTATION,
+    pages::PAGES,
 ];
 
 /// The document of the main listener.
@@ -104,7 +106,8 @@ fn operation(row: &Row, bounds: &Bounds) -> Value {
         Route::Version => common::version(&bounds.version, &[]),
         Route::Info => info(bounds),
         Route::OpenApi => common::openapi(),
-        Route::Docs => docs(row.path),
+        Route::Docs | Route::Page => pages::page(row.path),
+        Route::Assets => pages::asset(),
         // No path leads there.
         Route::Other => Value::Null,
     }
@@ -298,43 +301,5 @@ fn info(bounds: &Bounds) -> Value {
         "tags": [OPERATION.0],
         "summary": "What is served, as Text Embeddings Inference tells it",
         "responses": {"200": document_of("What is served", "Info", &example)},
-    })
-}
-
-fn docs(path: &str) -> Value {
-    let (id, content_type, summary) = match path {
-        "/docs" => (
-            "docs",
-            "text/html; charset=utf-8",
-            "The page that shows this document, and where it can be tried",
-        ),
-        "/docs/initializer.js" => (
-            "docsInitializer",
-            "text/javascript; charset=utf-8",
-            "What starts the page",
-        ),
-        "/docs/swagger-ui.css" => (
-            "docsStyle",
-            "text/css; charset=utf-8",
-            "How the page looks (Swagger UI)",
-        ),
-        _ => (
-            "docsBundle",
-            "text/javascript; charset=utf-8",
-            "What the page is made by (Swagger UI)",
-        ),
-    };
-    let mut good = content("The file", content_type);
-    let text = |description: &str| header(description, json!({"type": "string"}));
-    good["headers"] = json!({"Cache-Control": text("How long it may be kept.")});
-    if path == "/docs" {
-        good["headers"]["Content-Security-Policy"] =
-            text("What the page may do: nothing but with this server.");
-    }
-    json!({
-        "operationId": id,
-        "tags": [DOCUMENTATION.0],
-        "summary": summary,
-        "responses": {"200": good},
     })
 }

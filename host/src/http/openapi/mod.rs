@@ -10,6 +10,7 @@ pub(crate) mod common;
 mod inputs;
 mod lines;
 pub(crate) mod main;
+mod pages;
 
 use std::collections::BTreeMap;
 

@@ -1,0 +1,305 @@
+// A file of texts: what it is, how far its scoring is, what has come out, and the
+// downloads.
+//
+// This module must not know texts that are typed.
+
+import { Kind, predict } from "./api.mjs";
+import { End, Job } from "./bulk.mjs";
+import { $, announce, chip, countBars, h } from "./dom.mjs";
+import { count, counted, percent, remaining, size } from "./format.mjs";
+import { Scores, written } from "./scored.mjs";
+import { open } from "./source.mjs";
+
+/** So many rows are shown. */
+const SHOWN = 50;
+
+/** How many texts are shown before. */
+const SAMPLE = 3;
+
+/** How often numbers change, in milliseconds. */
+const TICK = 250;
+
+/** The rate is that of so many seconds. */
+const LATELY = 5;
+
+/** The part of the page that is about a file. */
+export class FilePanel {
+  #source;
+  #scores;
+  #job;
+  #onAnswer;
+  #reading = new AbortController();
+  /** When how many rows were dealt with, of late. */
+  #marks = [];
+  #told = 0;
+
+  /** `onAnswer` is told of every answer. */
+  constructor(onAnswer) {
+    this.#onAnswer = onAnswer;
+    $("file-setup").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#start();
+    });
+    $("column").addEventListener("change", ({ target }) => {
+      this.#source.column = Number(target.value);
+      this.#showSetup();
+    });
+    $("has-header").addEventListener("change", ({ target }) => {
+      this.#source.hasHeader = target.checked;
+      this.#showSetup();
+    });
+    $("file-cancel").addEventListener("click", () => this.#job.cancel());
+    $("file-resume").addEventListener("click", () => this.#resume());
+    $("file-close").addEventListener("click", () => this.#close());
+    for (const kind of ["csv", "jsonl"]) {
+      $(`download-${kind}`).addEventListener("click", () => this.#download(kind));
+    }
+  }
+
+  /** Shows a file that was chosen. */
+  choose(file) {
+    const signal = this.#begin(file.name);
+    const onProgress = (share) => {
+      $("file-about").textContent = `Reading … ${percent(share)}`;
+    };
+    return this.show(open(file, { onProgress, signal }), { signal });
+  }
+
+  /** Shows a source that is being opened, and may start at once. */
+  async show(opening, { starts = false, signal = this.#begin("Your texts") } = {}) {
+    try {
+      const source = await opening;
+      if (signal.aborted) {
+        return;
+      }
+      this.#source = source;
+      this.#scores = new Scores();
+      const { name, format, rows } = source;
+      $("file-name").textContent = name;
+      $("file-notes").hidden = source.notes.length === 0;
+      $("file-notes").replaceChildren(...source.notes.map((note) => h("li", {}, note)));
+      this.#showSetup();
+      if (rows === 0) {
+        this.#problem("There is nothing to score", "The file has no rows.");
+      } else if (starts) {
+        await this.#start();
+      } else {
+        announce(`${name}: ${format}, ${counted(rows, "row")}.`);
+      }
+    } catch (error) {
+      if (!signal.aborted) {
+        $("file-about").textContent = "";
+        this.#problem("The file can not be read", error.message);
+      }
+    }
+  }
+
+  #begin(name) {
+    this.#stop();
+    this.#reading = new AbortController();
+    for (const id of ["file-setup", "file-run", "file-results", "file-problem", "file-notes"]) {
+      $(id).hidden = true;
+    }
+    $("file-name").textContent = name;
+    $("file-about").textContent = "Reading …";
+    $("file").hidden = false;
+    $("file-name").focus();
+    return this.#reading.signal;
+  }
+
+  #stop() {
+    this.#reading.abort();
+    this.#job?.cancel();
+    this.#job = undefined;
+  }
+
+  #close() {
+    this.#stop();
+    $("file").hidden = true;
+    $("file-input").focus();
+  }
+
+  #problem(title, detail) {
+    $("file-problem").hidden = false;
+    $("file-problem").replaceChildren(h("strong", {}, title), " ", detail);
+    announce(`${title}. ${detail}`);
+  }
+
+  #showSetup() {
+    const source = this.#source;
+    const { names, rows } = source;
+    const parts = [source.format, size(source.size), counted(rows, "row")];
+    $("file-about").textContent = parts.join(" · ");
+    $("column-field").hidden = names.length < 2;
+    $("header-field").hidden = !source.isTable;
+    $("has-header").checked = source.hasHeader;
+    $("column").replaceChildren(
+      ...names.map((name, at) => h("option", { value: String(at), selected: at === source.column }, name)),
+    );
+    const texts = source.head.slice(0, SAMPLE).map((record) => source.textOf(record));
+    $("sample").replaceChildren(
+      ...texts.map((text) =>
+        typeof text === "string" ? h("li", {}, text) : h("li", { class: "muted" }, text.message),
+      ),
+    );
+    $("file-start").textContent = `Score ${counted(rows, "row")}`;
+    $("file-setup").hidden = rows === 0;
+  }
+
+  async #start() {
+    const ask = async (texts, signal) => {
+      const answer = await predict(texts, signal);
+      this.#onAnswer(answer);
+      return answer;
+    };
+    this.#job = new Job(this.#source, this.#scores, ask);
+    $("file-setup").hidden = true;
+    await this.#run();
+  }
+
+  /** Does what is left, and tries again what the server has failed on. */
+  async #resume() {
+    for (const [row, { kind }] of [...this.#scores.failures]) {
+      if (kind === Kind.FAILED) {
+        this.#scores.failures.delete(row);
+      }
+    }
+    await this.#run();
+  }
+
+  async #run() {
+    const job = this.#job;
+    for (const id of ["file-problem", "file-resume", "file-results"]) {
+      $(id).hidden = true;
+    }
+    $("file-run").hidden = false;
+    $("file-cancel").hidden = false;
+    $("file-cancel").focus();
+    $("progress").max = this.#source.rows;
+    this.#marks = [];
+    this.#told = 0;
+    announce(`Scoring ${counted(this.#source.rows, "row")}.`);
+    const timer = setInterval(() => this.#showProgress(), TICK);
+    this.#showProgress();
+    const end = await job.run();
+    clearInterval(timer);
+    if (job === this.#job) {
+      this.#showProgress();
+      await this.#finish(end);
+    }
+  }
+
+  get #dealt() {
+    return this.#scores.scored + this.#scores.failures.size;
+  }
+
+  #showProgress() {
+    const total = this.#source.rows;
+    const dealt = this.#dealt;
+    const now = performance.now() / 1000;
+    this.#marks.push([now, dealt]);
+    while (this.#marks.length > 2 && now - this.#marks[0][0] > LATELY) {
+      this.#marks.shift();
+    }
+    const [[since, before]] = this.#marks;
+    const rate = now > since ? (dealt - before) / (now - since) : 0;
+    const { failures } = this.#scores;
+    $("progress").value = dealt;
+    $("progress-share").textContent = `${count(dealt)} of ${count(total)} · ${percent(dealt / total)}`;
+    this.#numbers([
+      ["Rate", rate > 0 ? `${count(rate)} rows/s` : "–"],
+      ["Remaining", remaining(rate > 0 ? (total - dealt) / rate : NaN)],
+      ["From the cache", count(this.#job.hits)],
+      ...(failures.size > 0 ? [["Without scores", count(failures.size)]] : []),
+    ]);
+    $("file-notice").textContent = this.#job.notice;
+    $("file-notice").hidden = this.#job.notice === "";
+    const quarter = Math.floor((4 * dealt) / total);
+    if (quarter > this.#told && quarter < 4) {
+      this.#told = quarter;
+      announce(`${quarter * 25} percent of the rows are scored.`);
+    }
+  }
+
+  #numbers(pairs) {
+    const items = pairs.map(([name, value]) =>
+      h("div", {}, h("dt", {}, name), h("dd", {}, ...[value].flat())),
+    );
+    $("numbers").replaceChildren(...items);
+  }
+
+  async #finish(end) {
+    const { failures, scored } = this.#scores;
+    const total = this.#source.rows;
+    const isDone = end === End.DONE;
+    $("progress-label").textContent = { done: "Scored", cancelled: "Cancelled" }[end] ?? "Stopped";
+    $("file-notice").hidden = true;
+    this.#numbers([
+      ["From the cache", `${count(this.#job.hits)} (${percent(this.#job.hits / Math.max(1, scored))})`],
+      ["Without scores", count(failures.size)],
+      ["Guest", codes(this.#job.guests)],
+      ["Model", codes(this.#job.models)],
+    ]);
+    const isWorthwhile = [...failures.values()].some(({ kind }) => kind === Kind.FAILED);
+    $("file-cancel").hidden = true;
+    $("file-resume").hidden = isDone && !isWorthwhile;
+    $("file-resume").textContent = isDone ? "Try failed rows again" : "Go on";
+    if (end === End.STOPPED) {
+      const { title, detail } = this.#job.failure;
+      this.#problem(`${title}.`, `${detail} What is scored is kept.`);
+    } else {
+      const rest = failures.size > 0 ? `, ${count(failures.size)} could not be` : "";
+      announce(`${count(scored)} of ${counted(total, "row")} are scored${rest}.`);
+    }
+    await this.#showResults(isDone);
+    ($("file-resume").hidden || isDone ? $("download-csv") : $("file-resume")).focus();
+  }
+
+  async #showResults(isDone) {
+    const { scored, failures } = this.#scores;
+    $("file-results").hidden = this.#dealt === 0;
+    const rows = isDone ? "" : `the ${counted(this.#dealt, "row")} that are scored`;
+    $("download-note").textContent = rows;
+    $("counts").replaceChildren(...countBars(this.#scores.counts(), Math.max(1, scored)));
+    const shown = this.#source.head.slice(0, SHOWN).map((record, row) => {
+      const text = this.#source.textOf(record);
+      const best = this.#scores.get(row)?.[0];
+      const failure = failures.get(row);
+      const words = typeof text === "string" ? text : "";
+      const outcome = best
+        ? [h("td", {}, chip(best)), h("td", { class: "number" }, h("data", { value: String(best.score) }, percent(best.score)))]
+        : [h("td", { colspan: "2", class: "muted" }, failure ? failure.message : "not scored")];
+      return h("tr", {}, h("td", { class: "number" }, count(row + 1)), h("td", { class: "cut" }, h("div", {}, words)), ...outcome);
+    });
+    $("rows").replaceChildren(...shown);
+    $("rows-caption").textContent =
+      this.#source.rows > shown.length ? `The first ${shown.length} rows` : "All rows";
+  }
+
+  async #download(kind) {
+    const button = $(`download-${kind}`);
+    if (button.getAttribute("aria-disabled") === "true") {
+      return;
+    }
+    button.setAttribute("aria-disabled", "true");
+    try {
+      const type = kind === "csv" ? "text/csv" : "application/x-ndjson";
+      let file = new Blob([], { type });
+      for await (const piece of written(this.#source, this.#scores, kind)) {
+        file = new Blob([file, piece], { type });
+      }
+      const url = URL.createObjectURL(file);
+      const name = `${this.#source.name.replace(/\.[^.]*$/, "")}.scored.${kind}`;
+      h("a", { href: url, download: name }).click();
+      // The browser has to have begun with it.
+      setTimeout(() => URL.revokeObjectURL(url), 60_000);
+      announce(`${name} is ready.`);
+    } catch (error) {
+      this.#problem("The file can not be written", String(error.message ?? error));
+    } finally {
+      button.removeAttribute("aria-disabled");
+    }
+  }
+}
+
+const codes = (names) => [...names].flatMap((name, at) => [at > 0 ? " " : "", h("code", {}, name)]);
