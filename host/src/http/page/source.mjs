@@ -312,5 +312,5 @@ function looksLikeNames(fields) {
   if (names.length === 1) {
     return could && /^[\p{L}\d_-]+$/u.test(names[0]);
   }
-  return could && differ;
+  return could && differ && names.length > 0;
 }
