@@ -150,7 +150,7 @@ test-api: build examples api-venv test-page ## Test the documented API with Sche
 
 .PHONY: test-page
 test-page: ## Test the page's own modules, under Node.js
-	@if command -v node >/dev/null; then set -x; node --test host/tests/page; \
+	@if command -v node >/dev/null; then set -x; node --test host/tests/page/*.test.mjs; \
 	else $(SKIPPED_PAGE); [ "$$CI" != true ]; fi
 
 .PHONY: test-deployment
@@ -171,7 +171,7 @@ hostile: wasm-target
 	$(CARGO) build $(CARGO_FLAGS) $(GUEST_BUILD) -p fastsentiment-hostile-guest
 
 SKIPPED_LOAD = echo '*** SKIPPED: the load tests, for want of Node.js 18.19 or newer' >&2
-SKIPPED_PAGE = echo '*** SKIPPED: the modules of the page, for want of Node.js 20 or newer' >&2
+SKIPPED_PAGE = echo '*** SKIPPED: the modules of the page, for want of Node.js 18.19 or newer' >&2
 SKIPPED_DEPLOYMENT = echo '*** SKIPPED: the deployment, for want of $(DEPLOYMENT_VENV) (see above)' >&2
 SKIPPED_API = echo '*** SKIPPED: the documented API, for want of $(API_VENV) (see above)' >&2
 EXPORT_SKIPPED = echo '*** SKIPPED: the export of models, for want of $(EXPORT_VENV) (see above)' >&2
