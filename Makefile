@@ -12,6 +12,8 @@ PYTHON ?= python3
 RUFF := 0.17.6
 # Only for the Compose specification's schema, which it holds.
 COMPOSE := docker-compose==1.29.2
+# Only for axe-core, the script that it holds.
+AXE := axe-playwright-python==0.1.8
 
 # The binary finds the guest and ONNX Runtime beside itself, so they have to know
 # where it will be. Everything is built in release mode: a guest that is compiled by
@@ -141,10 +143,15 @@ test: guest onnxruntime test-venv export-venv redis ## Run all tests
 	@$(MAKE) --no-print-directory test-load
 
 .PHONY: test-api
-test-api: build examples api-venv ## Test the documented API with Schemathesis, and /docs in Chromium
+test-api: build examples api-venv test-page ## Test the documented API with Schemathesis, and the pages in Chromium
 	@if [ -e $(API_VENV)/.complete ]; then set -x; \
 	  $(API_VENV)/bin/python -m pytest -q -rs -p no:cacheprovider host/tests/api; \
 	else $(SKIPPED_API); fi
+
+.PHONY: test-page
+test-page: ## Test the page's own modules, under Node.js
+	@if command -v node >/dev/null; then set -x; node --test host/tests/page/*.test.mjs; \
+	else $(SKIPPED_PAGE); [ "$$CI" != true ]; fi
 
 .PHONY: test-deployment
 test-deployment: build examples redis deployment-venv ## Test Dockerfile, Compose, Kubernetes and the archive
@@ -164,6 +171,7 @@ hostile: wasm-target
 	$(CARGO) build $(CARGO_FLAGS) $(GUEST_BUILD) -p fastsentiment-hostile-guest
 
 SKIPPED_LOAD = echo '*** SKIPPED: the load tests, for want of Node.js 18.19 or newer' >&2
+SKIPPED_PAGE = echo '*** SKIPPED: the modules of the page, for want of Node.js 18.19 or newer' >&2
 SKIPPED_DEPLOYMENT = echo '*** SKIPPED: the deployment, for want of $(DEPLOYMENT_VENV) (see above)' >&2
 SKIPPED_API = echo '*** SKIPPED: the documented API, for want of $(API_VENV) (see above)' >&2
 EXPORT_SKIPPED = echo '*** SKIPPED: the export of models, for want of $(EXPORT_VENV) (see above)' >&2
@@ -215,6 +223,8 @@ $(DEPLOYMENT_VENV)/.complete: deployment/requirements-test.txt
 
 $(API_VENV)/.complete: host/tests/api/requirements.txt
 	@$(call make-venv,$(API_VENV),-r host/tests/api/requirements.txt)
+	@# What drives a browser for it is not wanted.
+	$(API_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(AXE)
 
 $(BENCH_VENV)/.complete: model/requirements-bench.txt
 	@$(call make-venv,$(BENCH_VENV),-r model/requirements-bench.txt)

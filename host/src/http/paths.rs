@@ -37,9 +37,8 @@ const fn row(path: &'static str, route: Route, allow: &'static str) -> Row {
 
 /// The path of a request, if there is something at it.
 pub(crate) fn find(path: &str) -> Option<&'static Row> {
-    let is_asset = path.starts_with(assets::ROOT);
     PATHS.iter().find(|known| match known.route {
-        Route::Assets => is_asset,
+        Route::Assets => assets::find(path).is_some(),
         _ => known.path == path,
     })
 }

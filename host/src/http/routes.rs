@@ -98,13 +98,17 @@ impl Api {
             Route::OpenApi => Ok(json(self.openapi.clone())),
             Route::Docs => Ok(docs::PAGE.answer(&head.headers)),
             Route::Page => Ok(page::PAGE.answer(&head.headers)),
-            Route::Assets => assets::answer(head.uri.path(), &head.headers),
+            Route::Assets => {
+                let file = assets::find(head.uri.path()).ok_or_else(not_found)?;
+                file.answer(&head.headers)
+            }
             Route::Other => Err(not_found()),
         }
     }
 }
 
-fn not_found() -> Problem {
+/// The problem of a path at which there is nothing.
+pub(crate) fn not_found() -> Problem {
     Problem::new(
         Kind::NotFound,
         "there is nothing at this path; see `POST /predict`, `GET /health` and \

@@ -1,4 +1,4 @@
-"""What the tests of the API share: a running server, and what it documents."""
+"""What the tests of the API share: a running server, what it documents, a browser."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from browsing import chromium
+from selenium import webdriver
 
 ROOT = Path(__file__).parents[3]
 RELEASE = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
@@ -117,3 +119,9 @@ def is_ready(listener: Listener) -> bool:
 @pytest.fixture(params=["main", "admin"])
 def listener(request: pytest.FixtureRequest, server: Server) -> Listener:
     return getattr(server, request.param)
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
+    with chromium(tmp_path) as driver:
+        yield driver

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import gzip
-import os
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
+import re
 
-import pytest
+from browsing import PATIENCE, complaints, screenshot
 from conftest import Server
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -18,44 +15,7 @@ from selenium.webdriver.support.expected_conditions import (
 )
 from selenium.webdriver.support.ui import WebDriverWait
 
-# How long the page may take for anything, in seconds.
-PATIENCE = 60
 PREDICT = "#operations-Predictions-predict"
-
-
-def need(*tools: str) -> str:
-    """A program; without it a test is skipped, but in CI (CI=true) it fails."""
-    found = next(filter(None, map(shutil.which, tools)), None)
-    if found is None:
-        missing = f"none of {', '.join(tools)} is installed"
-        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
-    return found
-
-
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = need("chromium", "google-chrome", "chrome")
-    for argument in (
-        *("--headless=new", "--window-size=1280,1600", "--disable-dev-shm-usage"),
-        *(f"--user-data-dir={tmp_path}", "--no-proxy-server"),
-        # It is often root that runs tests, for whom Chromium has no sandbox.
-        *(["--no-sandbox"] if os.geteuid() == 0 else []),
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(need("chromedriver"))
-    driver = webdriver.Chrome(options, service)
-    try:
-        yield driver
-    finally:
-        driver.quit()
-
-
-def complaints(browser: webdriver.Chrome) -> list[str]:
-    """What the console has been told that is not just information."""
-    entries = browser.get_log("browser")
-    return [entry["message"] for entry in entries if entry["level"] != "INFO"]
 
 
 def test_the_page_loads_and_predicts(browser: webdriver.Chrome, server: Server) -> None:
@@ -73,7 +33,7 @@ def test_the_page_loads_and_predicts(browser: webdriver.Chrome, server: Server) 
         tag.get_attribute("data-tag")
         for tag in browser.find_elements(By.CSS_SELECTOR, ".opblock-tag")
     ]
-    assert groups == ["Predictions", "Operation", "Documentation"]
+    assert groups == ["Predictions", "Operation", "Documentation", "Pages"]
     click(f"{PREDICT} .opblock-summary-control")
     click(f"{PREDICT} .execute")
     live = f"{PREDICT} .live-responses-table tbody"
@@ -83,27 +43,52 @@ def test_the_page_loads_and_predicts(browser: webdriver.Chrome, server: Server) 
     assert complaints(browser) == []
 
 
-def screenshot(browser: webdriver.Chrome, name: str) -> None:
-    """Kept for whoever names a folder for them."""
-    if folder := os.environ.get("FASTSENTIMENT_SCREENSHOTS"):
-        browser.save_screenshot(os.fspath(Path(folder) / f"{name}.png"))
-
-
 def test_the_policy_lets_nothing_else_in(server: Server) -> None:
-    page = server.main.ask("GET", "/docs")
-    policy = page.headers["content-security-policy"]
-    assert policy.startswith("default-src 'none'; ")
-    assert not any(word in policy for word in ("unsafe", "http", "*")), policy
-    assert page.headers["x-content-type-options"] == "nosniff"
+    for path in ("/", "/docs"):
+        page = server.main.ask("GET", path)
+        policy = page.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; ")
+        assert not any(word in policy for word in ("unsafe", "http", "*")), policy
+        assert page.headers["x-content-type-options"] == "nosniff"
+        assert page.headers["referrer-policy"] == "no-referrer"
+
+
+def test_a_page_never_gets_the_files_of_another(server: Server) -> None:
+    for path in ("/", "/docs"):
+        page = server.main.ask("GET", path)
+        assert page.headers["cache-control"] == "no-cache"
+        html = page.body.decode()
+        files = re.findall(r'(?:src|href)="(assets/[^"]+)"', html)
+        assert len(files) > 2
+        # Nothing comes from elsewhere, nothing is in the page itself.
+        links = re.findall(r'(?:src|href)="([^"]+)"', html)
+        assert set(links) - set(files) <= {"docs", "openapi.json", "#texts", "data:,"}
+        assert not re.search(r"<script>|<style|\sstyle=|\son\w+=", html)
+        for file in files:
+            answer = server.main.ask("GET", f"/{file}")
+            assert answer.status == 200, file
+            assert "immutable" in answer.headers["cache-control"]
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            folder, build, name = file.split("/")
+            other = f"/{folder}/{'0' * len(build)}/{name}"
+            assert server.main.ask("GET", other).status == 404
+        tag = {"If-None-Match": page.headers["etag"]}
+        known = server.main.ask("GET", path, headers=tag)
+        assert (known.status, known.body) == (304, b"")
+        assert known.headers["etag"] == page.headers["etag"]
 
 
 def test_assets_are_sent_packed_to_those_who_take_it(server: Server) -> None:
-    for path, content_type in (
-        ("/docs/swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
-        ("/docs/swagger-ui.css", "text/css; charset=utf-8"),
+    html = server.main.ask("GET", "/docs").body.decode()
+    for name, content_type in (
+        ("swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
+        ("swagger-ui.css", "text/css; charset=utf-8"),
     ):
-        packed = server.main.ask("GET", path, headers={"Accept-Encoding": "gzip"})
-        plain = server.main.ask("GET", path, headers={"Accept-Encoding": "identity"})
+        (path,) = re.findall(f'"(assets/[^"]+/{re.escape(name)})"', html)
+        packed, plain = (
+            server.main.ask("GET", f"/{path}", headers={"Accept-Encoding": coding})
+            for coding in ("gzip", "identity")
+        )
         assert packed.headers["content-encoding"] == "gzip"
         assert plain.headers["content-encoding"] is None
         assert gzip.decompress(packed.body) == plain.body

@@ -22,6 +22,7 @@ test("a column is guessed by its name, else by the length of what is in it", asy
     ["id,words\n1,a long one\n", 1, ["a long one"]],
     ["1,a long one\n2,another\n", 1, ["a long one", "another"]],
     ["text\nwarm, funny\n", 0, ["warm, funny"]],
+    ["", 0, []],
     ["\ufefftext,x\na,1\n", 0, ["a"]],
   ]) {
     const { source, texts: found } = await opened("a.csv", content);

@@ -27,6 +27,7 @@ use crate::http::options::{self, TIMEOUT};
 use crate::http::paths::{PATHS, Row};
 use crate::http::predict::{self, CACHE_HITS, GUEST, MODEL};
 use crate::http::problem::{self, Kind, Problem};
+use crate::http::routes::not_found;
 use crate::http::{HttpConfig, media_type, request, version};
 use crate::predictor::{ErrorKind, PredictError, Score, Scores, Version};
 use crate::service::{Limits, Service};
@@ -77,7 +78,14 @@ pub(crate) fn document(bounds: &Bounds) -> Bytes {
     };
     let paths = PATHS
         .iter()
-        .map(|row| Operations::new(row.path, row.allow, &[], |_| operation(row, bounds)))
+        .map(|row| {
+            let problems = match row.route {
+                // What stands for its name may be that of none.
+                Route::Assets => vec![not_found()],
+                _ => Vec::new(),
+            };
+            Operations::new(row.path, row.allow, &problems, |_| operation(row, bounds))
+        })
         .collect();
     let mut document = super::document(about, paths);
     // The limits are known to the server that runs, and not to the type.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::common::DOCUMENTATION;
 use super::{content, header, responses};
-use crate::http::assets;
+use crate::http::{assets, routes};
 
 /// The group of what is for people.
 pub(crate) const PAGES: (&str, &str) = ("Pages", "For people, who see them in a browser.");
@@ -75,6 +75,6 @@ pub(crate) fn asset() -> Value {
             parameter("build", "Names this version of all files.", vec![assets::BUILD]),
             parameter("file", "The name of a file.", assets::names().collect()),
         ],
-        "responses": responses(json!({"200": good}), &[assets::not_found()]),
+        "responses": responses(json!({"200": good}), &[routes::not_found()]),
     })
 }

@@ -121,7 +121,7 @@ export class FilePanel {
 
   #problem(title, detail) {
     $("file-problem").hidden = false;
-    $("file-problem").replaceChildren(h("strong", {}, title), " ", detail);
+    $("file-problem").replaceChildren(h("strong", {}, `${title}.`), " ", detail);
     announce(`${title}. ${detail}`);
   }
 
@@ -179,10 +179,14 @@ export class FilePanel {
     this.#marks = [];
     this.#told = 0;
     announce(`Scoring ${counted(this.#source.rows, "row")}.`);
-    const timer = setInterval(() => this.#showProgress(), TICK);
+    // Another file may have been chosen meanwhile.
+    const timer = setInterval(() => job === this.#job && this.#showProgress(), TICK);
+    const stay = (event) => event.preventDefault();
+    window.addEventListener("beforeunload", stay);
     this.#showProgress();
     const end = await job.run();
     clearInterval(timer);
+    window.removeEventListener("beforeunload", stay);
     if (job === this.#job) {
       this.#showProgress();
       await this.#finish(end);
@@ -246,7 +250,7 @@ export class FilePanel {
     $("file-resume").textContent = isDone ? "Try failed rows again" : "Go on";
     if (end === End.STOPPED) {
       const { title, detail } = this.#job.failure;
-      this.#problem(`${title}.`, `${detail} What is scored is kept.`);
+      this.#problem(title, `${detail} What is scored is kept.`);
     } else {
       const rest = failures.size > 0 ? `, ${count(failures.size)} could not be` : "";
       announce(`${count(scored)} of ${counted(total, "row")} are scored${rest}.`);
@@ -258,6 +262,7 @@ export class FilePanel {
   async #showResults(isDone) {
     const { scored, failures } = this.#scores;
     $("file-results").hidden = this.#dealt === 0;
+    $("download-csv").classList.toggle("primary", isDone);
     const rows = isDone ? "" : `the ${counted(this.#dealt, "row")} that are scored`;
     $("download-note").textContent = rows;
     $("counts").replaceChildren(...countBars(this.#scores.counts(), Math.max(1, scored)));

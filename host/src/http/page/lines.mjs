@@ -103,7 +103,8 @@ export class Lines {
   /** Says in a line how it stands. */
   #summarise() {
     const answers = this.#items.map(({ answer }) => answer).filter((answer) => answer);
-    const failed = this.#items.filter(({ failure }) => failure).length;
+    const failures = this.#items.map(({ failure }) => failure).filter((failure) => failure);
+    const failed = failures.length;
     const hits = answers.filter((answer) => answer.hits > 0).length;
     const parts = [counted(this.#items.length, "text")];
     if (answers.length > 0) {
@@ -112,7 +113,7 @@ export class Lines {
     }
     parts.push(...(failed > 0 ? [`${failed} without scores`] : []));
     $("results-summary").textContent = parts.join(" · ");
-    $("retry").hidden = failed === 0;
+    $("retry").hidden = failures.every(({ kind }) => kind === Kind.REFUSED);
     return `${parts.join(", ")}.`;
   }
 }
@@ -124,7 +125,7 @@ function placeholder(text) {
   if (text.length > LONG) {
     const toggle = h("button", { type: "button", class: "quiet", "aria-expanded": "false" });
     toggle.textContent = "Show the whole text";
-    words.classList.add("folded");
+    words.classList.add("long", "folded");
     toggle.addEventListener("click", () => {
       const isFolded = words.classList.toggle("folded");
       toggle.setAttribute("aria-expanded", String(!isFolded));
@@ -159,7 +160,7 @@ function answered({ predictions, ms, hits, guest, model }) {
 }
 
 function failed({ title, detail }) {
-  return [h("p", { class: "failure" }, h("strong", {}, title), " ", detail)];
+  return [h("p", { class: "failure" }, h("strong", {}, `${title}.`), " ", detail)];
 }
 
 const unknown = (error) => new Failure(Kind.FAILED, "The page has failed", String(error));

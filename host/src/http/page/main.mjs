@@ -18,13 +18,17 @@ const EXAMPLES = [
 ];
 
 const texts = $("texts");
-/** The guest and the model that the page says are live. */
+/** The guest and the model that the page says are live, and those that last made it ask. */
 let shown = "";
+let asked = "";
 
+/** Looks again at what is live if something else has answered: that may be on trial. */
 const follow = ({ guest, model }) => {
-  // With another version on trial, several answer.
-  const isShown = guest.includes(",") || model.includes(",") || shown === `${guest} ${model}`;
-  return isShown || showVersion();
+  const answered = `${guest} ${model}`;
+  if (answered !== shown && answered !== asked) {
+    asked = answered;
+    showVersion();
+  }
 };
 const lines = new Lines(follow);
 const panel = new FilePanel(follow);

@@ -168,9 +168,9 @@ class Source {
     if (this.#format !== "jsonl") {
       return this.isTable ? record : [record];
     }
-    const value = parsed(record);
+    const value = parsed(record) ?? record;
     const object = isObject(value) ? value : { [this.columns[this.column]]: value };
-    const plain = (cell) => (typeof cell === "object" ? JSON.stringify(cell) : String(cell));
+    const plain = (cell) => (typeof cell === "string" ? cell : JSON.stringify(cell));
     return this.columns.map((name) => (name in object ? plain(object[name]) : ""));
   }
 
@@ -312,5 +312,5 @@ function looksLikeNames(fields) {
   if (names.length === 1) {
     return could && /^[\p{L}\d_-]+$/u.test(names[0]);
   }
-  return could && differ;
+  return could && differ && names.length > 0;
 }
