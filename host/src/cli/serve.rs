@@ -129,10 +129,27 @@ struct ClientOptions {
         value_parser = clap::value_parser!(u64).range(1..)
     )]
     idle_timeout_ms: u64,
+
+    /// The origins whose pages may ask from a browser (CORS), such as
+    /// `https://example.org`, or `*` for all; several are parted by commas
+    /// [default: none]
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_CORS_ORIGIN",
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
+    cors_origin: Vec<String>,
 }
 
 impl ClientOptions {
     fn resolve(&self) -> anyhow::Result<HttpConfig> {
+        // Empty, as in a file of settings that leaves it out, it names none.
+        let origins = self.cors_origin.iter().map(|origin| origin.trim());
+        let origins = origins.filter(|origin| !origin.is_empty()).map(|origin| {
+            let origin: Result<http::Origin, _> = origin.parse();
+            origin.with_context(|| format!("--cors-origin {}", self.cors_origin.join(",")))
+        });
         let config = HttpConfig {
             max_body_bytes: self.max_body_bytes,
             body_memory: (self.body_memory_mib as usize).saturating_mul(1024 * 1024),
@@ -140,6 +157,7 @@ impl ClientOptions {
             body_timeout: Duration::from_millis(self.body_timeout_ms),
             idle_timeout: Duration::from_millis(self.idle_timeout_ms),
             max_connections: self.max_connections.get(),
+            cors_origins: origins.collect::<anyhow::Result<_>>()?,
             ..HttpConfig::default()
         };
         // A request takes a little beside its body.

@@ -10,6 +10,7 @@ use http_body_util::BodyExt;
 use hyper::body::Body;
 use tokio::time::timeout;
 
+use super::coding::Coding;
 use super::memory::{Held, Memory, NoRoom};
 
 /// Why a body could not be had.
@@ -30,9 +31,24 @@ pub(crate) enum BodyError {
     /// The client left, or broke the transfer coding.
     #[error("the body ended before it was complete")]
     Incomplete,
+    /// It is not packed as it says.
+    #[error(
+        "the body can not be unpacked: it is not, or not all, of what {coding} makes, or it is \
+         to be unpacked with more memory than is allowed"
+    )]
+    Broken {
+        /// What it says that it is packed with.
+        coding: Coding,
+    },
     /// Other requests take the memory for it.
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
+}
+
+impl From<hyper::Error> for BodyError {
+    fn from(_: hyper::Error) -> Self {
+        Self::Incomplete
+    }
 }
 
 /// A body, with the room that it takes.
@@ -55,6 +71,7 @@ pub(crate) async fn read<B>(
 ) -> Result<Whole, BodyError>
 where
     B: Body<Data = Bytes> + Unpin,
+    BodyError: From<B::Error>,
 {
     let too_large = BodyError::TooLarge { limit };
     let announced = match usize::try_from(body.size_hint().lower()) {
@@ -65,8 +82,7 @@ where
     let whole = async {
         let mut bytes = Vec::new();
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| BodyError::Incomplete)?;
-            if let Ok(data) = frame.into_data() {
+            if let Ok(data) = frame?.into_data() {
                 if data.len() > limit - bytes.len() {
                     return Err(too_large);
                 }
@@ -126,16 +142,16 @@ mod tests {
 
     impl Body for Pieces {
         type Data = Bytes;
-        type Error = &'static str;
+        type Error = BodyError;
 
         fn poll_frame(
             mut self: Pin<&mut Self>,
             _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
+        ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
             match (self.0.pop(), self.1) {
                 (Some(piece), _) => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(piece))))),
                 (None, End::Clean) => Poll::Ready(None),
-                (None, End::Broken) => Poll::Ready(Some(Err("broken"))),
+                (None, End::Broken) => Poll::Ready(Some(Err(BodyError::Incomplete))),
                 (None, End::Never) => Poll::Pending,
             }
         }
@@ -164,7 +180,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_announced_length_is_refused_unread() {
-        let mut body = http_body_util::Full::new(Bytes::from_static(b"abcd"));
+        let body = http_body_util::Full::new(Bytes::from_static(b"abcd"));
+        let mut body = body.map_err(|never| -> BodyError { match never {} });
         let error = Err(BodyError::TooLarge { limit: 3 });
         let read = read(&mut body, 3, PATIENCE, &Memory::new(1 << 20)).await;
         assert_eq!(read.map(|whole| whole.bytes), error);

@@ -3,7 +3,7 @@
 //! This module must not know the body or the route.
 
 use hyper::HeaderMap;
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use hyper::header::CONTENT_TYPE;
 
 /// Accepts `application/json` and `application/*+json`, in UTF-8, and a
 /// request that does not say. The error says what to send instead.
@@ -20,7 +20,7 @@ pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), &'static str> {
         }
         require_utf8(parameters)?;
     }
-    require_uncompressed(headers)
+    Ok(())
 }
 
 /// Whether the body is announced as lines of JSON.
@@ -35,14 +35,13 @@ pub(crate) fn is_ndjson(headers: &HeaderMap) -> bool {
     is("application/x-ndjson") || is("application/ndjson")
 }
 
-/// Accepts what is as it is, and in UTF-8. The error says what to send instead.
-pub(crate) fn require_plain(headers: &HeaderMap) -> Result<(), &'static str> {
+/// Accepts what is in UTF-8. The error says what to send instead.
+pub(crate) fn require_utf8_lines(headers: &HeaderMap) -> Result<(), &'static str> {
     let value = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
     let parameters = value.and_then(|value| value.split_once(';'));
-    require_utf8(parameters.map_or("", |(_, parameters)| parameters))?;
-    require_uncompressed(headers)
+    require_utf8(parameters.map_or("", |(_, parameters)| parameters))
 }
 
 fn require_utf8(parameters: &str) -> Result<(), &'static str> {
@@ -50,15 +49,6 @@ fn require_utf8(parameters: &str) -> Result<(), &'static str> {
         Ok(())
     } else {
         Err("the body must be in UTF-8: leave the `charset` of `Content-Type` out")
-    }
-}
-
-fn require_uncompressed(headers: &HeaderMap) -> Result<(), &'static str> {
-    match headers.get(CONTENT_ENCODING) {
-        Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => {
-            Err("the body must not be compressed: send it without `Content-Encoding`")
-        }
-        _ => Ok(()),
     }
 }
 
@@ -139,14 +129,6 @@ mod tests {
         assert!(!is_ndjson(&HeaderMap::new()));
         let latin = HeaderValue::from_static("application/x-ndjson; charset=latin1");
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, latin)]);
-        assert!(is_ndjson(&headers) && require_plain(&headers).is_err());
-    }
-
-    #[test]
-    fn only_a_plain_body_is_accepted() {
-        let coded =
-            |coding| HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static(coding))]);
-        assert!(require_json(&coded("identity")).is_ok());
-        assert!(require_json(&coded("gzip")).is_err());
+        assert!(is_ndjson(&headers) && require_utf8_lines(&headers).is_err());
     }
 }

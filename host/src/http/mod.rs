@@ -10,7 +10,10 @@ mod activity;
 mod assets;
 pub(crate) mod body;
 mod bulk;
+mod coding;
 mod connection;
+mod content;
+mod cors;
 mod docs;
 pub(crate) mod exchange;
 pub(crate) mod health;
@@ -22,6 +25,7 @@ pub(crate) mod methods;
 mod metrics;
 pub(crate) mod openapi;
 mod options;
+mod pack;
 mod page;
 mod paths;
 mod predict;
@@ -34,6 +38,7 @@ pub(crate) mod version;
 
 pub use bulk::Streamed;
 pub use connection::Session;
+pub use cors::{Origin, OriginError};
 pub use exchange::{Handler, Reply};
 pub use health::{Readiness, State};
 pub use info::Served;
@@ -44,7 +49,7 @@ pub use server::serve;
 
 use std::time::Duration;
 
-/// The bounds on what clients may hold of this server.
+/// The bounds on what clients may hold of this server, and whose pages may ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpConfig {
     /// The largest request body, in bytes.
@@ -69,6 +74,8 @@ pub struct HttpConfig {
     /// The most connections served at a time, at least 1; more wait unaccepted
     /// in the kernel's queue.
     pub max_connections: usize,
+    /// The origins whose pages may ask from a browser.
+    pub cors_origins: Vec<Origin>,
 }
 
 impl Default for HttpConfig {
@@ -85,6 +92,7 @@ impl Default for HttpConfig {
             half_close: Duration::from_secs(1),
             drain: Duration::from_secs(25),
             max_connections: 4096,
+            cors_origins: Vec::new(),
         }
     }
 }

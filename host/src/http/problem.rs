@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{
+    ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use hyper::{Response, StatusCode};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use super::body::BodyError;
+use super::coding;
 use crate::predictor::{ErrorKind, PredictError};
 
 /// When a server that can not answer now is worth another try, unless more is
@@ -29,6 +32,7 @@ pub(crate) enum Kind {
     InvalidJson,
     InvalidHeader,
     InvalidQuery,
+    InvalidEncoding,
     IncompleteBody,
     Unauthorized,
     Forbidden,
@@ -40,6 +44,7 @@ pub(crate) enum Kind {
     BodyTooLarge,
     LineTooLong,
     UnsupportedMediaType,
+    UnsupportedContentEncoding,
     InvalidBody,
     TooManyTexts,
     TextTooLong,
@@ -77,6 +82,7 @@ impl Kind {
             Self::InvalidJson => (S::BAD_REQUEST, "invalid-json", "Not valid JSON"),
             Self::InvalidHeader => (S::BAD_REQUEST, "invalid-header", "Invalid header"),
             Self::InvalidQuery => (S::BAD_REQUEST, "invalid-query", "Invalid query"),
+            Self::InvalidEncoding => (S::BAD_REQUEST, "invalid-encoding", "Not as it is packed"),
             Self::IncompleteBody => (S::BAD_REQUEST, "incomplete-body", "Incomplete body"),
             Self::Unauthorized => (S::UNAUTHORIZED, "unauthorized", "Unauthorized"),
             Self::Forbidden => (S::FORBIDDEN, "forbidden", "Forbidden"),
@@ -95,6 +101,11 @@ impl Kind {
                 S::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported-media-type",
                 "Unsupported media type",
+            ),
+            Self::UnsupportedContentEncoding => (
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-content-encoding",
+                "Unsupported content coding",
             ),
             Self::InvalidBody => (S::UNPROCESSABLE_ENTITY, "invalid-body", "Wrong fields"),
             Self::TooManyTexts => (S::UNPROCESSABLE_ENTITY, "too-many-texts", "Too many texts"),
@@ -345,6 +356,9 @@ impl Problem {
         if let Some(allow) = self.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
+        if self.kind == Kind::UnsupportedContentEncoding {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(coding::ACCEPTED));
+        }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -373,6 +387,7 @@ impl From<BodyError> for Problem {
             BodyError::TooLarge { .. } => Kind::BodyTooLarge,
             BodyError::TimedOut { .. } => Kind::BodyTimeout,
             BodyError::Incomplete => Kind::IncompleteBody,
+            BodyError::Broken { .. } => Kind::InvalidEncoding,
             BodyError::NoRoom(_) => Kind::Overloaded,
         };
         Self::new(kind, error.to_string())

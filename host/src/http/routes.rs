@@ -8,9 +8,10 @@ use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response};
+use hyper::{HeaderMap, Method, Request, Response};
 
 use super::connection::Session;
+use super::content::Content;
 use super::exchange::{Handler, Reply, contained, json, settle};
 use super::health::{self, Readiness};
 use super::info::Served;
@@ -19,11 +20,13 @@ use super::memory::Memory;
 use super::metrics::{Metrics, Route};
 use super::openapi::main::{Bounds, document};
 use super::options::options;
+use super::pack::pack;
 use super::paths::{self, Row};
 use super::predict::Predict;
 use super::problem::{Kind, Problem};
 use super::{
-    HttpConfig, assets, body, bulk, docs, exchange, info, media_type, methods, page, version,
+    HttpConfig, assets, body, bulk, coding, cors, docs, exchange, info, media_type, methods, page,
+    version,
 };
 use crate::service::Service;
 
@@ -65,11 +68,16 @@ impl Api {
         }
     }
 
+    /// Tells a browser what a page may do with the answer.
+    fn allow(&self, head: &Parts, headers: &mut HeaderMap) {
+        cors::allow(&self.config.cors_origins, head, headers);
+    }
+
     async fn route(
         &self,
         row: Option<&Row>,
         head: &Parts,
-        body: &mut Incoming,
+        body: &mut Content,
     ) -> Result<Response<Full<Bytes>>, Problem> {
         let row = row.ok_or_else(not_found)?;
         if let Some(answer) = methods::settled(&head.method, row.allow)? {
@@ -79,10 +87,14 @@ impl Api {
             Route::Predict => {
                 media_type::require_json(&head.headers)
                     .map_err(|detail| Problem::new(Kind::UnsupportedMediaType, detail))?;
+                let coding = coding::of_request(&head.headers)?;
                 let options = options(&head.headers)?;
                 let (limit, patience) = (self.config.max_body_bytes, self.config.body_timeout);
-                let body = body::read(body, limit, patience, &self.memory).await?;
-                self.predict.answer(options, body).await
+                body.unpack(coding, limit, &self.memory);
+                let whole = body::read(body, limit, patience, &self.memory).await;
+                // What unpacking took is free again.
+                body.unpack(None, limit, &self.memory);
+                self.predict.answer(options, whole?).await
             }
             Route::Health => health::answer(row.path, &self.readiness),
             Route::Version => version::answer(&self.service.version()),
@@ -118,7 +130,8 @@ pub(crate) fn not_found() -> Problem {
 
 impl Handler for Api {
     async fn answer(&self, request: Request<Incoming>, session: Session) -> Response<Reply> {
-        let (head, mut body) = request.into_parts();
+        let (head, body) = request.into_parts();
+        let mut body = Content::new(body);
         let row = paths::find(head.uri.path());
         let route = row.map_or(Route::Other, |row| row.route);
         let measured = self.metrics.begin(route);
@@ -126,8 +139,9 @@ impl Handler for Api {
         let answer = if is_predict && media_type::is_ndjson(&head.headers) {
             match contained(self.bulk.begin(&head.headers, &mut body, session)).await {
                 Ok(begun) => {
-                    let response = bulk::respond(begun, head.version, body);
+                    let mut response = bulk::respond(begun, head.version, body);
                     measured.end(response.status());
+                    self.allow(&head, response.headers_mut());
                     return response.map(Either::Right);
                 }
                 Err(problem) => Err(problem),
@@ -137,7 +151,11 @@ impl Handler for Api {
             drop(session);
             answer
         };
-        let response = settle(&head, body, self.config.body_timeout, answer);
+        let answer = answer.unwrap_or_else(Problem::into_response);
+        let mut answer = pack(&head.headers, answer).await;
+        self.allow(&head, answer.headers_mut());
+        let patience = self.config.body_timeout;
+        let response = settle(&head, body.into_inner(), patience, Ok(answer));
         measured.end(response.status());
         response.map(Either::Left)
     }

@@ -5,12 +5,14 @@
 mod answers;
 mod bulk;
 mod connections;
+mod cors;
 mod half_closed;
 mod headers;
 mod health;
 mod inputs;
 mod memory;
 mod metrics;
+mod packed;
 mod refusals;
 mod shutdown;
 
@@ -344,6 +346,11 @@ impl Raw {
         read.unwrap().unwrap();
         let body = String::from_utf8(body).unwrap();
         Answer { status, head, body }
+    }
+
+    /// The next byte that comes.
+    async fn byte(&mut self) -> u8 {
+        timeout(PATIENCE, self.0.read_u8()).await.unwrap().unwrap()
     }
 
     /// Waits until the server has closed the connection, whatever it still

@@ -62,7 +62,7 @@ impl Lines {
     /// needs no end. If this is dropped before it resolves, nothing is lost.
     pub(crate) async fn next<B>(&mut self, body: &mut B) -> Result<Option<Line>, BodyError>
     where
-        B: Body<Data = Bytes> + Unpin,
+        B: Body<Data = Bytes, Error = BodyError> + Unpin,
     {
         loop {
             if let Some(line) = self.buffered() {
@@ -77,7 +77,7 @@ impl Lines {
                         self.buffer.extend_from_slice(&data);
                     }
                 }
-                Some(Err(_)) => return Err(BodyError::Incomplete),
+                Some(Err(error)) => return Err(error),
                 None => {
                     self.is_complete = true;
                     // What has no end yet has one now.
@@ -140,7 +140,7 @@ mod tests {
     /// nothing for one that is too long; and how the body ended.
     async fn lines(pieces: &[&'static [u8]]) -> (Vec<(u64, Option<Bytes>)>, bool) {
         let frames = pieces.iter().map(|piece| match *piece {
-            b"broken" => Err("broken"),
+            b"broken" => Err(BodyError::Incomplete),
             piece => Ok(Frame::data(Bytes::from_static(piece))),
         });
         let mut body = StreamBody::new(futures_util::stream::iter(frames.collect::<Vec<_>>()));

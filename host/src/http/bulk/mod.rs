@@ -22,18 +22,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::HeaderMap;
-use hyper::body::Incoming;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use super::body::BodyError;
 use super::connection::Session;
+use super::content::Content;
 use super::exchange::contained;
 use super::memory::{Held, Memory};
 use super::options::options;
 use super::predict::log;
 use super::problem::{Kind, Problem};
-use super::{HttpConfig, media_type};
+use super::{HttpConfig, coding, media_type};
 use crate::predictor::{Answer, ErrorKind, PredictError};
 use crate::service::{self, Options, Service};
 use input::{Line, Lines};
@@ -126,11 +126,14 @@ impl Route {
     pub(crate) async fn begin(
         &self,
         headers: &HeaderMap,
-        body: &mut Incoming,
+        body: &mut Content,
         session: Session,
     ) -> Result<(Exchange, Option<Bytes>), Problem> {
-        media_type::require_plain(headers)
+        media_type::require_utf8_lines(headers)
             .map_err(|detail| Problem::new(Kind::UnsupportedMediaType, detail))?;
+        let coding = coding::of_request(headers)?;
+        // Lines may go on for ever.
+        body.unpack(coding, usize::MAX, &self.memory);
         let options = options(headers)?;
         let mut held = self.memory.begin(0).map_err(BodyError::from)?;
         held.take(self.room).map_err(BodyError::from)?;
@@ -160,7 +163,7 @@ impl Exchange {
     async fn run(
         &mut self,
         first: Option<Bytes>,
-        body: &mut Incoming,
+        body: &mut Content,
         pieces: &mpsc::Sender<Bytes>,
     ) -> bool {
         let mut piece = first;
@@ -192,7 +195,7 @@ impl Exchange {
 
     /// The next lines of the answer, none once it is complete. An error is one of
     /// the whole request, before anything has been sent.
-    async fn next(&mut self, body: &mut Incoming) -> Result<Option<Bytes>, Problem> {
+    async fn next(&mut self, body: &mut Content) -> Result<Option<Bytes>, Problem> {
         while self.out.len() < PIECE {
             match self.event(body).await {
                 Event::Read(line) => self.ask(line),
@@ -224,7 +227,7 @@ impl Exchange {
     /// What comes next. Lines that are there are read before answers are waited
     /// for, so that chunks are large; and what is answered is sent before anything
     /// is waited for.
-    async fn event(&mut self, body: &mut Incoming) -> Event {
+    async fn event(&mut self, body: &mut Content) -> Event {
         let (reads, room, idle) = (self.reads, self.bulk.has_room(), self.bulk.is_empty());
         tokio::select! {
             biased;

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming};
+use hyper::body::{Body, Frame};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, Version};
 use serde::{Serialize, Serializer};
@@ -18,6 +18,7 @@ use utoipa::ToSchema;
 
 use super::Exchange;
 use crate::http::body;
+use crate::http::content::Content;
 use crate::http::exchange::MAX_DISCARDED;
 use crate::http::predict::{LabelledScore, List};
 use crate::http::problem::{FieldError, Problem};
@@ -60,7 +61,7 @@ impl Body for Streamed {
 pub(crate) fn respond(
     (mut exchange, first): (Exchange, Option<Bytes>),
     version: Version,
-    mut body: Incoming,
+    mut body: Content,
 ) -> Response<Streamed> {
     let (sender, pieces) = mpsc::channel(1);
     let is_complete = Arc::new(AtomicBool::new(false));
@@ -69,6 +70,7 @@ pub(crate) fn respond(
         let all_sent = exchange.run(first, &mut body, &sender).await;
         complete.store(all_sent, Ordering::Release);
         drop((sender, exchange));
+        let body = body.into_inner();
         // HTTP/2 can refuse the rest of a body by itself.
         if all_sent && version < Version::HTTP_2 && !body.is_end_stream() {
             body::discard(body, MAX_DISCARDED, LINGER).await;

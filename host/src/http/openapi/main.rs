@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::HeaderMap;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use serde_json::{Map, Value, json};
 use utoipa::openapi::ComponentsBuilder;
 
@@ -19,6 +19,7 @@ use super::{
     responses, with_schema,
 };
 use crate::http::body::BodyError;
+use crate::http::coding::{self, Coding};
 use crate::http::info::{self, Served};
 use crate::http::inputs::Allowed;
 use crate::http::memory::NoRoom;
@@ -191,8 +192,10 @@ fn predict(bounds: &Bounds) -> Value {
         "parameters": predict_parameters(bounds),
         "requestBody": {
             "description": format!(
-                "At most {} bytes, in UTF-8; lines may go on for ever.",
+                "At most {} bytes, in UTF-8; lines may go on for ever. It may be packed with one \
+                 of {}, as `Content-Encoding` says, and is as long as it is unpacked.",
                 bounds.config.max_body_bytes,
+                coding::ACCEPTED,
             ),
             "required": true,
             "content": {
@@ -244,6 +247,10 @@ fn predict_problems(bounds: &Bounds) -> Vec<Problem> {
     let (limit, patience) = (bounds.config.max_body_bytes, bounds.config.body_timeout);
     let mut problems = vec![
         BodyError::Incomplete.into(),
+        BodyError::Broken {
+            coding: Coding::Gzip,
+        }
+        .into(),
         BodyError::TimedOut { patience }.into(),
         BodyError::TooLarge { limit }.into(),
         failure(
@@ -293,6 +300,7 @@ fn predict_problems(bounds: &Bounds) -> Vec<Problem> {
     let media_type = media_type::require_json(&with(CONTENT_TYPE, "text/plain"));
     let unsupported = media_type.map_err(|detail| Problem::new(Kind::UnsupportedMediaType, detail));
     problems.extend(unsupported.err());
+    problems.extend(coding::of_request(&with(CONTENT_ENCODING, "deflate")).err());
     problems
 }
 

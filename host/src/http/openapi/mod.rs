@@ -15,7 +15,7 @@ mod pages;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use hyper::header::{ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{ACCEPT_ENCODING, ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -223,6 +223,14 @@ fn described(name: &HeaderName) -> Option<(String, Value)> {
                 json!({"type": "string", "const": "Bearer"}),
             ),
         ),
+        ACCEPT_ENCODING => ("Accept-Encoding", {
+            let mut header = header(
+                "What the body may be packed with, if that is what is wrong.",
+                json!({"type": "string"}),
+            );
+            header["required"] = false.into();
+            header
+        }),
         ALLOW => (
             "Allow",
             header(

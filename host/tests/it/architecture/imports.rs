@@ -45,7 +45,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
 const BINARY: &str = "main";
 
 /// Crates, by the beginning of their names, and the layers that may name them.
-const CRATES: [(&str, &[&str]); 21] = [
+const CRATES: [(&str, &[&str]); 22] = [
     ("ort", &["nn"]),
     ("wasmtime", &["nn", "guest"]),
     ("wasmparser", &["guest"]),
@@ -62,6 +62,7 @@ const CRATES: [(&str, &[&str]); 21] = [
     // The documents of the API are made of what is sent and read there.
     ("utoipa", &["http", "admin"]),
     ("miniz_oxide", &["http"]),
+    ("async_compression", &["http"]),
     ("reqwest", &[BINARY]),
     ("anyhow", &[BINARY]),
     ("clap", &[BINARY]),

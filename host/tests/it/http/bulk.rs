@@ -132,10 +132,10 @@ async fn what_is_wrong_before_the_first_answer_is_a_problem() {
     let server = Server::with(|config, _| config.body_timeout = SHORT).await;
     for (headers, body, status, kind) in [
         (
-            "content-encoding: gzip\r\n",
+            "content-encoding: deflate\r\n",
             "\"a\"\n",
             415,
-            "unsupported-media-type",
+            "unsupported-content-encoding",
         ),
         (
             "x-fastsentiment-timeout-ms: 0\r\n",
