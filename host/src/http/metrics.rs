@@ -21,17 +21,19 @@ pub(crate) enum Route {
     Version,
     OpenApi,
     Docs,
+    Metrics,
     /// Paths at which there is nothing.
     Other,
 }
 
 /// How many routes there are.
-const ROUTES: [(Route, &str); 6] = [
+const ROUTES: [(Route, &str); 7] = [
     (Route::Predict, "/predict"),
     (Route::Health, "/health"),
     (Route::Version, "/version"),
     (Route::OpenApi, "/openapi.json"),
     (Route::Docs, "/docs"),
+    (Route::Metrics, "/metrics"),
     (Route::Other, "other"),
 ];
 

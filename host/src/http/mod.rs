@@ -9,10 +9,13 @@
 mod activity;
 pub(crate) mod body;
 mod bulk;
+mod call;
 mod connection;
 mod docs;
 pub(crate) mod exchange;
+pub(crate) mod exposition;
 pub(crate) mod health;
+mod identity;
 mod media_type;
 pub(crate) mod memory;
 pub(crate) mod methods;
@@ -64,6 +67,8 @@ pub struct HttpConfig {
     /// The most connections served at a time, at least 1; more wait unaccepted
     /// in the kernel's queue.
     pub max_connections: usize,
+    /// Whether there is a line in the log about each request that has ended.
+    pub log_requests: bool,
 }
 
 impl Default for HttpConfig {
@@ -80,6 +85,7 @@ impl Default for HttpConfig {
             half_close: Duration::from_secs(1),
             drain: Duration::from_secs(25),
             max_connections: 4096,
+            log_requests: false,
         }
     }
 }

@@ -17,12 +17,14 @@ pub(crate) struct Row {
 }
 
 /// All paths that there are.
-pub(crate) const PATHS: [Row; 10] = [
+pub(crate) const PATHS: [Row; 11] = [
     row("/predict", Route::Predict, "OPTIONS, POST"),
     row("/health", Route::Health, READ_ONLY),
     row("/health/live", Route::Health, READ_ONLY),
     row("/health/ready", Route::Health, READ_ONLY),
     row("/version", Route::Version, READ_ONLY),
+    // There only if somebody has asked for it.
+    row("/metrics", Route::Metrics, READ_ONLY),
     row("/openapi.json", Route::OpenApi, READ_ONLY),
     row("/docs", Route::Docs, READ_ONLY),
     row("/docs/initializer.js", Route::Docs, READ_ONLY),

@@ -136,12 +136,13 @@ pub(crate) struct FieldError {
 ///   "detail": "`/text/3` must be a string, found a number",
 ///   "errors": [
 ///     {"pointer": "/text/3", "detail": "`/text/3` must be a string, found a number"}
-///   ]
+///   ],
+///   "request_id": "0199a3c2-6f57-7b1c-8d3e-0a9f5c2b7e41"
 /// }
 /// ```
 ///
-/// `errors` is present only where parts of the body are to blame, and `step` only
-/// where a guest was refused. Programs should look at `type`, `errors[].pointer`
+/// `errors` is present only where parts of the body are to blame, `step` only where a
+/// guest was refused, and `missing` only where a server is starting. Programs should look at `type`, `errors[].pointer`
 /// and `step`; the other texts are for people and may change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
@@ -156,6 +157,26 @@ pub(crate) struct Problem {
     allow: Option<&'static str>,
     /// When another try is worth while, for the `Retry-After` header.
     retry_after: Option<Duration>,
+    /// What a server that is starting has to load still.
+    missing: Missing,
+}
+
+/// What a server has to load still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    Nothing,
+    Guest,
+    ModelAndGuest,
+}
+
+impl Missing {
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Nothing => &[],
+            Self::Guest => &["guest"],
+            Self::ModelAndGuest => &["model", "guest"],
+        }
+    }
 }
 
 /// What went wrong, as problem details (RFC 9457). Programs should look at `type`,
@@ -181,6 +202,16 @@ pub(crate) struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
     step: Option<&'static str>,
+    /// What a server that is starting has to load still: `model`, `guest`; absent
+    /// elsewhere.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(value_type = Vec<String>, required = false)]
+    missing: &'a [&'static str],
+    /// What the request is known by, as in the header `x-request-id`: whoever runs the
+    /// server finds the lines of its log by it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false, max_length = 128)]
+    request_id: Option<&'a str>,
 }
 
 /// Written in place: a server that is overloaded has no time to waste.
@@ -201,6 +232,7 @@ impl Problem {
             step: None,
             allow: None,
             retry_after: None,
+            missing: Missing::Nothing,
         }
     }
 
@@ -217,6 +249,14 @@ impl Problem {
         Self {
             step: Some(step),
             ..Self::new(Kind::GuestRefused, detail)
+        }
+    }
+
+    /// A server that is starting, and what it has to load still.
+    pub(crate) fn missing(detail: &'static str, missing: Missing) -> Self {
+        Self {
+            missing,
+            ..Self::new(Kind::Starting, detail)
         }
     }
 
@@ -246,12 +286,26 @@ impl Problem {
             detail: &self.detail,
             errors: &self.errors,
             step: self.step,
+            missing: self.missing.names(),
+            request_id: None,
         }
     }
 
     pub(crate) fn into_response(self) -> Response<Full<Bytes>> {
+        self.respond(None)
+    }
+
+    /// The answer to the request of this id.
+    pub(crate) fn into_response_to(self, id: &HeaderValue) -> Response<Full<Bytes>> {
+        self.respond(id.to_str().ok())
+    }
+
+    fn respond(self, request_id: Option<&str>) -> Response<Full<Bytes>> {
         let (status, ..) = self.kind.row();
-        let document = serde_json::to_vec(&self.document());
+        let document = serde_json::to_vec(&Document {
+            request_id,
+            ..self.document()
+        });
         // Strings and a number always serialise; if they did not, the status
         // would still say enough.
         let mut response = Response::new(Full::from(document.unwrap_or_default()));
@@ -320,64 +374,4 @@ impl From<BodyError> for Problem {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use http_body_util::BodyExt;
-    use serde_json::{Value, json};
-
-    async fn sent(problem: Problem) -> (hyper::http::response::Parts, Value) {
-        let (head, body) = problem.into_response().into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        (head, serde_json::from_slice(&body).unwrap())
-    }
-
-    #[tokio::test]
-    async fn a_field_error_points_to_its_field() {
-        let kind = ErrorKind::TextTooLong {
-            index: 3,
-            given: 9,
-            allowed: 8,
-        };
-        let error = PredictError::new(kind, "too long").with_detail("secret");
-        let (head, body) = sent(error.into()).await;
-        assert_eq!(head.headers[CONTENT_TYPE], "application/problem+json");
-        assert_eq!(
-            body,
-            json!({
-                "type": "urn:fastsentiment:problem:text-too-long",
-                "title": "Text too long",
-                "status": 422,
-                "detail": "`/text/3`: too long",
-                "errors": [{"pointer": "/text/3", "detail": "`/text/3`: too long"}],
-            })
-        );
-    }
-
-    #[tokio::test]
-    async fn a_failure_tells_nothing() {
-        let error = PredictError::new(ErrorKind::Failed, "secret").with_detail("secret");
-        let (head, body) = sent(error.into()).await;
-        assert_eq!(head.status, 500);
-        assert!(!body.to_string().contains("secret"));
-    }
-
-    #[tokio::test]
-    async fn a_busy_server_says_when_to_come_back() {
-        let overloaded = |millis| ErrorKind::Overloaded {
-            retry_after: Duration::from_millis(millis),
-        };
-        for (kind, seconds) in [
-            (overloaded(0), "1"),
-            (overloaded(1000), "1"),
-            (overloaded(1001), "2"),
-            (overloaded(60_000), "60"),
-            (ErrorKind::Unavailable, "1"),
-        ] {
-            let (head, _) = sent(PredictError::new(kind, "busy").into()).await;
-            assert_eq!(head.status, 503);
-            assert_eq!(head.headers[RETRY_AFTER], seconds);
-        }
-        let (head, _) = sent(PredictError::new(ErrorKind::TimedOut, "late").into()).await;
-        assert_eq!(head.status, 504);
-    }
-}
+mod tests;

@@ -10,6 +10,7 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
+use prometheus::Registry;
 
 use super::connection::Session;
 use super::exchange::{Handler, Reply, contained, json, settle};
@@ -21,7 +22,7 @@ use super::options::options;
 use super::paths::{self, Row};
 use super::predict::Predict;
 use super::problem::{Kind, Problem};
-use super::{HttpConfig, body, bulk, docs, media_type, methods, version};
+use super::{HttpConfig, body, bulk, docs, exposition, media_type, methods, version};
 use crate::service::Service;
 
 /// The API of the main listener.
@@ -32,6 +33,8 @@ pub struct Api {
     readiness: Readiness,
     metrics: Metrics,
     memory: Memory,
+    /// What `/metrics` tells, if it is to be here as well.
+    published: Option<Registry>,
     /// The document of this API.
     openapi: Bytes,
     max_body_bytes: usize,
@@ -46,7 +49,7 @@ impl Api {
         metrics: Metrics,
         config: &HttpConfig,
     ) -> Self {
-        let openapi = document(&Bounds::new(&service, config));
+        let openapi = document(&Bounds::new(&service, config), false);
         let memory = Memory::new(config.body_memory);
         Self {
             predict: Predict::new(Arc::clone(&service)),
@@ -55,10 +58,27 @@ impl Api {
             readiness,
             metrics,
             memory,
+            published: None,
             openapi,
             max_body_bytes: config.max_body_bytes,
             body_timeout: config.body_timeout,
         }
+    }
+
+    /// Tells what is in a registry to everybody who asks for `/metrics`.
+    #[must_use]
+    pub fn publish(self, registry: Registry, config: &HttpConfig) -> Self {
+        Self {
+            openapi: document(&Bounds::new(&self.service, config), true),
+            published: Some(registry),
+            ..self
+        }
+    }
+
+    /// What is at a path.
+    fn find(&self, path: &str) -> Option<&'static Row> {
+        let is_there = |row: &&Row| row.route != Route::Metrics || self.published.is_some();
+        paths::find(path).filter(is_there)
     }
 
     async fn route(
@@ -84,6 +104,10 @@ impl Api {
             Route::Version => version::answer(&self.service.version()),
             Route::OpenApi => Ok(json(self.openapi.clone())),
             Route::Docs => docs::answer(row.path, &head.headers),
+            Route::Metrics => match &self.published {
+                Some(registry) => exposition::answer(registry),
+                None => Err(not_found()),
+            },
             Route::Other => Err(not_found()),
         }
     }
@@ -100,7 +124,8 @@ fn not_found() -> Problem {
 impl Handler for Api {
     async fn answer(&self, request: Request<Incoming>, session: Session) -> Response<Reply> {
         let (head, mut body) = request.into_parts();
-        let row = paths::find(head.uri.path());
+        let id = session.id();
+        let row = self.find(head.uri.path());
         let route = row.map_or(Route::Other, |row| row.route);
         let measured = self.metrics.begin(route);
         let is_predict = (route, &head.method) == (Route::Predict, &Method::POST);
@@ -118,7 +143,7 @@ impl Handler for Api {
             drop(session);
             answer
         };
-        let response = settle(&head, body, self.body_timeout, answer);
+        let response = settle(&id, &head, body, self.body_timeout, answer);
         measured.end(response.status());
         response.map(Either::Left)
     }

@@ -8,6 +8,7 @@ mod connections;
 mod half_closed;
 mod headers;
 mod health;
+mod identity;
 mod memory;
 mod metrics;
 mod refusals;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use fastsentiment::http::{Api, HttpConfig, Metrics, Readiness, serve};
 use fastsentiment::predictor::{
     Answer as TextAnswer, BoxFuture, Caching, Digest, ErrorKind, Pending, PredictError, Predictor,
-    Request, Score, Source, Version,
+    Request, Score, Source, Version, Work,
 };
 use fastsentiment::rollout::{self, Rollout};
 use fastsentiment::service::{self, Limits, Service};
@@ -116,6 +117,15 @@ impl Predictor for Below {
                 "shared" => Source::Shared,
                 _ => Source::Computed,
             };
+            let work = |queued, scored| Work {
+                queued: Duration::from_millis(queued),
+                scored: Duration::from_micros(scored),
+            };
+            let work = match text.as_str() {
+                "worked" => Some(work(1000, 40_500)),
+                "2" => Some(work(3000, 7)),
+                _ => None,
+            };
             let answer = move |score| TextAnswer {
                 scores: [Score {
                     label: "LENGTH".into(),
@@ -124,6 +134,7 @@ impl Predictor for Below {
                 .into(),
                 version,
                 source,
+                work,
             };
             // As a cache does, what is there is given at once.
             if text == "kept" {

@@ -45,8 +45,9 @@ const LAYERS: [(&str, &[&str]); 14] = [
 const BINARY: &str = "main";
 
 /// Crates, by the beginning of their names, and the layers that may name them.
-const CRATES: [(&str, &[&str]); 21] = [
+const CRATES: [(&str, &[&str]); 24] = [
     ("ort", &["nn"]),
+    ("libloading", &["nn"]),
     ("wasmtime", &["nn", "guest"]),
     ("wasmparser", &["guest"]),
     ("redis", &["cache"]),
@@ -63,7 +64,9 @@ const CRATES: [(&str, &[&str]); 21] = [
     ("utoipa", &["http", "admin"]),
     ("miniz_oxide", &["http"]),
     ("reqwest", &[BINARY]),
+    ("uuid", &["http"]),
     ("anyhow", &[BINARY]),
+    ("sysinfo", &[BINARY]),
     ("clap", &[BINARY]),
     ("csv", &[BINARY]),
     ("csv_core", &[BINARY]),
