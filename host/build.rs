@@ -1,4 +1,4 @@
-//! What the pages of the server are made of.
+//! Says what the binary is made with, and what the pages of the server are made of.
 //!
 //! Takes the assets of Swagger UI out of the archive in which its makers publish
 //! them, and leaves them compressed: an entry of a zip archive and a file of gzip
@@ -9,6 +9,7 @@ use std::error::Error;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rawzip::{CompressionMethod, ZipArchive};
 use utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED;
@@ -52,7 +53,33 @@ fn main() -> Result<(), Box<dyn Error>> {
         let html = html.replace(FOLDER, &format!("assets/{build}"));
         fs::write(out.join(format!("{page}.html")), html)?;
     }
+    println!("cargo::rustc-env=FASTSENTIMENT_RUSTC={}", rustc()?);
+    println!("cargo::rustc-env=FASTSENTIMENT_WASMTIME={}", wasmtime()?);
     Ok(())
+}
+
+/// The version of the compiler, such as `1.95.0`.
+fn rustc() -> Result<String, Box<dyn Error>> {
+    let rustc = std::env::var_os("RUSTC").ok_or("there is no RUSTC")?;
+    let said = Command::new(rustc).arg("--version").output()?.stdout;
+    let said = String::from_utf8(said)?;
+    let version = said.split_whitespace().nth(1);
+    Ok(version.ok_or("the compiler tells no version")?.to_owned())
+}
+
+/// The version of wasmtime, which does not tell it at run time.
+fn wasmtime() -> Result<String, Box<dyn Error>> {
+    let lock = Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join("../Cargo.lock");
+    println!("cargo::rerun-if-changed={}", lock.display());
+    let lock = fs::read_to_string(lock)?;
+    let mut lines = lock
+        .lines()
+        .skip_while(|line| *line != "name = \"wasmtime\"");
+    let version = lines
+        .nth(1)
+        .and_then(|line| line.strip_prefix("version = \""));
+    let version = version.and_then(|version| version.strip_suffix('"'));
+    Ok(version.ok_or("wasmtime is not in Cargo.lock")?.to_owned())
 }
 
 /// An entry of the archive as a file of gzip.

@@ -14,6 +14,7 @@ import containers
 import dockerfile
 import jsonschema
 import pytest
+import queries
 import yaml
 from product import ROOT, options
 
@@ -143,20 +144,16 @@ def test_the_server_is_where_it_says(compose: dict, image: Path, tmp_path: Path)
         admin = variables["FASTSENTIMENT_ADMIN_LISTEN"].rpartition(":")[2]
         assert job["static_configs"] == [{"targets": [f"api:{admin}"]}]
         exported = {name.split("{")[0]: name for name in server.metrics()}
-        dashboard = json.loads(
-            (MONITORING / "grafana/dashboards/fastsentiment.json").read_text()
-        )
-        drawn = [t["expr"] for p in dashboard["panels"] for t in p["targets"]]
-        assert len(drawn) > 10
+        drawn = [query.expression for query in queries.drawn()]
+        assert len(drawn) > 20
         for expression in drawn:
-            names = re.findall(r"fastsentiment_\w+", expression)
+            names = re.findall(r"(?:fastsentiment|process)_\w+", expression)
             assert names and set(names) <= exported.keys(), expression
         labelled = " ".join(server.metrics())
         for expression in drawn:
-            for label in re.findall(r'\w+="\w+|\w+="/\w+', expression):
-                assert label in labelled, f"{label} of {expression}"
-            for label in re.findall(r"by \((\w+)\)", expression):
-                assert f'{label}="' in labelled, f"{label} of {expression}"
+            for label in re.findall(r'\w+="/?\w+', expression):
+                if label != f'job="{job["job_name"]}':
+                    assert label in labelled, f"{label} of {expression}"
 
 
 def test_grafana_finds_its_dashboard_and_its_data(compose: dict):
@@ -183,6 +180,9 @@ def test_grafana_finds_its_dashboard_and_its_data(compose: dict):
     )
     for panel in dashboard["panels"]:
         assert panel["datasource"]["uid"] == data["uid"]
-    [config, _] = compose["services"]["prometheus"]["volumes"]
+    [config, rules, _] = compose["services"]["prometheus"]["volumes"]
     path = config.split(":")[1]
     assert f"--config.file={path}" in compose["services"]["prometheus"]["command"]
+    named = yaml.safe_load((MONITORING / "prometheus.yaml").read_text())["rule_files"]
+    assert named == [Path(rules.split(":")[1]).name]
+    assert Path(rules.split(":")[1]).parent == Path(path).parent

@@ -102,6 +102,7 @@ impl Predictor for Below {
                 scores: predictions(1).scores.remove(0),
                 version: Arc::clone(request.scorer.version()),
                 source: Source::Computed,
+                work: None,
             })
         };
         let answers = request.texts.iter().map(answer).collect();
@@ -143,6 +144,8 @@ fn predictions(texts: usize) -> Predictions {
     .into();
     Predictions {
         hits: 0,
+        lookup: Duration::ZERO,
+        work: None,
         scores: vec![scores; texts],
         versions: vec![Arc::new(Version {
             guest: Digest([0; 32]),

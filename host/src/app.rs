@@ -122,6 +122,7 @@ pub struct App {
     version: Arc<Version>,
     compiled: bool,
     onnxruntime: PathBuf,
+    onnxruntime_version: String,
     calibration: Calibration,
     batch_tokens: u32,
     served: http::Served,
@@ -140,8 +141,23 @@ impl App {
         registry: &prometheus::Registry,
         runtime: &Handle,
     ) -> Result<Self, AppError> {
+        Self::load_and_tell(config, registry, runtime, || {})
+    }
+
+    /// The same, which tells when the model is loaded: the guest is what takes longer.
+    ///
+    /// # Errors
+    ///
+    /// As [`App::load`].
+    pub fn load_and_tell(
+        config: &Config,
+        registry: &prometheus::Registry,
+        runtime: &Handle,
+        model_is_loaded: impl FnOnce(),
+    ) -> Result<Self, AppError> {
         let library = Library::open(config.onnxruntime.as_deref())?;
         let model = load_model(&library, config, nn::Metrics::new(registry)?)?;
+        model_is_loaded();
         let metrics = guest::Metrics::new(registry)?;
         let loader = GuestLoader {
             runtime: new_runtime(config, Graphs::of(move || model.graph()), metrics)?,
@@ -172,6 +188,7 @@ impl App {
             version,
             compiled,
             onnxruntime: library.path().to_owned(),
+            onnxruntime_version: library.version().to_owned(),
             calibration,
             batch_tokens: options.batch_tokens,
             served: http::Served {
@@ -206,6 +223,11 @@ impl App {
     /// The ONNX Runtime library in use.
     pub fn onnxruntime(&self) -> &Path {
         &self.onnxruntime
+    }
+
+    /// The version of the ONNX Runtime library in use, such as `1.24.0`.
+    pub fn onnxruntime_version(&self) -> &str {
+        &self.onnxruntime_version
     }
 
     /// What texts cost alone and together.

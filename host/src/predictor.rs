@@ -69,6 +69,29 @@ pub struct Answer {
     pub version: Arc<Version>,
     /// Where the answer comes from.
     pub source: Source,
+    /// What was done for it, if it was computed.
+    pub work: Option<Work>,
+}
+
+/// How long an answer was worked on. That may have begun for another request, before
+/// the one that it answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// How long the text waited for a worker.
+    pub queued: Duration,
+    /// How long the batch took that it was in, guest and model included.
+    pub scored: Duration,
+}
+
+impl Work {
+    /// The longer of both times, each by itself.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            queued: self.queued.max(other.queued),
+            scored: self.scored.max(other.scored),
+        }
+    }
 }
 
 /// Where an answer comes from.

@@ -6,18 +6,18 @@
 
 mod bulk;
 mod metrics;
+mod predictions;
 
 pub use bulk::Bulk;
 pub use metrics::Metrics;
+pub use predictions::Predictions;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
-use crate::predictor::{
-    Caching, ErrorKind, Pending, PredictError, Router, Scores, Source, Version,
-};
+use crate::predictor::{Caching, ErrorKind, Pending, PredictError, Router, Version};
 
 /// What a single request may ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,18 +51,6 @@ pub struct Options {
     pub timeout: Option<Duration>,
     /// What may be done with kept answers.
     pub caching: Caching,
-}
-
-/// The answer to a request.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Predictions {
-    /// One entry for each text, in the order of the texts.
-    pub scores: Vec<Scores>,
-    /// The versions that made them: the live one, nearly always; it is also named
-    /// if there was no text.
-    pub versions: Vec<Arc<Version>>,
-    /// How many of the texts were answered from what was kept.
-    pub hits: usize,
 }
 
 /// Answers requests that keep to the [`Limits`].
@@ -178,29 +166,19 @@ impl Service {
         texts: Vec<String>,
         caching: Caching,
     ) -> Result<Predictions, PredictError> {
+        let begun = Instant::now();
         let pending = self.router.predict(texts, caching).await?;
-        let mut scores = Vec::with_capacity(pending.len());
-        let mut versions: Vec<Arc<Version>> = Vec::new();
-        let mut hits = 0;
+        let mut predictions = Predictions::of(pending.len(), begun.elapsed());
         for (index, pending) in pending.into_iter().enumerate() {
-            let answer = match pending {
+            predictions.add(match pending {
                 Pending::Ready(answer) => answer,
                 Pending::Later(answer) => answer.await.map_err(|error| in_request(error, index))?,
-            };
-            hits += usize::from(answer.source != Source::Computed);
-            scores.push(answer.scores);
-            if !versions.contains(&answer.version) {
-                versions.push(answer.version);
-            }
+            });
         }
-        if versions.is_empty() {
-            versions.push(self.router.live());
+        if predictions.versions.is_empty() {
+            predictions.versions.push(self.router.live());
         }
-        Ok(Predictions {
-            scores,
-            versions,
-            hits,
-        })
+        Ok(predictions)
     }
 }
 
@@ -222,7 +200,7 @@ fn in_request(mut error: PredictError, at: usize) -> PredictError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::predictor::{Answer, BoxFuture, Digest, Score};
+    use crate::predictor::{Answer, BoxFuture, Digest, Score, Source};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// Scores a text by its length, after a delay; refuses `bad`.
@@ -273,6 +251,7 @@ mod tests {
                         } else {
                             Source::Computed
                         },
+                        work: None,
                     })
                 }))
             };

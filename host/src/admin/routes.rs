@@ -8,10 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Request, Response};
-use prometheus::{Registry, TextEncoder};
+use prometheus::Registry;
 
 use super::access::Access;
 use super::openapi::document;
@@ -21,7 +20,7 @@ use crate::http::exchange::{contained, json, settle};
 use crate::http::health;
 use crate::http::methods::{self, READ_ONLY};
 use crate::http::problem::{Kind, Problem};
-use crate::http::{Handler, Readiness, Reply, Session, version};
+use crate::http::{Handler, Readiness, Reply, Session, exposition, version};
 use crate::versions::Versions;
 
 /// How long the rest of a body is waited for that nobody wants.
@@ -79,7 +78,7 @@ impl Api {
                 return Ok(answer);
             }
             return match path {
-                "/metrics" => self.metrics(),
+                "/metrics" => exposition::answer(&self.registry),
                 "/version" => version::answer(&self.versions()?.status().live),
                 "/openapi.json" => Ok(json(self.openapi.clone())),
                 path => health::answer(path, &self.readiness),
@@ -97,26 +96,13 @@ impl Api {
     fn versions(&self) -> Result<&Arc<Versions>, Problem> {
         self.versions.get().ok_or_else(starting)
     }
-
-    fn metrics(&self) -> Result<Response<Full<Bytes>>, Problem> {
-        let text = TextEncoder::new()
-            .encode_to_string(&self.registry.gather())
-            .map_err(|error| {
-                tracing::error!(%error, "the metrics could not be written");
-                Problem::failed()
-            })?;
-        let mut response = Response::new(Full::from(text));
-        let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-        response.headers_mut().insert(CONTENT_TYPE, format);
-        Ok(response)
-    }
 }
 
 impl Handler for Api {
-    async fn answer(&self, request: Request<Incoming>, _session: Session) -> Response<Reply> {
+    async fn answer(&self, request: Request<Incoming>, session: Session) -> Response<Reply> {
         let (head, mut body) = request.into_parts();
         let answer = contained(self.route(&head, &mut body)).await;
-        settle(&head, body, BODY_PATIENCE, answer).map(Either::Left)
+        settle(&session.id(), &head, body, BODY_PATIENCE, answer).map(Either::Left)
     }
 }
 

@@ -38,6 +38,10 @@ impl Metrics {
             &["outcome"],
             registry
         )?;
+        // From 0 on, so that the first of a kind is an increase.
+        for outcome in ["ok", "invalid_text", "timed_out", "unavailable", "failed"] {
+            texts.with_label_values(&[outcome]);
+        }
         Ok(Self {
             queue_texts: register_int_gauge_with_registry!(
                 "fastsentiment_queue_texts",

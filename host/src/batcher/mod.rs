@@ -23,6 +23,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use crate::predictor::{
     Answer, BoxFuture, ErrorKind, Pending, PredictError, Predictor, Priority, Request,
@@ -82,6 +83,8 @@ struct Attached {
     wanted: Arc<AtomicBool>,
     priority: Priority,
     since: Instant,
+    /// What lines of the log about it belong to.
+    span: Span,
 }
 
 /// The longest after which another try is suggested.
@@ -129,7 +132,7 @@ impl Batcher {
     fn submit(&self, request: Request) -> Result<Vec<Pending>, PredictError> {
         let shared = &self.shared;
         let since = Instant::now();
-        let priority = request.priority;
+        let (priority, span) = (request.priority, Span::current());
         let prepare = |text: String| {
             let (reply, answer) = oneshot::channel();
             let wanted = Arc::new(AtomicBool::new(true));
@@ -144,6 +147,7 @@ impl Batcher {
                     wanted: Arc::clone(&wanted),
                     priority,
                     since,
+                    span: span.clone(),
                 },
             };
             (entry, wanted, answer)

@@ -5,8 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
+use tracing::Span;
+
 use super::{Attached, Bounds, Entry, Place, Shared};
-use crate::predictor::{Abandoned, Answer, ErrorKind, PredictError, Priority, Scores, Source};
+use crate::predictor::{
+    Abandoned, Answer, ErrorKind, PredictError, Priority, Scores, Source, Work,
+};
 
 /// How much a batch changes what is believed of the speed of a worker.
 const WEIGHT: f64 = 0.1;
@@ -97,7 +101,8 @@ fn score(shared: &Arc<Shared>, mut batch: Batch) {
         .map(|(_, entry)| std::mem::take(&mut entry.text))
         .collect();
     let result = call(shared, &batch, &texts);
-    let took = begun.elapsed().as_secs_f64();
+    let spent = begun.elapsed();
+    let took = spent.as_secs_f64();
     if batch.priority == Priority::Live {
         shared.metrics.batch_seconds.observe(took);
     }
@@ -113,6 +118,10 @@ fn score(shared: &Arc<Shared>, mut batch: Batch) {
                     scores,
                     version,
                     source: Source::Computed,
+                    work: Some(Work {
+                        queued: begun - entry.attached.since,
+                        scored: spent,
+                    }),
                 };
                 reply(shared, entry, Ok(answer));
             }
@@ -145,6 +154,13 @@ fn call(
         PredictError::new(ErrorKind::Failed, "the prediction failed").with_detail(detail)
     };
     let (_, first) = &batch.taken[0];
+    // What is logged of texts of several requests is about none of them alone.
+    let alone = batch
+        .taken
+        .iter()
+        .all(|(_, entry)| entry.request == first.request);
+    let span = alone.then(|| first.attached.span.clone());
+    let _entered = span.as_ref().map(Span::enter);
     let result = catch_unwind(AssertUnwindSafe(|| first.scorer.score(texts, &abandoned)));
     let scores =
         result.map_err(|_| failed("the host panicked during a call of the guest".to_owned()))??;

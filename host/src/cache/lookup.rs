@@ -330,5 +330,6 @@ fn answer(scores: Scores, version: &Arc<Version>, source: Source) -> Answer {
         scores,
         version: Arc::clone(version),
         source,
+        work: None,
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use fastsentiment::admin::{Access, Api, Token, Uploads};
+use fastsentiment::app::Config;
 use fastsentiment::http::{self, HttpConfig, Readiness};
 use fastsentiment::versions::Versions;
 use prometheus::Registry;
@@ -97,11 +98,12 @@ impl FromStr for OptionalAddress {
 }
 
 impl AdminOptions {
-    /// Opens the listener, if there is to be one; components may have at most
-    /// `max_bytes`.
+    /// Opens the listener, if there is to be one: with the bounds of what is to be
+    /// loaded, and with a log like that of the `main` listener.
     pub(super) async fn start(
         &self,
-        max_bytes: usize,
+        config: &Config,
+        main: &HttpConfig,
         registry: &Registry,
         readiness: &Readiness,
     ) -> anyhow::Result<Option<Admin>> {
@@ -121,9 +123,9 @@ impl AdminOptions {
             registry.clone(),
             readiness.clone(),
             access,
-            Uploads::new(max_bytes, UPLOAD_PATIENCE),
+            Uploads::new(config.compiler.limits().component, UPLOAD_PATIENCE),
         );
-        Admin::start(listener, Arc::new(api)).map(Some)
+        Admin::start(listener, Arc::new(api), main.log_requests).map(Some)
     }
 }
 
@@ -136,13 +138,14 @@ pub(super) struct Admin {
 }
 
 impl Admin {
-    fn start(listener: TcpListener, api: Arc<Api>) -> anyhow::Result<Self> {
+    fn start(listener: TcpListener, api: Arc<Api>, log_requests: bool) -> anyhow::Result<Self> {
         let address = listener.local_addr()?;
         tracing::debug!("metrics and health are at http://{address}");
         let (stop, stopped) = oneshot::channel::<()>();
         let config = HttpConfig {
             max_connections: 64,
             drain: Duration::from_secs(1),
+            log_requests,
             ..HttpConfig::default()
         };
         let serve = http::serve(listener, Arc::clone(&api), config, async {

@@ -7,9 +7,12 @@ mod check;
 mod client;
 mod compile;
 mod health;
+mod log;
 mod memory;
+mod observe;
 mod options;
 mod predict;
+mod process;
 mod serve;
 mod swap;
 mod triggers;
@@ -21,7 +24,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use fastsentiment::app;
-use tracing_subscriber::EnvFilter;
+use tracing::Level;
 
 use options::LoadOptions;
 
@@ -37,16 +40,8 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
 
-    /// What to log: a level (error, warn, info, debug, trace), or levels by
-    /// module, such as `info,fastsentiment::http=debug`.
-    #[arg(
-        long,
-        global = true,
-        env = "FASTSENTIMENT_LOG",
-        value_name = "FILTER",
-        default_value = "info"
-    )]
-    log: String,
+    #[command(flatten)]
+    log: log::LogOptions,
 }
 
 #[derive(Subcommand)]
@@ -100,7 +95,9 @@ impl Cli {
     /// Runs the command; errors go to standard error, in one line.
     pub(crate) fn run(self) -> ExitCode {
         memory::give_back_large_blocks();
-        let result = start_log(&self.log).and_then(|()| match self.command {
+        let started = self.log.start();
+        let is_logged = started.is_ok() && self.log.is_for_programs();
+        let result = started.and_then(|()| match self.command {
             Command::CompileGuest(command) => Ok(command.run()),
             Command::Serve(command) => command.run(),
             Command::Predict(command) => command.run(),
@@ -122,22 +119,16 @@ impl Cli {
             // of WebAssembly, come in several lines.
             let error = format!("{error:#}");
             let words: Vec<&str> = error.split_whitespace().collect();
-            // Nothing can be done about a standard error that is gone too.
-            let _ = writeln!(std::io::stderr(), "error: {}", words.join(" "));
+            let error = words.join(" ");
+            if is_logged && tracing::enabled!(Level::ERROR) {
+                tracing::error!("{error}");
+            } else {
+                // Nothing can be done about a standard error that is gone too.
+                let _ = writeln!(std::io::stderr(), "error: {error}");
+            }
             code
         })
     }
-}
-
-/// Logs to standard error, so that standard output holds results only.
-fn start_log(filter: &str) -> anyhow::Result<()> {
-    let filter: EnvFilter = filter.parse().context("--log is not understood")?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .init();
-    Ok(())
 }
 
 impl RunGuest {

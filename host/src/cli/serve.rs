@@ -17,7 +17,10 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 
 use super::admin::AdminOptions;
+use super::log;
+use super::observe::ObserveOptions;
 use super::options::LoadOptions;
+use super::process;
 use super::triggers::{self, TriggerOptions};
 
 /// Serves predictions over HTTP.
@@ -37,6 +40,9 @@ pub(super) struct ServeCommand {
 
     #[command(flatten)]
     clients: ClientOptions,
+
+    #[command(flatten)]
+    observe: ObserveOptions,
 
     #[command(flatten)]
     swaps: TriggerOptions,
@@ -186,10 +192,12 @@ impl ServeCommand {
     }
 
     async fn serve(self) -> anyhow::Result<ExitCode> {
+        log::log_panics();
         let mut config = self.load.resolve()?;
         self.swaps.apply(&mut config.versions);
         let http = HttpConfig {
             drain: Duration::from_millis(self.drain_ms),
+            log_requests: self.observe.log_requests,
             ..self.clients.resolve()?
         };
         let mut stop = pin!(asked_to_stop()?);
@@ -199,14 +207,17 @@ impl ServeCommand {
         let listener = bind(self.listen, "--listen").await?;
         let readiness = Readiness::default();
         let registry = Registry::new();
+        process::register(&registry)?;
         // Open before the load, so that probes are told that it goes on.
         let admin = self
             .admin
-            .start(config.compiler.limits().component, &registry, &readiness)
+            .start(&config, &http, &registry, &readiness)
             .await?;
         let mut load = tokio::task::spawn_blocking({
             let (registry, runtime) = (registry.clone(), Handle::current());
-            move || App::load(&config, &registry, &runtime)
+            let readiness = readiness.clone();
+            let model_is_loaded = move || readiness.set_model_loaded();
+            move || App::load_and_tell(&config, &registry, &runtime, model_is_loaded)
         });
         let app = tokio::select! {
             app = &mut load => app??,
@@ -220,7 +231,11 @@ impl ServeCommand {
         };
         let metrics = http::Metrics::new(&registry)?;
         let service = Arc::clone(app.service());
-        let api = http::Api::new(service, app.served(), readiness.clone(), metrics, &http);
+        process::tell_build(&registry, app.onnxruntime_version())?;
+        let mut api = http::Api::new(service, app.served(), readiness.clone(), metrics, &http);
+        if self.observe.public_metrics {
+            api = api.publish(registry.clone());
+        }
         let version = app.version();
         let reloads = triggers::reload_at(hangups, app.versions());
         if let Some(admin) = &admin {

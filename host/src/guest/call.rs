@@ -87,8 +87,10 @@ impl Guest {
         let run = Arc::clone(&store.data().run);
         let making = self.serving.instantiate_async(&mut store);
         let serving = run.bound(time, making).await?.map_err(|error| {
-            exited(&error)
-                .unwrap_or_else(|| CallError::Instantiate(with_last_words(&error, &stderr)))
+            exited(&error).unwrap_or_else(|| {
+                let trapped = trapped(&error, &stderr);
+                CallError::Instantiate(trapped.to_string())
+            })
         })?;
         run.pause();
         Ok(Instance {
@@ -157,15 +159,21 @@ impl Instance {
         if let Some(exited) = exited(error) {
             return exited;
         }
-        let why = with_last_words(error, &self.stderr);
-        match self.store.data().memory.refused() {
-            Some(Refused::Memory) => CallError::OutOfMemory {
+        match (
+            self.store.data().memory.refused(),
+            trapped(error, &self.stderr),
+        ) {
+            (Some(Refused::Memory), _) => CallError::OutOfMemory {
                 limit: self.runtime.limits.memory,
             },
-            Some(Refused::Table) => CallError::Trapped(format!(
-                "it was refused a table, since it may have {MAX_TABLE_ELEMENTS} elements; {why}"
-            )),
-            None => CallError::Trapped(why),
+            (Some(Refused::Table), CallError::Trapped { why, said }) => CallError::Trapped {
+                why: format!(
+                    "it was refused a table, since it may have {MAX_TABLE_ELEMENTS} elements; \
+                     {why}"
+                ),
+                said,
+            },
+            (_, trapped) => trapped,
         }
     }
 }
@@ -175,15 +183,15 @@ impl Instance {
 const MAX_TRAP: usize = 2048;
 
 /// Says why a guest has trapped, in its own words as well if it left any.
-fn with_last_words(error: &wasmtime::Error, stderr: &Printer) -> String {
+fn trapped(error: &wasmtime::Error, stderr: &Printer) -> CallError {
     let mut why = format!("{error:#}");
     if why.len() > MAX_TRAP {
         // The cause comes last, and must not be cut.
         why = format!("{}: {why}", error.root_cause());
     }
-    match stderr.last_words() {
-        said if said.is_empty() => fit(why, MAX_TRAP),
-        said => format!("{}; it said: {said}", fit(why, MAX_TRAP)),
+    CallError::Trapped {
+        why: fit(why, MAX_TRAP),
+        said: stderr.last_words(),
     }
 }
 
@@ -214,7 +222,7 @@ impl Scorer for Guest {
                 });
                 // The instance is gone by now: giving it back is part of a call.
                 self.runtime.metrics.count(begun.elapsed(), &answer);
-                Ok(answer?)
+                Ok(answer.inspect_err(|error| self.output.repeat(error.words()))?)
             }
             Err(error) => Err(CallError::Instantiate(error.to_string()).into()),
         })

@@ -118,8 +118,14 @@ pub enum CallError {
     #[error("the guest could not be instantiated: {0}")]
     Instantiate(String),
     /// The guest trapped: it panicked, ran out of stack or broke a rule.
-    #[error("the guest trapped: {0}")]
-    Trapped(String),
+    #[error("the guest trapped: {}", in_its_words(why, said))]
+    Trapped {
+        /// What WebAssembly says of it.
+        why: String,
+        /// The last that the guest has printed to standard error; empty if that
+        /// is nothing.
+        said: String,
+    },
     /// The guest ended itself, as if it were a program.
     #[error("the guest ended itself (exit {0})")]
     Exited(i32),
@@ -157,9 +163,60 @@ pub enum CallError {
     Internal(String),
 }
 
+/// What stands for a guest's own words where they must not be.
+const UNSAID: &str = "in words of its own, which may hold a text and so are logged at the level \
+     `fastsentiment::guest::output=trace` alone";
+
+impl CallError {
+    /// What has happened, but for the guest's own words: those may hold a text that
+    /// it was given.
+    fn without_words(&self) -> String {
+        match self {
+            Self::Trapped { why, said } if said.is_empty() => format!("the guest trapped: {why}"),
+            Self::Trapped { why, .. } => format!("the guest trapped: {why}; it said why {UNSAID}"),
+            Self::InvalidText { index, .. } => format!("text {index} can not be scored"),
+            Self::Model(_) => format!("the guest can not use the model; it said why {UNSAID}"),
+            Self::Inference(_) => format!("the inference failed; the guest said why {UNSAID}"),
+            Self::Internal(_) => format!("the guest failed; it said why {UNSAID}"),
+            // Before an instance is there, it has been given nothing.
+            Self::Instantiate(_)
+            | Self::Exited(_)
+            | Self::OutOfMemory { .. }
+            | Self::TimedOut(_)
+            | Self::Abandoned
+            | Self::BadAnswer(_) => self.to_string(),
+        }
+    }
+
+    /// What the guest has to say about it.
+    pub(super) fn words(&self) -> Option<&str> {
+        match self {
+            Self::Trapped { said, .. } => Some(said).filter(|said| !said.is_empty()),
+            Self::InvalidText { reason, .. } => Some(reason),
+            Self::Model(why) | Self::Inference(why) | Self::Internal(why) => Some(why),
+            Self::Instantiate(_)
+            | Self::Exited(_)
+            | Self::OutOfMemory { .. }
+            | Self::TimedOut(_)
+            | Self::Abandoned
+            | Self::BadAnswer(_) => None,
+        }
+        .map(String::as_str)
+    }
+}
+
+fn in_its_words(why: &str, said: &str) -> String {
+    if said.is_empty() {
+        return why.to_owned();
+    }
+    format!("{why}; it said: {said}")
+}
+
 impl From<CallError> for PredictError {
+    /// The detail is one for the log: it holds nothing that the guest may have made
+    /// of a text.
     fn from(error: CallError) -> Self {
-        let detail = error.to_string();
+        let detail = error.without_words();
         match error {
             CallError::InvalidText { index, reason } => {
                 Self::new(ErrorKind::InvalidText { index }, reason)
@@ -171,7 +228,7 @@ impl From<CallError> for PredictError {
             .with_detail(detail),
             CallError::Abandoned
             | CallError::Instantiate(_)
-            | CallError::Trapped(_)
+            | CallError::Trapped { .. }
             | CallError::Exited(_)
             | CallError::OutOfMemory { .. }
             | CallError::BadAnswer(_)

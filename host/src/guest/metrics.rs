@@ -9,6 +9,22 @@ use prometheus::{
 
 use super::error::CallError;
 
+/// What can become of a call.
+const OUTCOMES: [&str; 12] = [
+    "ok",
+    "not_instantiated",
+    "trapped",
+    "exited",
+    "out_of_memory",
+    "timed_out",
+    "abandoned",
+    "bad_answer",
+    "invalid_text",
+    "model_unsuitable",
+    "inference_failed",
+    "failed",
+];
+
 /// The guests' instruments.
 #[derive(Clone)]
 pub struct Metrics {
@@ -36,6 +52,10 @@ impl Metrics {
             &["outcome"],
             registry
         )?;
+        // From 0 on, so that the first of a kind is an increase.
+        for outcome in OUTCOMES {
+            calls.with_label_values(&[outcome]);
+        }
         Ok(Self { seconds, calls })
     }
 
@@ -43,7 +63,7 @@ impl Metrics {
         let outcome = match result {
             Ok(_) => "ok",
             Err(CallError::Instantiate(_)) => "not_instantiated",
-            Err(CallError::Trapped(_)) => "trapped",
+            Err(CallError::Trapped { .. }) => "trapped",
             Err(CallError::Exited(_)) => "exited",
             Err(CallError::OutOfMemory { .. }) => "out_of_memory",
             Err(CallError::TimedOut(_)) => "timed_out",

@@ -1,5 +1,6 @@
-//! What guests print: lines in the log, at debug level, and the last words of
-//! one that fails.
+//! What guests print: lines in the log, at trace level, and the last words of
+//! one that fails. Both may hold a text that the guest was given, which no other
+//! line of the log does: at any other level, nothing of a text is logged.
 //!
 //! However much a guest prints, it takes no more of the host's memory than a
 //! line, and no more of the log than some lines a second; whatever it prints, it
@@ -87,6 +88,14 @@ impl Output {
         self.stream("stderr")
     }
 
+    /// Logs what the guest has said of a call that failed.
+    pub(super) fn repeat(&self, words: Option<&str>) {
+        if let Some(words) = words {
+            let version = &*self.version;
+            tracing::trace!(target: TARGET, version, "a call has failed: {words}");
+        }
+    }
+
     fn stream(self: &Arc<Self>, stream: &'static str) -> Printer {
         Printer(Arc::new(Printed {
             output: Arc::clone(self),
@@ -107,7 +116,7 @@ impl Printed {
     fn print(&self, bytes: &[u8]) {
         let mut text = self.text();
         text.remember(bytes);
-        if !tracing::enabled!(target: TARGET, Level::DEBUG) {
+        if !tracing::enabled!(target: TARGET, Level::TRACE) {
             return;
         }
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -137,9 +146,9 @@ impl Printed {
         let stream = self.stream;
         let line = fit(line, MAX_LINE);
         if left_out == 0 {
-            tracing::debug!(target: TARGET, version, stream, "{line}");
+            tracing::trace!(target: TARGET, version, stream, "{line}");
         } else {
-            tracing::debug!(target: TARGET, version, stream, left_out, "{line}");
+            tracing::trace!(target: TARGET, version, stream, left_out, "{line}");
         }
     }
 
@@ -313,7 +322,7 @@ mod tests {
 
     #[test]
     fn lines_are_logged_with_their_version_and_stream() {
-        let log = logged(Level::DEBUG, || {
+        let log = logged(Level::TRACE, || {
             let printer = printer();
             printer.0.print(b"one\ntw");
             printer.0.print(b"o\n\n   \nthree");
@@ -328,9 +337,9 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_logged_above_debug_and_the_last_words_are_kept() {
+    fn nothing_is_logged_above_trace_and_the_last_words_are_kept() {
         let printer = printer();
-        let log = logged(Level::INFO, || {
+        let log = logged(Level::DEBUG, || {
             printer.0.print(b"one\n");
             printer.0.print(b"two\n");
         });
@@ -340,7 +349,7 @@ mod tests {
 
     #[test]
     fn a_line_can_not_be_forged() {
-        let log = logged(Level::DEBUG, || {
+        let log = logged(Level::TRACE, || {
             printer()
                 .0
                 .print(b"a\rERROR forged \x1b[31mred\x07 \xff\xe2\x80\xae\n");
@@ -354,7 +363,7 @@ mod tests {
     #[test]
     fn memory_does_not_grow_with_what_is_printed() {
         let printer = printer();
-        let log = logged(Level::DEBUG, || {
+        let log = logged(Level::TRACE, || {
             for _ in 0..1000 {
                 printer.0.print(&[b'x'; 10_000]);
             }

@@ -8,15 +8,20 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::header::HeaderValue;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::sleep;
+use tracing::Instrument as _;
 
 use super::HttpConfig;
 use super::activity::{Activity, InFlight, Overdue};
+use super::call::Call;
 use super::exchange::Handler;
 use super::stream::Stream;
 
@@ -35,12 +40,18 @@ pub struct Session {
     /// The connection is busy for as long as this is kept.
     _in_flight: InFlight,
     closing: Arc<watch::Receiver<bool>>,
+    id: HeaderValue,
 }
 
 impl Session {
     /// What turns true when the server stops.
     pub(crate) fn closing(&self) -> watch::Receiver<bool> {
         watch::Receiver::clone(&self.closing)
+    }
+
+    /// What the request is known by.
+    pub(crate) fn id(&self) -> HeaderValue {
+        self.id.clone()
     }
 }
 
@@ -59,13 +70,20 @@ pub(crate) async fn run<H: Handler>(
     let activity = Activity::new();
     let stream = Stream::new(socket, Arc::clone(&activity), config.half_close);
     let told = Arc::new(closing.clone());
-    let service = service_fn(|request| {
+    let log_requests = config.log_requests;
+    let service = service_fn(|request: Request<Incoming>| {
         let handler = Arc::clone(&handler);
+        let call = Call::begin(&request, log_requests);
         let session = Session {
             _in_flight: activity.begin(),
             closing: Arc::clone(&told),
+            id: call.id(),
         };
-        async move { Ok::<_, Infallible>(handler.answer(request, session).await) }
+        async move {
+            let answer = handler.answer(request, session);
+            let answer = answer.instrument(call.span()).await;
+            Ok::<_, Infallible>(call.end(answer))
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     // Hyper's own timeout runs between the requests of a kept connection too,

@@ -64,15 +64,16 @@ pub(crate) async fn contained<T>(
     .await
 }
 
-/// The answer to a request of this head, of whose body this is left. What
+/// The answer to a request of this id and head, of whose body this is left. What
 /// still comes of the body is waited for no longer than `patience`.
 pub(crate) fn settle(
+    id: &HeaderValue,
     head: &Parts,
     body: Incoming,
     patience: Duration,
     answer: Result<Response<Full<Bytes>>, Problem>,
 ) -> Response<Full<Bytes>> {
-    let mut response = answer.unwrap_or_else(Problem::into_response);
+    let mut response = answer.unwrap_or_else(|problem| problem.into_response_to(id));
     if head.method == Method::HEAD {
         let length = response.body().size_hint().lower();
         response.headers_mut().insert(CONTENT_LENGTH, length.into());

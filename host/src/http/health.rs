@@ -6,10 +6,11 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Response;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 
 use super::exchange::json;
-use super::problem::{Kind, Problem};
+use super::problem::{Kind, Missing, Problem};
 
 /// What a server is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,24 +25,33 @@ pub enum State {
 
 /// One state, shared by all who tell it and the one who sets it.
 #[derive(Clone, Debug)]
-pub struct Readiness(Arc<watch::Sender<State>>);
+pub struct Readiness(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: watch::Sender<State>,
+    has_model: AtomicBool,
+}
 
 impl Default for Readiness {
     /// Of a server that is starting.
     fn default() -> Self {
-        Self(Arc::new(watch::Sender::new(State::Starting)))
+        Self(Arc::new(Shared {
+            state: watch::Sender::new(State::Starting),
+            has_model: AtomicBool::new(false),
+        }))
     }
 }
 
 impl Readiness {
     /// What the server is doing.
     pub fn state(&self) -> State {
-        *self.0.borrow()
+        *self.0.state.borrow()
     }
 
     /// Everything is loaded. A server that drains stays as it is.
     pub fn set_ready(&self) {
-        self.0.send_if_modified(|state| {
+        self.0.state.send_if_modified(|state| {
             let starting = *state == State::Starting;
             if starting {
                 *state = State::Ready;
@@ -52,7 +62,16 @@ impl Readiness {
 
     /// No more requests are wanted.
     pub fn set_draining(&self) {
-        self.0.send_replace(State::Draining);
+        self.0.state.send_replace(State::Draining);
+    }
+
+    /// The model is loaded; of a server that is starting, the guest is missing still.
+    pub fn set_model_loaded(&self) {
+        self.0.has_model.store(true, Ordering::Relaxed);
+    }
+
+    fn has_model(&self) -> bool {
+        self.0.has_model.load(Ordering::Relaxed)
     }
 }
 
@@ -69,17 +88,24 @@ pub(crate) fn answer(path: &str, readiness: &Readiness) -> Result<Response<Full<
     }
     match readiness.state() {
         State::Ready => Ok(json(Bytes::from_static(READY.as_bytes()))),
-        State::Starting => Err(starting()),
+        State::Starting => Err(starting(readiness.has_model())),
         State::Draining => Err(draining()),
     }
 }
 
 /// The problem of a server that is not ready yet.
-pub(crate) fn starting() -> Problem {
-    Problem::new(
-        Kind::Starting,
-        "the guest and the model are still being loaded",
-    )
+pub(crate) fn starting(has_model: bool) -> Problem {
+    if has_model {
+        Problem::missing(
+            "the model is loaded; the guest is still being loaded, prepared and tested",
+            Missing::Guest,
+        )
+    } else {
+        Problem::missing(
+            "the model is still being loaded, and the guest comes after it",
+            Missing::ModelAndGuest,
+        )
+    }
 }
 
 /// The problem of a server that is about to stop.
@@ -97,6 +123,8 @@ mod tests {
     #[test]
     fn nothing_leads_back_from_draining() {
         let readiness = Readiness::default();
+        assert_eq!(readiness.state(), State::Starting);
+        readiness.set_model_loaded();
         assert_eq!(readiness.state(), State::Starting);
         readiness.set_ready();
         assert_eq!(readiness.state(), State::Ready);

@@ -24,12 +24,13 @@ pub(crate) enum Route {
     Docs,
     Page,
     Assets,
+    Metrics,
     /// Paths at which there is nothing.
     Other,
 }
 
 /// How many routes there are.
-const ROUTES: [(Route, &str); 9] = [
+const ROUTES: [(Route, &str); 10] = [
     (Route::Predict, "/predict"),
     (Route::Health, "/health"),
     (Route::Version, "/version"),
@@ -38,6 +39,7 @@ const ROUTES: [(Route, &str); 9] = [
     (Route::Docs, "/docs"),
     (Route::Page, "/"),
     (Route::Assets, "/assets"),
+    (Route::Metrics, "/metrics"),
     (Route::Other, "other"),
 ];
 

@@ -10,13 +10,16 @@ mod activity;
 mod assets;
 pub(crate) mod body;
 mod bulk;
+mod call;
 mod coding;
 mod connection;
 mod content;
 mod cors;
 mod docs;
 pub(crate) mod exchange;
+pub(crate) mod exposition;
 pub(crate) mod health;
+mod identity;
 mod info;
 mod inputs;
 mod media_type;
@@ -76,6 +79,8 @@ pub struct HttpConfig {
     pub max_connections: usize,
     /// The origins whose pages may ask from a browser.
     pub cors_origins: Vec<Origin>,
+    /// Whether there is a line in the log about each request that has ended.
+    pub log_requests: bool,
 }
 
 impl Default for HttpConfig {
@@ -93,6 +98,7 @@ impl Default for HttpConfig {
             drain: Duration::from_secs(25),
             max_connections: 4096,
             cors_origins: Vec::new(),
+            log_requests: false,
         }
     }
 }

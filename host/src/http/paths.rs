@@ -18,7 +18,7 @@ pub(crate) struct Row {
 }
 
 /// All paths that there are.
-pub(crate) const PATHS: [Row; 10] = [
+pub(crate) const PATHS: [Row; 11] = [
     row("/", Route::Page, READ_ONLY),
     row("/predict", Route::Predict, "OPTIONS, POST"),
     row("/health", Route::Health, READ_ONLY),
@@ -26,6 +26,8 @@ pub(crate) const PATHS: [Row; 10] = [
     row("/health/ready", Route::Health, READ_ONLY),
     row("/version", Route::Version, READ_ONLY),
     row("/info", Route::Info, READ_ONLY),
+    // There only if somebody has asked for it.
+    row("/metrics", Route::Metrics, READ_ONLY),
     row("/openapi.json", Route::OpenApi, READ_ONLY),
     row("/docs", Route::Docs, READ_ONLY),
     row(assets::PATH, Route::Assets, READ_ONLY),

@@ -3,6 +3,7 @@
 //! This module must not know how the scores come about.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -10,9 +11,11 @@ use http_body_util::Full;
 use hyper::Response;
 use hyper::header::{HeaderName, HeaderValue};
 use serde::{Serialize, Serializer};
+use tracing::Span;
 use utoipa::ToSchema;
 
 use super::body::Whole;
+use super::call::{Outcome, Stages};
 use super::exchange::json;
 use super::inputs::Allowed;
 use super::memory::Held;
@@ -69,20 +72,31 @@ impl Predict {
         options: Options,
         body: Whole,
     ) -> Result<Response<Full<Bytes>>, Problem> {
+        let received = Instant::now();
         // The room is given back with the answer: until then the texts take it.
         let (Read { texts, form }, _held) = self.parse(body).await?;
+        let parsing = received.elapsed();
         let predictions = if texts.given > texts.kept.len() {
             Err(self.service.too_many(texts.given))
         } else {
             self.service.predict(texts.kept, options).await
         };
-        match predictions {
-            Ok(predictions) => self.respond(&predictions, &form),
-            Err(error) => {
-                log(&error, options);
-                Err(form.problem(error))
-            }
-        }
+        let predictions = predictions.map_err(|error| {
+            log(&error, options);
+            form.problem(error)
+        })?;
+        let mut response = self.respond(&predictions, &form)?;
+        response.extensions_mut().insert(Outcome {
+            texts: predictions.scores.len() as u64,
+            hits: predictions.hits as u64,
+            stages: Stages {
+                received,
+                parsing,
+                lookup: predictions.lookup,
+                work: predictions.work,
+            },
+        });
+        Ok(response)
     }
 
     async fn parse(&self, body: Whole) -> Result<(Read, Held), Problem> {
@@ -92,7 +106,8 @@ impl Predict {
         if is_short {
             return parse();
         }
-        let parsed = tokio::task::spawn_blocking(parse).await;
+        let span = Span::current();
+        let parsed = tokio::task::spawn_blocking(move || span.in_scope(parse)).await;
         parsed.unwrap_or_else(|error| {
             tracing::error!(%error, "a body could not be parsed");
             Err(Problem::failed())
@@ -244,7 +259,7 @@ fn short(digests: impl Iterator<Item = Digest>) -> Result<HeaderValue, Problem> 
 }
 
 /// What a client does wrong is its own business, and what is shed under load
-/// must not add the load of a log line each.
+/// must not add the load of a log line each. Nothing of a text is logged.
 pub(crate) fn log(error: &PredictError, options: Options) {
     let PredictError {
         kind,
@@ -260,10 +275,11 @@ pub(crate) fn log(error: &PredictError, options: Options) {
         ErrorKind::TimedOut | ErrorKind::Unavailable => {
             tracing::warn!(reason = message, detail, "a prediction was not made");
         }
+        // The guest may have put anything of the text into its reason.
+        ErrorKind::InvalidText { index } => tracing::debug!(index, "a guest refused a text"),
         ErrorKind::Overloaded { .. }
         | ErrorKind::TooManyTexts { .. }
-        | ErrorKind::TextTooLong { .. }
-        | ErrorKind::InvalidText { .. } => {
+        | ErrorKind::TextTooLong { .. } => {
             tracing::debug!(reason = message, detail, "a request was refused");
         }
     }

@@ -147,13 +147,15 @@ pub(crate) struct FieldError {
 ///   "detail": "`/text/3` must be a string, found a number",
 ///   "errors": [
 ///     {"pointer": "/text/3", "detail": "`/text/3` must be a string, found a number"}
-///   ]
+///   ],
+///   "request_id": "0199a3c2-6f57-7b1c-8d3e-0a9f5c2b7e41"
 /// }
 /// ```
 ///
-/// `errors` is present only where parts of the body are to blame, and `step` only
-/// where a guest was refused. Programs should look at `type`, `errors[].pointer`
-/// and `step`; the other texts are for people and may change.
+/// `errors` is present only where parts of the body are to blame, `step` only where a
+/// guest was refused, and `missing` only where a server is starting. Programs should
+/// look at `type`, `errors[].pointer` and `step`; the other texts are for people and may
+/// change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
     pub(crate) kind: Kind,
@@ -169,6 +171,26 @@ pub(crate) struct Problem {
     allow: Option<&'static str>,
     /// When another try is worth while, for the `Retry-After` header.
     retry_after: Option<Duration>,
+    /// What a server that is starting has to load still.
+    missing: Missing,
+}
+
+/// What a server has to load still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    Nothing,
+    Guest,
+    ModelAndGuest,
+}
+
+impl Missing {
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Nothing => &[],
+            Self::Guest => &["guest"],
+            Self::ModelAndGuest => &["model", "guest"],
+        }
+    }
 }
 
 /// What went wrong, as problem details (RFC 9457). Programs should look at `type`,
@@ -203,6 +225,16 @@ pub(crate) struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
     error_type: Option<ErrorType>,
+    /// What a server that is starting has to load still: `model`, `guest`; absent
+    /// elsewhere.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(value_type = Vec<String>, required = false)]
+    missing: &'a [&'static str],
+    /// What the request is known by, as in the header `x-request-id`: whoever runs the
+    /// server finds the lines of its log by it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false, max_length = 128)]
+    request_id: Option<&'a str>,
 }
 
 /// The kinds of error that Text Embeddings Inference knows.
@@ -249,6 +281,7 @@ impl Problem {
             is_tei: false,
             allow: None,
             retry_after: None,
+            missing: Missing::Nothing,
         }
     }
 
@@ -265,6 +298,14 @@ impl Problem {
         Self {
             step: Some(step),
             ..Self::new(Kind::GuestRefused, detail)
+        }
+    }
+
+    /// A server that is starting, and what it has to load still.
+    pub(crate) fn missing(detail: &'static str, missing: Missing) -> Self {
+        Self {
+            missing,
+            ..Self::new(Kind::Starting, detail)
         }
     }
 
@@ -338,12 +379,26 @@ impl Problem {
             step: self.step,
             error: self.is_tei.then_some(&*self.detail),
             error_type: self.is_tei.then(|| self.kind.into()),
+            missing: self.missing.names(),
+            request_id: None,
         }
     }
 
     pub(crate) fn into_response(self) -> Response<Full<Bytes>> {
+        self.respond(None)
+    }
+
+    /// The answer to the request of this id.
+    pub(crate) fn into_response_to(self, id: &HeaderValue) -> Response<Full<Bytes>> {
+        self.respond(id.to_str().ok())
+    }
+
+    fn respond(self, request_id: Option<&str>) -> Response<Full<Bytes>> {
         let (status, ..) = self.kind.row();
-        let document = serde_json::to_vec(&self.document());
+        let document = serde_json::to_vec(&Document {
+            request_id,
+            ..self.document()
+        });
         // Strings and a number always serialise; if they did not, the status
         // would still say enough.
         let mut response = Response::new(Full::from(document.unwrap_or_default()));

@@ -9,6 +9,7 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, Response};
+use prometheus::Registry;
 
 use super::connection::Session;
 use super::content::Content;
@@ -25,8 +26,8 @@ use super::paths::{self, Row};
 use super::predict::Predict;
 use super::problem::{Kind, Problem};
 use super::{
-    HttpConfig, assets, body, bulk, coding, cors, docs, exchange, info, media_type, methods, page,
-    version,
+    HttpConfig, assets, body, bulk, coding, cors, docs, exchange, exposition, info, media_type,
+    methods, page, version,
 };
 use crate::service::Service;
 
@@ -40,6 +41,8 @@ pub struct Api {
     memory: Memory,
     served: Served,
     config: HttpConfig,
+    /// What `/metrics` tells, if it is to be here as well.
+    published: Option<Registry>,
     /// The document of this API.
     openapi: Bytes,
 }
@@ -53,7 +56,7 @@ impl Api {
         metrics: Metrics,
         config: &HttpConfig,
     ) -> Self {
-        let openapi = document(&Bounds::new(&service, served, config));
+        let openapi = document(&Bounds::new(&service, served, config), false);
         let memory = Memory::new(config.body_memory);
         Self {
             predict: Predict::new(Arc::clone(&service), Allowed::from(&served.model)),
@@ -64,6 +67,7 @@ impl Api {
             memory,
             served: served.clone(),
             config: config.clone(),
+            published: None,
             openapi,
         }
     }
@@ -71,6 +75,25 @@ impl Api {
     /// Tells a browser what a page may do with the answer.
     fn allow(&self, head: &Parts, headers: &mut HeaderMap) {
         cors::allow(&self.config.cors_origins, head, headers);
+    }
+
+    /// Tells what is in a registry to everybody who asks for `/metrics`.
+    #[must_use]
+    pub fn publish(self, registry: Registry) -> Self {
+        Self {
+            openapi: document(
+                &Bounds::new(&self.service, &self.served, &self.config),
+                true,
+            ),
+            published: Some(registry),
+            ..self
+        }
+    }
+
+    /// What is at a path.
+    fn find(&self, path: &str) -> Option<&'static Row> {
+        let is_there = |row: &&Row| row.route != Route::Metrics || self.published.is_some();
+        paths::find(path).filter(is_there)
     }
 
     async fn route(
@@ -114,6 +137,10 @@ impl Api {
                 let file = assets::find(head.uri.path()).ok_or_else(not_found)?;
                 file.answer(&head.headers)
             }
+            Route::Metrics => match &self.published {
+                Some(registry) => exposition::answer(registry),
+                None => Err(not_found()),
+            },
             Route::Other => Err(not_found()),
         }
     }
@@ -132,7 +159,8 @@ impl Handler for Api {
     async fn answer(&self, request: Request<Incoming>, session: Session) -> Response<Reply> {
         let (head, body) = request.into_parts();
         let mut body = Content::new(body);
-        let row = paths::find(head.uri.path());
+        let id = session.id();
+        let row = self.find(head.uri.path());
         let route = row.map_or(Route::Other, |row| row.route);
         let measured = self.metrics.begin(route);
         let is_predict = (route, &head.method) == (Route::Predict, &Method::POST);
@@ -151,11 +179,11 @@ impl Handler for Api {
             drop(session);
             answer
         };
-        let answer = answer.unwrap_or_else(Problem::into_response);
+        let answer = answer.unwrap_or_else(|problem| problem.into_response_to(&id));
         let mut answer = pack(&head.headers, answer).await;
         self.allow(&head, answer.headers_mut());
         let patience = self.config.body_timeout;
-        let response = settle(&head, body.into_inner(), patience, Ok(answer));
+        let response = settle(&id, &head, body.into_inner(), patience, Ok(answer));
         measured.end(response.status());
         response.map(Either::Left)
     }

@@ -3,6 +3,7 @@
 //! The library is opened while the program runs and not linked, so that one
 //! binary serves with whichever build of ONNX Runtime the machine has.
 
+use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -42,6 +43,7 @@ pub enum LibraryError {
 pub struct Library {
     environment: Environment,
     path: PathBuf,
+    version: String,
 }
 
 impl Library {
@@ -64,7 +66,12 @@ impl Library {
             .with_logger(Arc::new(log))
             .build()
             .map_err(|error| unusable(error.to_string()))?;
-        Ok(Self { environment, path })
+        let version = version(&path).unwrap_or_else(|| "unknown".to_owned());
+        Ok(Self {
+            environment,
+            path,
+            version,
+        })
     }
 
     /// The file that was opened.
@@ -72,9 +79,31 @@ impl Library {
         &self.path
     }
 
+    /// Its version, such as `1.24.0`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
     /// Where sessions are made. There is one for a process.
     pub fn environment(&self) -> &Environment {
         &self.environment
+    }
+}
+
+/// The version of the library, which is open already: `ort` has asked for it, and
+/// keeps it to itself.
+fn version(path: &Path) -> Option<String> {
+    type Base = unsafe extern "C" fn() -> *const ort::sys::OrtApiBase;
+    // SAFETY: the library was opened before and stays open, so that this runs nothing
+    // of it anew. The function is the first that any ONNX Runtime offers; what it gives
+    // is null or lives as long as the library, as does the string, which ends in a zero.
+    #[expect(unsafe_code, reason = "asking ONNX Runtime for its version")]
+    unsafe {
+        let library = libloading::Library::new(path).ok()?;
+        let base = library.get::<Base>(c"OrtGetApiBase").ok()?().as_ref()?;
+        let version = (base.GetVersionString)();
+        let version = (!version.is_null()).then(|| CStr::from_ptr(version))?;
+        version.to_str().ok().map(str::to_owned)
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::oneshot;
+use tracing::Instrument as _;
 
 use super::release::{Release, is_failure};
 use super::request;
@@ -63,7 +64,7 @@ impl Guard {
             });
         }
         if !making.is_empty() {
-            tokio::spawn(self.look_after(0, making));
+            tokio::spawn(self.look_after(0, making).in_current_span());
         }
         Ok(answers)
     }
@@ -94,7 +95,8 @@ impl Guard {
                     }
                 }
                 if !failed.is_empty() {
-                    tokio::spawn(Arc::clone(&self).send_on(at + 1, failed));
+                    let sent_on = Arc::clone(&self).send_on(at + 1, failed);
+                    tokio::spawn(sent_on.in_current_span());
                 }
             }
         })

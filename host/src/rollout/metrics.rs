@@ -97,7 +97,7 @@ impl Metrics {
                 registry
             )?,
             share: register_gauge_vec_with_registry!(
-                "fastsentiment_trial_share",
+                "fastsentiment_trial_share_ratio",
                 "The share of the texts that a version on trial is given.",
                 &["guest", "trial"],
                 registry

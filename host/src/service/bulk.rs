@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
+use tracing::Instrument as _;
 
 use super::{Options, Service, in_request, late};
 use crate::predictor::{Answer, Caching, ErrorKind, Pending, PredictError};
@@ -207,8 +208,8 @@ impl<T> Bulk<T> {
             }
         };
         let service = Arc::clone(&self.service);
-        self.tasks
-            .spawn(service.answer_chunk(texts, self.options, offers, replies));
+        let answering = service.answer_chunk(texts, self.options, offers, replies);
+        self.tasks.spawn(answering.in_current_span());
     }
 }
 

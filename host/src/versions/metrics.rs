@@ -73,6 +73,18 @@ impl Metrics {
         for trigger in Trigger::ALL {
             swaps.with_label_values(&[trigger.name()]);
         }
+        let candidates = register_int_counter_vec_with_registry!(
+            "fastsentiment_candidates_total",
+            "Components that were to become versions, by outcome: ready, known already, or \
+             the step at which they were refused.",
+            &["outcome"],
+            registry
+        )?;
+        // From 0 on, so that the first of a kind is an increase. The steps of a load are
+        // the loader's, and there when one has failed.
+        for outcome in ["ready", "known", "read", "quarantined", "failed"] {
+            candidates.with_label_values(&[outcome]);
+        }
         Ok(Self {
             swaps,
             last_swap: register_gauge_with_registry!(
@@ -80,13 +92,7 @@ impl Metrics {
                 "When another version was made live last, in seconds since 1970; 0 if none was.",
                 registry
             )?,
-            candidates: register_int_counter_vec_with_registry!(
-                "fastsentiment_candidates_total",
-                "Components that were to become versions, by outcome: ready, known already, or \
-                 the step at which they were refused.",
-                &["outcome"],
-                registry
-            )?,
+            candidates,
             // 1 millisecond to 2 minutes.
             load_seconds: register_histogram_with_registry!(
                 "fastsentiment_candidate_load_duration_seconds",

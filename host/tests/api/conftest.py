@@ -83,6 +83,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         *("--admin-listen", f"127.0.0.1:{admin.port}"),
         *("--model", ROOT / "host/tests/fixtures/models/tiny-f32"),
         *("--artifacts", folder / "artifacts"),
+        "--public-metrics",
         # Schemathesis makes many connections, and leaves them open.
         *("--idle-timeout-ms", "10000"),
     ]

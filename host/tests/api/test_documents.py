@@ -195,4 +195,6 @@ def test_the_problems_of_predict_are_those_that_there_are(server: Server) -> Non
     for name, body, headers in cases:
         answer = main.ask("POST", "/predict", body, headers)
         content = responses[str(answer.status)]["content"]["application/problem+json"]
-        assert content["examples"][name]["value"] == json.loads(answer.body)
+        problem = json.loads(answer.body)
+        assert problem.pop("request_id") == answer.headers["x-request-id"]
+        assert content["examples"][name]["value"] == problem

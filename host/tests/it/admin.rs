@@ -186,6 +186,9 @@ async fn a_server_that_loads_is_starting_and_can_be_stopped() {
         }
     };
     let url = timeout(PATIENCE, address).await.unwrap();
+    // The model comes first; what is missing then is the guest.
+    let missing = r#""missing":["guest"]"#;
+    ready(&format!("{url}/health/ready"), 503, missing).await;
     ready(&format!("{url}/health/ready"), 503, "problem:starting").await;
     let live: Value = get(format!("{url}/health/live")).await.json();
     assert_eq!(live["status"], "ok");

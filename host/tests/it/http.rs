@@ -9,6 +9,7 @@ mod cors;
 mod half_closed;
 mod headers;
 mod health;
+mod identity;
 mod inputs;
 mod memory;
 mod metrics;
@@ -24,7 +25,7 @@ use std::time::Duration;
 use fastsentiment::http::{Api, HttpConfig, Metrics, Readiness, Served, serve};
 use fastsentiment::predictor::{
     Activation, Answer as TextAnswer, BoxFuture, Caching, Digest, ErrorKind, ModelCard, Pending,
-    PredictError, Predictor, Request, Score, Side, Source, Version,
+    PredictError, Predictor, Request, Score, Side, Source, Version, Work,
 };
 use fastsentiment::rollout::{self, Rollout};
 use fastsentiment::service::{self, Limits, Service};
@@ -119,6 +120,15 @@ impl Predictor for Below {
                 "shared" => Source::Shared,
                 _ => Source::Computed,
             };
+            let work = |queued, scored| Work {
+                queued: Duration::from_millis(queued),
+                scored: Duration::from_micros(scored),
+            };
+            let work = match text.as_str() {
+                "worked" => Some(work(1000, 40_500)),
+                "2" => Some(work(3000, 7)),
+                _ => None,
+            };
             let answer = move |score| TextAnswer {
                 scores: [Score {
                     label: "LENGTH".into(),
@@ -127,6 +137,7 @@ impl Predictor for Below {
                 .into(),
                 version,
                 source,
+                work,
             };
             // As a cache does, what is there is given at once.
             if text == "kept" {

@@ -17,7 +17,7 @@ use crate::hostile::files;
 pub(crate) use server::resident_mib;
 
 /// The hostile guest's file, built once for a run of the tests.
-fn hostile_path() -> &'static Path {
+pub(crate) fn hostile_path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| build_guest("hostile-guest"))
 }

@@ -28,6 +28,8 @@ mod health;
 mod hostile;
 mod http;
 mod limits;
+mod logs;
+mod metrics;
 mod nn;
 mod pipeline;
 mod redis_server;

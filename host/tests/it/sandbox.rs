@@ -43,7 +43,10 @@ fn every_call_begins_where_prepare_ended() {
     for _ in 0..3 {
         assert_eq!(number(order(&guest, "count")), 41);
     }
-    assert!(matches!(order(&guest, "trap"), Err(CallError::Trapped(_))));
+    assert!(matches!(
+        order(&guest, "trap"),
+        Err(CallError::Trapped { .. })
+    ));
     assert_eq!(number(order(&guest, "count")), 41);
 }
 
@@ -66,11 +69,11 @@ fn what_a_guest_does_wrong_costs_its_own_call_only() {
         ),
         (
             "trap",
-            |e| matches!(e, CallError::Trapped(why) if why.contains("unreachable")),
+            |e| matches!(e, CallError::Trapped { why, .. } if why.contains("unreachable")),
         ),
         (
             "stack",
-            |e| matches!(e, CallError::Trapped(why) if why.contains("stack")),
+            |e| matches!(e, CallError::Trapped { why, .. } if why.contains("stack")),
         ),
         (
             "nan",
@@ -84,7 +87,7 @@ fn what_a_guest_does_wrong_costs_its_own_call_only() {
             "empty",
             |e| matches!(e, CallError::BadAnswer(why) if why.contains("no label")),
         ),
-        ("outside", |e| matches!(e, CallError::Trapped(_))),
+        ("outside", |e| matches!(e, CallError::Trapped { .. })),
         (
             "just",
             |e| matches!(e, CallError::BadAnswer(why) if why.contains("refuses text 1 of 1")),
@@ -119,7 +122,7 @@ fn what_a_guest_does_wrong_costs_its_own_call_only() {
 fn an_answer_that_would_fill_the_host_is_refused() {
     let guest = load_text(&tight(), &hostile()).unwrap();
     let error = order(&guest, "bomb").unwrap_err();
-    assert!(matches!(error, CallError::Trapped(_)), "{error:?}");
+    assert!(matches!(error, CallError::Trapped { .. }), "{error:?}");
     assert_eq!(number(order(&guest, "count")), 1);
 }
 
@@ -130,7 +133,7 @@ fn tables_and_resources_are_bounded() {
     for (name, said) in [("grow", "100000 elements"), ("resources", "handle limit")] {
         let error = order(&guest, name).unwrap_err();
         assert!(
-            matches!(&error, CallError::Trapped(why) if why.contains(said)),
+            matches!(&error, CallError::Trapped { why, .. } if why.contains(said)),
             "{name}: {error:?}"
         );
         assert_eq!(number(order(&guest, "arguments")), 0, "after {name}");
@@ -232,7 +235,7 @@ fn a_guest_that_is_too_large_or_fails_its_self_test_is_not_served() {
     let failing = hostile().replace("(i32.const 0x74)", "(i32.const 0x54)");
     let error = load_text(&tight(), &failing).err().unwrap();
     assert!(
-        matches!(error, LoadError::SelfTest(CallError::Trapped(_))),
+        matches!(error, LoadError::SelfTest(CallError::Trapped { .. })),
         "{error:?}"
     );
 }

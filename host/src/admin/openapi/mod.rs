@@ -17,9 +17,9 @@ use super::versions::{PATHS, Target};
 use crate::http::methods::READ_ONLY;
 use crate::http::openapi::common::{self, DOCUMENTATION, OPERATION};
 use crate::http::openapi::{
-    About, COMMON_RULES, Operations, bytes, content, document as whole, responses, with_schema,
+    About, COMMON_RULES, Operations, bytes, document as whole, with_schema,
 };
-use crate::http::problem::{self, Problem};
+use crate::http::problem;
 use crate::http::version;
 
 use examples::example;
@@ -75,15 +75,7 @@ pub(super) fn document(access: &Access, uploads: &Uploads) -> Bytes {
 
 fn open(path: &str) -> Value {
     match path {
-        "/metrics" => json!({
-            "operationId": "metrics",
-            "tags": [OPERATION.0],
-            "summary": "All metrics, in the text format of Prometheus",
-            "responses": responses(
-                json!({"200": content("The metrics", "text/plain; version=0.0.4; charset=utf-8")}),
-                &[Problem::failed()],
-            ),
-        }),
+        "/metrics" => common::metrics(),
         "/version" => common::version(&example("the guest"), &[starting()]),
         "/openapi.json" => common::openapi(),
         path => common::health(path),

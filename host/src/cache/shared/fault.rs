@@ -70,6 +70,16 @@ impl Fault {
 }
 
 impl FaultKind {
+    pub(super) const ALL: [Self; 7] = [
+        Self::TimedOut,
+        Self::Unreachable,
+        Self::NotAllowed,
+        Self::Protocol,
+        Self::OutOfMemory,
+        Self::ReadOnly,
+        Self::Server,
+    ];
+
     /// Its name in the metrics.
     pub(super) fn label(self) -> &'static str {
         match self {

@@ -8,7 +8,7 @@ use prometheus::{
     register_int_gauge_vec_with_registry,
 };
 
-use super::fault::Fault;
+use super::fault::{Fault, FaultKind};
 use crate::cache::metrics::seconds;
 
 /// The tier's instruments.
@@ -49,6 +49,18 @@ impl Metrics {
             &["reason"],
             registry
         )?;
+        let errors = register_int_counter_vec_with_registry!(
+            "fastsentiment_redis_errors_total",
+            "What went wrong with Redis, by operation and kind.",
+            &["operation", "kind"],
+            registry
+        )?;
+        // From 0 on, so that the first of a kind is an increase.
+        for operation in ["connect", "read", "write"] {
+            for kind in FaultKind::ALL {
+                errors.with_label_values(&[operation, kind.label()]);
+            }
+        }
         Ok(Self {
             lookup_seconds: seconds(
                 registry,
@@ -72,12 +84,7 @@ impl Metrics {
                 "Values under our keys that are no answers; they count as misses.",
                 registry
             )?,
-            errors: register_int_counter_vec_with_registry!(
-                "fastsentiment_redis_errors_total",
-                "What went wrong with Redis, by operation and kind.",
-                &["operation", "kind"],
-                registry
-            )?,
+            errors,
             breaker_open,
             transitions: register_int_counter_vec_with_registry!(
                 "fastsentiment_redis_breaker_transitions_total",

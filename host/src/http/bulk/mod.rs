@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use super::body::BodyError;
+use super::call::Counts;
 use super::connection::Session;
 use super::content::Content;
 use super::exchange::contained;
@@ -34,7 +35,7 @@ use super::options::options;
 use super::predict::log;
 use super::problem::{Kind, Problem};
 use super::{HttpConfig, coding, media_type};
-use crate::predictor::{Answer, ErrorKind, PredictError};
+use crate::predictor::{Answer, ErrorKind, PredictError, Source};
 use crate::service::{self, Options, Service};
 use input::{Line, Lines};
 pub(crate) use line::TextLine;
@@ -83,6 +84,7 @@ pub(crate) struct Exchange {
     /// The last line that was answered.
     answered: u64,
     logged: u32,
+    counts: Arc<Counts>,
     /// The connection is busy for as long as this lasts.
     _session: Session,
     _held: Held,
@@ -149,6 +151,7 @@ impl Route {
             early: None,
             answered: 0,
             logged: 0,
+            counts: Arc::default(),
             _session: session,
             _held: held,
         };
@@ -276,7 +279,10 @@ impl Exchange {
     ) -> Result<(), Problem> {
         let Place { line, problem } = place;
         match answer {
-            Some(Ok(answer)) => output::predictions(&mut self.out, &answer.scores)?,
+            Some(Ok(answer)) => {
+                self.counts.add(answer.source != Source::Computed);
+                output::predictions(&mut self.out, &answer.scores)?;
+            }
             Some(Err(error)) => {
                 self.log(&error);
                 let is_whole = matches!(error.kind, ErrorKind::Overloaded { .. });

@@ -14,10 +14,12 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, Version};
 use serde::{Serialize, Serializer};
 use tokio::sync::mpsc;
+use tracing::Instrument as _;
 use utoipa::ToSchema;
 
 use super::Exchange;
 use crate::http::body;
+use crate::http::call::{Counts, Line};
 use crate::http::content::Content;
 use crate::http::exchange::MAX_DISCARDED;
 use crate::http::predict::{LabelledScore, List};
@@ -33,6 +35,24 @@ pub struct Streamed {
     pieces: mpsc::Receiver<Bytes>,
     /// Set before the last piece is taken.
     is_complete: Arc<AtomicBool>,
+    counts: Arc<Counts>,
+    /// What is to be written to the log when all has been taken.
+    line: Option<Line>,
+}
+
+impl Streamed {
+    /// Has a line written when the answer has ended.
+    pub(crate) fn tell(&mut self, line: Line) {
+        self.line = Some(line);
+    }
+}
+
+impl Drop for Streamed {
+    fn drop(&mut self) {
+        if let Some(line) = self.line.take() {
+            line.end_of_pieces(&self.counts, self.is_complete.load(Ordering::Acquire));
+        }
+    }
 }
 
 /// The answer was given up half way: its client must not take it for complete.
@@ -66,7 +86,8 @@ pub(crate) fn respond(
     let (sender, pieces) = mpsc::channel(1);
     let is_complete = Arc::new(AtomicBool::new(false));
     let complete = Arc::clone(&is_complete);
-    tokio::spawn(async move {
+    let counts = Arc::clone(&exchange.counts);
+    let sending = async move {
         let all_sent = exchange.run(first, &mut body, &sender).await;
         complete.store(all_sent, Ordering::Release);
         drop((sender, exchange));
@@ -75,10 +96,13 @@ pub(crate) fn respond(
         if all_sent && version < Version::HTTP_2 && !body.is_end_stream() {
             body::discard(body, MAX_DISCARDED, LINGER).await;
         }
-    });
+    };
+    tokio::spawn(sending.in_current_span());
     let mut response = Response::new(Streamed {
         pieces,
         is_complete,
+        counts,
+        line: None,
     });
     let lines = HeaderValue::from_static("application/x-ndjson");
     response.headers_mut().insert(CONTENT_TYPE, lines);

@@ -4,9 +4,9 @@
 
 use serde_json::{Value, json};
 
-use super::{document_of, responses};
+use super::{content, document_of, responses};
 use crate::http::problem::Problem;
-use crate::http::{health, version};
+use crate::http::{exposition, health, version};
 use crate::predictor::Version;
 
 /// The group of what tells how the server does.
@@ -39,7 +39,11 @@ pub(crate) fn health(path: &str) -> Value {
         }},
     }});
     let problems = match path {
-        "/health/ready" => vec![health::starting(), health::draining()],
+        "/health/ready" => vec![
+            health::starting(false),
+            health::starting(true),
+            health::draining(),
+        ],
         _ => Vec::new(),
     };
     json!({
@@ -47,6 +51,17 @@ pub(crate) fn health(path: &str) -> Value {
         "tags": [OPERATION.0],
         "summary": summary,
         "responses": responses(good, &problems),
+    })
+}
+
+/// The operation of `/metrics`, wherever it is.
+pub(crate) fn metrics() -> Value {
+    let good = content("The metrics", exposition::FORMAT);
+    json!({
+        "operationId": "metrics",
+        "tags": [OPERATION.0],
+        "summary": "All metrics, in the text format of Prometheus",
+        "responses": responses(json!({"200": good}), &[Problem::failed()]),
     })
 }
 

@@ -60,8 +60,8 @@ const TAGS: [(&str, &str); 4] = [
     pages::PAGES,
 ];
 
-/// The document of the main listener.
-pub(crate) fn document(bounds: &Bounds) -> Bytes {
+/// The document of the main listener, where metrics are or are not.
+pub(crate) fn document(bounds: &Bounds, has_metrics: bool) -> Bytes {
     let schemas = with_schema::<request::Document>(ComponentsBuilder::new());
     let schemas = with_schema::<predict::Document<'static>>(schemas);
     let schemas = lines::schemas(inputs::schemas(schemas));
@@ -79,6 +79,7 @@ pub(crate) fn document(bounds: &Bounds) -> Bytes {
     };
     let paths = PATHS
         .iter()
+        .filter(|row| has_metrics || row.route != Route::Metrics)
         .map(|row| {
             let problems = match row.route {
                 // What stands for its name may be that of none.
@@ -114,6 +115,7 @@ fn operation(row: &Row, bounds: &Bounds) -> Value {
         Route::Health => common::health(row.path),
         Route::Version => common::version(&bounds.version, &[]),
         Route::Info => info(bounds),
+        Route::Metrics => common::metrics(),
         Route::OpenApi => common::openapi(),
         Route::Docs | Route::Page => pages::page(row.path),
         Route::Assets => pages::asset(),
@@ -168,6 +170,19 @@ fn predict(bounds: &Bounds) -> Value {
         CACHE_HITS.as_str(): header(
             "How many of the texts were answered from what was kept.",
             json!({"type": "integer", "minimum": 0, "maximum": bounds.limits.max_texts}),
+        ),
+        "Server-Timing": header(
+            "Where the time went, in milliseconds (W3C Server Timing): `read`, from the head of \
+             the request to the end of its body; `parse`; `cache`, until all texts were found or \
+             handed on; of those that were computed the longest wait in the `queue`, and the \
+             longest `predict`, a batch in the guest and the model (both may have begun for \
+             another request); `total`, to the answer.",
+            json!({
+                "type": "string",
+                "pattern": "^[a-z]+;dur=[0-9]+\\.[0-9]{3}(, [a-z]+;dur=[0-9]+\\.[0-9]{3})*$",
+                "examples": ["read;dur=0.021, parse;dur=0.004, cache;dur=0.011, \
+                    queue;dur=0.030, predict;dur=2.271, total;dur=2.402"],
+            }),
         ),
     });
     // Lines come without them.
@@ -228,6 +243,23 @@ fn predict_parameters(bounds: &Bounds) -> Value {
             "description": "`no-store` neither uses nor keeps answers; `no-cache` and \
                 `max-age=0` compute anew and keep the result. All else is ignored.",
             "schema": {"type": "string", "examples": ["no-cache"]},
+        },
+        {
+            "name": "X-Request-Id",
+            "in": "header",
+            "description": "What the request is to be known by; see the answer's header of \
+                this name. What is no such id is ignored.",
+            "schema": {"type": "string", "examples": ["order-7/item-3"]},
+        },
+        {
+            "name": "traceparent",
+            "in": "header",
+            "description": "The trace and the span that the request is a part of (W3C Trace \
+                Context), for the lines of the server's log. What is no valid one is ignored.",
+            "schema": {
+                "type": "string",
+                "examples": ["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"],
+            },
         },
     ])
 }

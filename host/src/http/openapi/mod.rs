@@ -24,6 +24,9 @@ use utoipa::openapi::{Components, ComponentsBuilder};
 use super::methods;
 use super::problem::{Kind, Problem, TYPE};
 
+/// The header that names a request, as documents spell it.
+const REQUEST_ID: &str = "X-Request-Id";
+
 /// The tag of what is at every path.
 const COMMON: &str = "HEAD and OPTIONS";
 
@@ -258,6 +261,11 @@ pub(crate) fn document(about: About, paths: Vec<Operations>) -> Value {
     let tags = tags.iter().copied();
     let tags = tags.chain([(COMMON, "What there is at every path that is read.")]);
     let mut components = json!(schemas);
+    components["headers"] = json!({REQUEST_ID: header(
+        "What the request is known by in the server's log: what the client has sent under \
+         this name, if it is 1 to 128 letters, digits and `-_.:/+=@`, or else a new UUID.",
+        json!({"type": "string", "minLength": 1, "maxLength": 128}),
+    )});
     // Of what is in no operation, since every operation is one that there is.
     components["responses"] = json!({
         "NotFound": response(404, &[&Problem::new(
@@ -266,7 +274,7 @@ pub(crate) fn document(about: About, paths: Vec<Operations>) -> Value {
         )]),
         "MethodNotAllowed": response(405, &[&Problem::method_not_allowed(methods::READ_ONLY)]),
     });
-    json!({
+    let mut document = json!({
         "openapi": "3.1.0",
         "info": {
             "title": title,
@@ -281,14 +289,34 @@ pub(crate) fn document(about: About, paths: Vec<Operations>) -> Value {
             .collect::<Vec<_>>(),
         "paths": paths,
         "components": components,
-    })
+    });
+    name_requests(&mut document);
+    document
+}
+
+/// Says of every response that it names its request.
+fn name_requests(document: &mut Value) {
+    let operations = members(&mut document["paths"]).flat_map(members);
+    for operation in operations {
+        members(&mut operation["responses"]).for_each(name_request);
+    }
+    members(&mut document["components"]["responses"]).for_each(name_request);
+}
+
+fn name_request(response: &mut Value) {
+    response["headers"][REQUEST_ID] = json!({"$ref": format!("#/components/headers/{REQUEST_ID}")});
+}
+
+fn members(value: &mut Value) -> impl Iterator<Item = &mut Value> {
+    value.as_object_mut().into_iter().flat_map(Map::values_mut)
 }
 
 /// What is true of every path, for the description of a document.
 pub(crate) const COMMON_RULES: &str = "\
     Errors are `application/problem+json` (RFC 9457), each of a type of its own. A path \
     that there is not is 404; a method that a path does not take is 405, with `Allow`. \
-    `HEAD` answers wherever `GET` does, and `OPTIONS` everywhere. A request whose head is \
+    Every answer has an `X-Request-Id`, and a problem repeats it; `traceparent` (W3C Trace \
+    Context) is taken for the server's log. `HEAD` answers wherever `GET` does, and `OPTIONS` everywhere. A request whose head is \
     no HTTP, or is larger than 64 KiB, is refused with 400, 414 or 431 and no content, and \
     its connection is closed.";
 

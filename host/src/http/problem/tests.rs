@@ -1,3 +1,5 @@
+//! What clients are told.
+
 use super::*;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};

@@ -83,6 +83,7 @@ impl Predictor for Below {
                 scores: [].into(),
                 version: Arc::clone(request.scorer.version()),
                 source: Source::Computed,
+                work: None,
             })
         };
         let answers = request.texts.into_iter().map(answer).collect();

@@ -45,8 +45,9 @@ const LAYERS: [(&str, &[&str]); 14] = [
 const BINARY: &str = "main";
 
 /// Crates, by the beginning of their names, and the layers that may name them.
-const CRATES: [(&str, &[&str]); 22] = [
+const CRATES: [(&str, &[&str]); 25] = [
     ("ort", &["nn"]),
+    ("libloading", &["nn"]),
     ("wasmtime", &["nn", "guest"]),
     ("wasmparser", &["guest"]),
     ("redis", &["cache"]),
@@ -64,7 +65,9 @@ const CRATES: [(&str, &[&str]); 22] = [
     ("miniz_oxide", &["http"]),
     ("async_compression", &["http"]),
     ("reqwest", &[BINARY]),
+    ("uuid", &["http"]),
     ("anyhow", &[BINARY]),
+    ("sysinfo", &[BINARY]),
     ("clap", &[BINARY]),
     ("csv", &[BINARY]),
     ("csv_core", &[BINARY]),

@@ -120,6 +120,7 @@ impl Predictor for Fake {
                     scores: scores(&text),
                     version,
                     source: Source::Computed,
+                    work: None,
                 })
             }))
         };

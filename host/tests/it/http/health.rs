@@ -24,12 +24,18 @@ async fn readiness_follows_the_server() {
         }
     };
     unready("starting").await;
+    let missing = async || get("/health/ready").await.2["missing"].clone();
+    assert_eq!(missing().await, serde_json::json!(["model", "guest"]));
+    server.readiness.set_model_loaded();
+    assert_eq!(missing().await, serde_json::json!(["guest"]));
+    unready("starting").await;
     server.readiness.set_ready();
     let (status, headers, body) = get("/health/ready").await;
     assert_eq!((status, &body["status"]), (200, &"ready".into()));
     assert_eq!(headers["content-type"], "application/json");
     server.readiness.set_draining();
     unready("draining").await;
+    assert_eq!(missing().await, Value::Null);
     let response = client.post(server.url("/health/ready")).send().await;
     assert_eq!(response.unwrap().status(), 405);
 }

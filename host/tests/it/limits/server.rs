@@ -63,10 +63,13 @@ const AT_ONCE: usize = 3;
 const ROUNDS: usize = 3;
 const CLIENTS: usize = 4;
 
+/// Everything, and what the guest prints, which is logged at the lowest level only.
+const LOG: &str = "fastsentiment=debug,fastsentiment::guest::output=trace";
+
 fn start() -> ServerProcess {
     let mut command = bare();
     command
-        .args(["serve", "--log", "fastsentiment=debug"])
+        .args(["serve", "--log", LOG])
         .args(["--workers", "4", "--batch-tokens", "1"])
         .args(["--cache-mib", "0", "--guest-memory-mib", "64"])
         .args(["--guest-timeout-ms", "6000", "--deadline-ms", "240000"])

@@ -39,10 +39,10 @@ async fn versions_are_counted_until_they_are_forgotten() {
         .rollout
         .begin_trial(new.clone(), Trial::Canary, Share::ALL);
     let trial = [NEW, ("trial", "canary")];
-    assert_eq!(count(&setup, "trial_share", &trial), 1);
+    assert_eq!(count(&setup, "trial_share_ratio", &trial), 1);
     setup.ask(&["a"]).await;
     setup.rollout.activate(new.clone(), true);
-    assert_eq!(count(&setup, "trial_share", &[]), 0);
+    assert_eq!(count(&setup, "trial_share_ratio", &[]), 0);
     assert_eq!(count(&setup, "live_version_info", &[NEW, model]), 1);
     assert_eq!(
         series(&setup, OLD),

@@ -301,6 +301,7 @@ impl Predictor for Busy {
                     scores: scores(1, &text),
                     version: Arc::clone(&version),
                     source: Source::Computed,
+                    work: None,
                 }),
                 _ => Err(PredictError::new(ErrorKind::Failed, "as told")),
             };

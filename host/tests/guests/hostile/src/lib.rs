@@ -112,6 +112,11 @@ fn obey(order: &str) -> Outcome {
                 reason: "x".repeat(argument.parse().unwrap_or(0)),
             }));
         }
+        "refuse with" => {
+            let reason = argument.to_owned();
+            return Err(Error::InvalidText(InvalidText { index: 0, reason }));
+        }
+        "fail with" => return Err(Error::Internal(argument.to_owned())),
         "fail" => return Err(Error::Internal("x".repeat(argument.parse().unwrap_or(0)))),
         "say" => {
             println!("{argument}");

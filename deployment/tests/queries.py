@@ -1,0 +1,110 @@
+"""What Grafana draws and Prometheus watches, and the metrics that there are by the
+table of monitoring/README.md, which a test of the host compares with a server."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+from product import ROOT
+
+MONITORING = ROOT / "deployment/monitoring"
+DASHBOARD = MONITORING / "grafana/dashboards/fastsentiment.json"
+ALERTS = MONITORING / "alerts.yaml"
+
+FUNCTIONS = {"changes", "histogram_quantile", "increase", "rate"}
+AGGREGATIONS = {"count", "max", "sum"}
+# What Prometheus adds to each series, by where it was scraped.
+OF_THE_TARGET = {"instance", "job"}
+SUFFIXES = {"_bucket": {"le"}, "_sum": set(), "_count": set()}
+
+
+class Metric(NamedTuple):
+    kind: str
+    labels: set[str]
+
+
+class Query(NamedTuple):
+    where: str
+    expression: str
+    # How its outcome is named: Grafana's `{{label}}`, or an alert's texts.
+    legend: str
+
+
+def drawn() -> list[Query]:
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    return [
+        Query(panel["title"], target["expr"], target["legendFormat"])
+        for panel in panels
+        for target in panel["targets"]
+    ]
+
+
+def watched() -> list[Query]:
+    [group] = yaml.safe_load(ALERTS.read_text())["groups"]
+    return [
+        Query(rule["alert"], rule["expr"], " ".join(rule["annotations"].values()))
+        for rule in group["rules"]
+    ]
+
+
+def documented(page: Path = MONITORING / "README.md") -> dict[str, Metric]:
+    """The table of metrics, and `up`, which is Prometheus's own."""
+    found = {"up": Metric("gauge", set())}
+    for line in page.read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if line.startswith("| `") and len(cells) == 5:
+            name, kind, _, labels, _ = cells
+            found[name.strip("`")] = Metric(kind, set(re.findall(r"`(\w+)`", labels)))
+    return found
+
+
+def faults(query: Query, metrics: dict[str, Metric]) -> list[str]:
+    """What is wrong with the names in a query."""
+    found = []
+    # Where the words are that are no names: texts and durations.
+    expression = re.sub(r'"[^"]*"', '""', query.expression)
+    expression = re.sub(r"\[[^\]]*\]", "[]", expression)
+    labels = set(OF_THE_TARGET)
+    selector = r"([a-z_][a-z0-9_]*)\s*(\{[^}]*\})?(\[\])?"
+    grouped = {
+        word
+        for group in re.findall(r"\bby \(([^)]*)\)", expression)
+        for word in re.findall(r"\w+", group)
+    }
+    without_groups = re.sub(r"\bby \([^)]*\)", "", expression)
+    for match in re.finditer(selector, without_groups):
+        name, matchers, ranged = match.groups()
+        if name in FUNCTIONS | AGGREGATIONS:
+            continue
+        own = selected(name, metrics)
+        if own is None:
+            found.append(f"{name} is no metric")
+            continue
+        kind, its_labels = own
+        labels |= its_labels
+        asked = set(re.findall(r"(\w+)\s*(?:=|!)", matchers or ""))
+        found += [f"{name} has no {label}" for label in asked - its_labels]
+        before = without_groups[: match.start()].rstrip()
+        grows = bool(ranged) and before.endswith(("rate(", "increase("))
+        if (kind == "counter") != grows:
+            found.append(f"{name} is a {kind}")
+    shown = set(re.findall(r"\{\{\s*(?:\$labels\.)?([a-z]\w*)\s*\}\}", query.legend))
+    if re.search(r"\b(?:count|max|sum)\b", expression):
+        found += [f"{label} is not kept" for label in shown - grouped]
+    found += [f"nothing has {label}" for label in (grouped | shown) - labels]
+    return [f"{query.where}: {fault}" for fault in found]
+
+
+def selected(name: str, metrics: dict[str, Metric]) -> Metric | None:
+    """The series of a name, which for a histogram are counters."""
+    if (metric := metrics.get(name)) and metric.kind != "histogram":
+        return Metric(metric.kind, metric.labels | OF_THE_TARGET)
+    for suffix, more in SUFFIXES.items():
+        base = metrics.get(name.removesuffix(suffix))
+        if name.endswith(suffix) and base and base.kind == "histogram":
+            return Metric("counter", base.labels | more | OF_THE_TARGET)
+    return None

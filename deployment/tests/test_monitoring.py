@@ -1,0 +1,118 @@
+"""The dashboard and the alerts, held against the metrics that there are."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import queries
+import yaml
+from product import need
+from queries import MONITORING, Metric, Query
+
+
+def test_every_query_asks_for_what_there_is():
+    metrics = queries.documented()
+    assert len(metrics) > 40
+    for query in [*queries.drawn(), *queries.watched()]:
+        assert queries.faults(query, metrics) == []
+
+
+@pytest.mark.parametrize(
+    ("expression", "legend", "fault"),
+    [
+        ("sum(rate(requests[5m]))", "", "requests is no metric"),
+        ("sum(rate(took_seconds[5m]))", "", "took_seconds is no metric"),
+        ("sum(rate(asked_total_count[5m]))", "", "asked_total_count is no metric"),
+        ('sum(rate(asked_total{state="x"}[5m]))', "", "asked_total has no state"),
+        ('sum(rate(asked_total{status!~"x"}[5m]))', "", None),
+        ('sum(rate(asked_total{le="1"}[5m]))', "", "asked_total has no le"),
+        ("sum(asked_total)", "", "asked_total is a counter"),
+        ("rate(waiting[5m])", "", "waiting is a gauge"),
+        ("sum by (state) (rate(asked_total[5m]))", "", "nothing has state"),
+        ("sum by (status) (rate(asked_total[5m]))", "{{status}}", None),
+        ("sum(rate(asked_total[5m]))", "{{status}}", "status is not kept"),
+        ("waiting", "{{ $labels.status }}", "nothing has status"),
+        ("wating_texts{}", "", "wating_texts is no metric"),
+        ("unknown_function(waiting)", "", "unknown_function is no metric"),
+        ("sum by (le) (rate(took_seconds_bucket[5m]))", "", None),
+        ("changes(waiting[5m]) > 2", "{{ $value }} of {{ $labels.job }}", None),
+    ],
+)
+def test_a_wrong_name_is_found(expression: str, legend: str, fault: str | None):
+    metrics = {
+        "asked_total": Metric("counter", {"status"}),
+        "took_seconds": Metric("histogram", set()),
+        "waiting": Metric("gauge", set()),
+    }
+    found = queries.faults(Query("here", expression, legend), metrics)
+    assert found == ([f"here: {fault}"] if fault else [])
+
+
+def test_prometheus_takes_the_alerts_and_they_fire_when_they_should():
+    promtool = need("promtool")
+    for command in (
+        ("check", "rules", "alerts.yaml"),
+        ("check", "config", "prometheus.yaml"),
+        ("test", "rules", "alerts.test.yaml"),
+    ):
+        ran = subprocess.run(
+            [promtool, *command],
+            cwd=MONITORING,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_prometheus_takes_what_grafana_asks(tmp_path: Path):
+    promtool = need("promtool")
+    rules = [
+        # Grafana fills this in.
+        {
+            "record": f"query:{number}",
+            "expr": query.expression.replace("$__rate_interval", "1m"),
+        }
+        for number, query in enumerate(queries.drawn())
+    ]
+    path = tmp_path / "rules.yaml"
+    path.write_text(yaml.safe_dump({"groups": [{"name": "drawn", "rules": rules}]}))
+    ran = subprocess.run(
+        [promtool, "check", "rules", path], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_every_alert_is_tried_and_says_what_to_do():
+    [group] = yaml.safe_load(queries.ALERTS.read_text())["groups"]
+    names = [rule["alert"] for rule in group["rules"]]
+    well, wrong, _ = yaml.safe_load((MONITORING / "alerts.test.yaml").read_text())[
+        "tests"
+    ]
+    assert [case["alertname"] for case in well["alert_rule_test"]] == names
+    [fired] = wrong["promql_expr_test"]
+    tried = " ".join(sample["labels"] for sample in fired["exp_samples"])
+    for rule in group["rules"]:
+        assert f'"{rule["alert"]}"' in tried
+        assert rule["labels"]["severity"] in {"critical", "warning"}
+        assert rule["annotations"].keys() == {"summary", "description"}
+
+
+def test_panels_do_not_overlap():
+    panels = json.loads(queries.DASHBOARD.read_text())["panels"]
+    taken = set()
+    for panel in panels:
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken, panel["title"]
+        assert place["x"] + place["w"] <= 24
+        taken |= cells
+    numbers = [panel["id"] for panel in panels]
+    assert len(numbers) == len(set(numbers))

@@ -1,0 +1,251 @@
+//! The log: to standard error, so that standard output holds results only; for a
+//! person, or as lines of JSON for a program.
+//!
+//! Nothing of a text gets into it above the level of trace: what may hold one is not
+//! given to `tracing` at all, and the messages of panics are looked at here.
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::fmt;
+use std::io::{IsTerminal, stderr};
+use std::panic::{PanicHookInfo, set_hook};
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::{JsonFields, Writer};
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
+use tracing_subscriber::registry::{LookupSpan, Scope};
+
+/// What is logged, and how.
+#[derive(Args)]
+pub(super) struct LogOptions {
+    /// What to log: a level (error, warn, info, debug, trace), or levels by
+    /// module, such as `info,fastsentiment::http=debug`.
+    #[arg(
+        long,
+        global = true,
+        env = "FASTSENTIMENT_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
+    log: String,
+
+    /// How to log: for people, or for programs, an object of JSON in each line.
+    #[arg(
+        long,
+        global = true,
+        env = "FASTSENTIMENT_LOG_FORMAT",
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t = LogFormat::Text
+    )]
+    log_format: LogFormat,
+}
+
+/// How lines of the log look.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    /// For people; in colours on a terminal.
+    Text,
+    /// For programs: an object of JSON in each line.
+    Json,
+}
+
+impl LogOptions {
+    /// Whether whoever reads the log is a program.
+    pub(super) fn is_for_programs(&self) -> bool {
+        self.log_format == LogFormat::Json
+    }
+
+    /// Begins to log.
+    pub(super) fn start(&self) -> anyhow::Result<()> {
+        let filter: EnvFilter = self.log.parse().context("--log is not understood")?;
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(stderr);
+        match self.log_format {
+            LogFormat::Text => log.with_ansi(stderr().is_terminal()).init(),
+            LogFormat::Json => log
+                .with_ansi(false)
+                .fmt_fields(JsonFields::new())
+                .event_format(Json)
+                .init(),
+        }
+        Ok(())
+    }
+}
+
+/// Has panics logged like everything else, with what they are about. A message that
+/// was put together may hold a text, and is left to the level of trace.
+pub(super) fn log_panics() {
+    set_hook(Box::new(tell));
+}
+
+fn tell(panic: &PanicHookInfo<'_>) {
+    let at = panic.location().map(ToString::to_string);
+    let thread = std::thread::current();
+    let thread = thread.name();
+    let literal = panic.payload().downcast_ref::<&'static str>();
+    let backtrace = Backtrace::capture();
+    let is_there = backtrace.status() == BacktraceStatus::Captured;
+    let backtrace = is_there.then(|| tracing::field::display(&backtrace));
+    tracing::error!(at, thread, reason = literal, backtrace, "the host panicked");
+    if literal.is_none() {
+        let message = panic.payload_as_str();
+        tracing::trace!(at, reason = message, "the host panicked");
+    }
+}
+
+/// An event as an object of JSON: when, how important, where, what; then its fields,
+/// and those of the spans that it is in, the outermost first.
+struct Json;
+
+impl<S, N> FormatEvent<S, N> for Json
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut line: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let metadata = event.metadata();
+        line.write_str("{\"timestamp\":\"")?;
+        SystemTime.format_time(&mut line)?;
+        write!(
+            line,
+            "\",\"level\":\"{}\",\"target\":\"{}\"",
+            metadata.level(),
+            // The path of a module, or a name of ours.
+            metadata.target()
+        )?;
+        let mut fields = String::new();
+        context.format_fields(Writer::new(&mut fields), event)?;
+        add(&mut line, &fields)?;
+        for span in context.event_scope().into_iter().flat_map(Scope::from_root) {
+            if let Some(fields) = span.extensions().get::<FormattedFields<N>>() {
+                add(&mut line, fields)?;
+            }
+        }
+        line.write_str("}\n")
+    }
+}
+
+/// Adds the members of an object to one that has some already.
+fn add(line: &mut Writer<'_>, object: &str) -> fmt::Result {
+    let members = object.strip_prefix('{');
+    match members.and_then(|members| members.strip_suffix('}')) {
+        None | Some("") => Ok(()),
+        Some(members) => write!(line, ",{members}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::panic::{catch_unwind, take_hook};
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::Value;
+    use tracing::Level;
+
+    use super::*;
+
+    /// What is logged.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no panic").write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The lines that are logged while `act` runs.
+    fn logged(level: Level, act: impl FnOnce()) -> Vec<Value> {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_writer(move || writer.clone())
+            .with_ansi(false)
+            .fmt_fields(JsonFields::new())
+            .event_format(Json)
+            .finish();
+        tracing::subscriber::with_default(subscriber, act);
+        let log = log.0.lock().expect("no panic").clone();
+        let text = String::from_utf8(log).expect("text");
+        let parsed = text.lines().map(serde_json::from_str);
+        parsed.collect::<Result<_, _>>().expect("JSON in each line")
+    }
+
+    #[test]
+    fn a_line_has_all_fields_in_one_object() {
+        let lines = logged(Level::INFO, || {
+            let outer =
+                tracing::info_span!("outer", request_id = %"a\"b", empty = tracing::field::Empty);
+            let _outer = outer.enter();
+            tracing::info!(target: "somewhere", number = 7, "a \"word\"\nor two");
+            let _inner = tracing::info_span!("inner").entered();
+            tracing::warn!("else");
+            tracing::debug!("not this");
+        });
+        let [first, second] = &lines[..] else {
+            panic!("{lines:?}");
+        };
+        let time = first["timestamp"].as_str().expect("a time");
+        assert!(humantime::parse_rfc3339(time).is_ok(), "{time}");
+        assert_eq!(
+            (&first["level"], &first["target"], &first["number"]),
+            (&"INFO".into(), &"somewhere".into(), &7.into())
+        );
+        assert_eq!(first["message"], "a \"word\"\nor two");
+        assert_eq!(first.as_object().expect("an object").len(), 6, "{first}");
+        assert_eq!(
+            (&second["message"], &second["level"]),
+            (&"else".into(), &"WARN".into())
+        );
+        for line in &lines {
+            assert_eq!(line["request_id"], "a\"b");
+        }
+    }
+
+    #[test]
+    fn a_panic_is_logged_without_what_may_be_a_text() {
+        let before = take_hook();
+        log_panics();
+        let text = "a text";
+        let act = || {
+            let span = tracing::info_span!("request", request_id = "one");
+            let _entered = span.enter();
+            assert!(catch_unwind(|| panic!("it is {text}")).is_err());
+            assert!(catch_unwind(|| panic!("of no kind")).is_err());
+            assert!(catch_unwind(|| text.parse::<u8>().unwrap()).is_err());
+        };
+        let (lines, all) = (logged(Level::DEBUG, act), logged(Level::TRACE, act));
+        std::panic::set_hook(before);
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        for line in &lines {
+            assert!(!line.to_string().contains(text), "{line}");
+            assert_eq!(
+                (&line["request_id"], &line["level"]),
+                (&"one".into(), &"ERROR".into())
+            );
+            assert!(
+                line["at"].as_str().expect("a place").contains("log.rs:"),
+                "{line}"
+            );
+        }
+        assert_eq!(lines[1]["reason"], "of no kind");
+        assert_eq!(all.len(), 5);
+        assert!(all[1]["reason"].as_str().expect("a reason").contains(text));
+    }
+}

@@ -1,0 +1,211 @@
+//! What a request is known by: its own id, and the trace that it belongs to, if its
+//! client names one (W3C Trace Context). Both are in every line of the log that is
+//! about the request, by way of a span.
+//!
+//! What a client sends is taken only if it can do no harm in a line of the log.
+//!
+//! This module must not know what is asked for.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hyper::HeaderMap;
+use hyper::header::{HeaderName, HeaderValue};
+use tracing::{Span, error_span};
+use uuid::Builder;
+
+/// The header that names a request, and its answer.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The header that names a trace (W3C Trace Context).
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// The longest id that is accepted, in bytes.
+const MAX_ID: usize = 128;
+
+/// The id of a request: the client's own, if it is fit to be one.
+pub(crate) fn id(headers: &HeaderMap) -> HeaderValue {
+    only(headers, &REQUEST_ID)
+        .filter(|id| is_id(id.as_bytes()))
+        .map_or_else(new_id, HeaderValue::clone)
+}
+
+/// The span of a request: its fields are in every line of the log about it.
+///
+/// It is an error's, since else there would be none where only errors are logged.
+pub(crate) fn span(id: &HeaderValue, headers: &HeaderMap) -> Span {
+    let id = id.to_str().unwrap_or_default();
+    let parent = only(headers, &TRACEPARENT);
+    match parent.and_then(|parent| trace(parent.as_bytes())) {
+        Some((trace, parent)) => error_span!(
+            "request",
+            request_id = %id,
+            trace_id = %trace,
+            parent_span_id = %parent
+        ),
+        None => error_span!("request", request_id = %id),
+    }
+}
+
+/// A header that is there once: of two, none is more right than the other.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
+}
+
+/// Whether bytes are an id that can be in a header, a line of the log and a URL.
+fn is_id(bytes: &[u8]) -> bool {
+    let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte);
+    (1..=MAX_ID).contains(&bytes.len()) && bytes.iter().all(fits)
+}
+
+/// A UUID of version 7 (RFC 9562): such ids sort by time, and so do the lines that
+/// hold them. They need to differ and not to be secret, so that their random part
+/// costs no system call.
+fn new_id() -> HeaderValue {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let millis = now.unwrap_or_default().as_millis();
+    let mut random = [0; 10];
+    fastrand::fill(&mut random);
+    let millis = u64::try_from(millis).unwrap_or_default();
+    let id = Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
+    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+    let text = id.as_hyphenated().encode_lower(&mut text);
+    // Hexadecimal digits can always be in a header.
+    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("unknown"))
+}
+
+/// The trace and the parent of a `traceparent`, as Trace Context (level 2) has it:
+/// what is no valid one is as if it was not there. Later versions may have more
+/// parts, of which nothing is known.
+fn trace(header: &[u8]) -> Option<(&str, &str)> {
+    const LENGTH: usize = 55;
+    let is_hex = |part: &str| {
+        let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        part.bytes().all(digit)
+    };
+    let is_set = |part: &&str| is_hex(part) && part.bytes().any(|byte| byte != b'0');
+    let text = std::str::from_utf8(header)
+        .ok()
+        .filter(|text| text.is_ascii())?;
+    let (known, rest) = text.split_at_checked(LENGTH)?;
+    let mut parts = known.split('-');
+    let version = parts.next().filter(|version| version.len() == 2)?;
+    let trace = parts.next().filter(|trace| trace.len() == 32)?;
+    let parent = parts.next().filter(|parent| parent.len() == 16)?;
+    let flags = parts.next().filter(|flags| flags.len() == 2)?;
+    let is_known = is_hex(version) && version != "ff" && is_hex(flags);
+    let ends = rest.is_empty() || version != "00" && rest.starts_with('-');
+    (is_known && ends && parts.next().is_none())
+        .then_some((trace, parent))
+        .filter(|(trace, parent)| is_set(trace) && is_set(parent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(name: &HeaderName, values: &[&[u8]]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(name, HeaderValue::from_bytes(value).unwrap());
+        }
+        headers
+    }
+
+    fn assert_made(id: &HeaderValue) {
+        let id = id.to_str().unwrap();
+        let parsed = uuid::Uuid::try_parse(id).unwrap();
+        assert_eq!((parsed.get_version_num(), id.len()), (7, 36), "{id}");
+        assert_eq!(id, id.to_lowercase());
+    }
+
+    #[test]
+    fn an_id_is_taken_if_it_can_do_no_harm() {
+        let longest = "x".repeat(MAX_ID);
+        for good in ["a", "0-_.:/+=@Z", longest.as_str()] {
+            let headers = with(&REQUEST_ID, &[good.as_bytes()]);
+            assert_eq!(id(&headers), good);
+        }
+        let too_long = "x".repeat(MAX_ID + 1);
+        for bad in [
+            "",
+            "a b",
+            "a\tb",
+            "\"a\"",
+            "a\\n",
+            "<a>",
+            "a;b",
+            "a,b",
+            "ä",
+            too_long.as_str(),
+        ] {
+            assert_made(&id(&with(&REQUEST_ID, &[bad.as_bytes()])));
+        }
+        for values in [&[][..], &[&b"\xff"[..]], &[b"a", b"a"]] {
+            assert_made(&id(&with(&REQUEST_ID, values)));
+        }
+    }
+
+    #[test]
+    fn ids_that_are_made_differ_and_sort_by_time() {
+        let mut ids = std::collections::BTreeSet::new();
+        let first = new_id();
+        std::thread::sleep(std::time::Duration::from_millis(3));
+        for _ in 0..10_000 {
+            assert!(ids.insert(new_id().to_str().unwrap().to_owned()));
+        }
+        assert!(ids.iter().all(|id| **id > *first.to_str().unwrap()));
+    }
+
+    #[test]
+    fn a_trace_is_taken_as_the_standard_says() {
+        let (id, parent) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+        for good in [
+            format!("00-{id}-{parent}-01"),
+            format!("00-{id}-{parent}-00"),
+            // Flags that are not known are no fault.
+            format!("00-{id}-{parent}-ff"),
+            format!("01-{id}-{parent}-01"),
+            format!("cc-{id}-{parent}-01-what-the-future-will-be-like"),
+            format!("cc-{id}-{parent}-01-"),
+        ] {
+            assert_eq!(trace(good.as_bytes()), Some((id, parent)), "{good}");
+        }
+        let (zeros, zero) = ("0".repeat(32), "0".repeat(16));
+        for bad in [
+            String::new(),
+            format!("00-{id}-{parent}"),
+            format!("00-{id}-{parent}-1"),
+            format!("00-{id}-{parent}-011"),
+            format!("00-{id}-{parent}-01-"),
+            format!("00-{id}-{parent}-01-more"),
+            format!("cc-{id}-{parent}-01.what-the-future-will-not-be-like"),
+            format!("cc-{id}-{parent}-0x-what"),
+            format!("ff-{id}-{parent}-01"),
+            format!("FF-{id}-{parent}-01"),
+            format!("0x-{id}-{parent}-01"),
+            format!("0-{id}-{parent}-01"),
+            format!("00-{zeros}-{parent}-01"),
+            format!("00-{id}-{zero}-01"),
+            format!("00-{}-{parent}-01", id.to_uppercase()),
+            format!("00-{id}-{}-01", parent.to_uppercase()),
+            format!("00-{id}-{parent}-0F"),
+            format!("00-{id}-{parent}-0.)"),
+            format!("00-{}-{parent}-01", &id[1..]),
+            format!("00-{}-{parent}0-01", &id[1..]),
+            format!("00_{id}-{parent}-01"),
+            format!(" 00-{id}-{parent}-01"),
+            format!("00-{id}-{parent}-0ä"),
+        ] {
+            assert_eq!(trace(bad.as_bytes()), None, "{bad}");
+        }
+        assert_eq!(trace(b"\xff"), None);
+    }
+
+    #[test]
+    fn of_two_traces_none_is_taken() {
+        let header = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let headers = with(&TRACEPARENT, &[header, header]);
+        assert!(only(&headers, &TRACEPARENT).is_none());
+    }
+}

@@ -1,0 +1,260 @@
+//! The log of a running server: which request a line is about, that it can be read
+//! by programs, and that nothing of a text is in it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+
+use crate::harness::{PATIENCE, default_model, fixture};
+use crate::limits::hostile_path;
+use crate::server_process::{Answer, ServerProcess, answer, subcommand};
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const PARENT: &str = "00f067aa0ba902b7";
+
+fn client() -> reqwest::Client {
+    let client = reqwest::Client::builder().no_proxy();
+    client.timeout(PATIENCE).build().unwrap()
+}
+
+/// A server whose guest does what its texts say.
+fn hostile(options: &[&str]) -> ServerProcess {
+    let limits = [
+        "--max-texts=8",
+        "--max-text-bytes=500",
+        "--max-body-bytes=8000",
+    ];
+    let all = [&limits[..], options].concat();
+    ServerProcess::of_guest(&default_model(), hostile_path(), &all)
+}
+
+/// The lines of a log of JSON.
+fn lines(log: &str) -> Vec<Value> {
+    let parsed = log.lines().map(|line| {
+        let line: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
+        for field in ["timestamp", "level", "target", "message"] {
+            assert!(line[field].is_string(), "{line}");
+        }
+        line
+    });
+    parsed.collect()
+}
+
+/// Waits until there is a line of this message and request; what is written as an
+/// answer ends may come a moment after it.
+async fn line(server: &ServerProcess, message: &str, id: &str) -> Value {
+    let found = async {
+        loop {
+            let log = server.log();
+            let whole = log.rfind('\n').map_or("", |end| &log[..end]);
+            let mut all = lines(whole).into_iter();
+            let wanted = |line: &Value| line["message"] == message && line["request_id"] == id;
+            match all.find(wanted) {
+                Some(line) => return line,
+                None => sleep(Duration::from_millis(10)).await,
+            }
+        }
+    };
+    let found = timeout(PATIENCE, found).await;
+    found.unwrap_or_else(|_| panic!("{message} of {id}: {}", server.log()))
+}
+
+async fn post(server: &ServerProcess, id: &str, content_type: &str, body: String) -> Answer {
+    let request = client().post(server.url("/predict?q=zq-marker")).body(body);
+    let request = request.header("content-type", content_type);
+    answer(request.header("x-request-id", id)).await
+}
+
+const MARKER: &str = "zq-marker";
+
+/// Texts in good requests, in bad ones, and in those that a guest fails on.
+async fn ask_everything(server: &ServerProcess) {
+    let json = "application/json";
+    let text = |text: String| json!({ "text": [text] }).to_string();
+    let order = |order: &str| text(format!("do {order}{MARKER}"));
+    let slow = format!("{MARKER} {}", "x".repeat(600));
+    for (body, status) in [
+        (
+            text(format!("{MARKER} \u{202e}\u{1b}[31m \u{0}\r\n\" ŻÓŁW")),
+            200,
+        ),
+        (text(MARKER.to_owned()), 200),
+        (text(MARKER.to_owned()), 200),
+        (format!("{{\"text\": [\"{MARKER}\""), 400),
+        (format!("{MARKER}\""), 400),
+        (format!("{{\"{MARKER}\": 1, \"text\": \"{MARKER}\"}}"), 422),
+        (text(slow), 422),
+        (json!({ "text": vec![MARKER; 9] }).to_string(), 422),
+        (format!("\"{}\"", MARKER.repeat(1000)), 413),
+        (order("say: "), 200),
+        (order("panic: "), 500),
+        (order("no such order "), 500),
+        (order("fail with: "), 500),
+        (order("refuse with: "), 422),
+    ] {
+        let answer = post(server, "good.or.bad", json, body.clone()).await;
+        assert_eq!(answer.status, status, "{body}: {}", answer.body);
+    }
+    let wrong = post(server, "type", &format!("text/{MARKER}"), MARKER.to_owned()).await;
+    assert_eq!(wrong.status, 415);
+    let body = [
+        json!(MARKER).to_string(),
+        format!("{{\"text\": \"{MARKER}"),
+        json!({ "text": { MARKER: MARKER } }).to_string(),
+        json!(format!("do panic: {MARKER}")).to_string(),
+        json!(format!("do refuse with: {MARKER}")).to_string(),
+    ];
+    let streamed = post(server, "stream", "application/x-ndjson", body.join("\n")).await;
+    assert_eq!(streamed.body.lines().count(), 5, "{}", streamed.body);
+    let late = client().post(server.url("/predict"));
+    let late = late.header("x-fastsentiment-timeout-ms", "50");
+    let late = late.body(json!({"text": [MARKER, "do loop"]}).to_string());
+    assert_eq!(answer(late).await.status, 504);
+    // Headers are no texts, but clients put anything into them.
+    let request = client().post(server.url("/predict"));
+    let request = request.header("x-request-id", format!("{MARKER}\"{MARKER}"));
+    let request = request.header("traceparent", MARKER);
+    let request = request.header("x-fastsentiment-timeout-ms", MARKER);
+    assert_eq!(answer(request.body("{}")).await.status, 400);
+}
+
+#[tokio::test]
+async fn nothing_of_a_text_is_logged() {
+    for options in [
+        &["--log-requests"][..],
+        &["--log", "debug", "--log-requests"],
+        &["--log", "debug", "--log-requests", "--log-format", "json"],
+    ] {
+        let mut server = hostile(options);
+        ask_everything(&server).await;
+        server.terminate();
+        server.ended();
+        let log = server.log();
+        assert!(!log.contains(MARKER), "{log}");
+        // There is something to find: failures are told, and of which request.
+        assert!(log.contains("a prediction failed"), "{log}");
+        assert!(log.contains("the guest trapped: "), "{log}");
+        assert!(log.contains("good.or.bad"), "{log}");
+        assert!(log.matches("request finished").count() >= 18, "{log}");
+    }
+}
+
+/// What shows that the test above looks in the right place.
+#[tokio::test]
+async fn what_a_guest_says_is_logged_if_it_is_asked_for() {
+    let server = hostile(&["--log", "info,fastsentiment::guest::output=trace"]);
+    ask_everything(&server).await;
+    let said = async {
+        while !server.log().contains("a call has failed: zq-marker") {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, said).await.unwrap();
+    let log = server.log();
+    for line in log.lines().filter(|line| line.contains(MARKER)) {
+        assert!(line.contains("fastsentiment::guest::output: "), "{line}");
+        // One request alone was served by the thread at that time.
+        assert!(line.contains("request{request_id="), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn every_line_about_a_request_names_it() {
+    let server = hostile(&["--log", "fastsentiment=debug", "--log-format", "json"]);
+    let failing = json!({"text": ["do abort"]}).to_string();
+    let request = client().post(server.url("/predict")).body(failing.clone());
+    let request = request.header("traceparent", format!("00-{TRACE}-{PARENT}-01"));
+    let answer = answer(request.header("x-request-id", "first")).await;
+    assert_eq!(answer.status, 500);
+    let failed = line(&server, "a prediction failed", "first").await;
+    assert_eq!(failed["level"], "ERROR");
+    assert_eq!(
+        (&failed["trace_id"], &failed["parent_span_id"]),
+        (&json!(TRACE), &json!(PARENT))
+    );
+    // Of one that names no trace, or a wrong one, there is none.
+    let made = post(&server, "", "application/json", failing).await;
+    let made = made.headers["x-request-id"].to_str().unwrap();
+    let failed = line(&server, "a prediction failed", made).await;
+    assert!(failed.get("trace_id").is_none(), "{failed}");
+    // Lines of an answer are made by a task of its own.
+    let lines = format!("{}\n\"a\"\n", json!("do abort"));
+    post(&server, "stream", "application/x-ndjson", lines).await;
+    line(&server, "a prediction failed", "stream").await;
+    let refused = json!({"text": ["x".repeat(600)]}).to_string();
+    post(&server, "refused", "application/json", refused).await;
+    let refused = line(&server, "a request was refused", "refused").await;
+    assert_eq!(refused["level"], "DEBUG");
+    assert!(!server.log().contains("request finished"));
+}
+
+#[test]
+fn what_ends_the_program_is_a_line_like_the_others() {
+    let mut command = subcommand("serve", &fixture("no-such-model"));
+    let text = command.output().unwrap();
+    let stderr = String::from_utf8(text.stderr).unwrap();
+    assert!(stderr.starts_with("error: "), "{stderr}");
+    let json = command.args(["--log-format", "json"]).output().unwrap();
+    assert_eq!((text.status.code(), json.status.code()), (Some(1), Some(1)));
+    let stderr = String::from_utf8(json.stderr).unwrap();
+    let last = lines(&stderr).pop().unwrap();
+    assert_eq!(last["level"], "ERROR");
+    assert!(
+        last["message"].as_str().unwrap().contains("model"),
+        "{stderr}"
+    );
+    // What is not to be logged is said all the same.
+    let silent = command.args(["--log", "off"]).output().unwrap();
+    assert!(silent.stderr.starts_with(b"error: "), "{silent:?}");
+    let mut wrong = subcommand("serve", &fixture("no-such-model"));
+    let wrong = wrong.args(["--log-format", "xml"]).output().unwrap();
+    assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn a_request_has_a_line_of_its_own_if_that_is_asked_for() {
+    let options = ["--log-requests", "true", "--log-format", "json"];
+    let mut server = ServerProcess::with(&fixture("tiny-bert"), &options);
+    let json = "application/json";
+    let texts = json!({"text": ["a", "b"]}).to_string();
+    post(&server, "one", json, texts.clone()).await;
+    let first = line(&server, "request finished", "one").await;
+    post(&server, "two", json, texts).await;
+    let second = line(&server, "request finished", "two").await;
+    for (line, hits) in [(&first, 0), (&second, 2)] {
+        assert_eq!(
+            (&line["method"], &line["path"], &line["status"]),
+            (&json!("POST"), &json!("/predict"), &json!(200))
+        );
+        assert_eq!(
+            (&line["texts"], &line["cache_hits"]),
+            (&json!(2), &json!(hits))
+        );
+        assert!(line["duration_ms"].as_f64().unwrap() > 0.0, "{line}");
+        assert_eq!(line["target"], "fastsentiment::request");
+    }
+    post(&server, "bad", json, "{".to_owned()).await;
+    let bad = line(&server, "request finished", "bad").await;
+    assert_eq!((&bad["status"], bad.get("texts")), (&json!(400), None));
+    let body = "\"a\"\n5\n\n\"new\"\n".to_owned();
+    post(&server, "stream", "application/x-ndjson", body).await;
+    let stream = line(&server, "request finished", "stream").await;
+    assert_eq!(
+        (&stream["status"], &stream["texts"], &stream["cache_hits"]),
+        (&json!(200), &json!(2), &json!(1))
+    );
+    // The other listener, and a path that is longer than a line has room for.
+    for (url, id, status) in [
+        (server.admin_url("/health/ready"), "admin", 200),
+        (server.url(&format!("/{}", "a".repeat(1000))), "long", 404),
+    ] {
+        answer(client().get(url).header("x-request-id", id)).await;
+        let line = line(&server, "request finished", id).await;
+        assert_eq!(line["status"], status);
+        assert!(line["path"].as_str().unwrap().len() <= 256, "{line}");
+    }
+    server.terminate();
+    server.ended();
+    lines(&server.log());
+}
