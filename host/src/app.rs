@@ -26,7 +26,7 @@ use crate::service::{self, Service};
 use crate::versions::{self, Beginning, Refusal, StartError, Versions};
 
 /// The ONNX file of a model directory, as Hugging Face Optimum names it.
-const MODEL_FILE: &str = "model.onnx";
+pub const MODEL_FILE: &str = "model.onnx";
 
 /// Everything that has to be decided before anything is loaded.
 #[derive(Clone, Debug)]
@@ -120,6 +120,7 @@ pub struct App {
     version: Arc<Version>,
     compiled: bool,
     onnxruntime: PathBuf,
+    onnxruntime_version: String,
     calibration: Calibration,
     batch_tokens: u32,
 }
@@ -169,6 +170,7 @@ impl App {
             version,
             compiled,
             onnxruntime: library.path().to_owned(),
+            onnxruntime_version: library.version(),
             calibration,
             batch_tokens: options.batch_tokens,
         })
@@ -197,6 +199,11 @@ impl App {
     /// The ONNX Runtime library in use.
     pub fn onnxruntime(&self) -> &Path {
         &self.onnxruntime
+    }
+
+    /// What version of it that is, by its own words.
+    pub fn onnxruntime_version(&self) -> &str {
+        &self.onnxruntime_version
     }
 
     /// What texts cost alone and together.

@@ -3,17 +3,22 @@
 //! The library is opened while the program runs and not linked, so that one
 //! binary serves with whichever build of ONNX Runtime the machine has.
 
+use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ort::environment::Environment;
 use ort::logging::LogLevel;
+use ort::sys::OrtApiBase;
 
 /// The file name under which ONNX Runtime is looked for.
 #[cfg(target_os = "macos")]
 const FILE_NAME: &str = "libonnxruntime.dylib";
 #[cfg(not(target_os = "macos"))]
 const FILE_NAME: &str = "libonnxruntime.so";
+
+/// The least version that is needed: ONNX Runtime promises its C API by this number.
+pub const API_VERSION: u32 = ort::MINOR_VERSION;
 
 /// Why ONNX Runtime can not be used.
 #[derive(Debug, thiserror::Error)]
@@ -72,10 +77,43 @@ impl Library {
         &self.path
     }
 
+    /// The library's own version, such as 1.32.0.
+    pub fn version(&self) -> String {
+        version(&self.path).unwrap_or_else(|| "unknown".to_owned())
+    }
+
+    /// Where the library would be opened: at `path`, or else beside the running binary.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such file.
+    pub fn find(path: Option<&Path>) -> Result<PathBuf, LibraryError> {
+        find(path)
+    }
+
     /// Where sessions are made. There is one for a process.
     pub fn environment(&self) -> &Environment {
         &self.environment
     }
+}
+
+/// What the library at `path`, which is open, says that it is; `ort` looks at it, and
+/// does not tell.
+fn version(path: &Path) -> Option<String> {
+    // SAFETY: the library is open already, so that nothing of it runs at this.
+    #[expect(unsafe_code, reason = "a library is code")]
+    let library = unsafe { libloading::Library::new(path) }.ok()?;
+    // SAFETY: this is the entry of ONNX Runtime's C API, as `ort` has found it as well.
+    #[expect(unsafe_code, reason = "a function of the C API")]
+    let base = unsafe {
+        let entry: libloading::Symbol<'_, unsafe extern "C" fn() -> *const OrtApiBase> =
+            library.get(b"OrtGetApiBase").ok()?;
+        entry().as_ref()?
+    };
+    // SAFETY: it gives a text that is a part of the library and ends with a zero.
+    #[expect(unsafe_code, reason = "a function of the C API, and a text of C")]
+    let text = unsafe { CStr::from_ptr((base.GetVersionString)()) };
+    text.to_str().ok().map(str::to_owned)
 }
 
 /// Passes on what ONNX Runtime has to say. A run that fails is the answer to

@@ -45,7 +45,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
 const BINARY: &str = "main";
 
 /// Crates, by the beginning of their names, and the layers that may name them.
-const CRATES: [(&str, &[&str]); 21] = [
+const CRATES: [(&str, &[&str]); 23] = [
     ("ort", &["nn"]),
     ("wasmtime", &["nn", "guest"]),
     ("wasmparser", &["guest"]),
@@ -65,9 +65,11 @@ const CRATES: [(&str, &[&str]); 21] = [
     ("reqwest", &[BINARY]),
     ("anyhow", &[BINARY]),
     ("clap", &[BINARY]),
+    ("clap_complete", &[BINARY]),
     ("csv", &[BINARY]),
     ("csv_core", &[BINARY]),
     ("indicatif", &[BINARY]),
+    ("toml", &[BINARY]),
 ];
 
 /// What a file names that its layer must not know. `path` is relative to the
