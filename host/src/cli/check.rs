@@ -10,6 +10,7 @@ use fastsentiment::cache;
 use fastsentiment::guest::{ArtifactError, ArtifactStore};
 use tokio::net::TcpListener;
 
+use super::exit::WrongUse;
 use super::serve::ServeCommand;
 use super::settings::{Fault, Resolved};
 use super::{exit, loaded, needs, predict, runtime, tell};
@@ -34,9 +35,15 @@ impl CheckCommand {
         resolved: &Resolved,
     ) -> anyhow::Result<ExitCode> {
         faults.extend(self.serve.contradictions().iter().map(Fault::of));
-        let wrong_use = !faults.is_empty();
+        let errors = [
+            self.serve.load.cache().err(),
+            self.serve.admin.token().err(),
+        ];
+        let errors: Vec<_> = errors.into_iter().flatten().collect();
+        let wrong_use = !faults.is_empty() || errors.iter().any(anyhow::Error::is::<WrongUse>);
         let runtime = runtime()?;
         faults.extend(runtime.block_on(self.serve.unusable_addresses()));
+        faults.extend(errors.iter().map(|error| Fault::of(format!("{error:#}"))));
         faults.extend(self.serve.unusable_files()?);
         if !faults.is_empty() {
             faults.iter().for_each(tell);
@@ -82,14 +89,9 @@ impl ServeCommand {
     fn unusable_files(&self) -> anyhow::Result<Vec<Fault>> {
         let config = self.load.without_cache()?;
         let missing = needs::all_missing(&config).into_iter().map(Fault::of);
-        let cache = self.load.cache().err();
-        let token = self.admin.token().err();
-        let errors = cache.into_iter().chain(token);
-        let directories = artifacts(&config)
-            .into_iter()
-            .chain(self.swaps.state().and_then(|dir| state(dir)));
-        let others = errors.map(|error| Fault::of(format!("{error:#}")));
-        Ok(missing.chain(others).chain(directories).collect())
+        let state = self.swaps.state().and_then(|dir| state(dir));
+        let directories = artifacts(&config).into_iter().chain(state);
+        Ok(missing.chain(directories).collect())
     }
 }
 

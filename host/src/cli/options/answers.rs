@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use fastsentiment::cache::{self, Address, RedisOptions};
 
+use crate::cli::exit::WrongUse;
 use crate::cli::values::{path_or_none, whole};
 
 /// The longest time to live, in seconds: ten years, as good as for ever. Redis
@@ -113,7 +114,8 @@ impl CacheOptions {
                 .with_context(|| format!("--redis-ca: can not read {}", path.display()))
         });
         Ok(Some(RedisOptions {
-            address: Address::parse(url, certificates.transpose()?)?,
+            address: Address::parse(url, certificates.transpose()?)
+                .map_err(|error| WrongUse(format!("--redis-url: {error}")))?,
             prefix: self.redis_prefix.clone(),
             ttl: Duration::from_secs(self.redis_ttl_s),
             timeout: Duration::from_millis(self.redis_timeout_ms),

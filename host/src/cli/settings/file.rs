@@ -95,8 +95,14 @@ fn text(path: &Path) -> std::io::Result<String> {
 
 /// The values of a key, or what is wrong with it.
 fn of_key(key: &str, value: &DeValue<'_>, keys: &[Known]) -> Result<Vec<OsString>, String> {
+    if matches!(value, DeValue::Table(_)) {
+        return Err(format!(
+            "`{key}` is a table or has a dot in it: keys are the long names of options, without \
+             tables"
+        ));
+    }
     let Some(option) = keys.iter().find(|option| option.name() == key) else {
-        return Err(unknown(key, value, keys));
+        return Err(unknown(key, keys));
     };
     let written = |value: &DeValue<'_>| {
         if option.is_secret() {
@@ -150,13 +156,7 @@ fn match_kind(value: &DeValue<'_>, kind: Kind) -> Result<String, &'static str> {
     }
 }
 
-fn unknown(key: &str, value: &DeValue<'_>, keys: &[Known]) -> String {
-    if matches!(value, DeValue::Table(_)) {
-        return format!(
-            "`{key}` is a table or has a dot in it: keys are the long names of options, without \
-             tables"
-        );
-    }
+fn unknown(key: &str, keys: &[Known]) -> String {
     match super::option::nearest(key, keys) {
         Some(nearest) => format!("there is no key `{key}`; did you mean `{nearest}`?"),
         None => format!(

@@ -181,14 +181,23 @@ impl Setting {
     }
 }
 
-/// What is shown of a secret, if there is something to hide: of a URL, all but what is
-/// before its host.
+/// What is shown of a secret, if there is something to hide: of a URL, the scheme, and
+/// what is between its user and its parameters.
 fn hidden(text: &str) -> Option<String> {
     let Some((scheme, rest)) = text.split_once("://") else {
         return Some(HIDDEN.to_owned());
     };
-    let (_, host) = rest.rsplit_once('@')?;
-    Some(format!("{scheme}://{HIDDEN}@{host}"))
+    let shown = match (rest.rfind('@'), rest.find('?')) {
+        (None, None) => return None,
+        (Some(user), None) => format!("{HIDDEN}@{}", &rest[user + 1..]),
+        (None, Some(parameters)) => format!("{}?{HIDDEN}", &rest[..parameters]),
+        (Some(user), Some(parameters)) if user < parameters => {
+            format!("{HIDDEN}@{}?{HIDDEN}", &rest[user + 1..parameters])
+        }
+        // Which is which can not be told.
+        _ => HIDDEN.to_owned(),
+    };
+    Some(format!("{scheme}://{shown}"))
 }
 
 #[cfg(test)]
@@ -203,6 +212,11 @@ mod tests {
             ("redis://u:p@h:1/0", Some("redis://(hidden)@h:1/0")),
             ("redis://:p@ss@h", Some("redis://(hidden)@h")),
             ("redis://h:1/0", None),
+            ("unix:///a/b", None),
+            ("unix:///a/b?db=1&pass=p", Some("unix:///a/b?(hidden)")),
+            ("unix:///a/b?pass=p@p", Some("unix://(hidden)")),
+            ("redis://:p@h/1?x=y", Some("redis://(hidden)@h/1?(hidden)")),
+            ("redis://:p?p@h", Some("redis://(hidden)")),
         ] {
             assert_eq!(hidden(text).as_deref(), shown, "{text}");
         }
