@@ -390,6 +390,10 @@ results: ## Write load-testing/RESULTS.md and its charts of what was measured la
 	cp $(or $(wildcard $(MEASURED:%=target/bench/%.json)),$(error nothing was measured: make measure)) load-testing/results/
 	@$(MAKE) --no-print-directory charts
 
+.PHONY: reference
+reference: ## Write the tables of host/CONFIGURATION.md anew
+	FASTSENTIMENT_WRITE_REFERENCE=1 $(CARGO) test $(CARGO_FLAGS) --release -p fastsentiment --bin fastsentiment the_reference
+
 .PHONY: charts
 charts: $(CHARTS_VENV)/.complete ## Write the tables and charts of load-testing/results anew
 	$(PYTHON) load-testing/tables.py

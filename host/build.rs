@@ -54,7 +54,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::write(out.join(format!("{page}.html")), html)?;
     }
     println!("cargo::rustc-env=FASTSENTIMENT_RUSTC={}", rustc()?);
-    println!("cargo::rustc-env=FASTSENTIMENT_WASMTIME={}", wasmtime()?);
     Ok(())
 }
 
@@ -65,21 +64,6 @@ fn rustc() -> Result<String, Box<dyn Error>> {
     let said = String::from_utf8(said)?;
     let version = said.split_whitespace().nth(1);
     Ok(version.ok_or("the compiler tells no version")?.to_owned())
-}
-
-/// The version of wasmtime, which does not tell it at run time.
-fn wasmtime() -> Result<String, Box<dyn Error>> {
-    let lock = Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join("../Cargo.lock");
-    println!("cargo::rerun-if-changed={}", lock.display());
-    let lock = fs::read_to_string(lock)?;
-    let mut lines = lock
-        .lines()
-        .skip_while(|line| *line != "name = \"wasmtime\"");
-    let version = lines
-        .nth(1)
-        .and_then(|line| line.strip_prefix("version = \""));
-    let version = version.and_then(|version| version.strip_suffix('"'));
-    Ok(version.ok_or("wasmtime is not in Cargo.lock")?.to_owned())
 }
 
 /// An entry of the archive as a file of gzip.

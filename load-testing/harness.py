@@ -88,11 +88,14 @@ class Server:
     """A running `fastsentiment serve`."""
 
     def __init__(self, process: subprocess.Popen) -> None:
-        said = "".join(process.stdout.readline() for _ in range(3))
-        addresses = re.findall(r"http://[^/\s]+", said)
-        if len(addresses) != 2:
+        # Its last line is the one with the configuration file.
+        said = ""
+        while "\n  config " not in said and (line := process.stdout.readline()):
+            said += line
+        addresses = dict(re.findall(r"^  (\w+) +(http://[^/\s]+)/", said, re.MULTILINE))
+        if not {"predict", "metrics"} <= addresses.keys():
             raise RuntimeError(f"the server did not start: {said}")
-        self.url, self.admin_url = addresses
+        self.url, self.admin_url = addresses["predict"], addresses["metrics"]
 
     def admin(self, method: str, path: str, body: bytes | None = None) -> Answer:
         address = self.admin_url.removeprefix("http://")

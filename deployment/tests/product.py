@@ -82,7 +82,12 @@ class Server:
 
     def __init__(self, process: subprocess.Popen, began: float, wrapped: bool) -> None:
         self.process, self.began, self.wrapped = process, began, wrapped
-        lines = [process.stdout.readline() for _ in range(3)]
+        # Its last line is the one with the configuration file.
+        lines = [""]
+        while not lines[-1].startswith("  config ") and (
+            line := process.stdout.readline()
+        ):
+            lines.append(line)
         self.greeting = "".join(lines)
         ports = re.findall(r"http://\S+:(\d+)/", self.greeting)
         assert ports, f"it did not start: {self.greeting}"

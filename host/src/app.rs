@@ -28,7 +28,7 @@ use crate::service::{self, Service};
 use crate::versions::{self, Beginning, Refusal, StartError, Versions};
 
 /// The ONNX file of a model directory, as Hugging Face Optimum names it.
-const MODEL_FILE: &str = "model.onnx";
+pub const MODEL_FILE: &str = "model.onnx";
 
 /// Everything that has to be decided before anything is loaded.
 #[derive(Clone, Debug)]

@@ -33,8 +33,8 @@ url=
 admin=
 while [ -z "$url" ] || [ -z "$admin" ]; do
   kill -0 "$server" 2>/dev/null || { echo "with-server.sh: the server did not start" >&2; exit 1; }
-  url=$(sed -n 's|.* serves \(http://[^/]*\)/.*|\1|p' "$work/out")
-  admin=$(sed -n 's|^admin \(http://[^/]*\)/.*|\1|p' "$work/out")
+  url=$(sed -n 's|^  predict *\(http://[^/]*\)/.*|\1|p' "$work/out")
+  admin=$(sed -n 's|^  metrics *\(http://[^/]*\)/.*|\1|p' "$work/out")
   sleep 0.1
 done
 

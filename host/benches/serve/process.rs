@@ -63,14 +63,16 @@ impl Server {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut address_after = |words: &str| -> Option<SocketAddr> {
+        let mut address_after = |words: &[&str]| -> Option<SocketAddr> {
             lines.by_ref().map_while(Result::ok).find_map(|line| {
-                let (_, url) = line.split_once(words)?;
-                url.split('/').next()?.parse().ok()
+                let (first, url) = line.split_once(" http://")?;
+                let is_it = words.contains(&first.split_whitespace().last()?);
+                url.split('/').next().filter(|_| is_it)?.parse().ok()
             })
         };
-        let address = address_after(" serves http://");
-        let admin = has_admin.then(|| address_after("admin http://").unwrap());
+        // Of this server, and of those that it is compared with.
+        let address = address_after(&["predict", "serves"]);
+        let admin = has_admin.then(|| address_after(&["metrics"]).unwrap());
         assert!(address.is_some(), "the server did not start");
         Self {
             processes: vec![child.id()],

@@ -1,10 +1,10 @@
 //! The admin listener of `fastsentiment serve`, and the token for it.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,42 +19,47 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::serve::bind;
+use super::listen::bind;
+use super::values::secret;
 
-/// The token itself. There is no option for it: the command lines of processes
-/// are for everyone to see.
+/// The variable that may hold the token itself.
 const TOKEN: &str = "FASTSENTIMENT_ADMIN_TOKEN";
 
 /// How long a component may take to arrive, also over a slow link.
 const UPLOAD_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Where the admin listener is, and who may change versions there.
+/// Who may change versions at the admin listener.
 #[derive(Args)]
 pub(super) struct AdminOptions {
-    /// The address for metrics, health and the versions of the guest, which is
-    /// not for clients; an empty value switches it off
-    #[arg(
-        long,
-        env = "FASTSENTIMENT_ADMIN_LISTEN",
-        value_name = "ADDRESS:PORT",
-        default_value = "127.0.0.1:8001"
-    )]
-    admin_listen: OptionalAddress,
-
     #[command(flatten)]
     token: TokenOptions,
 }
 
 /// Where the token is.
 #[derive(Args)]
+#[command(next_help_heading = "Access")]
 pub(super) struct TokenOptions {
-    /// A file with the token for managing versions: at least 16 bytes that can be
-    /// in a header. Without this, the environment variable
-    /// `FASTSENTIMENT_ADMIN_TOKEN` may hold the token itself. A server without a
-    /// token has its versions managed over loopback addresses only; metrics and
-    /// health never ask for one
+    /// A file with the token for managing versions
+    ///
+    /// A token has at least 16 bytes that can be in a header. Without this, the
+    /// environment variable `FASTSENTIMENT_ADMIN_TOKEN` or the key `admin-token` of the
+    /// configuration file may hold the token itself. A server without a token has its
+    /// versions managed over loopback addresses only; metrics and health never ask for
+    /// one.
     #[arg(long, env = "FASTSENTIMENT_ADMIN_TOKEN_FILE", value_name = "FILE")]
     admin_token_file: Option<PathBuf>,
+
+    /// The token itself, in the environment or in the configuration file; the command
+    /// lines of processes are for everyone to see, so that it is refused there
+    #[arg(
+        long,
+        env = TOKEN,
+        value_name = "TOKEN",
+        value_parser = secret(),
+        hide = true,
+        hide_env_values = true
+    )]
+    admin_token: Option<OsString>,
 }
 
 impl TokenOptions {
@@ -67,9 +72,11 @@ impl TokenOptions {
         }
         // One that is empty is an error: something went wrong where it was to be
         // filled in, and the server would be open to everyone on this machine.
-        let token = std::env::var_os(TOKEN);
+        let token = self.admin_token.as_ref();
         let token = token.map(|token| Token::parse(token.as_encoded_bytes()));
-        token.transpose().context(TOKEN)
+        token
+            .transpose()
+            .with_context(|| format!("{TOKEN}, or admin-token in the configuration file"))
     }
 }
 
@@ -82,35 +89,26 @@ fn read(path: &Path) -> anyhow::Result<Token> {
     Ok(Token::parse(&text)?)
 }
 
-/// An address, or none.
-#[derive(Clone, Copy)]
-pub(super) struct OptionalAddress(pub(super) Option<SocketAddr>);
-
-impl FromStr for OptionalAddress {
-    type Err = std::net::AddrParseError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.is_empty() {
-            return Ok(Self(None));
-        }
-        text.parse().map(|address| Self(Some(address)))
-    }
-}
-
 impl AdminOptions {
-    /// Opens the listener, if there is to be one: with the bounds of what is to be
-    /// loaded, and with a log like that of the `main` listener.
+    /// The token, if there is one.
+    pub(super) fn token(&self) -> anyhow::Result<Option<Token>> {
+        self.token.resolve()
+    }
+
+    /// Opens the listener at an address, if there is one: with the bounds of what is to
+    /// be loaded, and with a log like that of the `main` listener.
     pub(super) async fn start(
         &self,
+        address: Option<SocketAddr>,
         config: &Config,
         main: &HttpConfig,
         registry: &Registry,
         readiness: &Readiness,
     ) -> anyhow::Result<Option<Admin>> {
-        let OptionalAddress(Some(address)) = self.admin_listen else {
+        let Some(address) = address else {
             return Ok(None);
         };
-        let token = self.token.resolve()?;
+        let token = self.token()?;
         let listener = bind(address, "--admin-listen").await?;
         let access = Access::new(token.as_ref(), listener.local_addr()?.ip());
         if access.is_closed() {

@@ -18,9 +18,6 @@ use tokio::runtime::Runtime;
 
 use super::admin::TokenOptions;
 
-/// The exit code if the server refuses.
-const REFUSED: u8 = 3;
-
 /// How long a server may take to take a connection on.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -28,8 +25,9 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What the help of each command says at its end.
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 the server can not be reached or has failed, 2 \
-    wrong use of the command line, 3 refused by the server";
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 the server can not be reached or has failed, 2 wrong use
+of the command line, 3 refused by the server";
 
 /// Where the server is, and what to print.
 #[derive(Args)]
@@ -45,12 +43,12 @@ pub(super) struct ClientOptions {
     )]
     admin: Url,
 
-    #[command(flatten)]
-    token: TokenOptions,
-
     /// Print the JSON document with which the server answers
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    token: TokenOptions,
 }
 
 /// Why a server did not do what it was asked for.
@@ -65,14 +63,6 @@ pub(super) enum ClientError {
     /// It answered that it would not.
     #[error("{0}")]
     Refused(String),
-}
-
-/// The exit code of a command that ends with this error.
-pub(super) fn exit_code(error: &anyhow::Error) -> ExitCode {
-    match error.downcast_ref() {
-        Some(ClientError::Refused(_)) => ExitCode::from(REFUSED),
-        Some(ClientError::Unreachable { .. } | ClientError::Failed(_)) | None => ExitCode::FAILURE,
-    }
 }
 
 /// The first digits of a version's digest, at least.

@@ -18,28 +18,34 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::{LookupSpan, Scope};
 
+use super::values;
+
 /// What is logged, and how.
 #[derive(Args)]
 pub(super) struct LogOptions {
-    /// What to log: a level (error, warn, info, debug, trace), or levels by
-    /// module, such as `info,fastsentiment::http=debug`.
+    /// What to log: error, warn, info, debug or trace
+    ///
+    /// Also by module, such as `info,fastsentiment::http=debug`.
     #[arg(
         long,
         global = true,
         env = "FASTSENTIMENT_LOG",
         value_name = "FILTER",
-        default_value = "info"
+        default_value = "info",
+        value_parser = values::log_filter,
+        help_heading = "Log"
     )]
     log: String,
 
-    /// How to log: for people, or for programs, an object of JSON in each line.
+    /// How to log: for people, or for programs
     #[arg(
         long,
         global = true,
         env = "FASTSENTIMENT_LOG_FORMAT",
         value_name = "FORMAT",
         value_enum,
-        default_value_t = LogFormat::Text
+        default_value_t = LogFormat::Text,
+        help_heading = "Log"
     )]
     log_format: LogFormat,
 }
@@ -66,7 +72,7 @@ impl LogOptions {
             .with_env_filter(filter)
             .with_writer(stderr);
         match self.log_format {
-            LogFormat::Text => log.with_ansi(stderr().is_terminal()).init(),
+            LogFormat::Text => log.with_ansi(has_colours()).init(),
             LogFormat::Json => log
                 .with_ansi(false)
                 .fmt_fields(JsonFields::new())
@@ -75,6 +81,13 @@ impl LogOptions {
         }
         Ok(())
     }
+}
+
+/// Whether standard error is a terminal whose user has nothing against colours
+/// (no-color.org).
+fn has_colours() -> bool {
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    stderr().is_terminal() && !unwanted
 }
 
 /// Has panics logged like everything else, with what they are about. A message that

@@ -6,16 +6,23 @@ mod change;
 mod check;
 mod client;
 mod compile;
+mod completions;
+mod exit;
+mod greeting;
 mod health;
+mod listen;
 mod log;
 mod memory;
+mod needs;
 mod observe;
 mod options;
 mod predict;
 mod process;
 mod serve;
+mod settings;
 mod swap;
 mod triggers;
+mod values;
 mod versions;
 
 use std::io::Write;
@@ -23,19 +30,22 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use fastsentiment::app;
+use fastsentiment::app::{self, RunGuestError};
+use fastsentiment::{guest, nn};
 use tracing::Level;
 
 use options::LoadOptions;
+use settings::{ConfigOption, Fault, Settings};
 
 /// Predicts the sentiment of texts with a sandboxed WebAssembly guest.
-///
-/// Exit codes: 0 success, 1 failure, 2 wrong use of the command line. The commands
-/// that manage a running server give 1 if it can not be reached or fails, and 3 if
-/// it refuses: a guest that can not be served, a version that is not known, a
-/// conflict, a wrong token.
 #[derive(Parser)]
-#[command(version, max_term_width = 100)]
+#[command(
+    name = "fastsentiment",
+    version,
+    long_version = long_version(),
+    max_term_width = 100,
+    after_long_help = exit::ALL
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -44,21 +54,38 @@ pub(crate) struct Cli {
     log: log::LogOptions,
 }
 
+/// The version, with those of what it stands on.
+fn long_version() -> String {
+    format!(
+        "{}\nwasmtime {}\nONNX Runtime 1.{} or newer",
+        env!("CARGO_PKG_VERSION"),
+        guest::WASMTIME_VERSION,
+        nn::API_VERSION,
+    )
+}
+
 #[derive(Subcommand)]
 enum Command {
     /// Serve predictions over HTTP.
     Serve(Box<serve::ServeCommand>),
-    /// Predict texts, given as arguments or as lines of standard input, and
-    /// print the answer as `POST /predict` gives it; or score every row of a
-    /// file.
+    /// Predict texts without a server, or score every row of a file.
+    ///
+    /// Texts are arguments, or lines of standard input; the answer is printed as
+    /// `POST /predict` gives it.
     Predict(Box<predict::PredictCommand>),
-    /// Load everything that `serve` would load, predict once, and say what was
-    /// found.
-    Check(LoadOptions),
-    /// Ask a running server whether it is ready; exits with 0 if it is.
+    /// Say everything that is wrong with the options of `serve`, and what they come to.
+    ///
+    /// Takes what `serve` takes. Tells every fault at once: of flags, variables and the
+    /// configuration file, contradictions, what is missing, and what can not be listened
+    /// on. If there is none, it loads everything that `serve` would load, predicts once,
+    /// and prints what was found and what every option has come to, as a configuration
+    /// file, with secrets hidden.
+    Check(Box<check::CheckCommand>),
+    /// Ask a running server whether it is ready.
     Health(health::HealthCommand),
-    /// Run a guest as a command (`wasi:cli/run`), with the model directory
-    /// mounted at /model.
+    /// Run a guest as a command (`wasi:cli/run`).
+    ///
+    /// The model directory is mounted at /model. The exit code is the guest's own.
     RunGuest(RunGuest),
     /// Compile a guest for the process that runs this.
     #[command(hide = true)]
@@ -79,62 +106,82 @@ enum Command {
     Remove(change::RemoveCommand),
     /// Have a running server read its `--guest` file again, and make it live.
     Reload(change::ReloadCommand),
+    /// Print what a shell needs to complete command lines.
+    Completions(completions::CompletionsCommand),
 }
 
 #[derive(Args)]
+#[command(after_help = exit::LOADS)]
 struct RunGuest {
-    #[command(flatten)]
-    load: LoadOptions,
-
-    /// Arguments for the guest.
+    /// Arguments for the guest
     #[arg(value_name = "ARGUMENT")]
     arguments: Vec<String>,
+
+    #[command(flatten)]
+    config: ConfigOption,
+
+    #[command(flatten)]
+    load: LoadOptions,
 }
 
-impl Cli {
-    /// Runs the command; errors go to standard error, in one line.
-    pub(crate) fn run(self) -> ExitCode {
-        memory::give_back_large_blocks();
-        let started = self.log.start();
-        let is_logged = started.is_ok() && self.log.is_for_programs();
-        let result = started.and_then(|()| match self.command {
-            Command::CompileGuest(command) => Ok(command.run()),
-            Command::Serve(command) => command.run(),
-            Command::Predict(command) => command.run(),
-            Command::Check(options) => check::run(options),
-            Command::Health(command) => command.run(),
-            Command::RunGuest(command) => command.run(),
-            Command::Swap(command) => command.run(),
-            Command::Versions(command) => command.run(),
-            Command::Activate(command) => command.run(),
-            Command::Rollback(command) => command.run(),
-            Command::Promote(command) => command.run(),
-            Command::EndTrial(command) => command.run(),
-            Command::Remove(command) => command.run(),
-            Command::Reload(command) => command.run(),
-        });
-        result.unwrap_or_else(|error| {
-            let code = client::exit_code(&error);
-            // Some messages, such as that of a file without the magic number
-            // of WebAssembly, come in several lines.
-            let error = format!("{error:#}");
-            let words: Vec<&str> = error.split_whitespace().collect();
-            let error = words.join(" ");
-            if is_logged && tracing::enabled!(Level::ERROR) {
-                tracing::error!("{error}");
-            } else {
-                // Nothing can be done about a standard error that is gone too.
-                let _ = writeln!(std::io::stderr(), "error: {error}");
-            }
-            code
-        })
-    }
+/// Runs the command of this process; errors go to standard error, each in one line.
+pub(crate) fn run() -> ExitCode {
+    memory::give_back_large_blocks();
+    let settings = match Settings::read() {
+        Ok(settings) => settings,
+        Err(code) => return code,
+    };
+    let Settings {
+        cli,
+        faults,
+        resolved,
+    } = settings;
+    let started = cli.log.start();
+    let is_logged = started.is_ok() && cli.log.is_for_programs();
+    let result = started.and_then(|()| match cli.command {
+        Command::CompileGuest(command) => Ok(command.run()),
+        Command::Serve(command) => command.run(),
+        Command::Predict(command) => command.run(),
+        Command::Check(command) => command.run(faults, &resolved),
+        Command::Health(command) => command.run(),
+        Command::RunGuest(command) => command.run(),
+        Command::Swap(command) => command.run(),
+        Command::Versions(command) => command.run(),
+        Command::Activate(command) => command.run(),
+        Command::Rollback(command) => command.run(),
+        Command::Promote(command) => command.run(),
+        Command::EndTrial(command) => command.run(),
+        Command::Remove(command) => command.run(),
+        Command::Reload(command) => command.run(),
+        Command::Completions(command) => command.run(),
+    });
+    result.unwrap_or_else(|error| {
+        // Some messages, such as that of a file without the magic number of
+        // WebAssembly, come in several lines.
+        let fault = Fault::of(format!("{error:#}"));
+        if is_logged && tracing::enabled!(Level::ERROR) {
+            tracing::error!("{fault}");
+        } else {
+            tell(&fault);
+        }
+        exit::code(&error)
+    })
+}
+
+/// Tells of a fault, in a line.
+fn tell(fault: &Fault) {
+    // Nothing can be done about a standard error that is gone too.
+    let _ = writeln!(std::io::stderr(), "error: {fault}");
 }
 
 impl RunGuest {
     fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.load.resolve()?;
-        let code = runtime()?.block_on(app::run_guest(&config, &self.arguments))?;
+        let ran = runtime()?.block_on(app::run_guest(&config, &self.arguments));
+        let code = ran.map_err(|error| match error {
+            RunGuestError::App(error) => needs::explained(&config, error),
+            error @ RunGuestError::Command(_) => error.into(),
+        })?;
         Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
     }
 }

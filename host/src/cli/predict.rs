@@ -11,24 +11,29 @@ use fastsentiment::cache;
 use fastsentiment::service::{Options, Service};
 
 use super::bulk::{self, FileOptions};
+use super::needs;
 use super::options::LoadOptions;
+use super::settings::ConfigOption;
 
 /// Longer than anything takes.
 const FOREVER: Duration = Duration::from_secs(86_400);
 
-/// Predicts texts without a server.
+/// What to predict, and with what.
 #[derive(Args)]
 #[command(after_help = bulk::EXIT_CODES)]
 pub(super) struct PredictCommand {
+    /// The texts [default: the lines of standard input]
+    #[arg(value_name = "TEXT")]
+    texts: Vec<String>,
+
     #[command(flatten)]
     file: FileOptions,
 
     #[command(flatten)]
-    load: LoadOptions,
+    config: ConfigOption,
 
-    /// The texts [default: the lines of standard input]
-    #[arg(value_name = "TEXT")]
-    texts: Vec<String>,
+    #[command(flatten)]
+    load: LoadOptions,
 }
 
 impl PredictCommand {
@@ -40,13 +45,15 @@ impl PredictCommand {
             let runtime = super::runtime()?;
             return self.file.run(&runtime, || {
                 let registry = prometheus::Registry::new();
-                Ok(App::load(&config, &registry, runtime.handle())?)
+                let loaded = App::load(&config, &registry, runtime.handle());
+                loaded.map_err(|error| needs::explained(&config, error))
             });
         }
         // What is asked once is worth no cache, nor a connection to one.
         config.cache = cache::Options::default();
         let runtime = super::runtime()?;
-        let app = App::load(&config, &prometheus::Registry::new(), runtime.handle())?;
+        let app = App::load(&config, &prometheus::Registry::new(), runtime.handle())
+            .map_err(|error| needs::explained(&config, error))?;
         let texts = if self.texts.is_empty() {
             io::stdin()
                 .lock()

@@ -3,6 +3,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use fastsentiment::guest;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Counter, IntGauge, Registry, register_int_gauge_vec_with_registry};
@@ -20,7 +21,7 @@ pub(super) fn tell_build(registry: &Registry, onnxruntime: &str) -> prometheus::
     let versions = [
         env!("CARGO_PKG_VERSION"),
         env!("FASTSENTIMENT_RUSTC"),
-        env!("FASTSENTIMENT_WASMTIME"),
+        guest::WASMTIME_VERSION,
         onnxruntime,
     ];
     build.with_label_values(&versions).set(1);

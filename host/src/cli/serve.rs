@@ -1,42 +1,43 @@
 //! `fastsentiment serve`: the listeners, the signals, and the way out.
 
 use std::io::Write;
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Args;
 use fastsentiment::app::App;
 use fastsentiment::http::{self, HttpConfig, Readiness};
+use futures_util::FutureExt;
 use prometheus::Registry;
-use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 
-use super::admin::AdminOptions;
-use super::log;
+use super::admin::{Admin, AdminOptions};
+use super::check::reach;
+use super::greeting::Greeting;
+use super::listen::{ListenOptions, bind};
 use super::observe::ObserveOptions;
 use super::options::LoadOptions;
-use super::process;
+use super::settings::ConfigOption;
 use super::triggers::{self, TriggerOptions};
+use super::values::{AT_LEAST_ONE, AT_LEAST_ONE_32, OptionalOrigin, optional_origin, whole};
+use super::{exit, log, needs, process};
 
-/// Serves predictions over HTTP.
+/// What is served, where, and until when.
 #[derive(Args)]
+#[command(after_help = exit::LOADS)]
 pub(super) struct ServeCommand {
-    /// The address to listen on
-    #[arg(
-        long,
-        env = "FASTSENTIMENT_LISTEN",
-        value_name = "ADDRESS:PORT",
-        default_value = "127.0.0.1:8000"
-    )]
-    listen: SocketAddr,
+    #[command(flatten)]
+    pub(super) listen: ListenOptions,
 
     #[command(flatten)]
-    admin: AdminOptions,
+    pub(super) load: LoadOptions,
+
+    #[command(flatten)]
+    pub(super) admin: AdminOptions,
 
     #[command(flatten)]
     clients: ClientOptions,
@@ -45,73 +46,96 @@ pub(super) struct ServeCommand {
     observe: ObserveOptions,
 
     #[command(flatten)]
-    swaps: TriggerOptions,
+    pub(super) swaps: TriggerOptions,
 
-    /// How long to go on as before after SIGTERM, but for `/health/ready`,
-    /// which says 503 at once; for load balancers that need time to notice, in
-    /// milliseconds
+    #[command(flatten)]
+    stop: StopOptions,
+
+    #[command(flatten)]
+    file: ConfigOption,
+}
+
+/// How a server ends.
+#[derive(Args)]
+#[command(next_help_heading = "Stop")]
+struct StopOptions {
+    /// How long to go on as before after SIGTERM, in milliseconds
+    ///
+    /// But for `/health/ready`, which says 503 at once; for load balancers that need
+    /// time to notice.
     #[arg(
         long,
         env = "FASTSENTIMENT_DRAIN_DELAY_MS",
         value_name = "MS",
-        default_value_t = 0
+        default_value_t = 0,
+        value_parser = whole::<u64>(0..=u64::MAX),
+        hide_short_help = true
     )]
     drain_delay_ms: u64,
 
-    /// How long requests in flight may go on once no new connections are
-    /// accepted, in milliseconds
+    /// How long requests in flight may go on after that, in milliseconds
+    ///
+    /// From then on, no new connections are accepted.
     #[arg(
         long,
         env = "FASTSENTIMENT_DRAIN_MS",
         value_name = "MS",
-        default_value_t = 25_000
+        default_value_t = 25_000,
+        value_parser = whole::<u64>(0..=u64::MAX),
+        hide_short_help = true
     )]
     drain_ms: u64,
-
-    #[command(flatten)]
-    load: LoadOptions,
 }
 
 /// What clients may hold of the server.
 #[derive(Args)]
+#[command(next_help_heading = "Bounds on clients")]
 struct ClientOptions {
     /// The largest request body, in bytes
     #[arg(
         long,
         env = "FASTSENTIMENT_MAX_BODY_BYTES",
         value_name = "BYTES",
-        default_value_t = HttpConfig::default().max_body_bytes
+        default_value_t = HttpConfig::default().max_body_bytes,
+        value_parser = whole::<usize>(0..=u64::MAX),
+        hide_short_help = true
     )]
     max_body_bytes: usize,
 
-    /// The memory for the bodies of all requests in flight, in MiB; requests
-    /// beyond that are refused with 503
+    /// The memory for the bodies of all requests in flight, in MiB
+    ///
+    /// Requests beyond that are refused with 503.
     #[arg(
         long,
         env = "FASTSENTIMENT_BODY_MEMORY_MIB",
         value_name = "MIB",
         default_value_t = 256,
-        value_parser = clap::value_parser!(u32).range(1..)
+        value_parser = whole::<u32>(AT_LEAST_ONE_32),
+        hide_short_help = true
     )]
     body_memory_mib: u32,
 
-    /// The most connections at a time; more wait until others are closed
+    /// The most connections at a time
+    ///
+    /// More wait until others are closed.
     #[arg(
         long,
         env = "FASTSENTIMENT_MAX_CONNECTIONS",
         value_name = "N",
-        default_value = "4096"
+        default_value = "4096",
+        value_parser = whole::<NonZeroUsize>(AT_LEAST_ONE),
+        hide_short_help = true
     )]
     max_connections: NonZeroUsize,
 
-    /// How long a new connection may take for the head of its first request,
-    /// in milliseconds
+    /// How long the head of a connection's first request may take, in milliseconds
     #[arg(
         long,
         env = "FASTSENTIMENT_HEADER_TIMEOUT_MS",
         value_name = "MS",
         default_value_t = 10_000,
-        value_parser = clap::value_parser!(u64).range(1..)
+        value_parser = whole::<u64>(AT_LEAST_ONE),
+        hide_short_help = true
     )]
     header_timeout_ms: u64,
 
@@ -121,59 +145,67 @@ struct ClientOptions {
         env = "FASTSENTIMENT_BODY_TIMEOUT_MS",
         value_name = "MS",
         default_value_t = 30_000,
-        value_parser = clap::value_parser!(u64).range(1..)
+        value_parser = whole::<u64>(AT_LEAST_ONE),
+        hide_short_help = true
     )]
     body_timeout_ms: u64,
 
-    /// How long a connection may be without a request before it is closed, in
-    /// milliseconds; more than a load balancer before it keeps one
+    /// How long a connection may be without a request, in milliseconds
+    ///
+    /// Then it is closed. It should be more than a load balancer before it keeps one.
     #[arg(
         long,
         env = "FASTSENTIMENT_IDLE_TIMEOUT_MS",
         value_name = "MS",
         default_value_t = 75_000,
-        value_parser = clap::value_parser!(u64).range(1..)
+        value_parser = whole::<u64>(AT_LEAST_ONE),
+        hide_short_help = true
     )]
     idle_timeout_ms: u64,
 
-    /// The origins whose pages may ask from a browser (CORS), such as
-    /// `https://example.org`, or `*` for all; several are parted by commas
-    /// [default: none]
+    /// The origins whose pages may ask from a browser (CORS) [default: none]
+    ///
+    /// Such as `https://example.org`, or `*` for all; several are parted by commas.
     #[arg(
         long,
         env = "FASTSENTIMENT_CORS_ORIGIN",
         value_name = "ORIGIN",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = optional_origin,
+        hide_short_help = true
     )]
-    cors_origin: Vec<String>,
+    cors_origin: Vec<OptionalOrigin>,
 }
 
 impl ClientOptions {
-    fn resolve(&self) -> anyhow::Result<HttpConfig> {
-        // Empty, as in a file of settings that leaves it out, it names none.
-        let origins = self.cors_origin.iter().map(|origin| origin.trim());
-        let origins = origins.filter(|origin| !origin.is_empty()).map(|origin| {
-            let origin: Result<http::Origin, _> = origin.parse();
-            origin.with_context(|| format!("--cors-origin {}", self.cors_origin.join(",")))
-        });
-        let config = HttpConfig {
+    fn resolve(&self) -> HttpConfig {
+        let origins = self
+            .cors_origin
+            .iter()
+            .filter_map(|origin| origin.0.clone());
+        HttpConfig {
             max_body_bytes: self.max_body_bytes,
             body_memory: (self.body_memory_mib as usize).saturating_mul(1024 * 1024),
             header_timeout: Duration::from_millis(self.header_timeout_ms),
             body_timeout: Duration::from_millis(self.body_timeout_ms),
             idle_timeout: Duration::from_millis(self.idle_timeout_ms),
             max_connections: self.max_connections.get(),
-            cors_origins: origins.collect::<anyhow::Result<_>>()?,
+            cors_origins: origins.collect(),
             ..HttpConfig::default()
-        };
+        }
+    }
+
+    /// Bounds that leave no room for each other.
+    fn contradiction(&self) -> Option<String> {
+        let http = self.resolve();
         // A request takes a little beside its body.
-        anyhow::ensure!(
-            config.max_body_bytes < config.body_memory,
-            "--body-memory-mib {} has no room for a body of --max-body-bytes {}",
-            self.body_memory_mib,
-            self.max_body_bytes,
-        );
-        Ok(config)
+        let has_room = http.max_body_bytes < http.body_memory;
+        (!has_room).then(|| {
+            format!(
+                "--body-memory-mib {} has no room for a body of --max-body-bytes {}",
+                self.body_memory_mib, self.max_body_bytes,
+            )
+        })
     }
 }
 
@@ -191,36 +223,53 @@ impl ServeCommand {
         ended
     }
 
+    /// What is right by itself, and not together.
+    pub(super) fn contradictions(&self) -> Vec<String> {
+        let found = [self.clients.contradiction(), self.listen.contradiction()];
+        found.into_iter().flatten().collect()
+    }
+
     async fn serve(self) -> anyhow::Result<ExitCode> {
         log::log_panics();
+        if let Some(contradiction) = self.contradictions().into_iter().next() {
+            return Err(exit::WrongUse(contradiction).into());
+        }
         let mut config = self.load.resolve()?;
         self.swaps.apply(&mut config.versions);
         let http = HttpConfig {
-            drain: Duration::from_millis(self.drain_ms),
             log_requests: self.observe.log_requests,
-            ..self.clients.resolve()?
+            drain: Duration::from_millis(self.stop.drain_ms),
+            ..self.clients.resolve()
         };
         let mut stop = pin!(asked_to_stop()?);
         // Taken before the load too: by itself, the signal ends a process.
         let hangups = triggers::hangups()?;
         // Taken before the load, so that a port in use is reported at once.
-        let listener = bind(self.listen, "--listen").await?;
+        let listener = bind(self.listen.listen, "--listen").await?;
         let readiness = Readiness::default();
         let registry = Registry::new();
         process::register(&registry)?;
         // Open before the load, so that probes are told that it goes on.
         let admin = self
             .admin
-            .start(&config, &http, &registry, &readiness)
+            .start(
+                self.listen.admin_listen.0,
+                &config,
+                &http,
+                &registry,
+                &readiness,
+            )
             .await?;
+        // It is tried while everything else is loaded, and not waited for.
+        let redis = tokio::spawn(reach(config.cache.redis.clone()));
         let mut load = tokio::task::spawn_blocking({
             let (registry, runtime) = (registry.clone(), Handle::current());
-            let readiness = readiness.clone();
+            let (config, readiness) = (config.clone(), readiness.clone());
             let model_is_loaded = move || readiness.set_model_loaded();
             move || App::load_and_tell(&config, &registry, &runtime, model_is_loaded)
         });
         let app = tokio::select! {
-            app = &mut load => app??,
+            app = &mut load => app?.map_err(|error| needs::explained(&config, error))?,
             () = &mut stop => {
                 readiness.set_draining();
                 // Ending the process under ONNX Runtime can crash it, and there
@@ -236,29 +285,23 @@ impl ServeCommand {
         if self.observe.public_metrics {
             api = api.publish(registry.clone());
         }
-        let version = app.version();
         let reloads = triggers::reload_at(hangups, app.versions());
         if let Some(admin) = &admin {
             admin.manage(app.versions());
         }
         // Whoever reads the next lines may ask at once.
         readiness.set_ready();
-        writeln!(
-            std::io::stdout(),
-            "FastSentiment {} serves http://{}/predict\n\
-             guest {} ({}), model {}\n\
-             admin {}",
-            env!("CARGO_PKG_VERSION"),
-            listener.local_addr()?,
-            version.guest.short(),
-            super::loaded(app.compiled()),
-            version.model.short(),
-            match &admin {
-                Some(admin) => format!("http://{}/metrics", admin.address()),
-                None => "off".to_owned(),
-            },
-        )?;
-        let delay = Duration::from_millis(self.drain_delay_ms);
+        let redis = redis.now_or_never().and_then(Result::ok);
+        let greeting = Greeting {
+            app: &app,
+            config: &config,
+            main: listener.local_addr()?,
+            admin: admin.as_ref().map(Admin::address),
+            redis: redis.as_deref().unwrap_or("no answer yet"),
+            file: self.file.path().map(PathBuf::as_path),
+        };
+        write!(std::io::stdout(), "{greeting}")?;
+        let delay = Duration::from_millis(self.stop.drain_delay_ms);
         let shutdown = async {
             stop.await;
             readiness.set_draining();
@@ -271,12 +314,6 @@ impl ServeCommand {
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-pub(super) async fn bind(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("can not listen on {address}; {option} says where to listen"))
 }
 
 /// Resolves at the first SIGTERM or SIGINT; the second ends the process.

@@ -9,13 +9,15 @@ use fastsentiment::versions::{self, Versions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
-use super::options::path_or_none;
+use super::values::path_or_none;
 
 /// Which version is served, over time.
 #[derive(Args)]
+#[command(next_help_heading = "Versions of the guest")]
 pub(super) struct TriggerOptions {
-    /// Whether a change of the guest's file makes it live, once it is complete
-    /// and proves good
+    /// Whether a change of the guest's file makes it live
+    ///
+    /// Once it is complete and proves good.
     #[arg(
         long,
         env = "FASTSENTIMENT_WATCH",
@@ -25,17 +27,25 @@ pub(super) struct TriggerOptions {
     )]
     watch: bool,
 
-    /// Where it is kept which version is live, which are known and which are
-    /// quarantined, so that a restart goes on from there; for one server, and
-    /// writable by no other user [default: nothing is kept]
+    /// A directory for what a restart goes on from [default: none]
+    ///
+    /// Which version is live, which are known and which are quarantined; for one
+    /// server, and writable by no other user.
     #[arg(long, env = "FASTSENTIMENT_STATE", value_name = "DIR", value_parser = path_or_none())]
     state: Option<PathBuf>,
 }
 
 impl TriggerOptions {
-    pub(super) fn apply(self, options: &mut versions::Options) {
+    pub(super) fn apply(&self, options: &mut versions::Options) {
         options.watch = self.watch;
-        options.state = self.state.filter(|dir| !dir.as_os_str().is_empty());
+        options.state = self.state().cloned();
+    }
+
+    /// The directory of the state, if there is one.
+    pub(super) fn state(&self) -> Option<&PathBuf> {
+        self.state
+            .as_ref()
+            .filter(|dir| !dir.as_os_str().is_empty())
     }
 }
 

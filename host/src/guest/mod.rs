@@ -42,3 +42,6 @@ pub use load::{LoadedFrom, load, load_aside, version};
 pub use metrics::Metrics;
 pub use model_files::{ModelFiles, ModelFilesError};
 pub use runtime::{GRAPH_NAME, Graphs, Interrupt, Limits, Runtime};
+
+/// The version of wasmtime that runs guests.
+pub const WASMTIME_VERSION: &str = wasmtime_environ::VERSION;

@@ -16,6 +16,9 @@ const FILE_NAME: &str = "libonnxruntime.dylib";
 #[cfg(not(target_os = "macos"))]
 const FILE_NAME: &str = "libonnxruntime.so";
 
+/// The least version that is needed: ONNX Runtime promises its C API by this number.
+pub const API_VERSION: u32 = ort::MINOR_VERSION;
+
 /// Why ONNX Runtime can not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LibraryError {
@@ -82,6 +85,15 @@ impl Library {
     /// Its version, such as `1.24.0`.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// Where the library would be opened: at `path`, or else beside the running binary.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such file.
+    pub fn find(path: Option<&Path>) -> Result<PathBuf, LibraryError> {
+        find(path)
     }
 
     /// Where sessions are made. There is one for a process.

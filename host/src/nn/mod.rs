@@ -13,6 +13,6 @@ mod runs;
 mod session;
 mod tensor;
 
-pub use library::{Library, LibraryError};
+pub use library::{API_VERSION, Library, LibraryError};
 pub use metrics::Metrics;
 pub use model::{Model, ModelError, SessionOptions};

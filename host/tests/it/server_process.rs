@@ -133,8 +133,11 @@ impl ServerProcess {
             .unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut greeting = String::new();
-        for _ in 0..3 {
-            stdout.read_line(&mut greeting).unwrap();
+        // Its last line is the one with the configuration file.
+        while !greeting.contains("\n  config ") || !greeting.ends_with('\n') {
+            if stdout.read_line(&mut greeting).unwrap() == 0 {
+                break;
+            }
         }
         let url = |path: &str| {
             let mut words = greeting.split_whitespace();

@@ -23,15 +23,13 @@ use fastsentiment::predictor::{PredictError, Score, Version};
 use fastsentiment::service::{self, Options, Service};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::exit;
 use bar::Bar;
 pub(super) use options::{EXIT_CODES, FileOptions};
 use options::{Format, Job, OnError};
 use progress::{Destination, Run};
 use rows::{Mark, Row, Rows};
 use scored::Scored;
-
-/// The exit code if rows were left out.
-const LEFT_OUT: u8 = 3;
 
 /// How often it is noted how far a run has come: so much is done again after an
 /// interruption.
@@ -120,7 +118,7 @@ impl Job {
                 self.sum_up(&state, state.rows - done, begun.elapsed());
                 Ok(match state.left_out {
                     0 => ExitCode::SUCCESS,
-                    _ => ExitCode::from(LEFT_OUT),
+                    _ => ExitCode::from(exit::REFUSED),
                 })
             }
         }

@@ -11,21 +11,26 @@ use serde::{Deserialize, Serialize};
 use super::rows::Rows;
 
 /// What the help of the command says at its end.
-pub(in crate::cli) const EXIT_CODES: &str = "Exit codes: 0 done, 1 failure, 2 wrong use of the command \
-    line, 3 done but for bad rows, which were left out (--on-error skip), 130 and 143 interrupted \
-    (SIGINT, SIGTERM): with a file for --out, the same command goes on from there";
+pub(in crate::cli) const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed, 2 wrong use of the command line, the environment
+or the configuration file, 3 done but for bad rows, which were left out
+(--on-error skip), 130 and 143 interrupted (SIGINT, SIGTERM): with a file for
+--out, the same command goes on from there";
 
 /// Which file to score, and how.
 #[derive(Args)]
+#[command(next_help_heading = "Files")]
 pub(in crate::cli) struct FileOptions {
-    /// Score every row of a file: CSV with a header, lines of JSON, or lines of
-    /// text; `-` is standard input
+    /// Score every row of a file; `-` is standard input
+    ///
+    /// CSV with a header, lines of JSON, or lines of text.
     #[arg(long, value_name = "FILE", conflicts_with = "texts")]
     file: Option<PathBuf>,
 
-    /// Where the scored rows go. A file is complete when it is there; if the
-    /// command is interrupted, the same command goes on where it ended [default:
-    /// `-`, standard output]
+    /// Where the scored rows go [default: `-`, standard output]
+    ///
+    /// A file is complete when it is there; if the command is interrupted, the same
+    /// command goes on where it ended.
     #[arg(long, value_name = "FILE", requires = "file")]
     out: Option<PathBuf>,
 

@@ -45,7 +45,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
 const BINARY: &str = "main";
 
 /// Crates, by the beginning of their names, and the layers that may name them.
-const CRATES: [(&str, &[&str]); 25] = [
+const CRATES: [(&str, &[&str]); 27] = [
     ("ort", &["nn"]),
     ("libloading", &["nn"]),
     ("wasmtime", &["nn", "guest"]),
@@ -69,9 +69,11 @@ const CRATES: [(&str, &[&str]); 25] = [
     ("anyhow", &[BINARY]),
     ("sysinfo", &[BINARY]),
     ("clap", &[BINARY]),
+    ("clap_complete", &[BINARY]),
     ("csv", &[BINARY]),
     ("csv_core", &[BINARY]),
     ("indicatif", &[BINARY]),
+    ("toml", &[BINARY]),
 ];
 
 /// What a file names that its layer must not know. `path` is relative to the

@@ -66,7 +66,7 @@ fn a_url_that_is_not_understood_is_said_without_its_password() {
         let mut command = subcommand("serve", &fixture("tiny-bert"));
         command.args(["--listen", "127.0.0.1:0", option, url]);
         let output = run(&mut command);
-        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(output.status.code(), Some(2));
         let error = String::from_utf8(output.stderr).unwrap();
         assert!(
             error.contains("the URL of Redis is not understood"),
@@ -93,7 +93,7 @@ fn check_says_whether_redis_answers() {
         let output = run(command.env("REDIS_URL", url));
         assert!(output.status.success(), "{output:?}");
         let output = String::from_utf8(output.stdout).unwrap();
-        let line = output.lines().find(|line| line.starts_with("redis"));
+        let line = output.lines().find(|line| line.starts_with("# redis"));
         line.unwrap().to_owned()
     };
     let name = redis.url();

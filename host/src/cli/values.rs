@@ -1,0 +1,137 @@
+//! How values of options are read, with errors that say what is allowed.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use fastsentiment::http::{Origin, OriginError};
+use tracing_subscriber::EnvFilter;
+
+/// Any number but none.
+pub(super) const AT_LEAST_ONE: RangeInclusive<u64> = 1..=u64::MAX;
+
+/// The same for 32 bits.
+pub(super) const AT_LEAST_ONE_32: RangeInclusive<u64> = 1..=u32::MAX as u64;
+
+/// A whole number of this range, which a `T` can hold.
+pub(super) fn whole<T>(range: RangeInclusive<u64>) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr + Clone + Send + Sync + 'static,
+{
+    move |text: &str| -> Result<T, String> {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        let value = number.and_then(|_| text.parse().ok());
+        value.ok_or_else(|| match (*range.start(), *range.end()) {
+            (least, u64::MAX) => format!("a whole number of {least} or more is allowed"),
+            (least, most) => format!("a whole number from {least} to {most} is allowed"),
+        })
+    }
+}
+
+/// A path that may be empty, which paths usually may not.
+pub(super) fn path_or_none() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
+/// Anything at all: looked at where a mistake can be told without the value.
+pub(super) fn secret() -> impl TypedValueParser<Value = OsString> {
+    OsStringValueParser::new()
+}
+
+/// An address to listen on.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    let wrong = || {
+        "an IP address and a port are allowed, such as 127.0.0.1:8000 or [::]:8000 (0.0.0.0 and \
+         [::] stand for all addresses)"
+            .to_owned()
+    };
+    text.parse().map_err(|_| wrong())
+}
+
+/// An address, or none.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OptionalAddress(pub(super) Option<SocketAddr>);
+
+/// An address to listen on, or nothing.
+pub(super) fn optional_address(text: &str) -> Result<OptionalAddress, String> {
+    if text.is_empty() {
+        return Ok(OptionalAddress(None));
+    }
+    let address = address(text).map_err(|wrong| format!("{wrong}, and nothing for none"))?;
+    Ok(OptionalAddress(Some(address)))
+}
+
+/// An origin, or none.
+#[derive(Clone, Debug)]
+pub(super) struct OptionalOrigin(pub(super) Option<Origin>);
+
+/// The origin of pages, or nothing, as in a file of settings that leaves it out.
+pub(super) fn optional_origin(text: &str) -> Result<OptionalOrigin, OriginError> {
+    match text.trim() {
+        "" => Ok(OptionalOrigin(None)),
+        text => Ok(OptionalOrigin(Some(text.parse()?))),
+    }
+}
+
+/// What is logged; as text, since filters can not be copied.
+pub(super) fn log_filter(text: &str) -> Result<String, String> {
+    let filter: Result<EnvFilter, _> = text.parse();
+    filter.map(|_| text.to_owned()).map_err(|error| {
+        format!(
+            "{error}; error, warn, info, debug, trace or off are allowed, also by module, such as \
+             info,fastsentiment::http=debug"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::{NonZeroU32, NonZeroUsize};
+
+    use clap::{Arg, Command};
+
+    use super::*;
+
+    fn parsed<T: Clone + Send + Sync + 'static>(
+        parser: impl TypedValueParser<Value = T>,
+        text: &str,
+    ) -> Result<T, String> {
+        let arg = Arg::new("n").value_parser(parser).allow_hyphen_values(true);
+        let command = Command::new("test").no_binary_name(true).arg(arg);
+        let matches = command.try_get_matches_from([text]);
+        let matches = matches.map_err(|error| error.to_string())?;
+        Ok(matches.get_one::<T>("n").unwrap().clone())
+    }
+
+    #[test]
+    fn whole_numbers_are_within_their_range_or_told_what_it_is() {
+        let small = || whole::<u16>(1..=1024);
+        assert_eq!(parsed(small(), "1024"), Ok(1024));
+        for wrong in ["0", "1025", "99999", "-1", "1.5", "many", " 1", "0x10"] {
+            let error = parsed(small(), wrong).unwrap_err();
+            assert!(error.contains("from 1 to 1024 is allowed"), "{error}");
+        }
+        let many = || whole::<NonZeroUsize>(AT_LEAST_ONE);
+        assert_eq!(parsed(many(), "7").unwrap().get(), 7);
+        let error = parsed(many(), "0").unwrap_err();
+        assert!(error.contains("of 1 or more is allowed"), "{error}");
+        let many = || whole::<NonZeroU32>(AT_LEAST_ONE_32);
+        let error = parsed(many(), "4294967296").unwrap_err();
+        assert!(error.contains("from 1 to 4294967295"), "{error}");
+    }
+
+    #[test]
+    fn addresses_and_filters_say_what_they_may_be() {
+        assert!(address("[::1]:80").is_ok());
+        for wrong in ["localhost:80", "127.0.0.1", ":80", ""] {
+            assert!(address(wrong).unwrap_err().contains("127.0.0.1:8000"));
+        }
+        assert!(optional_address("").unwrap().0.is_none());
+        assert!(optional_address("off").unwrap_err().contains("for none"));
+        assert_eq!(log_filter("warn,a=trace").unwrap(), "warn,a=trace");
+        assert!(log_filter("=loud=").unwrap_err().contains("debug"));
+    }
+}

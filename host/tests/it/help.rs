@@ -1,0 +1,313 @@
+//! What the binary says of itself: help, completions, colours, and what it prints
+//! when it serves.
+
+use std::process::{Command, Output};
+
+use crate::harness::{BINARY, copy_of, fixture, guest_path};
+use crate::server_process::{ServerProcess, answer, bare, run};
+
+fn stdout(output: &Output) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {stderr}", output.status);
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn help(arguments: &[&str]) -> String {
+    stdout(
+        &bare()
+            .args(arguments)
+            .env("COLUMNS", "80")
+            .output()
+            .unwrap(),
+    )
+}
+
+/// The commands that the help lists.
+fn commands() -> Vec<String> {
+    let help = help(&["--help"]);
+    let (_, list) = help.split_once("Commands:\n").unwrap();
+    let (list, _) = list.split_once("\n\n").unwrap();
+    let names = list.lines().filter(|line| !line.starts_with("   "));
+    let names = names.filter_map(|line| line.split_whitespace().next());
+    names
+        .filter(|name| *name != "help")
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn help_can_be_read_in_80_columns() {
+    let commands = commands();
+    assert!(commands.len() > 12, "{commands:?}");
+    let mut pages = vec![("fastsentiment".to_owned(), help(&["-h"]), help(&["--help"]))];
+    for command in &commands {
+        let pair = (help(&[command, "-h"]), help(&[command, "--help"]));
+        pages.push((command.clone(), pair.0, pair.1));
+    }
+    for (command, short, long) in &pages {
+        for page in [short, long] {
+            assert!(page.contains("Usage: "), "{command}: {page}");
+            let wide: Vec<_> = page
+                .lines()
+                .filter(|line| line.chars().count() > 80)
+                .collect();
+            assert!(wide.is_empty(), "{command}: {wide:#?}");
+        }
+        assert!(short.lines().count() <= long.lines().count(), "{command}");
+    }
+    let of = |name: &str| pages.iter().find(|(command, ..)| command == name).unwrap();
+    let (_, short, long) = of("serve");
+    // The short one fits a screen or so, and leaves out what few need.
+    assert!(short.lines().count() < 80, "{short}");
+    for option in ["--listen", "--model", "--redis-url", "--config"] {
+        assert!(short.contains(option), "{option}: {short}");
+    }
+    assert!(!short.contains("--probation-failures"), "{short}");
+    assert!(!short.contains("env:"), "{short}");
+    for words in [
+        "--probation-failures",
+        "[env: FASTSENTIMENT_MODEL=]",
+        "\nCache:\n",
+    ] {
+        assert!(long.contains(words), "{words}: {long}");
+    }
+    // What is secret is not shown, and what is not for the command line is not there.
+    let secret = bare()
+        .args(["serve", "--help"])
+        .env("REDIS_URL", "redis://:hush@h")
+        .output();
+    let secret = stdout(&secret.unwrap());
+    assert!(!secret.contains("hush"), "{secret}");
+    assert!(!secret.contains("--admin-token <"), "{secret}");
+}
+
+#[test]
+fn every_command_says_its_exit_codes() {
+    let all = help(&["--help"]);
+    for code in ["0 ", "1 ", "2 ", "3 ", "130, 143 "] {
+        assert!(all.contains(&format!("\n    {code} ")), "{code}: {all}");
+    }
+    for command in commands().iter().filter(|name| *name != "completions") {
+        let page = help(&[command, "-h"]);
+        assert!(page.contains("Exit codes: 0 "), "{command}: {page}");
+    }
+}
+
+#[test]
+fn shells_complete_command_lines() {
+    let script = stdout(&bare().args(["completions", "bash"]).output().unwrap());
+    let completed = |words: &[&str]| {
+        let last = words.len() - 1;
+        let ask = format!(
+            "{script}\ncomplete -p fastsentiment >/dev/null || exit 1\n\
+             COMP_WORDS=({}); COMP_CWORD={last}\n\
+             _fastsentiment fastsentiment '{}' '{}'\n\
+             printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            words.join(" "),
+            words[last],
+            words[last - 1],
+        );
+        let output = Command::new("bash")
+            .args(["--norc", "-c", &ask])
+            .output()
+            .unwrap();
+        let reply = stdout(&output);
+        reply
+            .lines()
+            .map(|line| line.trim().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(completed(&["fastsentiment", "che"]), ["check"]);
+    assert_eq!(
+        completed(&["fastsentiment", "serve", "--admin-l"]),
+        ["--admin-listen"]
+    );
+    assert_eq!(completed(&["fastsentiment", "compile"]), [""]);
+    for (shell, words) in [
+        ("zsh", "#compdef fastsentiment"),
+        ("fish", "complete -c fastsentiment"),
+        ("elvish", "fastsentiment"),
+        ("powershell", "Register-ArgumentCompleter"),
+    ] {
+        let script = stdout(&bare().args(["completions", shell]).output().unwrap());
+        assert!(script.contains(words), "{shell}: {script}");
+    }
+    let other = bare().args(["completions", "cmd"]).output().unwrap();
+    assert_eq!(other.status.code(), Some(2));
+}
+
+/// What a command writes, as to a terminal.
+#[cfg(target_os = "linux")]
+fn on_a_terminal(arguments: &[&str], no_color: Option<&str>) -> String {
+    let words: Vec<String> = arguments.iter().map(|word| format!("'{word}'")).collect();
+    let line = format!("'{BINARY}' {}", words.join(" "));
+    let mut script = Command::new("script");
+    script
+        .args(["-qec", &line, "/dev/null"])
+        .env("TERM", "xterm");
+    script.stdin(std::process::Stdio::null());
+    script.env_remove("NO_COLOR");
+    if let Some(value) = no_color {
+        script.env("NO_COLOR", value);
+    }
+    String::from_utf8(script.output().unwrap().stdout).unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn colours_are_for_terminals_whose_users_want_them() {
+    const COLOUR: &str = "\u{1b}[";
+    // It logs where its admin listener is before it finds no model.
+    let serve = [
+        ("--log", "fastsentiment=debug"),
+        ("--listen", "127.0.0.1:0"),
+        ("--admin-listen", "127.0.0.1:0"),
+        ("--model", "/nowhere"),
+    ];
+    let serve: Vec<&str> = serve
+        .iter()
+        .flat_map(|(name, value)| [*name, *value])
+        .collect();
+    let serve = [&["serve"], &serve[..]].concat();
+    for (arguments, words) in [(&["--help"][..], "Usage:"), (&serve, "metrics and health")] {
+        let with = on_a_terminal(arguments, None);
+        assert!(with.contains(words) && with.contains(COLOUR), "{with}");
+        let without = on_a_terminal(arguments, Some("1"));
+        assert!(
+            without.contains(words) && !without.contains(COLOUR),
+            "{without}"
+        );
+        let output = bare()
+            .args(arguments)
+            .env_remove("NO_COLOR")
+            .output()
+            .unwrap();
+        let piped = [output.stdout, output.stderr].concat();
+        let piped = String::from_utf8(piped).unwrap();
+        assert!(piped.contains(words) && !piped.contains(COLOUR), "{piped}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_says_where_it_is_and_what_it_is_made_of() {
+    let (model, redis) = (fixture("tiny-bert"), "redis://127.0.0.1:1");
+    let options = ["--listen", "0.0.0.0:0", "--redis-url", redis];
+    let server = ServerProcess::with(&model, &options);
+    let greeting = &server.greeting;
+    let mut lines = greeting.lines();
+    let first = format!("FastSentiment {} serves", env!("CARGO_PKG_VERSION"));
+    assert_eq!(lines.next(), Some(first.as_str()));
+    let rows: Vec<(&str, &str)> = lines
+        .map(|line| line.strip_prefix("  ").unwrap().split_once(' ').unwrap())
+        .map(|(name, value)| (name, value.trim()))
+        .collect();
+    let names: Vec<&str> = rows.iter().map(|(name, _)| *name).collect();
+    assert_eq!(
+        names,
+        [
+            "page",
+            "predict",
+            "docs",
+            "metrics",
+            "guest",
+            "model",
+            "onnxruntime",
+            "wasmtime",
+            "cache",
+            "config"
+        ]
+    );
+    let value = |name: &str| rows.iter().find(|(found, _)| *found == name).unwrap().1;
+    // An address that stands for all is none that could be opened.
+    assert!(value("page").starts_with("http://127.0.0.1:"), "{greeting}");
+    assert!(value("page").contains("all other addresses"), "{greeting}");
+    for name in ["docs", "metrics"] {
+        let got = answer(reqwest::Client::new().get(value(name))).await;
+        assert_eq!(got.status, 200, "{name}: {greeting}");
+    }
+    assert!(
+        value("guest").contains(guest_path().to_str().unwrap()),
+        "{greeting}"
+    );
+    assert!(
+        value("model").contains(model.to_str().unwrap()),
+        "{greeting}"
+    );
+    let number = value("onnxruntime").split(':').next().unwrap();
+    assert!(
+        number.split('.').all(|part| part.parse::<u32>().is_ok()),
+        "{greeting}"
+    );
+    assert!(value("wasmtime").starts_with("48."), "{greeting}");
+    assert!(
+        value("cache").starts_with("64 MiB in memory; Redis: "),
+        "{greeting}"
+    );
+    assert_eq!(value("config"), "no file");
+}
+
+/// The error of `serve` with a model directory, which is one line.
+fn refused(model: &std::path::Path) -> String {
+    let mut serve = crate::server_process::subcommand("serve", model);
+    let output = run(&mut serve);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert_eq!(output.stdout, b"");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(stderr.starts_with("error: "), "{stderr}");
+    stderr
+}
+
+#[test]
+fn a_model_directory_that_can_not_be_served_is_told_with_what_to_do() {
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 23000000\n";
+    let changes: [(&str, Option<&str>, &[&str]); 5] = [
+        (
+            "model.onnx",
+            None,
+            &["model.onnx is not there", "make model", "--model"],
+        ),
+        ("model.onnx", Some(pointer), &["Git LFS", "git lfs pull"]),
+        (
+            "model.onnx",
+            Some("hello"),
+            &["is it an ONNX model?", "make model", "--model"],
+        ),
+        (
+            "tokenizer.json",
+            None,
+            &["tokenizer.json is not there", "the guest", "--model"],
+        ),
+        (
+            "config.json",
+            None,
+            &["config.json is not there", "the guest", "make model"],
+        ),
+    ];
+    for (name, content, words) in changes {
+        let dir = copy_of("tiny-bert");
+        // It belongs to the files as they were, and there would be a warning.
+        std::fs::remove_file(dir.path().join("golden.json")).unwrap();
+        let path = dir.path().join(name);
+        match content {
+            Some(content) => std::fs::write(path, content).unwrap(),
+            None => std::fs::remove_file(path).unwrap(),
+        }
+        let told = refused(dir.path());
+        for word in words {
+            assert!(told.contains(word), "{name}: {word:?} is not in: {told}");
+        }
+        assert!(!told.contains("RUST_BACKTRACE"), "{told}");
+    }
+    // Everything is there, and belongs to models of different labels.
+    let dir = copy_of("tiny-bert");
+    std::fs::remove_file(dir.path().join("golden.json")).unwrap();
+    let other = fixture("tiny-distilbert-5").join("model.onnx");
+    std::fs::copy(other, dir.path().join("model.onnx")).unwrap();
+    let told = refused(dir.path());
+    for word in ["do not fit each other", "--guest", "--model", "[1, 5]"] {
+        assert!(told.contains(word), "{word:?} is not in: {told}");
+    }
+    let file = fixture("tiny-bert").join("config.json");
+    assert!(refused(&file).contains("is not a directory: --model"));
+}
