@@ -17,8 +17,10 @@ pub(crate) struct Row {
 }
 
 /// All paths that there are.
-pub(crate) const PATHS: [Row; 11] = [
+pub(crate) const PATHS: [Row; 12] = [
     row("/predict", Route::Predict, "OPTIONS, POST"),
+    // Where Hugging Face's servers predict, too.
+    row("/", Route::Predict, "OPTIONS, POST"),
     row("/health", Route::Health, READ_ONLY),
     row("/health/live", Route::Health, READ_ONLY),
     row("/health/ready", Route::Health, READ_ONLY),

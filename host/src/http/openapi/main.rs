@@ -100,6 +100,7 @@ pub(super) fn limit_text(text: &mut Value, bounds: &Bounds) {
 /// The operation of a path: each has one, beside `HEAD` and `OPTIONS`.
 fn operation(row: &Row, bounds: &Bounds) -> Value {
     match row.route {
+        Route::Predict if row.path == "/" => predict_at_root(bounds),
         Route::Predict => predict(bounds),
         Route::Health => common::health(row.path),
         Route::Version => common::version(&bounds.version, &[]),
@@ -197,6 +198,17 @@ fn predict(bounds: &Bounds) -> Value {
         },
         "responses": responses(json!({"200": good}), &predict_problems(bounds)),
     })
+}
+
+/// The same, under another name.
+fn predict_at_root(bounds: &Bounds) -> Value {
+    let mut operation = predict(bounds);
+    operation["operationId"] = "predictAtRoot".into();
+    operation["summary"] = "The same as `POST /predict`".into();
+    operation["description"] = "For clients that are given the server's address alone, as \
+        those of Hugging Face may be."
+        .into();
+    operation
 }
 
 fn predict_parameters(bounds: &Bounds) -> Value {

@@ -46,6 +46,24 @@ async fn an_answer_has_the_shape_of_the_inputs() {
     }
 }
 
+/// As TEI and Hugging Face's endpoints are asked by who has their address alone.
+#[tokio::test]
+async fn the_root_predicts_like_its_path() {
+    let server = Server::start().await;
+    for client in [http1(), http2()] {
+        let request = client.post(server.url("/"));
+        let request = request.json(&json!({"inputs": "ccc", "parameters": {}}));
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        let answer: Value = response.json().await.unwrap();
+        assert_eq!(answer, json!([[length(3.0)]]));
+        let request = client.post(server.url("/"));
+        let request = request.header("content-type", "application/x-ndjson");
+        let response = request.body("\"ccc\"\n\"a\"\n").send().await.unwrap();
+        assert_eq!(response.text().await.unwrap().lines().count(), 2);
+    }
+}
+
 #[tokio::test]
 async fn what_can_not_be_had_is_a_clear_error_in_both_languages() {
     let server = Server::with(|_, limits| {
