@@ -99,11 +99,12 @@ pub(super) fn read(dir: &Path) -> ModelCard {
             Some(RawSide::Left) => Side::Left,
             Some(RawSide::Right) | None => Side::Right,
         },
-        activation: is_read.then(|| match config.problem_type.as_deref() {
-            Some("multi_label_classification") => Activation::Sigmoid,
-            _ if labels.len() == 1 => Activation::Sigmoid,
-            _ => Activation::Softmax,
-        }),
+        activation: match config.problem_type.as_deref() {
+            _ if !is_read => None,
+            Some("multi_label_classification") => Some(Activation::Sigmoid),
+            _ if labels.len() == 1 => Some(Activation::Sigmoid),
+            _ => Some(Activation::Softmax),
+        },
         labels,
     }
 }
@@ -127,8 +128,8 @@ fn labels(config: &RawConfig) -> Vec<String> {
         let count = config.num_labels.unwrap_or(2).min(MOST_LABELS);
         return (0..count).map(|id| format!("LABEL_{id}")).collect();
     };
-    let named = |id: usize| names.get(&id.to_string()).cloned();
-    let labels: Option<_> = (0..names.len()).map(named).collect();
+    let label = |id: usize| names.get(&id.to_string()).cloned();
+    let labels: Option<_> = (0..names.len()).map(label).collect();
     labels.unwrap_or_default()
 }
 

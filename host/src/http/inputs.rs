@@ -269,7 +269,7 @@ impl Inputs {
             Some(index) if !self.is_one => format!("/inputs/{index}"),
             _ => "/inputs".to_owned(),
         };
-        Problem::of_texts(error, pointer).as_tei()
+        Problem::of_texts(error, pointer).for_tei()
     }
 }
 

@@ -71,6 +71,8 @@ fn is_worth_it(response: &Response<Full<Bytes>>) -> bool {
         && !headers.contains_key(CONTENT_ENCODING)
         // It would be one of other bytes.
         && !headers.contains_key(ETAG)
+        // Who made it has seen to it.
+        && !headers.contains_key(VARY)
         && content_type.is_some_and(is_text)
 }
 

@@ -11,15 +11,26 @@ use super::metrics::Route;
 pub(crate) struct Row {
     /// The path itself.
     pub(crate) path: &'static str,
-    /// What answers there.
+    /// What answers there, to most methods.
     pub(crate) route: Route,
     /// The methods that it takes, for the `Allow` header.
     pub(crate) allow: &'static str,
 }
 
+impl Row {
+    /// What answers to a method there: the page is also where Hugging Face's servers
+    /// predict.
+    pub(crate) fn route_of(&self, method: &str) -> Route {
+        match (self.route, method) {
+            (Route::Page, "POST") => Route::Predict,
+            (route, _) => route,
+        }
+    }
+}
+
 /// All paths that there are.
 pub(crate) const PATHS: [Row; 11] = [
-    row("/", Route::Page, READ_ONLY),
+    row("/", Route::Page, "GET, HEAD, OPTIONS, POST"),
     row("/predict", Route::Predict, "OPTIONS, POST"),
     row("/health", Route::Health, READ_ONLY),
     row("/health/live", Route::Health, READ_ONLY),

@@ -327,7 +327,7 @@ impl Problem {
 
     /// The same for a client of Text Embeddings Inference, which looks for `error` and
     /// `error_type`.
-    pub(crate) fn as_tei(self) -> Self {
+    pub(crate) fn for_tei(self) -> Self {
         Self {
             is_tei: true,
             ..self

@@ -112,7 +112,7 @@ pub(crate) fn read(document: &[u8], most: usize, allowed: Allowed) -> Result<Rea
             let detail = format!("the body is not valid JSON: {error}");
             let problem = Problem::new(Kind::InvalidJson, detail);
             if reader.has_inputs {
-                problem.as_tei()
+                problem.for_tei()
             } else {
                 problem
             }
@@ -198,7 +198,7 @@ impl Reader {
         if !self.errors.errors.is_empty() {
             let problem = Problem::from(self.errors);
             return Err(if self.has_inputs {
-                problem.as_tei()
+                problem.for_tei()
             } else {
                 problem
             });

@@ -106,7 +106,7 @@ impl Api {
         if let Some(answer) = methods::settled(&head.method, row.allow)? {
             return Ok(answer);
         }
-        match row.route {
+        match row.route_of(head.method.as_str()) {
             Route::Predict => {
                 media_type::require_json(&head.headers)
                     .map_err(|detail| Problem::new(Kind::UnsupportedMediaType, detail))?;
@@ -161,7 +161,7 @@ impl Handler for Api {
         let mut body = Content::new(body);
         let id = session.id();
         let row = self.find(head.uri.path());
-        let route = row.map_or(Route::Other, |row| row.route);
+        let route = row.map_or(Route::Other, |row| row.route_of(head.method.as_str()));
         let measured = self.metrics.begin(route);
         let is_predict = (route, &head.method) == (Route::Predict, &Method::POST);
         let answer = if is_predict && media_type::is_ndjson(&head.headers) {

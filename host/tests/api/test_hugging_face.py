@@ -38,6 +38,11 @@ def test_a_text_is_classified(client: InferenceClient, server: Server) -> None:
     ]
 
 
+def test_the_address_alone_is_enough(client: InferenceClient, server: Server) -> None:
+    found = InferenceClient(server.main.url).text_classification(TEXT)
+    assert found == client.text_classification(TEXT)
+
+
 def test_parameters_are_heeded(client: InferenceClient) -> None:
     everything = client.text_classification(TEXT, function_to_apply="softmax")
     assert sum(each.score for each in everything) == pytest.approx(1, abs=1e-5)

@@ -86,7 +86,9 @@ pub(crate) fn document(bounds: &Bounds, has_metrics: bool) -> Bytes {
                 Route::Assets => vec![not_found()],
                 _ => Vec::new(),
             };
-            Operations::new(row.path, row.allow, &problems, |_| operation(row, bounds))
+            Operations::new(row.path, row.allow, &problems, |method| {
+                operation(row, method, bounds)
+            })
         })
         .collect();
     let mut document = super::document(about, paths);
@@ -108,9 +110,10 @@ pub(super) fn limit_text(text: &mut Value, bounds: &Bounds) {
         format!("At most {most} bytes of UTF-8, and so at most as many characters.").into();
 }
 
-/// The operation of a path: each has one, beside `HEAD` and `OPTIONS`.
-fn operation(row: &Row, bounds: &Bounds) -> Value {
-    match row.route {
+/// The operation of a method of a path.
+fn operation(row: &Row, method: &str, bounds: &Bounds) -> Value {
+    match row.route_of(method) {
+        Route::Predict if row.path == "/" => predict_at_root(bounds),
         Route::Predict => predict(bounds),
         Route::Health => common::health(row.path),
         Route::Version => common::version(&bounds.version, &[]),
@@ -223,6 +226,17 @@ fn predict(bounds: &Bounds) -> Value {
         },
         "responses": responses(json!({"200": good}), &predict_problems(bounds)),
     })
+}
+
+/// The same, under another name.
+fn predict_at_root(bounds: &Bounds) -> Value {
+    let mut operation = predict(bounds);
+    operation["operationId"] = "predictAtRoot".into();
+    operation["summary"] = "The same as `POST /predict`".into();
+    operation["description"] = "For clients that are given the server's address alone, as \
+        those of Hugging Face may be."
+        .into();
+    operation
 }
 
 fn predict_parameters(bounds: &Bounds) -> Value {

@@ -35,7 +35,7 @@ async fn a_field_error_points_to_its_field() {
 #[tokio::test]
 async fn clients_of_tei_are_told_in_their_words_too() {
     let tei = async |kind: ErrorKind| {
-        let problem = Problem::from(PredictError::new(kind, "a sentence")).as_tei();
+        let problem = Problem::from(PredictError::new(kind, "a sentence")).for_tei();
         let (_, body) = sent(problem).await;
         assert_eq!(body["error"], body["detail"]);
         body["error_type"].clone()

@@ -46,6 +46,130 @@ async fn an_answer_has_the_shape_of_the_inputs() {
     }
 }
 
+/// As TEI and Hugging Face's endpoints are asked by who has their address alone.
+#[tokio::test]
+async fn the_root_predicts_like_its_path() {
+    let server = Server::start().await;
+    for client in [http1(), http2()] {
+        let request = client.post(server.url("/"));
+        let request = request.json(&json!({"inputs": "ccc", "parameters": {}}));
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        let answer: Value = response.json().await.unwrap();
+        assert_eq!(answer, json!([[length(3.0)]]));
+        let request = client.post(server.url("/"));
+        let request = request.header("content-type", "application/x-ndjson");
+        let response = request.body("\"ccc\"\n\"a\"\n").send().await.unwrap();
+        assert_eq!(response.text().await.unwrap().lines().count(), 2);
+    }
+}
+
+/// Documents, how each is refused, where, and in which words.
+const REFUSED: [(&str, &str, &str, &str); 17] = [
+    (
+        r#"{"inputs": 5}"#,
+        "invalid-body",
+        "/inputs",
+        "a string or an array",
+    ),
+    (
+        r#"{"inputs": {"a": "secret"}}"#,
+        "invalid-body",
+        "/inputs",
+        "found an object",
+    ),
+    (
+        r#"{"inputs": ["a", 1]}"#,
+        "invalid-body",
+        "/inputs/1",
+        "found a number",
+    ),
+    (
+        r#"{"inputs": [["secret", "secret"]]}"#,
+        "invalid-body",
+        "/inputs/0",
+        "pairs of texts can not be scored",
+    ),
+    (
+        r#"{"inputs": ["a", []]}"#,
+        "invalid-body",
+        "/inputs/1",
+        "an array of 0",
+    ),
+    (
+        r#"{"inputs": [[1]]}"#,
+        "invalid-body",
+        "/inputs/0/0",
+        "must be a string",
+    ),
+    (
+        r#"{"text": ["a"], "inputs": "secret"}"#,
+        "invalid-body",
+        "/inputs",
+        "only one of them",
+    ),
+    (
+        r#"{"raw_scores": true, "inputs": "a"}"#,
+        "invalid-body",
+        "/raw_scores",
+        "must be false",
+    ),
+    (
+        r#"{"inputs": "a", "truncate": false}"#,
+        "invalid-body",
+        "/truncate",
+        "must be true",
+    ),
+    (
+        r#"{"inputs": "a", "truncation_direction": "left"}"#,
+        "invalid-body",
+        "/truncation_direction",
+        "must be \"right\"",
+    ),
+    (
+        r#"{"inputs": "a", "parameters": {"top_k": 0}}"#,
+        "invalid-body",
+        "/parameters/top_k",
+        "from 1",
+    ),
+    (
+        r#"{"inputs": "a", "parameters": {"function_to_apply": "none"}}"#,
+        "invalid-body",
+        "/parameters/function_to_apply",
+        "softmax",
+    ),
+    (
+        r#"{"inputs": "a", "parameters": {"secret": true}}"#,
+        "invalid-body",
+        "/parameters",
+        "nothing else",
+    ),
+    (
+        r#"{"inputs": ["", "", "", ""]}"#,
+        "too-many-texts",
+        "/inputs",
+        "at most 3",
+    ),
+    (
+        r#"{"inputs": ["", "secretsecret"]}"#,
+        "text-too-long",
+        "/inputs/1",
+        "at most 11",
+    ),
+    (
+        r#"{"inputs": "secretsecret"}"#,
+        "text-too-long",
+        "/inputs",
+        "at most 11",
+    ),
+    (
+        r#"{"inputs": ["a", "invalid"]}"#,
+        "invalid-text",
+        "/inputs/1",
+        "a sentence",
+    ),
+];
+
 #[tokio::test]
 async fn what_can_not_be_had_is_a_clear_error_in_both_languages() {
     let server = Server::with(|_, limits| {
@@ -54,110 +178,7 @@ async fn what_can_not_be_had_is_a_clear_error_in_both_languages() {
     })
     .await;
     let mut raw = server.raw().await;
-    for (document, name, pointer, words) in [
-        (
-            r#"{"inputs": 5}"#,
-            "invalid-body",
-            "/inputs",
-            "a string or an array",
-        ),
-        (
-            r#"{"inputs": {"a": "secret"}}"#,
-            "invalid-body",
-            "/inputs",
-            "found an object",
-        ),
-        (
-            r#"{"inputs": ["a", 1]}"#,
-            "invalid-body",
-            "/inputs/1",
-            "found a number",
-        ),
-        (
-            r#"{"inputs": [["secret", "secret"]]}"#,
-            "invalid-body",
-            "/inputs/0",
-            "pairs of texts can not be scored",
-        ),
-        (
-            r#"{"inputs": ["a", []]}"#,
-            "invalid-body",
-            "/inputs/1",
-            "an array of 0",
-        ),
-        (
-            r#"{"inputs": [[1]]}"#,
-            "invalid-body",
-            "/inputs/0/0",
-            "must be a string",
-        ),
-        (
-            r#"{"text": ["a"], "inputs": "secret"}"#,
-            "invalid-body",
-            "/inputs",
-            "only one of them",
-        ),
-        (
-            r#"{"raw_scores": true, "inputs": "a"}"#,
-            "invalid-body",
-            "/raw_scores",
-            "must be false",
-        ),
-        (
-            r#"{"inputs": "a", "truncate": false}"#,
-            "invalid-body",
-            "/truncate",
-            "must be true",
-        ),
-        (
-            r#"{"inputs": "a", "truncation_direction": "left"}"#,
-            "invalid-body",
-            "/truncation_direction",
-            "must be \"right\"",
-        ),
-        (
-            r#"{"inputs": "a", "parameters": {"top_k": 0}}"#,
-            "invalid-body",
-            "/parameters/top_k",
-            "from 1",
-        ),
-        (
-            r#"{"inputs": "a", "parameters": {"function_to_apply": "none"}}"#,
-            "invalid-body",
-            "/parameters/function_to_apply",
-            "softmax",
-        ),
-        (
-            r#"{"inputs": "a", "parameters": {"secret": true}}"#,
-            "invalid-body",
-            "/parameters",
-            "nothing else",
-        ),
-        (
-            r#"{"inputs": ["", "", "", ""]}"#,
-            "too-many-texts",
-            "/inputs",
-            "at most 3",
-        ),
-        (
-            r#"{"inputs": ["", "secretsecret"]}"#,
-            "text-too-long",
-            "/inputs/1",
-            "at most 11",
-        ),
-        (
-            r#"{"inputs": "secretsecret"}"#,
-            "text-too-long",
-            "/inputs",
-            "at most 11",
-        ),
-        (
-            r#"{"inputs": ["a", "invalid"]}"#,
-            "invalid-text",
-            "/inputs/1",
-            "a sentence",
-        ),
-    ] {
+    for (document, name, pointer, words) in REFUSED {
         raw.post("", document).await;
         let answer = raw.answer().await;
         assert_eq!(answer.status, 422, "{document}");
@@ -173,7 +194,12 @@ async fn what_can_not_be_had_is_a_clear_error_in_both_languages() {
         assert_eq!(problem["error_type"], "Validation");
         assert!(!answer.body.contains("secret"), "{}", answer.body);
     }
-    // Once for the options of a form that is not used, and more than once for both.
+}
+
+#[tokio::test]
+async fn options_matter_in_their_own_form_only() {
+    let server = Server::start().await;
+    let mut raw = server.raw().await;
     raw.post("", r#"{"text": ["a"], "truncate": false, "parameters": 5}"#)
         .await;
     assert_eq!(raw.answer().await.status, 200);

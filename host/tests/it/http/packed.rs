@@ -282,6 +282,7 @@ async fn documents_and_pages_are_packed_once() {
         ("/docs/swagger-ui.css", "gzip"),
     ] {
         let plain = client.get(server.url(path)).send().await.unwrap();
+        assert_eq!(plain.headers().get_all("vary").iter().count(), 1, "{path}");
         let plain = plain.bytes().await.unwrap();
         let mut lengths = Vec::new();
         for method in [reqwest::Method::GET, reqwest::Method::HEAD] {

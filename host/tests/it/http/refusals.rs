@@ -150,6 +150,13 @@ async fn what_is_not_there_is_refused_and_the_connection_goes_on() {
         ("GET", "/index.html", 404, "not-found", ""),
         ("GET", "/assets/", 404, "not-found", ""),
         ("GET", "/assets/0/page.css", 404, "not-found", ""),
+        (
+            "PUT",
+            "/",
+            405,
+            "method-not-allowed",
+            "get, head, options, post",
+        ),
         ("POST", "/predict/", 404, "not-found", ""),
         ("POST", "/%70redict", 404, "not-found", ""),
         ("POST", "//predict", 404, "not-found", ""),
