@@ -223,7 +223,7 @@ impl Drop for Line {
             None => tracing::info!(
                 target: TARGET, parent: &self.span,
                 method, path, duration_ms, texts, cache_hits,
-                "request abandoned by its client"
+                "request ended before its answer was complete"
             ),
         }
     }

@@ -258,3 +258,26 @@ async fn a_request_has_a_line_of_its_own_if_that_is_asked_for() {
     server.ended();
     lines(&server.log());
 }
+
+#[tokio::test]
+async fn a_request_whose_client_has_left_has_a_line_as_well() {
+    let server = hostile(&["--log-requests", "--log-format", "json"]);
+    let ended = "request ended before its answer was complete";
+    let impatient = |id: &'static str, content_type: &str, body: String| {
+        let request = client().post(server.url("/predict")).body(body);
+        let request = request.header("content-type", content_type);
+        let request = request.header("x-request-id", id);
+        request.timeout(Duration::from_millis(500)).send()
+    };
+    let body = json!({"text": ["do loop"]}).to_string();
+    let gone = impatient("gone", "application/json", body).await;
+    assert!(gone.unwrap_err().is_timeout());
+    let gone = line(&server, ended, "gone").await;
+    assert_eq!((gone.get("status"), gone.get("texts")), (None, None));
+    // A stream that has begun, and of which only the first line was answered.
+    let body = "\"a\"\n\"do loop\"\n".to_owned();
+    let begun = impatient("begun", "application/x-ndjson", body).await;
+    assert!(begun.unwrap().bytes().await.is_err());
+    let begun = line(&server, ended, "begun").await;
+    assert_eq!((begun.get("status"), &begun["texts"]), (None, &json!(1)));
+}
