@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
+use fastsentiment::admin::Access;
 use fastsentiment::app::{App, Config};
 use fastsentiment::cache;
 use fastsentiment::guest::{ArtifactError, ArtifactStore};
@@ -43,6 +44,9 @@ impl CheckCommand {
         let wrong_use = !faults.is_empty() || errors.iter().any(anyhow::Error::is::<WrongUse>);
         let runtime = runtime()?;
         faults.extend(runtime.block_on(self.serve.unusable_addresses()));
+        if let Some(closed) = self.serve.closed() {
+            warn(&closed);
+        }
         faults.extend(errors.iter().map(|error| Fault::of(format!("{error:#}"))));
         faults.extend(self.serve.unusable_files()?);
         if !faults.is_empty() {
@@ -83,6 +87,19 @@ impl ServeCommand {
             }
         }
         faults
+    }
+
+    /// What the admin listener is of no use for.
+    fn closed(&self) -> Option<String> {
+        let address = self.listen.admin_listen.0?;
+        let token = self.admin.token().ok()?;
+        let closed = Access::new(token.as_ref(), address.ip()).is_closed();
+        closed.then(|| {
+            format!(
+                "--admin-listen {address} is no loopback address: versions can not be managed there \
+                 without a token (--admin-token-file)"
+            )
+        })
     }
 
     /// What is missing, or can not be used, of all that options name.

@@ -269,6 +269,14 @@ fn check_beside_a_running_server_warns_of_its_addresses() {
     assert_eq!(output.status.code(), Some(0));
     let told = lines(&output);
     assert_lines(&told, &[&["warning: --listen", &address, "is in use"]]);
+    // So does one where there is a listener and nobody may do anything.
+    let everywhere = ["--admin-listen", "0.0.0.0:0", "--no-load"];
+    let output = checked(&path, &everywhere);
+    assert_eq!(output.status.code(), Some(0));
+    assert_lines(
+        &lines(&output),
+        &[&["warning: --admin-listen 0.0.0.0:0", "--admin-token-file"]],
+    );
     // One that nobody can have twice is a fault.
     let same = ["--listen", "127.0.0.1:9", "--admin-listen", "127.0.0.1:9"];
     let output = checked(&path, &same);
