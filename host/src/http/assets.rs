@@ -12,11 +12,12 @@ mod packed;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, HeaderValue,
-    IF_NONE_MATCH, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH,
+    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{HeaderMap, Response, StatusCode};
 
+use super::coding::members;
 use super::problem::Problem;
 use packed::Packed;
 
@@ -175,17 +176,10 @@ fn response(content_type: &'static str, kept: &'static str, body: Bytes) -> Resp
     response
 }
 
-/// The members of all headers of a name that are lists.
-fn members(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
-    let values = headers.get_all(name).into_iter();
-    let lists = values.filter_map(|value| value.to_str().ok());
-    lists.flat_map(|list| list.split(',')).map(str::trim)
-}
-
 /// Whether a client has this version of the pages (RFC 9110, section 13.1.2).
 fn has_tag(headers: &HeaderMap) -> bool {
     let strong = TAG.trim_start_matches("W/");
-    members(headers, IF_NONE_MATCH)
+    members(headers, &IF_NONE_MATCH)
         .any(|member| member == "*" || member.trim_start_matches("W/") == strong)
 }
 

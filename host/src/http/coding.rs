@@ -90,30 +90,52 @@ pub(crate) fn of_request(headers: &HeaderMap) -> Result<Option<Coding>, Problem>
 /// What an answer is to be packed with: what the client likes most (RFC 9110, section
 /// 12.5.3), and nothing if it does not say or likes it no less.
 pub(crate) fn of_answer(headers: &HeaderMap) -> Option<Coding> {
-    let (mut weights, mut any, mut plain) = ([None; PREFERRED.len()], None, None);
-    for member in members(headers, &ACCEPT_ENCODING) {
-        let (name, weight) = member.split_once(';').unwrap_or((member, ""));
-        let (name, weight) = (name.trim(), weight_of(weight));
-        if name == "*" {
-            any = Some(weight);
-        } else if name.eq_ignore_ascii_case("identity") {
-            plain = Some(weight);
-        } else if let Some(coding) = Coding::named(name) {
-            let at = PREFERRED.iter().position(|known| *known == coding);
-            if let Some(place) = at.and_then(|at| weights.get_mut(at)) {
-                *place = Some(weight);
+    let liked = Liked::of(headers);
+    // Unless it is named, it is taken but not wished for.
+    let least = liked.plain.unwrap_or(1).max(1);
+    let weights = PREFERRED.into_iter().zip(liked.weights);
+    // Of equals, the last one is found: so the cheapest has to be.
+    let (coding, weight) = weights.rev().max_by_key(|(_, weight)| *weight)?;
+    (weight >= least).then_some(coding)
+}
+
+/// Whether a client takes what is packed so. One that does not say gets what it can
+/// read in any case.
+pub(crate) fn is_taken(coding: Coding, headers: &HeaderMap) -> bool {
+    let weights = PREFERRED.into_iter().zip(Liked::of(headers).weights);
+    weights
+        .into_iter()
+        .any(|(known, weight)| known == coding && weight > 0)
+}
+
+/// How much a client likes what an answer may come as, in thousandths.
+struct Liked {
+    /// Of each that is preferred.
+    weights: [u16; PREFERRED.len()],
+    /// Of what is not packed, if it says.
+    plain: Option<u16>,
+}
+
+impl Liked {
+    fn of(headers: &HeaderMap) -> Self {
+        let (mut weights, mut any, mut plain) = ([None; PREFERRED.len()], None, None);
+        for member in members(headers, &ACCEPT_ENCODING) {
+            let (name, weight) = member.split_once(';').unwrap_or((member, ""));
+            let (name, weight) = (name.trim(), weight_of(weight));
+            if name == "*" {
+                any = Some(weight);
+            } else if name.eq_ignore_ascii_case("identity") {
+                plain = Some(weight);
+            } else if let Some(coding) = Coding::named(name) {
+                let at = PREFERRED.iter().position(|known| *known == coding);
+                if let Some(place) = at.and_then(|at| weights.get_mut(at)) {
+                    *place = Some(weight);
+                }
             }
         }
+        let weights = weights.map(|weight| weight.or(any).unwrap_or(0));
+        Self { weights, plain }
     }
-    // Unless it is named, it is taken but not wished for.
-    let least = plain.unwrap_or(1).max(1);
-    let weights = weights
-        .into_iter()
-        .map(|weight| weight.or(any).unwrap_or(0));
-    let liked = PREFERRED.into_iter().zip(weights);
-    // Of equals, the last one is found: so the cheapest has to be.
-    let (coding, weight) = liked.rev().max_by_key(|(_, weight)| *weight)?;
-    (weight >= least).then_some(coding)
 }
 
 /// A weight in thousandths; what is none counts as a refusal.
@@ -139,7 +161,7 @@ fn weight_of(parameter: &str) -> u16 {
 }
 
 /// The members of a list that may be in several lines.
-fn members<'a>(
+pub(super) fn members<'a>(
     headers: &'a HeaderMap,
     name: &hyper::header::HeaderName,
 ) -> impl Iterator<Item = &'a str> {
@@ -185,6 +207,27 @@ mod tests {
             let problem = of_request(&headers(&CONTENT_ENCODING, values)).unwrap_err();
             assert_eq!(problem.kind, Kind::UnsupportedContentEncoding, "{values:?}");
             assert!(problem.detail.contains(ACCEPTED));
+        }
+    }
+
+    #[test]
+    fn what_is_packed_already_is_for_those_who_take_it() {
+        for (values, taken) in [
+            (&[][..], false),
+            (&["gzip, deflate, br, zstd"], true),
+            (&["br;q=1.0, GZIP;q=0.8, *;q=0.1"], true),
+            (&["br", "gzip"], true),
+            (&["*"], true),
+            (&["gzip;q=0, *"], false),
+            (&["gzip;q=0.000"], false),
+            (&["*;q=0"], false),
+            (&["gzip;q=x"], false),
+            (&["identity, br, xgzip"], false),
+            (&["gzip;q=0.1, identity"], true),
+            (&[""], false),
+        ] {
+            let headers = headers(&ACCEPT_ENCODING, values);
+            assert_eq!(is_taken(Coding::Gzip, &headers), taken, "{values:?}");
         }
     }
 

@@ -6,11 +6,12 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue, VARY};
+use hyper::header::{CONTENT_ENCODING, HeaderValue, VARY};
 use hyper::{HeaderMap, Response};
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
 
-use super::{FOR_EVER, members, response};
+use super::{FOR_EVER, response};
+use crate::http::coding::{self, Coding};
 use crate::http::problem::Problem;
 
 /// More than a file takes as it was, in bytes.
@@ -52,7 +53,7 @@ impl Packed {
         content_type: &'static str,
         headers: &HeaderMap,
     ) -> Result<Response<Full<Bytes>>, Problem> {
-        let is_packed = takes_gzip(headers);
+        let is_packed = coding::is_taken(Coding::Gzip, headers);
         let body = if is_packed {
             Bytes::from_static(self.gzip)
         } else {
@@ -71,51 +72,9 @@ impl Packed {
     }
 }
 
-/// Whether a client takes gzip (RFC 9110, section 12.5.3). One that does not say gets
-/// what it can read in any case.
-fn takes_gzip(headers: &HeaderMap) -> bool {
-    let mut any = false;
-    for member in members(headers, ACCEPT_ENCODING) {
-        let (coding, weight) = member.split_once(';').unwrap_or((member, ""));
-        let weight = weight.trim().trim_start_matches(['q', 'Q']).trim_start();
-        let weight = weight.strip_prefix('=').map(|weight| weight.trim().parse());
-        let is_wanted = !matches!(weight, Some(Ok(0.0_f32) | Err(_)));
-        match coding.trim() {
-            coding if coding.eq_ignore_ascii_case("gzip") => return is_wanted,
-            "*" => any = is_wanted,
-            _ => {}
-        }
-    }
-    any
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::{Content, FILES};
-    use super::*;
-
-    #[test]
-    fn gzip_is_for_those_who_ask_for_it() {
-        for (values, taken) in [
-            (&[][..], false),
-            (&["gzip, deflate, br, zstd"], true),
-            (&["br;q=1.0, GZIP;q=0.8, *;q=0.1"], true),
-            (&["br", "gzip"], true),
-            (&["*"], true),
-            (&["gzip;q=0, *"], false),
-            (&["gzip;q=0.000"], false),
-            (&["*;q=0"], false),
-            (&["gzip;q=x"], false),
-            (&["identity, br, xgzip"], false),
-            (&[""], false),
-        ] {
-            let mut headers = HeaderMap::new();
-            for value in values {
-                headers.append(ACCEPT_ENCODING, HeaderValue::from_static(value));
-            }
-            assert_eq!(takes_gzip(&headers), taken, "{headers:?}");
-        }
-    }
 
     #[test]
     fn what_is_packed_can_be_unpacked() {

@@ -101,7 +101,10 @@ fn a_run_in_pieces_writes_what_a_run_in_one_does() {
     // Another run at the same time would write over it.
     let mut child = start(&mut command(&case, &out));
     until_more_than(&case, after, &mut child);
+    // It would be done by the time the other one has loaded a model.
+    signal(&child, "STOP");
     let second = run(&mut command(&case, &out));
+    signal(&child, "CONT");
     assert_eq!(second.status.code(), Some(1));
     let said = String::from_utf8_lossy(&second.stderr);
     assert!(said.contains("another run"), "{said}");
