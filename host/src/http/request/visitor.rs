@@ -125,8 +125,18 @@ impl<'de> Visitor<'de> for At<'_> {
         self.found(Found::Count(value))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        self.found(Found::Number)
+    fn visit_f64<E>(self, value: f64) -> Result<(), E> {
+        // To JSON Schema, and to clients who count in floats, 2.0 is a whole number.
+        if value < 0.0 || value.fract() != 0.0 {
+            return self.found(Found::Number);
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a whole number, and one that is too large becomes the largest"
+        )]
+        let count = value as u64;
+        self.found(Found::Count(count))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<(), E> {

@@ -33,7 +33,7 @@ async fn an_answer_has_the_shape_of_the_inputs() {
         // As `huggingface_hub` sends it.
         (json!({"inputs": "ccc", "parameters": {}}), json!([one])),
         (
-            json!({"inputs": "ccc", "parameters": {"top_k": 5, "function_to_apply": "softmax"}}),
+            json!({"inputs": "ccc", "parameters": {"top_k": 5.0, "function_to_apply": "softmax"}}),
             json!([one]),
         ),
     ] {
