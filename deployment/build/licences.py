@@ -112,7 +112,13 @@ def texts_in(archive: Path) -> dict[str, str]:
 
 
 def common_text(crate: dict, crates: list[dict], texts: dict[str, list[str]]) -> str:
-    """The text of a licence that a crate offers, where it names nobody but its authors."""
+    """The text of a licence that a crate offers: the one that another crate of the same
+    repository and authors comes with, or one that names nobody but its authors."""
+    whose = ("license", "repository", "authors")
+    for other in crates:
+        if crate["repository"] and all(other[key] == crate[key] for key in whose):
+            for text in texts[other["id"]]:
+                return text
     offered = re.split(r" OR |/", crate["license"] or "")
     for licence in ("Apache-2.0 WITH LLVM-exception", "Apache-2.0"):
         same = [other for other in crates if other["license"] == licence]
