@@ -76,7 +76,7 @@ def test_it_runs_where_it_is_unpacked_with_nothing_around_it(
     [[best, _]] = json.loads(predicted)["predictions"]
     assert best["label"] == "POSITIVE"
     with serving([binary, "serve"], home) as server:
-        assert "(compiled before)" in server.greeting
+        assert "compiled before" in server.greeting
         assert json.loads(server.predict("What a wonderful day.").body) == json.loads(
             predicted
         )
@@ -101,6 +101,7 @@ def test_a_crate_without_the_text_of_its_licence_gets_it_or_stops_the_build():
             "version": "1.0.0",
             "license": licence,
             "authors": [],
+            "repository": None,
         }
 
     one = crate("one", "Apache-2.0")
@@ -113,3 +114,7 @@ def test_a_crate_without_the_text_of_its_licence_gets_it_or_stops_the_build():
     assert "Copyright the authors of two" in mit
     with pytest.raises(SystemExit, match="two 1.0.0 .BSD-3-Clause."):
         licences.common_text(crate("two", "BSD-3-Clause"), [one], texts)
+    twins = [
+        crate(name, "BSD-3-Clause") | {"repository": "here"} for name in ("one", "two")
+    ]
+    assert licences.common_text(twins[1], twins, texts) == "the text of Apache"
