@@ -99,6 +99,12 @@ fn obey(order: &str) -> Outcome {
         "panic" => panic!("{argument}"),
         "exit" => std::process::exit(argument.parse().unwrap_or(0)),
         "abort" => std::process::abort(),
+        // On every machine the same.
+        "take time" => {
+            let begun = std::time::Instant::now();
+            while begun.elapsed() < std::time::Duration::from_millis(4) {}
+            one("GOOD", number(argument))
+        }
         "score" => one("GOOD", argument.parse().unwrap_or(f32::NAN)),
         "answer once more" => found("one"),
         "label" => one("x".repeat(argument.parse().unwrap_or(0)), 0.5),
