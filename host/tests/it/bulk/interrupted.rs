@@ -97,12 +97,13 @@ fn a_run_in_pieces_writes_what_a_run_in_one_does() {
     assert_eq!(code, Some(130), "{said}");
     assert!(said.contains("going on after "), "{said}");
     assert!(said.contains("interrupted after "), "{said}");
-    assert!(done(&case).unwrap() >= after);
+    let noted = done(&case).unwrap();
+    assert!(noted >= after);
     assert!(!out.exists());
 
     // Another run at the same time would write over it.
     let mut child = start(&mut command(&case, &out));
-    until_more_than(&case, after, &mut child);
+    until_more_than(&case, noted, &mut child);
     // It would be done by the time the other one has loaded a model.
     signal(&child, "STOP");
     let second = run(&mut command(&case, &out));
