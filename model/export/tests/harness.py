@@ -102,7 +102,7 @@ class Server:
         assert self.process.stdout is not None
         # It says where it listens once it can answer.
         for line in self.process.stdout:
-            if found := re.search(r" serves (http://[^/]*)/", line):
+            if found := re.match(r"  predict +(http://[^/]*)/", line):
                 self.url = found[1]
                 return self
         raise AssertionError(f"the server ended with {self.process.wait()}")
