@@ -8,7 +8,7 @@ use wasmtime_wasi::I32Exit;
 
 use super::answer::{Labels, check, reported};
 use super::bindings::{Serving, ServingPre};
-use super::error::{CallError, LoadError};
+use super::error::{CallError, LoadError, is_exhausted};
 use super::golden::Golden;
 use super::load::LoadedFrom;
 use super::output::{Output, Printer, fit};
@@ -87,6 +87,9 @@ impl Guest {
         let run = Arc::clone(&store.data().run);
         let making = self.serving.instantiate_async(&mut store);
         let serving = run.bound(time, making).await?.map_err(|error| {
+            if is_exhausted(&error) {
+                return CallError::NoRoom(format!("{error:#}"));
+            }
             exited(&error).unwrap_or_else(|| {
                 let trapped = trapped(&error, &stderr);
                 CallError::Instantiate(trapped.to_string())
@@ -120,7 +123,7 @@ impl Guest {
             let texts = [text.to_owned()];
             executor
                 .block_on(self.predict(&texts))
-                .map_err(LoadError::SelfTest)
+                .map_err(LoadError::from)
         };
         predict("The self-test of a guest.")?;
         let mut answers = Vec::new();
@@ -163,6 +166,7 @@ impl Instance {
             self.store.data().memory.refused(),
             trapped(error, &self.stderr),
         ) {
+            (Some(Refused::ByHost), trapped) => CallError::NoRoom(trapped.to_string()),
             (Some(Refused::Memory), _) => CallError::OutOfMemory {
                 limit: self.runtime.limits.memory,
             },
@@ -224,7 +228,7 @@ impl Scorer for Guest {
                 self.runtime.metrics.count(begun.elapsed(), &answer);
                 Ok(answer.inspect_err(|error| self.output.repeat(error.words()))?)
             }
-            Err(error) => Err(CallError::Instantiate(error.to_string()).into()),
+            Err(error) => Err(CallError::NoRoom(error.to_string()).into()),
         })
     }
 }

@@ -1,8 +1,11 @@
 //! What can go wrong with a guest, while it is loaded and while it is called.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+use std::{fmt, io};
+
+use rustix::io::Errno;
+use wasmtime::PoolConcurrencyLimitError;
 
 use super::output::fit;
 use crate::predictor::{ErrorKind, PredictError};
@@ -16,7 +19,7 @@ pub enum LoadError {
     /// The bytes are not a component that compiles.
     #[error("the guest is not a valid WebAssembly component: {0}")]
     Compile(String),
-    /// The compiler ran out of time or memory, or could not be run.
+    /// The compiler crashed, or would need more time, memory or code than it may.
     #[error("the guest could not be compiled: {0}")]
     Compiler(String),
     /// The component does not fit the contract.
@@ -42,7 +45,8 @@ pub enum LoadError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The host is to blame, and not the guest.
+    /// The host is to blame, and not the guest: for want of threads or memory, say, it
+    /// could not try it. The same guest may load later.
     #[error("the guest could not be loaded: {0}")]
     Host(String),
 }
@@ -117,6 +121,10 @@ pub enum CallError {
     /// No instance could be made.
     #[error("the guest could not be instantiated: {0}")]
     Instantiate(String),
+    /// The host has no room for an instance, or for its memory to grow. The guest is not
+    /// to blame.
+    #[error("the host had no room for the guest: {0}")]
+    NoRoom(String),
     /// The guest trapped: it panicked, ran out of stack or broke a rule.
     #[error("the guest trapped: {}", in_its_words(why, said))]
     Trapped {
@@ -180,6 +188,7 @@ impl CallError {
             Self::Internal(_) => format!("the guest failed; it said why {UNSAID}"),
             // Before an instance is there, it has been given nothing.
             Self::Instantiate(_)
+            | Self::NoRoom(_)
             | Self::Exited(_)
             | Self::OutOfMemory { .. }
             | Self::TimedOut(_)
@@ -195,6 +204,7 @@ impl CallError {
             Self::InvalidText { reason, .. } => Some(reason),
             Self::Model(why) | Self::Inference(why) | Self::Internal(why) => Some(why),
             Self::Instantiate(_)
+            | Self::NoRoom(_)
             | Self::Exited(_)
             | Self::OutOfMemory { .. }
             | Self::TimedOut(_)
@@ -203,6 +213,33 @@ impl CallError {
         }
         .map(String::as_str)
     }
+}
+
+/// A call in the self-test of a guest.
+impl From<CallError> for LoadError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::NoRoom(_) => Self::Host(error.to_string()),
+            error => Self::SelfTest(error),
+        }
+    }
+}
+
+/// Whether an error of wasmtime says that the system, or the pool of instances, has
+/// nothing left: that passes, and no guest is to blame.
+pub(super) fn is_exhausted(error: &wasmtime::Error) -> bool {
+    error.is::<PoolConcurrencyLimitError>()
+        || error.chain().any(|cause| {
+            let of_system = cause.downcast_ref().and_then(io::Error::raw_os_error);
+            let errno = cause
+                .downcast_ref::<Errno>()
+                .map(|errno| errno.raw_os_error());
+            let passing = [Errno::NOMEM, Errno::AGAIN, Errno::MFILE, Errno::NFILE];
+            let passing = passing.map(Errno::raw_os_error);
+            of_system
+                .or(errno)
+                .is_some_and(|code| passing.contains(&code))
+        })
 }
 
 fn in_its_words(why: &str, said: &str) -> String {
@@ -226,6 +263,11 @@ impl From<CallError> for PredictError {
                 "the prediction took longer than a prediction may take",
             )
             .with_detail(detail),
+            CallError::NoRoom(_) => Self::new(
+                ErrorKind::Unavailable,
+                "the server has no room for a prediction at the moment",
+            )
+            .with_detail(detail),
             CallError::Abandoned
             | CallError::Instantiate(_)
             | CallError::Trapped { .. }
@@ -238,5 +280,32 @@ impl From<CallError> for PredictError {
                 Self::new(ErrorKind::Failed, "the prediction failed").with_detail(detail)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_system_lacks_passes() {
+        let io = |code| wasmtime::Error::from(io::Error::from_raw_os_error(code));
+        for code in [Errno::NOMEM, Errno::AGAIN, Errno::MFILE] {
+            assert!(is_exhausted(
+                &io(code.raw_os_error()).context("mapping memory")
+            ));
+            assert!(is_exhausted(&wasmtime::Error::from(code)));
+        }
+        for error in [
+            io(Errno::INVAL.raw_os_error()),
+            wasmtime::Error::from(wasmtime::Trap::MemoryOutOfBounds),
+            wasmtime::format_err!("Cannot allocate memory (os error 12)"),
+        ] {
+            assert!(!is_exhausted(&error), "{error:#}");
+        }
+        let of_host = LoadError::from(CallError::NoRoom("full".to_owned()));
+        assert_eq!(of_host.step(), Step::Host);
+        let of_guest = LoadError::from(CallError::Exited(1));
+        assert_eq!(of_guest.step(), Step::SelfTest);
     }
 }

@@ -145,7 +145,7 @@ impl Load<'_> {
             World::Prepared => self.compile(&self.prepare(&version.guest)?)?,
         };
         let component = revive(&self.runtime.serving().engine, &code)
-            .map_err(|error| LoadError::Link(format!("{error:#}")))?;
+            .map_err(|error| LoadError::Host(format!("{error:#}")))?;
         let guest = self.guest(&component, version, LoadedFrom::Source)?;
         guest.self_test(&golden)?;
         if let Some(artifacts) = self.artifacts {

@@ -10,9 +10,10 @@ use prometheus::{
 use super::error::CallError;
 
 /// What can become of a call.
-const OUTCOMES: [&str; 12] = [
+const OUTCOMES: [&str; 13] = [
     "ok",
     "not_instantiated",
+    "no_room",
     "trapped",
     "exited",
     "out_of_memory",
@@ -63,6 +64,7 @@ impl Metrics {
         let outcome = match result {
             Ok(_) => "ok",
             Err(CallError::Instantiate(_)) => "not_instantiated",
+            Err(CallError::NoRoom(_)) => "no_room",
             Err(CallError::Trapped { .. }) => "trapped",
             Err(CallError::Exited(_)) => "exited",
             Err(CallError::OutOfMemory { .. }) => "out_of_memory",

@@ -12,7 +12,7 @@ use wasmtime_wizer::{WasmtimeWizerComponent, Wizer};
 
 use super::compiler::{Pace, Purpose, revive};
 use super::contract::{PREPARE, bind, link};
-use super::error::LoadError;
+use super::error::{LoadError, is_exhausted};
 use super::output::{Output, Printer};
 use super::runtime::Runtime;
 use super::state::{State, sandbox};
@@ -43,7 +43,7 @@ pub(super) fn prepare(
         .compile(&realm.engine, Purpose::Preparing, pace, &instrumented)?;
     drop(instrumented);
     let linked = revive(&realm.engine, &code)
-        .map_err(|error| LoadError::Link(format!("{error:#}")))
+        .map_err(|error| LoadError::Host(format!("{error:#}")))
         .and_then(|component| link(realm, &component))?;
     drop(code);
     // A guest that can not serve is not worth preparing.
@@ -73,7 +73,12 @@ fn run(
     let time = runtime.limits.prepare;
     let output = Output::new(guest);
     let (stdout, stderr) = (output.stdout(), output.stderr());
-    let failed = |error| LoadError::Prepare(explain(&error, [&stderr, &stdout], time));
+    let failed = |error| {
+        if is_exhausted(&error) {
+            return LoadError::Host(format!("{error:#}"));
+        }
+        LoadError::Prepare(explain(&error, [&stderr, &stdout], time))
+    };
     let wasi = sandbox()
         .stdout(stdout.clone())
         .stderr(stderr.clone())

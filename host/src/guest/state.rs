@@ -7,6 +7,7 @@ use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
+use super::error::is_exhausted;
 use super::runtime::Limits;
 use super::wasi_nn::Models;
 use super::watch::Run;
@@ -82,6 +83,8 @@ pub(super) enum Refused {
     Memory,
     /// Elements of tables.
     Table,
+    /// What it may have, and the host has not.
+    ByHost,
 }
 
 /// The largest number of elements in all of a guest's tables. A table holds a
@@ -115,6 +118,13 @@ impl ResourceLimiter for MemoryLimiter {
             self.refused = Some(Refused::Memory);
         }
         Ok(grown == Growth::Allowed)
+    }
+
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        if is_exhausted(&error) {
+            self.refused = Some(Refused::ByHost);
+        }
+        Ok(())
     }
 
     fn table_growing(
@@ -184,6 +194,20 @@ mod tests {
         assert!(!grow(40, 41));
         assert!(!grow(0, usize::MAX));
         assert_eq!(limiter.refused(), Some(Refused::Memory));
+    }
+
+    #[test]
+    fn what_the_host_lacks_is_told_from_what_a_guest_may_not_have() {
+        let mut limiter = MemoryLimiter::new(100);
+        let error = |kind| wasmtime::Error::from(std::io::Error::from(kind));
+        let invalid = std::io::ErrorKind::InvalidInput;
+        limiter.memory_grow_failed(error(invalid)).expect("no trap");
+        assert_eq!(limiter.refused(), None);
+        let no_memory = std::io::Error::from_raw_os_error(12);
+        limiter
+            .memory_grow_failed(no_memory.into())
+            .expect("no trap");
+        assert_eq!(limiter.refused(), Some(Refused::ByHost));
     }
 
     #[test]

@@ -22,9 +22,12 @@ pub enum CompilerFailed {
     /// The component is to blame: it is not valid.
     #[error("{0}")]
     Invalid(String),
-    /// It takes more than it may, or the machine has failed.
+    /// The component is to blame: it takes more than it may.
     #[error("{0}")]
-    Other(String),
+    Limit(String),
+    /// The machine has failed.
+    #[error("{0}")]
+    Host(String),
 }
 
 impl CompilerFailed {
@@ -32,13 +35,18 @@ impl CompilerFailed {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Invalid(_) => INVALID,
-            Self::Other(_) => 1,
+            Self::Limit(_) => LIMIT,
+            Self::Host(_) => HOST,
         }
     }
 }
 
 /// The exit code for a component that is not valid.
 pub(super) const INVALID: u8 = 3;
+/// The exit code for a component that takes more than it may.
+pub(super) const LIMIT: u8 = 4;
+/// The exit code for a failure of the machine.
+pub(super) const HOST: u8 = 5;
 
 /// Does in a process of its own what a [`Compiler`](super::Compiler) has asked
 /// for: `task` is the process's only argument after the subcommand. The process
@@ -55,7 +63,7 @@ pub fn compile_for_parent(
     output: &mut dyn Write,
 ) -> Result<(), CompilerFailed> {
     let failed = |what: &str, error: &dyn std::fmt::Display| {
-        CompilerFailed::Other(format!("{what}: {error}"))
+        CompilerFailed::Host(format!("{what}: {error}"))
     };
     let task: Task = serde_json::from_str(task)
         .map_err(|error| failed("the compiler was given no task that it knows", &error))?;
@@ -70,7 +78,9 @@ pub fn compile_for_parent(
         .read_to_end(&mut component)
         .map_err(|error| failed("the component can not be read", &error))?;
     if component.len() > bound {
-        return Err(failed("the component is too large", &"it was cut"));
+        return Err(CompilerFailed::Limit(
+            "the component is too large".to_owned(),
+        ));
     }
     let engine = task
         .purpose

@@ -168,7 +168,7 @@ fn precompile(
         .precompile_component(component)
         .map_err(|error| CompilerFailed::Invalid(format!("{error:#}")))?;
     if code.len() > limits.code {
-        return Err(CompilerFailed::Other(too_much_code(limits)));
+        return Err(CompilerFailed::Limit(too_much_code(limits)));
     }
     Ok(code)
 }
@@ -184,7 +184,8 @@ impl From<CompilerFailed> for LoadError {
     fn from(failed: CompilerFailed) -> Self {
         match failed {
             CompilerFailed::Invalid(reason) => Self::Compile(reason),
-            CompilerFailed::Other(reason) => Self::Compiler(reason),
+            CompilerFailed::Limit(reason) => Self::Compiler(reason),
+            CompilerFailed::Host(reason) => Self::Host(reason),
         }
     }
 }

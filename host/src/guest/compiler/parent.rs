@@ -9,10 +9,13 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
-use super::child::{HEADER, INVALID, MAGIC};
-use super::{COMPILE_COMMAND, CompilerFailed, Task, too_much_code};
+use super::child::{HEADER, HOST, INVALID, MAGIC};
+use super::{COMPILE_COMMAND, Task, too_much_code};
 use crate::guest::error::LoadError;
 use crate::predictor::Digest;
+
+/// What the system says when it has no more threads or memory for now (EAGAIN, ENOMEM).
+const PASSING: [&str; 2] = ["Resource temporarily unavailable", "Cannot allocate memory"];
 
 /// The most that a child may say of its failure, in bytes.
 const MAX_SAID: u64 = 4096;
@@ -28,7 +31,7 @@ pub(super) fn compile(
     let ended = start(program, task)
         .and_then(|mut process| process.feed(task, component))
         .map_err(|error| {
-            LoadError::Compiler(format!(
+            LoadError::Host(format!(
                 "the compiler's process {} can not be run: {error}",
                 program.display()
             ))
@@ -39,7 +42,7 @@ pub(super) fn compile(
             output.drain(..HEADER);
             Ok(output)
         }
-        _ => Err(LoadError::Compiler(format!(
+        _ => Err(LoadError::Host(format!(
             "{} gave code that does not fit this process; is it another version?",
             program.display()
         ))),
@@ -145,12 +148,14 @@ impl Ended {
     /// What the child wrote, if it has succeeded.
     fn code(self, task: &Task) -> Result<Vec<u8>, LoadError> {
         let limits = &task.limits;
-        let failed = |reason: String| Err(CompilerFailed::Other(reason).into());
+        let failed = |reason: String| Err(LoadError::Compiler(reason));
+        let host = |reason: String| Err(LoadError::Host(reason));
         if self.output.len() > limits.code + HEADER {
             return failed(too_much_code(limits));
         }
         let Some(status) = self.status else {
-            return failed(format!("it was not done after {:?}", limits.wall));
+            // What it may compute is bounded otherwise: the machine was too busy.
+            return host(format!("the compiler was not done after {:?}", limits.wall));
         };
         if status.success() {
             return Ok(self.output);
@@ -163,9 +168,14 @@ impl Ended {
             ));
         }
         match (status.code(), signal(status)) {
-            (Some(code), _) if code == i32::from(INVALID) => {
-                Err(CompilerFailed::Invalid(self.said).into())
+            (Some(code), _) if code == i32::from(INVALID) => Err(LoadError::Compile(self.said)),
+            (Some(code), _) if code == i32::from(HOST) => host(self.said),
+            // By nothing of ours: the system has too little memory.
+            (_, Some(signal)) if is_killed(signal) => {
+                host(format!("the compiler was killed ({status})"))
             }
+            // A panic of the pool of threads that compiles.
+            _ if PASSING.iter().any(|passing| self.said.contains(passing)) => host(self.said),
             (_, Some(signal)) if is_time_up(signal) => failed(format!(
                 "the compiler needs more than its {:?} of processor time",
                 limits.cpu
@@ -199,6 +209,13 @@ fn signal(status: ExitStatus) -> Option<i32> {
 #[cfg(not(unix))]
 fn signal(_status: ExitStatus) -> Option<i32> {
     None
+}
+
+fn is_killed(signal: i32) -> bool {
+    #[cfg(unix)]
+    return signal == rustix::process::Signal::KILL.as_raw();
+    #[cfg(not(unix))]
+    return false;
 }
 
 fn is_time_up(signal: i32) -> bool {

@@ -28,11 +28,22 @@ fn refusal(program: &Path, limits: CompileLimits, guest: &[u8]) -> LoadError {
     loaded.err().expect("it is refused")
 }
 
-/// Asserts that compiling fails, with all of `words`.
+/// Asserts that compiling fails by the guest's fault, with all of `words`.
 fn assert_refused(program: &Path, limits: CompileLimits, guest: &[u8], words: &[&str]) {
     let error = refusal(program, limits, guest);
     assert!(matches!(error, LoadError::Compiler(_)), "{error:?}");
     assert_eq!(error.step(), Step::Compile);
+    assert_says(&error, words);
+}
+
+/// Asserts that compiling fails by no fault of the guest, with all of `words`.
+fn assert_not_tried(program: &Path, limits: CompileLimits, guest: &[u8], words: &[&str]) {
+    let error = refusal(program, limits, guest);
+    assert_eq!(error.step(), Step::Host, "{error:?}");
+    assert_says(&error, words);
+}
+
+fn assert_says(error: &LoadError, words: &[&str]) {
     for word in words {
         assert!(
             error.to_string().contains(word),
@@ -146,7 +157,7 @@ fn either_finds_what_the_other_has_kept() {
 #[test]
 fn a_program_that_is_not_there_is_named() {
     let nowhere = Path::new("/nowhere/to/be/found");
-    assert_refused(
+    assert_not_tried(
         nowhere,
         limits(),
         &component(&hostile()),
@@ -159,15 +170,31 @@ fn a_program_that_is_not_there_is_named() {
 fn what_another_program_gives_is_never_run() {
     let dir = tempfile::tempdir().unwrap();
     for (script, words) in [
-        ("exit 0", ["code that does not fit", "another version"]),
-        ("exec cat", ["code that does not fit", "another version"]),
         ("echo broken >&2; exit 1", ["broken", "compiled"]),
         ("printf 'a\\n\\033b' >&2; exit 1", ["a ?b", "compiled"]),
         ("exit 7", ["has failed", "7"]),
-        ("kill -9 $$", ["has failed", "signal: 9"]),
+        ("kill -6 $$", ["has failed", "signal: 6"]),
     ] {
         let program = program(dir.path(), script);
         assert_refused(&program, limits(), &component(&hostile()), &words);
+    }
+    // What is wrong with the machine says nothing of the guest.
+    let no_threads = "Os { code: 11, message: \"Resource temporarily unavailable\" }";
+    for (script, words) in [
+        ("exit 0", ["code that does not fit", "another version"]),
+        ("exec cat", ["code that does not fit", "another version"]),
+        ("kill -9 $$", ["was killed", "signal: 9"]),
+        (
+            "echo 'out of files' >&2; exit 5",
+            ["out of files", "loaded"],
+        ),
+        (
+            &format!("echo 'panicked: {no_threads}' >&2; exit 101"),
+            ["temporarily unavailable", "panicked"],
+        ),
+    ] {
+        let program = program(dir.path(), script);
+        assert_not_tried(&program, limits(), &component(&hostile()), &words);
     }
 }
 
@@ -185,12 +212,12 @@ fn a_process_that_does_not_end_is_killed_and_gone() {
         "echo; exec cat /dev/zero",
     ] {
         let program = program(dir.path(), script);
-        let words: &[&str] = match script {
-            // It is stopped at the bound before the time is up.
-            "echo; exec cat /dev/zero" => &[],
-            _ => &["not done after 300ms"],
-        };
-        assert_refused(&program, brief, &component(&hostile()), words);
+        let guest = component(&hostile());
+        match script {
+            // It may be stopped at the bound before the time is up.
+            "echo; exec cat /dev/zero" => drop(refusal(&program, brief, &guest)),
+            _ => assert_not_tried(&program, brief, &guest, &["not done after 300ms"]),
+        }
         let pid = std::fs::read_to_string(dir.path().join("pid")).unwrap();
         let process = Path::new("/proc").join(pid.trim());
         assert!(!process.exists(), "{script}: {}", process.display());
@@ -208,7 +235,7 @@ fn a_bomb_ends_its_own_process_only() {
         wall: Duration::from_millis(200),
         ..base
     };
-    assert_refused(binary, brief, &megabytes, &["not done after 200ms"]);
+    assert_not_tried(binary, brief, &megabytes, &["not done after 200ms"]);
     let little_time = CompileLimits {
         cpu: Duration::from_secs(1),
         ..base
