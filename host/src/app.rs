@@ -22,10 +22,10 @@ use crate::guest::{
 };
 use crate::http;
 use crate::nn::{self, Library, LibraryError, Model, ModelError, SessionOptions};
-use crate::predictor::{Predictor, Router, Scorer, Version};
+use crate::predictor::{ErrorKind, Predictor, Router, Scorer, Version};
 use crate::rollout::{self, Rollout};
 use crate::service::{self, Service};
-use crate::versions::{self, Beginning, Refusal, StartError, Versions};
+use crate::versions::{self, Beginning, LoadError, Origin, Refusal, StartError, Versions};
 
 /// The ONNX file of a model directory, as Hugging Face Optimum names it.
 pub const MODEL_FILE: &str = "model.onnx";
@@ -101,7 +101,7 @@ pub enum AppError {
     #[error("the metrics can not be set up: {0}")]
     Metrics(#[from] prometheus::Error),
     /// The system gives no more threads.
-    #[error("the worker threads can not be started: {0}")]
+    #[error("a thread can not be started: {0}")]
     Threads(#[from] std::io::Error),
 }
 
@@ -120,6 +120,7 @@ pub struct App {
     service: Arc<Service>,
     versions: Arc<Versions>,
     version: Arc<Version>,
+    origin: Origin,
     compiled: bool,
     onnxruntime: PathBuf,
     onnxruntime_version: String,
@@ -168,7 +169,7 @@ impl App {
         let versions = config.versions.clone();
         let (first, calibration) = Beginning::choose(Arc::new(loader), versions, measure)?;
         let version = Arc::clone(first.version());
-        let compiled = first.compiled();
+        let (origin, compiled) = (first.origin().clone(), first.compiled());
         let options = batching(config, &calibration);
         let batcher = Batcher::start(options, batcher::Metrics::new(registry)?)?;
         let below = cached(&config.cache, Arc::new(batcher), registry, runtime)?;
@@ -181,11 +182,12 @@ impl App {
             service::Metrics::new(registry)?,
         );
         let metrics = versions::Metrics::new(registry)?;
-        let versions = Versions::start(first, rollout, fallen, metrics, runtime);
+        let versions = Versions::start(first, rollout, fallen, metrics, runtime)?;
         Ok(Self {
             service: Arc::new(service),
             versions,
             version,
+            origin,
             compiled,
             onnxruntime: library.path().to_owned(),
             onnxruntime_version: library.version().to_owned(),
@@ -213,6 +215,11 @@ impl App {
     /// What its first answers are known by.
     pub fn version(&self) -> &Version {
         &self.version
+    }
+
+    /// Where the guest comes from that its first answers are made by.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// Whether the guest had to be compiled.
@@ -288,13 +295,16 @@ fn open_artifacts(dir: Option<&Path>) -> Result<Option<ArtifactStore>, ArtifactE
 }
 
 /// Measures the first version. One that fails at it would fail at requests.
-fn measure(scorer: &dyn Scorer) -> Result<Calibration, Refusal> {
-    Calibration::measure(scorer).map_err(|error| Refusal {
-        step: "measure",
-        reason: format!(
-            "the guest can not be measured: {}",
-            error.detail.unwrap_or(error.message)
-        ),
+fn measure(scorer: &dyn Scorer) -> Result<Calibration, LoadError> {
+    Calibration::measure(scorer).map_err(|error| {
+        let is_passing = error.kind == ErrorKind::Unavailable;
+        let reason = error.detail.unwrap_or(error.message);
+        let reason = format!("the guest can not be measured: {reason}");
+        if is_passing {
+            return LoadError::Unavailable(reason);
+        }
+        let step = "measure";
+        Refusal { step, reason }.into()
     })
 }
 

@@ -43,6 +43,9 @@ pub struct Listing {
     /// The trial that goes on, if one does.
     #[schema(required = true)]
     pub trial: Option<Trial>,
+    /// Why the configured guest is not served, if that is because it cannot be.
+    #[schema(required = true)]
+    pub configured_fault: Option<String>,
     /// Those that were added last first.
     pub versions: Vec<Entry>,
 }
@@ -214,7 +217,11 @@ impl From<&Version> for Name {
 
 impl Listing {
     /// Of what is in use, and what there is.
-    pub(super) fn new(status: &rollout::Status, versions: &[Known]) -> Self {
+    pub(super) fn new(
+        status: &rollout::Status,
+        versions: &[Known],
+        configured_fault: Option<String>,
+    ) -> Self {
         let probation = |probation: &rollout::Probation| Probation {
             left_s: probation.left.as_secs_f64(),
             fallback: Name::from(&*probation.fallback),
@@ -227,6 +234,7 @@ impl Listing {
             live: Name::from(&*status.live),
             probation: status.probation.as_ref().map(probation),
             trial: status.trial.as_ref().map(trial),
+            configured_fault,
             versions: versions
                 .iter()
                 .map(|known| Entry::new(status, known))

@@ -21,6 +21,7 @@ impl From<VersionsError> for Problem {
             | VersionsError::IsLive(_)
             | VersionsError::NoTrial => Kind::Conflict,
             VersionsError::NotReady(_) => Kind::Starting,
+            VersionsError::Unavailable(_) => Kind::Unavailable,
             VersionsError::Unreadable { .. } => Kind::GuestUnreadable,
             VersionsError::Ended => return Self::failed(),
         };

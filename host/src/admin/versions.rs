@@ -110,7 +110,11 @@ pub(super) async fn answer(
     match (target, &head.method) {
         (Target::All, &Method::GET | &Method::HEAD) => {
             let [] = parameters(head, [])?;
-            json(&Listing::new(&versions.status(), &versions.list()))
+            json(&Listing::new(
+                &versions.status(),
+                &versions.list(),
+                versions.configured_fault(),
+            ))
         }
         (Target::All, &Method::POST) => upload(versions, uploads, head, body).await,
         (Target::One(id), &Method::GET | &Method::HEAD) => {

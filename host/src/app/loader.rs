@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use crate::guest::{self, ArtifactStore, LoadedFrom, ModelFiles, Runtime};
+use crate::guest::{self, ArtifactStore, LoadedFrom, ModelFiles, Runtime, Step};
 use crate::predictor::{Priority, Version};
-use crate::versions::{Loaded, Loader, Refusal};
+use crate::versions::{LoadError, Loaded, Loader, Refusal};
 
 /// What all guests of a process share.
 pub(super) struct GuestLoader {
@@ -22,7 +22,7 @@ impl Loader for GuestLoader {
         guest::version(component, &self.files)
     }
 
-    fn load(&self, component: &[u8], priority: Priority) -> Result<Loaded, Refusal> {
+    fn load(&self, component: &[u8], priority: Priority) -> Result<Loaded, LoadError> {
         let (runtime, artifacts) = (&self.runtime, self.artifacts.as_ref());
         let loaded = match priority {
             Priority::Live => guest::load(runtime, artifacts, component, &self.files),
@@ -31,9 +31,16 @@ impl Loader for GuestLoader {
                 self.executor.block_on(aside)
             }
         };
-        let guest = loaded.map_err(|error| Refusal {
-            step: error.step().as_str(),
-            reason: error.in_a_line(),
+        let guest = loaded.map_err(|error| {
+            let (step, reason) = (error.step(), error.in_a_line());
+            match step {
+                // No verdict on the guest.
+                Step::Host => LoadError::Unavailable(reason),
+                step => LoadError::Refused(Refusal {
+                    step: step.as_str(),
+                    reason,
+                }),
+            }
         })?;
         Ok(Loaded {
             compiled: guest.loaded_from() == LoadedFrom::Source,

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use fastsentiment::app::{App, Config};
 use fastsentiment::guest;
+use fastsentiment::versions::Origin;
 
 use super::listen::reachable;
 use super::loaded;
@@ -35,8 +36,16 @@ impl fmt::Display for Greeting<'_> {
         let version = self.app.version();
         let (guest, model) = (version.guest.short(), version.model.short());
         let compiled = loaded(self.app.compiled());
-        let (file, dir) = (self.config.guest.display(), self.config.model.display());
-        line(f, "guest", format_args!("{guest}, {compiled}: {file}"))?;
+        let dir = self.config.model.display();
+        let origin = match self.app.origin() {
+            Origin::File(path) => path.display().to_string(),
+            Origin::Upload => "an upload".to_owned(),
+        };
+        line(f, "guest", format_args!("{guest}, {compiled}: {origin}"))?;
+        if self.app.versions().configured_fault().is_some() {
+            let configured = self.config.guest.display();
+            line(f, "", format_args!("NOT {configured}: the log says why"))?;
+        }
         line(f, "model", format_args!("{model}: {dir}"))?;
         let (number, library) = (self.app.onnxruntime_version(), self.app.onnxruntime());
         line(

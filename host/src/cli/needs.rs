@@ -51,7 +51,7 @@ pub(super) fn explained(config: &Config, error: AppError) -> anyhow::Error {
         AppError::Artifacts(_) => Some("--artifacts names another one".to_owned()),
         AppError::Library(_)
         | AppError::Runtime(_)
-        | AppError::Start(StartError::State(_))
+        | AppError::Start(StartError::State(_) | StartError::Unavailable { .. })
         | AppError::Metrics(_)
         | AppError::Threads(_) => None,
     };

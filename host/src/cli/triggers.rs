@@ -9,6 +9,7 @@ use fastsentiment::versions::{self, Versions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
+use super::options::guest_beside_binary;
 use super::values::path_or_none;
 
 /// Which version is served, over time.
@@ -33,12 +34,31 @@ pub(super) struct TriggerOptions {
     /// server, and writable by no other user.
     #[arg(long, env = "FASTSENTIMENT_STATE", value_name = "DIR", value_parser = path_or_none())]
     state: Option<PathBuf>,
+
+    /// The guest to start with if --guest cannot be served; empty for none [default:
+    /// `fastsentiment_guest.wasm` beside the binary]
+    ///
+    /// It also answers for the guest of --guest while that is on probation after a start.
+    /// Without one, a server whose guest cannot be served does not start.
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_FALLBACK_GUEST",
+        value_name = "FILE",
+        value_parser = path_or_none()
+    )]
+    fallback_guest: Option<PathBuf>,
 }
 
 impl TriggerOptions {
-    pub(super) fn apply(&self, options: &mut versions::Options) {
+    pub(super) fn apply(&self, options: &mut versions::Options) -> std::io::Result<()> {
         options.watch = self.watch;
         options.state = self.state().cloned();
+        options.fallback = match &self.fallback_guest {
+            Some(named) => Some(named.clone()).filter(|file| !file.as_os_str().is_empty()),
+            // Where none is installed, there is none.
+            None => Some(guest_beside_binary()?).filter(|file| file.exists()),
+        };
+        Ok(())
     }
 
     /// The directory of the state, if there is one.

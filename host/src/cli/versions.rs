@@ -58,6 +58,9 @@ fn words_of_listing(listing: &Listing, now: SystemTime) -> String {
         .chain(rows)
         .collect();
     let mut text = table(&rows);
+    if let Some(fault) = &listing.configured_fault {
+        let _ = writeln!(text, "the configured guest is not served: {fault}");
+    }
     if let Some(probation) = &listing.probation {
         let _ = writeln!(
             text,
@@ -264,6 +267,7 @@ mod tests {
         let listing = json!({
             "live": name("a"),
             "probation": {"left_s": 211.7, "fallback": name("c")},
+            "configured_fault": "guest.wasm can not be read",
             "trial": with(name("b"), json!({
                 "standing": "shadow", "share": 0.125, "comparison": comparison(),
             })),
@@ -287,6 +291,7 @@ bbbbbbbbbbbb  shadow 12.5 %  2.7 MiB  3 min ago  0      0         upload
 aaaaaaaaaaaa  live           2.7 MiB  3 min ago  1204   2         upload
 dddddddddddd  quarantined    900 B    3 min ago  0      0         upload
 cccccccccccc  ready          2.0 KiB  2 d ago    0      0         guest.wasm
+the configured guest is not served: guest.wasm can not be read
 aaaaaaaaaaaa is on probation for 212 s more; then comes cccccccccccc
 bbbbbbbbbbbb is on trial: shadow 12.5 %
   512 texts compared, 98.44 % agree; score differences: mean 0.0031, largest 0.2100; 1 failed, 3 skipped

@@ -2,12 +2,15 @@
 //! restart.
 
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
 
 use super::control::Versions;
 use super::known::Entry;
 use super::state::KeptVersion;
-use super::{Added, Origin, Refusal, VersionsError, now};
+use super::{Added, LoadError, Origin, Refusal, VersionsError, now};
 use crate::predictor::{Digest, Priority};
 
 impl Versions {
@@ -18,7 +21,8 @@ impl Versions {
     ///
     /// # Errors
     ///
-    /// [`VersionsError::Refused`] if the component can not be served.
+    /// [`VersionsError::Refused`] if the component can not be served, and
+    /// [`VersionsError::Unavailable`] if the host could not try it.
     pub async fn add(
         self: &Arc<Self>,
         component: Vec<u8>,
@@ -109,7 +113,7 @@ impl Versions {
             let Some(versions) = versions.upgrade() else {
                 return;
             };
-            let _loading = versions.loading.lock().await;
+            let loading = versions.loading.lock().await;
             let Some(kept) = versions.book().absent.last().cloned() else {
                 versions.restore_trial();
                 return;
@@ -119,27 +123,44 @@ impl Versions {
                 let versions = Arc::clone(&versions);
                 move || versions.restore_one(kept)
             };
-            if let Err(reason) = blocking(restore)
-                .await
-                .unwrap_or_else(|error| Err(error.to_string()))
-            {
-                tracing::warn!(
-                    guest = guest.short(),
-                    "a version known before the start is given up: {reason}"
-                );
-                let mut book = versions.book();
-                book.give_up(&guest);
-                versions.settle(&mut book, None);
+            let restored = match blocking(restore).await {
+                Ok(restored) => restored.map_err(VersionsError::from),
+                Err(error) => Err(error),
+            };
+            match restored {
+                Ok(()) => {}
+                Err(VersionsError::Unavailable(reason)) => {
+                    tracing::warn!(
+                        guest = guest.short(),
+                        "a version known before the start is not loaded yet: {reason}"
+                    );
+                    drop(loading);
+                    drop(versions);
+                    tokio::time::sleep(RESTORE_AGAIN).await;
+                }
+                Err(reason) => {
+                    tracing::warn!(
+                        guest = guest.short(),
+                        "a version known before the start is given up: {reason}"
+                    );
+                    let mut book = versions.book();
+                    book.give_up(&guest);
+                    versions.settle(&mut book, None);
+                }
             }
         }
     }
 
-    fn restore_one(&self, kept: KeptVersion) -> Result<(), String> {
-        let store = self.store.as_ref().ok_or("no state is kept")?;
+    fn restore_one(&self, kept: KeptVersion) -> Result<(), LoadError> {
+        let unread = |reason: String| Refusal {
+            step: "read",
+            reason,
+        };
+        let store = self.store.as_ref();
+        let store = store.ok_or_else(|| unread("no state is kept".to_owned()))?;
         let component = store.component(&kept.guest, self.options.max_bytes as u64);
-        let component = component.map_err(|error| error.to_string())?;
-        let loaded = self.loader.load(&component, Priority::Background);
-        let loaded = loaded.map_err(|refusal| format!("{}: {refusal}", refusal.step))?;
+        let component = component.map_err(|error| unread(error.to_string()))?;
+        let loaded = self.loader.load(&component, Priority::Background)?;
         let mut book = self.book();
         book.add(Entry {
             scorer: loaded.scorer,
@@ -169,6 +190,9 @@ impl Versions {
     }
 }
 
+/// When a version from before the start is tried again that could not be loaded.
+const RESTORE_AGAIN: Duration = Duration::from_secs(10);
+
 pub(super) fn too_large(most: usize) -> Refusal {
     Refusal {
         step: "size",
@@ -176,11 +200,22 @@ pub(super) fn too_large(most: usize) -> Refusal {
     }
 }
 
-/// Runs what blocks on a thread that serves nothing. A panic ends it, and nothing
-/// else.
+/// Runs what blocks on a thread of its own. A panic ends that, and nothing else; so does
+/// a lack of threads, where tokio's own pool panics.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, VersionsError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|_| VersionsError::Ended)
+    let (done, result) = oneshot::channel();
+    let span = tracing::Span::current();
+    thread::Builder::new()
+        .name("versions".to_owned())
+        .spawn(move || {
+            let result = span.in_scope(work);
+            // Whoever waited may have gone.
+            let _ = done.send(result);
+        })
+        .map_err(|error| {
+            VersionsError::Unavailable(format!("no thread can be started: {error}"))
+        })?;
+    result.await.map_err(|_| VersionsError::Ended)
 }

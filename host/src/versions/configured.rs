@@ -42,10 +42,12 @@ impl Versions {
     }
 
     /// Makes a content of the configured guest's file live, unless the file has
-    /// had it before: then whatever was decided since then stands.
+    /// had it before: then whatever was decided since then stands. So it does if this is
+    /// tried `again`, and somebody has chosen a version since the first attempt.
     pub(super) async fn follow_file(
         self: &Arc<Self>,
         component: Vec<u8>,
+        again: bool,
     ) -> Result<Option<Change>, VersionsError> {
         let versions = Arc::clone(self);
         let (component, guest) = blocking(move || {
@@ -53,8 +55,14 @@ impl Versions {
             (component, guest)
         })
         .await?;
-        if self.book().seen == Some(guest) {
-            return Ok(None);
+        {
+            let mut book = self.book();
+            let is_overtaken = again && book.wanted.is_none();
+            if book.seen == Some(guest) || is_overtaken {
+                book.obstacle = None;
+                self.settle(&mut book, None);
+                return Ok(None);
+            }
         }
         let swapped = self.swap_to_file(component, guest, Trigger::File).await;
         swapped.map(|(_, change)| Some(change))
@@ -95,6 +103,7 @@ impl Versions {
         // again and again.
         book.seen = Some(guest);
         book.wanted = Some(guest);
+        book.obstacle = None;
         if self.rollout.live().guest == guest {
             return Ok(());
         }
@@ -124,6 +133,13 @@ impl Versions {
         book.deal_with(guest, swapped.as_ref().err());
         self.settle(&mut book, None);
         swapped
+    }
+
+    /// Takes note that the configured guest's file cannot be used just now.
+    pub(super) fn note_obstacle(&self, error: &VersionsError) {
+        let mut book = self.book();
+        book.obstacle = Some(error.to_string());
+        self.settle(&mut book, None);
     }
 
     pub(super) fn unfit(&self, unfit: file::Unfit) -> VersionsError {

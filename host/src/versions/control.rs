@@ -203,6 +203,12 @@ impl Versions {
         self.book().quarantine.list().to_vec()
     }
 
+    /// Why the configured guest is not served, if that is because it cannot be: a
+    /// sentence for the operator.
+    pub fn configured_fault(&self) -> Option<String> {
+        self.book().fault(&self.rollout.live().guest)
+    }
+
     /// The directory that keeps the state, if one does.
     pub fn state_dir(&self) -> Option<&Path> {
         self.store.as_ref().map(|store| store.dir())
@@ -310,7 +316,9 @@ impl Versions {
             tracing::info!(guest = version.guest.short(), "forgotten");
         }
         let quarantined = book.quarantine.list().len();
-        self.metrics.hold(book.entries.len(), quarantined);
+        let fault = book.fault(&self.rollout.live().guest);
+        let known = book.entries.len();
+        self.metrics.hold(known, quarantined, fault.is_some());
         if let Some(keeper) = &self.keeper {
             let status = self.rollout.status();
             book.standby = status.probation.map(|kept| kept.fallback.guest);

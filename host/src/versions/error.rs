@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Refusal;
+use super::{LoadError, Refusal};
 
 /// Why nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -10,6 +10,9 @@ pub enum VersionsError {
     /// The component can not be served.
     #[error("the candidate was refused at the step `{}`: {}", .0.step, .0.reason)]
     Refused(#[from] Refusal),
+    /// The host could not load the component, for a reason that passes.
+    #[error("the candidate could not be loaded, which says nothing about it; try again: {0}")]
+    Unavailable(String),
     /// No version has a digest that begins so.
     #[error("there is no version `{0}`")]
     Unknown(String),
@@ -69,4 +72,13 @@ pub enum VersionsError {
     /// The load ended without a result, as it does when the host stops or fails.
     #[error("the load was ended for a reason that is in the server's log")]
     Ended,
+}
+
+impl From<LoadError> for VersionsError {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Refused(refusal) => Self::Refused(refusal),
+            LoadError::Unavailable(reason) => Self::Unavailable(reason),
+        }
+    }
 }

@@ -75,6 +75,8 @@ pub(super) struct Book {
     /// The content of the file that was asked for last, until somebody chooses a
     /// version: what is loaded for the file is made live only if it is this.
     pub(super) wanted: Option<Digest>,
+    /// Why the file's content is not known, or could not be tried yet.
+    pub(super) obstacle: Option<String>,
     /// What stands by for the live version, as it is kept.
     pub(super) standby: Option<Digest>,
     /// What is kept from before the start, and not loaded yet: the next one last.
@@ -113,6 +115,7 @@ impl Book {
             seen: kept.configured.as_ref().map(|file| file.guest),
             configured: kept.configured,
             wanted: None,
+            obstacle: None,
             standby: None,
             absent: kept.versions,
             absent_trial: kept.trial.filter(|trial| trial.guest != guest),
@@ -213,12 +216,34 @@ impl Book {
                 quarantine::cut(&mut reason);
                 Some(reason)
             }
-            Some(_) => return,
+            Some(error) => {
+                // It may be the same once more, and is not dealt with then.
+                if self.seen == Some(guest) {
+                    self.seen = self.configured.as_ref().map(|file| file.guest);
+                    self.obstacle = Some(error.to_string());
+                }
+                return;
+            }
         };
         // Otherwise the file has another one by now, whose turn comes.
         if self.seen == Some(guest) {
             self.configured = Some(Configured { guest, refused });
         }
+    }
+
+    /// Why the configured guest is not served, if that is because it cannot be.
+    pub(super) fn fault(&self, live: &Digest) -> Option<String> {
+        if let Some(obstacle) = &self.obstacle {
+            return Some(obstacle.clone());
+        }
+        let Configured { guest, refused } = self.configured.as_ref()?;
+        if guest == live {
+            return None;
+        }
+        refused.clone().or_else(|| {
+            let refused = self.quarantine.admit(guest).err()?;
+            Some(refused.to_string())
+        })
     }
 
     /// Keeps a content out of use, and out of what is gone back to.

@@ -55,6 +55,7 @@ pub struct Metrics {
     load_seconds: Histogram,
     known: IntGauge,
     quarantined: IntGauge,
+    unserved: IntGauge,
 }
 
 impl Metrics {
@@ -110,6 +111,12 @@ impl Metrics {
                 "Guests that have failed in use and are kept out of it, known or not.",
                 registry
             )?,
+            unserved: register_int_gauge_with_registry!(
+                "fastsentiment_configured_guest_unserved",
+                "1 while the configured guest cannot be served, and another version is; 0 \
+                 otherwise.",
+                registry
+            )?,
         })
     }
 
@@ -136,8 +143,9 @@ impl Metrics {
     }
 
     #[expect(clippy::cast_possible_wrap, reason = "both are bounded by some dozens")]
-    pub(super) fn hold(&self, known: usize, quarantined: usize) {
+    pub(super) fn hold(&self, known: usize, quarantined: usize, is_unserved: bool) {
         self.known.set(known as i64);
         self.quarantined.set(quarantined as i64);
+        self.unserved.set(is_unserved.into());
     }
 }

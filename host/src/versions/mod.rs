@@ -47,8 +47,8 @@ pub trait Loader: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// If any step fails.
-    fn load(&self, component: &[u8], priority: Priority) -> Result<Loaded, Refusal>;
+    /// If any step fails: the error says whether the component is to blame.
+    fn load(&self, component: &[u8], priority: Priority) -> Result<Loaded, LoadError>;
 }
 
 /// A version that is ready to serve.
@@ -57,6 +57,18 @@ pub struct Loaded {
     pub scorer: Arc<dyn Scorer>,
     /// Whether it had to be compiled.
     pub compiled: bool,
+}
+
+/// Why a component was not loaded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// The component cannot be served.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The host could not try it, for want of a thread or of memory, say. This is no
+    /// verdict on the component, which may well load later.
+    #[error("{0}")]
+    Unavailable(String),
 }
 
 /// Why a component can not be a version.
@@ -74,6 +86,9 @@ pub struct Refusal {
 pub struct Options {
     /// The configured guest, from which a version is made at the start.
     pub guest: PathBuf,
+    /// What a start falls back to if the configured guest cannot be served, and what
+    /// stands by for a guest that nothing vouches for yet; `None` for nothing.
+    pub fallback: Option<PathBuf>,
     /// The most versions that are known at once, and so ready to be made live.
     /// Beyond that, those that were in use longest ago are forgotten; one that is
     /// in use never is.

@@ -28,11 +28,7 @@ impl Order {
                 let as_it_was = record.file() == configured && was_live != configured;
                 usize::from(as_it_was && !kept.is_empty())
             }
-            Some(guest) => {
-                tracing::warn!(guest = guest.short(), "the configured guest is quarantined");
-                kept.len()
-            }
-            None => kept.len(),
+            Some(_) | None => kept.len(),
         };
         let after = kept.split_off(first);
         Self {

@@ -1,8 +1,13 @@
-//! What a server begins with: the version that was live when the last one ended,
-//! or the configured guest.
+//! What a server begins with: the version that was live when the last one ended, the
+//! configured guest, or, if that cannot be served, the fallback guest.
+//!
+//! A version that nothing vouches for is on probation from the first request on, and
+//! another one stands by for it.
 //!
 //! A file that was changed while no server ran counts like one that is changed
 //! while one does.
+
+mod candidates;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -12,15 +17,15 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::control::Versions;
-use super::file::{self, Unfit};
 use super::known::{Book, Entry};
 use super::order::Order;
 use super::state::{Configured, Keeper, Record, StateError, Store};
 use super::{
-    Loaded, Loader, Metrics, Options, Origin, Refusal, VersionsError, now, quarantine, watch,
+    LoadError, Loader, Metrics, Options, Origin, Refusal, VersionsError, now, quarantine, watch,
 };
-use crate::predictor::{Digest, Priority, Scorer, Version};
+use crate::predictor::{Scorer, Version};
 use crate::rollout::{Fall, Rollout};
+use candidates::{Candidates, First, read_guest};
 
 /// How often it is looked whether a version is trusted by now.
 const NOTICE: Duration = Duration::from_secs(1);
@@ -44,6 +49,14 @@ pub enum StartError {
         /// Which step failed, and why.
         refusal: Refusal,
     },
+    /// The configured guest could not be tried, for a reason that passes.
+    #[error("{path} could not be loaded: {reason}")]
+    Unavailable {
+        /// The file.
+        path: PathBuf,
+        /// What was lacking.
+        reason: String,
+    },
     /// The state would not be safe where it was to be kept.
     #[error(transparent)]
     State(#[from] StateError),
@@ -55,20 +68,20 @@ pub struct Beginning {
     options: Options,
     store: Option<Arc<Store>>,
     record: Record,
-    loaded: Loaded,
-    size: usize,
-    /// What stands by for it, if it was on probation at the end, and its size.
-    standby: Option<(Arc<dyn Scorer>, usize)>,
-    /// The component, if it is not kept yet.
-    component: Option<Vec<u8>>,
+    first: First,
+    /// What stands by for it, if it is to be on probation.
+    standby: Option<First>,
+    /// Why the configured guest is not served, if that may be otherwise soon.
+    obstacle: Option<String>,
 }
 
 impl Beginning {
     /// Chooses the first version, and loads it: the one that was live at the end,
     /// if the configured guest's file is what it was then; the configured guest,
     /// if it is not, or if nothing is kept. Where that can not be served, or
-    /// `measure` fails for it, the other is, and then those that were live before.
-    /// If it was on probation, what stood by for it is loaded as well.
+    /// `measure` fails for it, the other is, then those that were live before, and then
+    /// the fallback guest. If nothing vouches for it, what is to stand by for it is loaded
+    /// as well.
     ///
     /// # Errors
     ///
@@ -77,7 +90,7 @@ impl Beginning {
     pub fn choose<T>(
         loader: Arc<dyn Loader>,
         options: Options,
-        measure: impl FnMut(&dyn Scorer) -> Result<T, Refusal>,
+        measure: impl FnMut(&dyn Scorer) -> Result<T, LoadError>,
     ) -> Result<(Self, T), StartError> {
         let store = match &options.state {
             Some(dir) => Store::open(dir)?.map(Arc::new),
@@ -85,7 +98,7 @@ impl Beginning {
         };
         let record = store.as_ref().and_then(|store| store.read());
         let mut record = record.unwrap_or_default();
-        let file = read_guest(&options);
+        let file = read_guest(&options.guest, options.max_bytes);
         let configured = file.as_ref().ok();
         let configured = configured.map(|component| loader.version(component).guest);
         let order = Order::of(&record, configured);
@@ -101,11 +114,16 @@ impl Beginning {
             options: &options,
             measure,
         };
-        let found = match candidates.kept(&order.before) {
+        let mut obstacle = file.as_ref().err().map(ToString::to_string);
+        // One that has failed in use is the last resort.
+        let known_bad = configured.filter(|guest| record.quarantined(guest).is_some());
+        let before = candidates.kept(&order.before);
+        let before = before.or_else(|| candidates.fallback(Some(known_bad?)));
+        let (first, measured) = match before {
             Some(found) => {
                 match &file {
-                    Err(error) => not_served(error, &found.loaded),
-                    Ok(_) => passed_over(&record, &found.loaded),
+                    Err(error) => not_served(error, &found.0),
+                    Ok(_) => passed_over(&record, &found.0),
                 }
                 found
             }
@@ -115,87 +133,100 @@ impl Beginning {
                     found
                 }
                 Err(error) => {
+                    if let StartError::Unavailable { .. } = error {
+                        // Not dealt with: the file is tried again once there is a server.
+                        record.configured = None;
+                        obstacle = Some(error.to_string());
+                    }
                     refused(&mut record, &error);
-                    let Some(found) = candidates.kept(&order.after) else {
+                    let instead = candidates.kept(&order.after);
+                    let instead = instead.or_else(|| candidates.fallback(configured));
+                    let Some(found) = instead else {
                         return Err(error);
                     };
-                    not_served(&error, &found.loaded);
+                    not_served(&error, &found.0);
                     found
                 }
             },
         };
-        let live = found.loaded.scorer.version();
-        let standby = candidates.standby(&record, &live.guest);
+        let standby = candidates.standby(&record, &first.guest());
         let beginning = Self {
             loader,
             options,
             store,
             record,
-            loaded: found.loaded,
-            size: found.size,
+            first,
             standby,
-            component: found.component,
+            obstacle,
         };
-        Ok((beginning, found.measured))
+        Ok((beginning, measured))
     }
 
     /// The version that is live once the versions have started.
     pub fn version(&self) -> &Arc<Version> {
-        self.loaded.scorer.version()
+        self.first.loaded.scorer.version()
+    }
+
+    /// Where that version came from; for one that is kept, what is configured.
+    pub fn origin(&self) -> &Origin {
+        &self.first.origin
     }
 
     /// What a rollout has to begin with: the version, or what stands by for it.
     pub fn scorer(&self) -> &Arc<dyn Scorer> {
-        let standby = self.standby.as_ref();
-        standby.map_or(&self.loaded.scorer, |(scorer, _)| scorer)
+        let begins = self.standby.as_ref().unwrap_or(&self.first);
+        &begins.loaded.scorer
     }
 
     /// Whether it had to be compiled.
     pub fn compiled(&self) -> bool {
-        self.loaded.compiled
+        self.first.loaded.compiled
     }
 }
 
 impl Versions {
     /// Goes on from what was chosen. `rollout` has to have begun with its scorer, and
-    /// not to have been asked anything yet; `fallen` is what it tells of. `runtime` runs what goes on beside requests.
+    /// not to have been asked anything yet; `fallen` is what it tells of. `runtime` runs
+    /// what goes on beside requests.
+    ///
+    /// # Errors
+    ///
+    /// If the system gives no thread to follow the configured guest's file.
     pub fn start(
         beginning: Beginning,
         rollout: Arc<Rollout>,
         mut fallen: UnboundedReceiver<Fall>,
         metrics: Metrics,
         runtime: &Handle,
-    ) -> Arc<Self> {
+    ) -> std::io::Result<Arc<Self>> {
         let Beginning {
             options, record, ..
         } = beginning;
-        let entry = |scorer: Arc<dyn Scorer>, size| {
-            let guest = scorer.version().guest;
+        let entry = |first: First| {
+            let guest = first.guest();
             let kept = record.versions.iter().find(|kept| kept.guest == guest);
-            let configured = || Origin::File(options.guest.clone());
-            Entry {
-                origin: kept.map_or_else(configured, |kept| kept.origin.clone()),
+            let entry = Entry {
+                origin: kept.map_or(first.origin, |kept| kept.origin.clone()),
                 added: kept.map_or_else(now, |kept| kept.added),
                 activated: kept.and_then(|kept| kept.activated),
-                scorer,
-                size,
-            }
+                scorer: first.loaded.scorer,
+                size: first.size,
+            };
+            let component = first.component.map(|component| (guest, component));
+            (entry, component)
         };
-        let first = entry(beginning.loaded.scorer, beginning.size);
-        let guest = first.guest();
-        let standby = beginning.standby.map(|(scorer, size)| entry(scorer, size));
-        if let Some(standby) = &standby {
+        let (first, component) = entry(beginning.first);
+        let standby = beginning.standby.map(entry);
+        if let Some((standby, _)) = &standby {
             rollout.activate(Arc::clone(&first.scorer), true);
             tracing::info!(
-                guest = guest.short(),
+                guest = first.guest().short(),
                 standby = standby.guest().short(),
-                "the version was on probation at the end, and its probation begins again"
+                "the version is on probation, since it was not trusted before the start"
             );
         }
         let mut book = Book::new(first, record, options.keep);
-        if let Some(standby) = standby {
-            book.add(standby);
-        }
+        book.obstacle = beginning.obstacle;
         let keeper = beginning.store.clone().and_then(Keeper::start);
         let watch = options.watch;
         let versions = Arc::new(Self {
@@ -208,8 +239,14 @@ impl Versions {
             store: beginning.store,
             keeper,
         });
-        let component = beginning.component.map(|component| (guest, component));
-        versions.settle(&mut versions.book(), component);
+        {
+            let mut book = versions.book();
+            if let Some((standby, component)) = standby {
+                book.add(standby);
+                versions.settle(&mut book, component);
+            }
+            versions.settle(&mut book, component);
+        }
         let weak = Arc::downgrade(&versions);
         runtime.spawn(Self::restore(weak.clone()));
         runtime.spawn(async move {
@@ -226,120 +263,38 @@ impl Versions {
             }
         });
         if watch {
-            watch::start(&versions, runtime);
+            watch::start(&versions, runtime)?;
         }
-        versions
+        Ok(versions)
     }
 }
 
-/// What is tried, and how.
-struct Candidates<'a, M> {
-    loader: &'a dyn Loader,
-    store: Option<&'a Store>,
-    options: &'a Options,
-    measure: M,
-}
-
-struct Found<T> {
-    loaded: Loaded,
-    size: usize,
-    component: Option<Vec<u8>>,
-    measured: T,
-}
-
-impl<T, M: FnMut(&dyn Scorer) -> Result<T, Refusal>> Candidates<'_, M> {
-    fn test(&mut self, component: &[u8]) -> Result<Found<T>, Refusal> {
-        // Nobody is served before it is done.
-        let loaded = self.loader.load(component, Priority::Live)?;
-        let measured = (self.measure)(&*loaded.scorer)?;
-        Ok(Found {
-            loaded,
-            size: component.len(),
-            component: None,
-            measured,
-        })
-    }
-
-    /// The first of these that can be served.
-    fn kept(&mut self, guests: &[Digest]) -> Option<Found<T>> {
-        let store = self.store?;
-        guests.iter().find_map(|guest| {
-            let component = store.component(guest, self.options.max_bytes as u64);
-            let component = component.map_err(|error| error.to_string());
-            let found = component
-                .and_then(|component| self.test(&component).map_err(|refusal| refusal.reason));
-            let warn = |reason: &String| {
-                tracing::warn!(
-                    "the version {} was live before the start, and CAN NOT BE SERVED: {reason}",
-                    guest.short()
-                );
-            };
-            found.inspect_err(warn).ok()
-        })
-    }
-
-    /// What stood by at the end for the version that is live again.
-    fn standby(&self, record: &Record, live: &Digest) -> Option<(Arc<dyn Scorer>, usize)> {
-        let fit = |guest: &Digest| guest != live && record.quarantined(guest).is_none();
-        let was_live = record.history.last() == Some(live);
-        let guest = record.standby.filter(|guest| was_live && fit(guest))?;
-        let component = self.store?.component(&guest, self.options.max_bytes as u64);
-        let component = component.map_err(|error| error.to_string());
-        let loaded = component.and_then(|component| {
-            let loaded = self.loader.load(&component, Priority::Live);
-            let loaded = loaded.map_err(|refusal| refusal.reason)?;
-            Ok((loaded.scorer, component.len()))
-        });
-        let warn = |reason: &String| {
-            tracing::warn!(
-                "the version {} was on probation before the start, and is TRUSTED NOW: the one \
-                 that stood by for it, {}, can not be served: {reason}",
-                live.short(),
-                guest.short()
-            );
-        };
-        loaded.inspect_err(warn).ok()
-    }
-
-    fn configured(&mut self, file: Result<Vec<u8>, StartError>) -> Result<Found<T>, StartError> {
-        let component = file?;
-        let found = self.test(&component);
-        let found = found.map_err(|refusal| StartError::Refused {
-            path: self.options.guest.clone(),
-            refusal,
-        })?;
-        Ok(Found {
-            component: Some(component),
-            ..found
-        })
-    }
-}
-
-fn not_served(error: &StartError, instead: &Loaded) {
+fn not_served(error: &StartError, instead: &First) {
     tracing::error!(
-        "THE CONFIGURED GUEST IS NOT SERVED: {error}; the version {} is, which was live before",
-        instead.scorer.version().guest.short()
+        "THE CONFIGURED GUEST IS NOT SERVED: {error}; the version {} is served instead",
+        instead.guest().short()
     );
 }
 
 /// Tells of a configured guest that is readable, and that another version was live
 /// instead of, if that is because it could not be.
-fn passed_over(record: &Record, instead: &Loaded) {
-    let Some(Configured {
-        guest,
-        refused: Some(reason),
-    }) = &record.configured
-    else {
+fn passed_over(record: &Record, instead: &First) {
+    let Some(Configured { guest, refused }) = &record.configured else {
         return;
     };
-    // Said where it was found out.
-    if record.quarantined(guest).is_none() {
+    let (quarantine, instead) = (record.quarantined(guest), instead.guest().short());
+    let guest = guest.short();
+    if let Some(entry) = quarantine {
         tracing::error!(
-            "THE CONFIGURED GUEST IS NOT SERVED: {} was refused when its file was deployed, and is \
-             not tried again before that changes, or SIGHUP: {reason}; the version {} is, which \
-             was live before",
-            guest.short(),
-            instead.scorer.version().guest.short()
+            "THE CONFIGURED GUEST IS NOT SERVED: {guest} is quarantined ({}); the version \
+             {instead} is served instead",
+            entry.reason
+        );
+    } else if let Some(reason) = refused {
+        tracing::error!(
+            "THE CONFIGURED GUEST IS NOT SERVED: {guest} was refused when its file was deployed, \
+             and is not tried again before that changes, or SIGHUP: {reason}; the version \
+             {instead} is served instead"
         );
     }
 }
@@ -369,17 +324,4 @@ fn refused(record: &mut Record, error: &StartError) {
         quarantine::cut(&mut reason);
         configured.refused = Some(reason);
     }
-}
-
-fn read_guest(options: &Options) -> Result<Vec<u8>, StartError> {
-    let read = file::read(&options.guest, options.max_bytes);
-    let reason = match read {
-        Ok((component, _)) => return Ok(component),
-        Err(Unfit::TooLarge) => format!("it is larger than {} bytes", options.max_bytes),
-        Err(Unfit::Unreadable(reason)) => reason,
-    };
-    Err(StartError::Unreadable {
-        path: options.guest.clone(),
-        reason,
-    })
 }

@@ -6,8 +6,10 @@
 mod changes;
 mod deployed;
 mod fake;
+mod fallback;
 mod file;
 mod process;
 mod quarantine;
 mod restart;
 mod restoring;
+mod starved;

@@ -41,6 +41,11 @@ pub(super) fn refused() -> Problem {
     VersionsError::Refused(Refusal { step, reason }).into()
 }
 
+pub(super) fn unavailable() -> Problem {
+    let reason = "no thread can be started: Resource temporarily unavailable (os error 11)";
+    VersionsError::Unavailable(reason.to_owned()).into()
+}
+
 // ---- Documents ----
 
 /// A version that there might be.

@@ -19,8 +19,7 @@ use crate::http::openapi::common::{self, DOCUMENTATION, OPERATION};
 use crate::http::openapi::{
     About, COMMON_RULES, Operations, bytes, document as whole, with_schema,
 };
-use crate::http::problem;
-use crate::http::version;
+use crate::http::{health, problem, version};
 
 use examples::example;
 use operations::Described;
@@ -36,6 +35,7 @@ pub(super) fn document(access: &Access, uploads: &Uploads) -> Bytes {
     let schemas = with_schema::<Added>(schemas);
     let schemas = with_schema::<Gone>(schemas);
     let schemas = with_schema::<version::Document>(schemas);
+    let schemas = with_schema::<health::Document>(schemas);
     let schemas = with_schema::<problem::Document<'static>>(schemas);
     let about = About {
         title: "FastSentiment: the admin listener",

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::VERSIONS;
 use super::examples::{
-    added, change, entry, example, gone, quarantined, refused, unexpected, unknown,
+    added, change, entry, example, gone, quarantined, refused, unavailable, unexpected, unknown,
 };
 use crate::admin::document::{Added, Listing, Name, Standing, Trial};
 use crate::admin::query::{flag, share};
@@ -70,6 +70,7 @@ impl Described {
             live: Name::from(&example("the guest")),
             probation: None,
             trial: None,
+            configured_fault: None,
             versions: vec![entry()],
         };
         Self {
@@ -95,6 +96,7 @@ impl Described {
             BodyError::TooLarge { limit }.into(),
             BodyError::NoRoom(NoRoom).into(),
             refused(),
+            unavailable(),
             quarantined(),
             VersionsError::IsLive(example("the guest").guest.short()).into(),
             VersionsError::Ended.into(),
@@ -288,6 +290,7 @@ impl Described {
         let mut problems = unexpected([]);
         problems.extend([
             refused(),
+            unavailable(),
             VersionsError::Overtaken {
                 guest: example("another guest").guest.short(),
                 live: example("the guest").guest.short(),

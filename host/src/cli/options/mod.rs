@@ -139,18 +139,19 @@ impl LoadOptions {
 
     /// The same with nothing that is kept: no option of what is left can be wrong.
     pub(super) fn without_cache(&self) -> std::io::Result<Config> {
-        let beside = std::env::current_exe()?
-            .parent()
-            .map(Path::to_owned)
-            .unwrap_or_default();
         let (parts, work) = (&self.parts, &self.work);
-        let guest = parts.guest.clone();
-        let guest = guest.unwrap_or_else(|| beside.join("fastsentiment_guest.wasm"));
+        let guest = match &parts.guest {
+            Some(guest) => guest.clone(),
+            None => guest_beside_binary()?,
+        };
         let compile = CompileLimits::default();
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let model = parts.model.clone();
         Ok(Config {
-            model: model.unwrap_or_else(|| default_model(&beside)),
+            model: match model {
+                Some(model) => model,
+                None => default_model()?,
+            },
             guest: guest.clone(),
             onnxruntime: parts.onnxruntime.clone(),
             artifacts: match parts.artifacts.clone() {
@@ -178,6 +179,7 @@ impl LoadOptions {
                 keep: self.trust.keep(),
                 max_bytes: self.guests.component(),
                 // For servers only: they say so.
+                fallback: None,
                 state: None,
                 watch: false,
             },
@@ -197,12 +199,22 @@ fn own_program() -> std::io::Result<PathBuf> {
     }
 }
 
-fn default_model(beside: &Path) -> PathBuf {
+/// The guest that is installed with this binary.
+pub(super) fn guest_beside_binary() -> std::io::Result<PathBuf> {
+    Ok(beside_binary()?.join("fastsentiment_guest.wasm"))
+}
+
+fn default_model() -> std::io::Result<PathBuf> {
     let relative = Path::new("model/default");
-    let installed = beside.join(relative);
-    if installed.is_dir() {
+    let installed = beside_binary()?.join(relative);
+    Ok(if installed.is_dir() {
         installed
     } else {
         relative.to_owned()
-    }
+    })
+}
+
+fn beside_binary() -> std::io::Result<PathBuf> {
+    let binary = std::env::current_exe()?;
+    Ok(binary.parent().map(Path::to_owned).unwrap_or_default())
 }

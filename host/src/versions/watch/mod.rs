@@ -1,176 +1,191 @@
-//! Follows the configured guest's file: waits until a change of it is complete,
-//! and has its content made live.
+//! Follows the configured guest's file: waits until a change of it is complete, and has
+//! its content made live.
 //!
-//! Events say when to look, and when a writer is done; what is true is what the
-//! file system says then. Where there are no events, looking every few seconds
-//! has to do.
+//! The file is looked at once a second, by its path. So links on the way, as in volumes
+//! of Kubernetes, need no care, and file systems without events are no exception. What
+//! fails for a reason that passes, such as a lack of threads, is tried again.
 
-mod path;
-mod signs;
 #[cfg(test)]
 mod tests;
 
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
+use super::VersionsError;
 use super::control::Versions;
 use super::file::{self, Stamp, Unfit};
-use signs::Signs;
 
-/// How long what is waited for.
+/// The times between two attempts, and between two looks: a file that is the same at two
+/// of these is complete.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
-    /// Between two looks without any event.
     poll: Duration,
-    /// For a file that has changed to stay as it is.
-    settle: Duration,
-    /// For a writer that has not closed the file, and does not write either.
-    patience: Duration,
+    /// Until the second attempt; each further one waits twice as long.
+    first_retry: Duration,
+    longest_retry: Duration,
 }
 
 impl Pace {
     const USUAL: Self = Self {
-        poll: Duration::from_secs(2),
-        settle: Duration::from_millis(300),
-        patience: Duration::from_secs(60),
+        poll: Duration::from_secs(1),
+        first_retry: Duration::from_secs(1),
+        longest_retry: Duration::from_secs(120),
     };
 }
 
 /// What a file has become.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum News {
     /// It has, or may have, another content.
     Content(Vec<u8>),
-    /// It is there, and its content can not be had.
+    /// It is there, and its content cannot be had.
     Unfit(Unfit),
     /// It is not there any more.
     Gone,
 }
 
+/// What comes of news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Settled,
+    /// The same may come to something else later.
+    TryAgain,
+}
+
 /// Follows the configured guest's file until nobody holds `versions` any more.
-pub(super) fn start(versions: &Arc<Versions>, runtime: &Handle) {
+///
+/// # Errors
+///
+/// If the system gives no thread.
+pub(super) fn start(versions: &Arc<Versions>, runtime: &Handle) -> io::Result<()> {
     let path = versions.options.guest.clone();
     let most = versions.options.max_bytes;
     let (versions, runtime) = (Arc::downgrade(versions), runtime.clone());
     let builder = std::thread::Builder::new().name("watch".to_owned());
-    let thread = builder.spawn(move || {
-        let tell = |news| tell(&versions, &runtime, news);
-        let signs = Signs::start();
-        Watch::new(path, most, Pace::USUAL, signs).run(|| versions.strong_count() > 0, tell);
-    });
-    if let Err(error) = thread {
-        tracing::warn!(%error, "the guest's file is not watched: the thread can not be started");
-    }
+    builder.spawn(move || {
+        let handle = |news, again| handle(&versions, &runtime, news, again);
+        Watch::new(path, most, Pace::USUAL).run(|| versions.strong_count() > 0, handle);
+    })?;
+    Ok(())
 }
 
-fn tell(versions: &Weak<Versions>, runtime: &Handle, news: News) {
+fn handle(versions: &Weak<Versions>, runtime: &Handle, news: News, again: bool) -> Outcome {
     let Some(versions) = versions.upgrade() else {
-        return;
+        return Outcome::Settled;
     };
     let path = versions.options.guest.display();
     let error = match news {
         News::Gone => {
             tracing::warn!("{path} is gone; what is live stays live");
-            return;
+            return Outcome::Settled;
         }
         News::Unfit(unfit) => {
             let error = versions.unfit(unfit);
             versions.metrics.candidate(Err(&error));
+            versions.note_obstacle(&error);
             error
         }
-        News::Content(component) => match runtime.block_on(versions.follow_file(component)) {
-            Ok(_) => return,
-            Err(error) => error,
-        },
+        News::Content(component) => {
+            match runtime.block_on(versions.follow_file(component, again)) {
+                Ok(_) => return Outcome::Settled,
+                Err(error) => error,
+            }
+        }
     };
     tracing::warn!("{path} has changed, and what is live stays live: {error}");
+    match error {
+        VersionsError::Unavailable(_) | VersionsError::Unreadable { .. } | VersionsError::Ended => {
+            Outcome::TryAgain
+        }
+        _ => Outcome::Settled,
+    }
 }
 
 struct Watch {
     path: PathBuf,
     most: usize,
     pace: Pace,
-    signs: Signs,
-    /// The file as it was told of last; `None` if it was not there.
-    told: Option<Stamp>,
-    /// The file as it is since some time, if that is to be told.
-    changed: Option<(Stamp, Instant)>,
+    /// The file that was dealt with last; `None` if it was not there.
+    known: Option<Stamp>,
+    /// Another one, as it was at the last look: it may still be written.
+    growing: Option<Stamp>,
+    /// When the file is to be tried again, and how long that was waited for.
+    retry: Option<(Instant, Duration)>,
 }
 
 impl Watch {
-    fn new(path: PathBuf, most: usize, pace: Pace, signs: Signs) -> Self {
+    fn new(path: PathBuf, most: usize, pace: Pace) -> Self {
         Self {
             path: std::path::absolute(&path).unwrap_or(path),
             most,
             pace,
-            signs,
-            told: None,
-            changed: None,
+            known: None,
+            growing: None,
+            retry: None,
         }
     }
 
-    /// Looks at the file and tells of it, `while_wanted`.
-    fn run(mut self, while_wanted: impl Fn() -> bool, mut tell: impl FnMut(News)) {
+    /// Looks at the file, and has news of it handled, `while_wanted`. News of a file that
+    /// is tried again are marked as such.
+    fn run(
+        mut self,
+        while_wanted: impl Fn() -> bool,
+        mut handle: impl FnMut(News, bool) -> Outcome,
+    ) {
         while while_wanted() {
-            // Before the look, so that what happens after it is an event.
-            self.signs.aim(&self.path);
             if let Some(news) = self.look() {
-                tell(news);
-                continue;
+                let again = self.retry.is_some();
+                // A panic is logged where panics are. The watch must not end with it.
+                let handled = catch_unwind(AssertUnwindSafe(|| handle(news, again)));
+                self.retry = match handled.unwrap_or(Outcome::TryAgain) {
+                    Outcome::Settled => None,
+                    Outcome::TryAgain => Some(self.next_retry()),
+                };
             }
-            match self.changed {
-                // However many events there are.
-                Some(_) => std::thread::sleep(self.pace.settle / 4),
-                None => self.signs.wait(self.pace.poll),
-            }
+            std::thread::sleep(self.pace.poll);
         }
     }
 
-    /// What is to be told, if there is anything.
+    fn next_retry(&self) -> (Instant, Duration) {
+        let wait = match self.retry {
+            None => self.pace.first_retry,
+            Some((_, waited)) => (2 * waited).min(self.pace.longest_retry),
+        };
+        (Instant::now() + wait, wait)
+    }
+
+    /// What is new, if anything is.
     fn look(&mut self) -> Option<News> {
         let Ok(stamp) = Stamp::of(&self.path) else {
-            self.changed = None;
-            return self.told.take().map(|_| News::Gone);
+            (self.growing, self.retry) = (None, None);
+            return self.known.take().map(|_| News::Gone);
         };
-        // Two contents can have one stamp where times are coarse.
-        let touched = self.signs.take_touched();
-        if self.told == Some(stamp) && !touched && self.changed.is_none() {
+        if self.known == Some(stamp) {
+            self.growing = None;
+            let is_due = self.retry.is_some_and(|(at, _)| at <= Instant::now());
+            return if is_due { self.read(stamp) } else { None };
+        }
+        self.retry = None;
+        if self.growing.replace(stamp) != Some(stamp) {
             return None;
         }
-        let since = match self.changed {
-            Some((before, since)) if before == stamp && !touched => since,
-            _ => Instant::now(),
-        };
-        self.changed = Some((stamp, since));
-        let settled = since.elapsed() >= self.pace.settle;
-        let closed = !self.signs.is_written() || since.elapsed() >= self.pace.patience;
-        if !(settled && closed) {
-            return None;
-        }
-        match self.read(stamp) {
-            Some(news) => {
-                self.changed = None;
-                self.told = Some(stamp);
-                Some(news)
-            }
-            // It has changed once more.
-            None => {
-                self.changed = Some((stamp, Instant::now()));
-                None
-            }
-        }
+        let news = self.read(stamp)?;
+        (self.known, self.growing) = (Some(stamp), None);
+        Some(news)
     }
 
+    /// The file, unless it is changing.
     fn read(&self, stamp: Stamp) -> Option<News> {
         let news = match file::read(&self.path, self.most) {
             Ok((content, read)) if read == stamp => News::Content(content),
             Ok(_) => return None,
             Err(unfit) => News::Unfit(unfit),
         };
-        // Whatever it was, it is something else by now.
         (Stamp::of(&self.path).ok() == Some(stamp)).then_some(news)
     }
 }

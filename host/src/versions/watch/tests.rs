@@ -1,36 +1,45 @@
-//! Each way in which a file can change, with events and without.
+//! Each way in which a file can change.
 
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 
 use super::*;
-use std::path::Path;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
+const PACE: Pace = Pace {
+    poll: Duration::from_millis(50),
+    first_retry: Duration::from_millis(60),
+    longest_retry: Duration::from_millis(200),
+};
+
 /// A file that is followed as long as this is there.
 struct Followed {
-    news: Receiver<News>,
+    news: Receiver<(News, bool)>,
     wanted: Arc<AtomicBool>,
 }
 
-fn follow(path: &Path, patience: Duration, signs: Signs) -> Followed {
-    let pace = Pace {
-        poll: Duration::from_millis(50),
-        settle: Duration::from_millis(100),
-        patience,
-    };
+/// Follows a file, and settles all of its news.
+fn follow(path: &Path) -> Followed {
+    follow_with(path, |_| Outcome::Settled)
+}
+
+fn follow_with(path: &Path, outcome: impl Fn(&News) -> Outcome + Send + 'static) -> Followed {
     let wanted = Arc::new(AtomicBool::new(true));
     let (tell, news) = channel();
-    let watch = Watch::new(path.to_owned(), 64, pace, signs);
+    let watch = Watch::new(path.to_owned(), 64, PACE);
     let is_wanted = Arc::clone(&wanted);
     std::thread::spawn(move || {
         watch.run(
             || is_wanted.load(Ordering::Relaxed),
-            |news| drop(tell.send(news)),
+            |news, again| {
+                tell.send((news.clone(), again)).unwrap();
+                outcome(&news)
+            },
         );
     });
     Followed { news, wanted }
@@ -43,23 +52,15 @@ impl Drop for Followed {
 }
 
 impl Followed {
+    /// The next news, which are no second attempt.
     fn next(&self) -> News {
-        self.news.recv_timeout(PATIENCE).unwrap()
+        let (news, again) = self.news.recv_timeout(PATIENCE).unwrap();
+        assert!(!again, "{news:?}");
+        news
     }
 
-    /// The next content; the same one may be told of once more.
     fn content(&self, expected: &str) {
         assert_eq!(self.next(), content(expected));
-    }
-
-    /// Passes over a content that is told of once more.
-    fn next_but(&self, known: &str) -> News {
-        loop {
-            let next = self.next();
-            if next != content(known) {
-                return next;
-            }
-        }
     }
 }
 
@@ -73,32 +74,30 @@ fn replace(path: &Path, text: &str) {
     fs::rename(&beside, path).unwrap();
 }
 
-/// Runs a scenario with a file that holds `first`, with events and without.
-fn each_way(scenario: impl Fn(&Path, &Followed)) {
-    for signs in [Signs::start(), Signs::none()] {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("guest.wasm");
-        fs::write(&path, "first").unwrap();
-        let followed = follow(&path, PATIENCE, signs);
-        followed.content("first");
-        scenario(&path, &followed);
-    }
+/// Runs a scenario with a file that holds `first`, which is known.
+fn with_file(scenario: impl Fn(&Path, &Followed)) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("guest.wasm");
+    fs::write(&path, "first").unwrap();
+    let followed = follow(&path);
+    followed.content("first");
+    scenario(&path, &followed);
 }
 
 #[test]
 fn a_file_that_is_replaced_is_told_of() {
-    each_way(|path, followed| {
+    with_file(|path, followed| {
         replace(path, "second");
-        assert_eq!(followed.next_but("first"), content("second"));
+        followed.content("second");
         // Of the same size.
         replace(path, "THIRD!");
-        assert_eq!(followed.next_but("second"), content("THIRD!"));
+        followed.content("THIRD!");
     });
 }
 
 #[test]
 fn the_last_of_many_contents_is_told_of_last() {
-    each_way(|path, followed| {
+    with_file(|path, followed| {
         for number in 0..50 {
             replace(path, &format!("content {number}"));
         }
@@ -108,10 +107,10 @@ fn the_last_of_many_contents_is_told_of_last() {
 
 #[test]
 fn a_file_that_vanishes_and_returns_is_told_of() {
-    each_way(|path, followed| {
+    with_file(|path, followed| {
         let beside = path.with_extension("away");
         fs::rename(path, &beside).unwrap();
-        assert_eq!(followed.next_but("first"), News::Gone);
+        assert_eq!(followed.next(), News::Gone);
         fs::rename(&beside, path).unwrap();
         followed.content("first");
     });
@@ -119,31 +118,29 @@ fn a_file_that_vanishes_and_returns_is_told_of() {
 
 #[test]
 fn a_directory_that_vanishes_and_returns_is_followed() {
-    for signs in [Signs::start(), Signs::none()] {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("some/where/guest.wasm");
-        let parent = path.parent().unwrap();
-        // Not there yet.
-        let followed = follow(&path, PATIENCE, signs);
-        for text in ["first", "second"] {
-            fs::create_dir_all(parent).unwrap();
-            fs::write(&path, text).unwrap();
-            followed.content(text);
-            fs::remove_dir_all(dir.path().join("some")).unwrap();
-            assert_eq!(followed.next_but(text), News::Gone);
-        }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("some/where/guest.wasm");
+    let parent = path.parent().unwrap();
+    // Not there yet.
+    let followed = follow(&path);
+    for text in ["first", "second"] {
+        fs::create_dir_all(parent).unwrap();
+        fs::write(&path, text).unwrap();
+        followed.content(text);
+        fs::remove_dir_all(dir.path().join("some")).unwrap();
+        assert_eq!(followed.next(), News::Gone);
     }
 }
 
 #[test]
 fn what_is_no_component_is_told_of_once_and_then_what_is() {
-    each_way(|path, followed| {
+    with_file(|path, followed| {
         replace(path, &"x".repeat(65));
-        assert_eq!(followed.next_but("first"), News::Unfit(Unfit::TooLarge));
+        assert_eq!(followed.next(), News::Unfit(Unfit::TooLarge));
         replace(path, &"x".repeat(64));
         assert_eq!(followed.next(), content(&"x".repeat(64)));
         fs::remove_file(path).unwrap();
-        assert_eq!(followed.next_but(&"x".repeat(64)), News::Gone);
+        assert_eq!(followed.next(), News::Gone);
         fs::create_dir(path).unwrap();
         assert!(matches!(followed.next(), News::Unfit(Unfit::Unreadable(_))));
     });
@@ -153,67 +150,70 @@ fn what_is_no_component_is_told_of_once_and_then_what_is() {
 /// replaced. The file's own link is never touched.
 #[test]
 fn a_link_on_the_way_that_is_replaced_is_told_of() {
-    for signs in [Signs::start(), Signs::none()] {
-        let dir = tempfile::tempdir().unwrap();
-        let publish = |number: u32| {
-            let new = dir.path().join(format!("..2026_{number}"));
-            fs::create_dir(&new).unwrap();
-            fs::write(new.join("guest.wasm"), format!("content {number}")).unwrap();
-            let link = dir.path().join("..data_tmp");
-            symlink(new.file_name().unwrap(), &link).unwrap();
-            fs::rename(&link, dir.path().join("..data")).unwrap();
-            // The old directory goes.
-            let _ = fs::remove_dir_all(dir.path().join(format!("..2026_{}", number - 1)));
-        };
-        publish(1);
-        let path = dir.path().join("guest.wasm");
-        symlink("..data/guest.wasm", &path).unwrap();
-        let followed = follow(&path, PATIENCE, signs);
-        followed.content("content 1");
-        for number in 2..6 {
-            publish(number);
-            let before = format!("content {}", number - 1);
-            assert_eq!(
-                followed.next_but(&before),
-                content(&format!("content {number}"))
-            );
-        }
+    let dir = tempfile::tempdir().unwrap();
+    let publish = |number: u32| {
+        let new = dir.path().join(format!("..2026_{number}"));
+        fs::create_dir(&new).unwrap();
+        fs::write(new.join("guest.wasm"), format!("content {number}")).unwrap();
+        let link = dir.path().join("..data_tmp");
+        symlink(new.file_name().unwrap(), &link).unwrap();
+        fs::rename(&link, dir.path().join("..data")).unwrap();
+        // The old directory goes.
+        let _ = fs::remove_dir_all(dir.path().join(format!("..2026_{}", number - 1)));
+    };
+    publish(1);
+    let path = dir.path().join("guest.wasm");
+    symlink("..data/guest.wasm", &path).unwrap();
+    let followed = follow(&path);
+    followed.content("content 1");
+    for number in 2..6 {
+        publish(number);
+        followed.content(&format!("content {number}"));
     }
 }
 
-/// The writer takes its time between its writes, longer than a file has to stay
-/// as it is, and is not mistaken for done before it closes the file.
-#[cfg(target_os = "linux")]
+/// A content that is still growing is not told of, or is followed by the whole.
 #[test]
-fn a_slow_writer_is_waited_for() {
+fn what_a_slow_writer_has_written_last_is_told_of_last() {
+    with_file(|path, followed| {
+        // This empties the file.
+        let mut file = fs::File::create(path).unwrap();
+        for part in ["one ", "two ", "three"] {
+            std::thread::sleep(PACE.poll);
+            file.write_all(part.as_bytes()).unwrap();
+        }
+        while followed.next() != content("one two three") {}
+    });
+}
+
+#[test]
+fn what_fails_for_a_while_is_tried_again_until_it_is_settled() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("guest.wasm");
     fs::write(&path, "first").unwrap();
-    let followed = follow(&path, PATIENCE, Signs::start());
+    let attempts = std::sync::atomic::AtomicUsize::new(0);
+    let followed = follow_with(&path, move |news| {
+        assert_ne!(*news, content("panic"), "this is what panics");
+        match attempts.fetch_add(1, Ordering::Relaxed) {
+            0..4 => Outcome::TryAgain,
+            _ => Outcome::Settled,
+        }
+    });
     followed.content("first");
-    for new in [false, true] {
-        if new {
-            fs::remove_file(&path).unwrap();
-            assert_eq!(followed.next(), News::Gone);
-        }
-        // This empties a file that is there.
-        let mut file = fs::File::create(&path).unwrap();
-        for part in ["one ", "two ", "three"] {
-            std::thread::sleep(Duration::from_millis(400));
-            file.write_all(part.as_bytes()).unwrap();
-        }
-        std::thread::sleep(Duration::from_millis(400));
-        drop(file);
-        followed.content("one two three");
+    for _ in 0..4 {
+        let again = followed.news.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(again, (content("first"), true));
     }
-}
-
-#[test]
-fn a_writer_that_never_closes_the_file_is_not_waited_for_without_end() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("guest.wasm");
-    let followed = follow(&path, Duration::from_millis(500), Signs::start());
-    let mut file = fs::File::create(&path).unwrap();
-    file.write_all(b"whole").unwrap();
-    while followed.next() != content("whole") {}
+    // Another content is a first attempt; one that panics is one that fails.
+    replace(&path, "panic");
+    followed.content("panic");
+    let again = followed.news.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(again, (content("panic"), true));
+    replace(&path, "second");
+    loop {
+        match followed.news.recv_timeout(PATIENCE).unwrap() {
+            (news, false) if news == content("second") => break,
+            other => assert_eq!(other, (content("panic"), true)),
+        }
+    }
 }

@@ -14,7 +14,7 @@ use fastsentiment::predictor::{
     Request, Router, Source, Version,
 };
 use fastsentiment::rollout::{self, Rollout};
-use fastsentiment::versions::{self, Beginning, Loaded, Loader, Refusal, Versions};
+use fastsentiment::versions::{self, Beginning, LoadError, Loaded, Loader, Refusal, Versions};
 use prometheus::Registry;
 use reqwest::Method;
 use serde_json::Value;
@@ -38,6 +38,7 @@ pub(super) struct Words {
     pub(super) holding: Semaphore,
     /// Ends one of them for each permit.
     pub(super) release: Semaphore,
+    runtime: Handle,
 }
 
 impl Loader for Words {
@@ -48,20 +49,22 @@ impl Loader for Words {
         }
     }
 
-    fn load(&self, component: &[u8], _: Priority) -> Result<Loaded, Refusal> {
+    fn load(&self, component: &[u8], _: Priority) -> Result<Loaded, LoadError> {
         let word = component.split(|byte| *byte == b' ').next();
         match word.unwrap() {
             b"bad" => {
-                return Err(Refusal {
-                    step: "contract",
-                    reason: "it exports nothing".to_owned(),
-                });
+                let reason = "it exports nothing".to_owned();
+                let step = "contract";
+                return Err(Refusal { step, reason }.into());
+            }
+            b"starved" => {
+                return Err(LoadError::Unavailable("there are no threads".to_owned()));
             }
             b"panic" => panic!("secret"),
             b"hold" => {
                 self.holding.add_permits(1);
                 let release = self.release.acquire();
-                let release = tokio::runtime::Handle::current().block_on(release);
+                let release = self.runtime.block_on(release);
                 release.unwrap().forget();
             }
             _ => {}
@@ -153,6 +156,7 @@ impl Server {
         let words = Arc::new(Words {
             holding: Semaphore::new(0),
             release: Semaphore::new(0),
+            runtime: Handle::current(),
         });
         let (rollout, versions) = versions_of(&words, dir.path().join("guest.wasm"));
 
@@ -273,6 +277,7 @@ impl Drop for Server {
 fn versions_of(words: &Arc<Words>, guest: PathBuf) -> (Arc<Rollout>, Arc<Versions>) {
     let options = versions::Options {
         guest,
+        fallback: None,
         keep: 5,
         max_bytes: 1 << 20,
         state: None,
@@ -293,7 +298,7 @@ fn versions_of(words: &Arc<Words>, guest: PathBuf) -> (Arc<Rollout>, Arc<Version
     let metrics = versions::Metrics::new(&registry).unwrap();
     let runtime = Handle::current();
     let versions = Versions::start(first, Arc::clone(&rollout), fallen, metrics, &runtime);
-    (rollout, versions)
+    (rollout, versions.unwrap())
 }
 
 /// The digest of a component.

@@ -18,6 +18,10 @@ async fn a_guest_that_is_refused_changes_nothing() {
             "{detail}"
         );
         problem(&server.upload(query, "panic").await, 500, "failed");
+        // What the host lacks is no fault of the guest.
+        let starved = server.upload(query, "starved one").await;
+        problem(&starved, 503, "unavailable");
+        assert!(starved.headers.contains_key("retry-after"));
         assert_eq!(server.known(), [digest(FIRST)]);
         assert_eq!(server.get("/versions").await.json()["trial"], json!(null));
         server.assert_live(FIRST).await;

@@ -4,7 +4,7 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,8 @@ use fastsentiment::predictor::{
 };
 use fastsentiment::rollout::{self, Fall, Rollout};
 use fastsentiment::versions::{
-    Added, Beginning, Change, Loaded, Loader, Metrics, Options, Origin, Refusal, StartError,
-    Versions, VersionsError,
+    Added, Beginning, Change, LoadError, Loaded, Loader, Metrics, Options, Origin, Refusal,
+    StartError, Versions, VersionsError,
 };
 use prometheus::{Registry, TextEncoder};
 use serde_json::Value;
@@ -38,18 +38,24 @@ pub(super) fn version(component: &str) -> Arc<Version> {
     })
 }
 
-/// `bad` components are refused, `panic` ones panic, and `slow` ones take until
-/// they are let go.
+/// `bad` components are refused, `panic` ones panic, `slow` ones take until they are let
+/// go, and `starved` ones cannot be tried until the loader is fed.
 #[derive(Default)]
 pub(super) struct FakeLoader {
     pub(super) loads: AtomicUsize,
     held: Mutex<bool>,
     let_go: Condvar,
+    fed: AtomicBool,
 }
 
 impl FakeLoader {
     pub(super) fn loads(&self) -> usize {
         self.loads.load(Ordering::SeqCst)
+    }
+
+    /// Lets `starved` components be loaded.
+    pub(super) fn feed(&self) {
+        self.fed.store(true, Ordering::SeqCst);
     }
 
     pub(super) fn hold(&self, held: bool) {
@@ -63,15 +69,17 @@ impl Loader for FakeLoader {
         Version::clone(&version(std::str::from_utf8(component).unwrap()))
     }
 
-    fn load(&self, component: &[u8], _: Priority) -> Result<Loaded, Refusal> {
+    fn load(&self, component: &[u8], _: Priority) -> Result<Loaded, LoadError> {
         self.loads.fetch_add(1, Ordering::SeqCst);
         let component = std::str::from_utf8(component).unwrap();
         match component.split(' ').next() {
             Some("bad") => {
-                return Err(Refusal {
-                    step: "self_test",
-                    reason: format!("it says `{component}`"),
-                });
+                let reason = format!("it says `{component}`");
+                let step = "self_test";
+                return Err(Refusal { step, reason }.into());
+            }
+            Some("starved") if !self.fed.load(Ordering::SeqCst) => {
+                return Err(LoadError::Unavailable("there are no threads".to_owned()));
             }
             Some("panic") => panic!("a loader that panics"),
             Some("slow") => {
@@ -105,6 +113,8 @@ pub(super) struct Place {
     pub(super) dir: Arc<TempDir>,
     pub(super) keep: usize,
     pub(super) watch: bool,
+    /// Whether there is a fallback guest, whose component is `fallback`.
+    pub(super) has_fallback: bool,
     pub(super) probation: Duration,
     /// Whether the loader holds `slow` components from the start.
     pub(super) held: bool,
@@ -116,11 +126,17 @@ impl Place {
             dir: Arc::new(tempfile::tempdir().unwrap()),
             keep: 5,
             watch: false,
+            has_fallback: false,
             probation: Duration::ZERO,
             held: false,
         };
         place.configure(component);
+        std::fs::write(place.fallback(), "fallback").unwrap();
         place
+    }
+
+    pub(super) fn fallback(&self) -> PathBuf {
+        self.dir.path().join("fallback.wasm")
     }
 
     pub(super) fn guest(&self) -> PathBuf {
@@ -141,6 +157,7 @@ impl Place {
     pub(super) fn options(&self) -> Options {
         Options {
             guest: self.guest(),
+            fallback: self.has_fallback.then(|| self.fallback()),
             keep: self.keep,
             max_bytes: 64,
             state: Some(self.state()),
@@ -170,6 +187,7 @@ impl Place {
         let (falls, fallen) = unbounded_channel();
         let handle = Handle::current();
         let versions = Versions::start(first, rollout.clone(), fallen, metrics, &handle);
+        let versions = versions.unwrap();
         Ok(World {
             versions,
             rollout,
