@@ -143,6 +143,8 @@ impl Admin {
         let config = HttpConfig {
             max_connections: 64,
             drain: Duration::from_secs(1),
+            // The kubelet and Prometheus ask again.
+            close_grace: Duration::ZERO,
             log_requests,
             ..HttpConfig::default()
         };

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use hyper::Version;
 use tokio::time::{Instant, sleep_until};
 
 /// What the requests of a connection tell of themselves.
@@ -15,6 +16,8 @@ pub(crate) struct Activity {
     opened: Instant,
     /// Whether there has been a request.
     begun: AtomicBool,
+    /// Whether requests come over HTTP/2.
+    is_http2: AtomicBool,
     in_flight: AtomicUsize,
     /// When the last request ended, in nanoseconds since the opening.
     ended: AtomicU64,
@@ -26,14 +29,17 @@ impl Activity {
         Arc::new(Self {
             opened: Instant::now(),
             begun: AtomicBool::new(false),
+            is_http2: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
             ended: AtomicU64::new(0),
         })
     }
 
-    /// Counts a request for as long as what is returned lives.
-    pub(crate) fn begin(self: &Arc<Self>) -> InFlight {
+    /// Counts a request of this version for as long as what is returned lives.
+    pub(crate) fn begin(self: &Arc<Self>, version: Version) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::SeqCst);
+        self.is_http2
+            .store(version == Version::HTTP_2, Ordering::Relaxed);
         self.begun.store(true, Ordering::SeqCst);
         InFlight(Arc::clone(self))
     }
@@ -43,12 +49,9 @@ impl Activity {
         self.in_flight.load(Ordering::SeqCst) > 0
     }
 
-    /// How much is left of the time after the opening within which a first
-    /// request may still come.
-    pub(crate) fn first_request_within(&self, limit: Duration) -> Option<Duration> {
-        let has_begun = self.begun.load(Ordering::SeqCst);
-        let left = limit.checked_sub(self.opened.elapsed());
-        left.filter(|_| !has_begun)
+    /// Whether requests come over HTTP/2; not before the first one.
+    pub(crate) fn is_http2(&self) -> bool {
+        self.is_http2.load(Ordering::Relaxed)
     }
 
     /// Resolves once the connection has not had its first request within
@@ -140,7 +143,7 @@ mod tests {
     /// A connection whose only request has ended at this second.
     fn ended_at(second: u64) -> Arc<Activity> {
         let activity = Activity::new();
-        drop(activity.begin());
+        drop(activity.begin(Version::HTTP_11));
         activity
             .ended
             .store(second * 1_000_000_000, Ordering::SeqCst);
@@ -165,7 +168,7 @@ mod tests {
         let look = |now| activity.look(seconds(now), FIRST, IDLE);
         assert_eq!(look(10), Look::Again(seconds(82)));
         assert_eq!(look(82), Look::Overdue(Overdue::Idle));
-        let busy = activity.begin();
+        let busy = activity.begin(Version::HTTP_11);
         assert_eq!(look(500), Look::Again(seconds(575)));
         drop(busy);
     }

@@ -3,20 +3,17 @@
 //!
 //! This module must not know routes: every request goes to a [`Handler`].
 
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Request, Version};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
-
-use hyper::Request;
-use hyper::body::Incoming;
-use hyper::header::HeaderValue;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::sleep;
 use tracing::Instrument as _;
 
 use super::HttpConfig;
@@ -30,23 +27,29 @@ use super::stream::Stream;
 /// client needs, times the number of connections.
 const MAX_BUFFER: usize = 64 * 1024;
 
-/// For how long after its opening a connection is expected to have its first
-/// request on the way, when the server stops: the client that has just opened
-/// it could not know.
-const OPENING: Duration = Duration::from_millis(250);
+/// How far a server has come on its way to stopping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It serves.
+    Serving,
+    /// It still serves, and asks clients to go elsewhere with their next request.
+    Draining,
+    /// It accepts no more connections, and closes those that it has.
+    Closing,
+}
 
 /// What a request has of its connection.
 pub struct Session {
     /// The connection is busy for as long as this is kept.
     _in_flight: InFlight,
-    closing: Arc<watch::Receiver<bool>>,
+    phase: Arc<watch::Receiver<Phase>>,
     id: HeaderValue,
 }
 
 impl Session {
-    /// What turns true when the server stops.
-    pub(crate) fn closing(&self) -> watch::Receiver<bool> {
-        watch::Receiver::clone(&self.closing)
+    /// How far the server has come on its way to stopping.
+    pub(crate) fn phase(&self) -> watch::Receiver<Phase> {
+        watch::Receiver::clone(&self.phase)
     }
 
     /// What the request is known by.
@@ -55,13 +58,13 @@ impl Session {
     }
 }
 
-/// Serves `socket` until the client leaves, is too slow, or `closing` turns
-/// true and the requests in flight are answered.
+/// Serves `socket` until the client leaves, is too slow, or `phase` says that the
+/// connection is to be closed and the requests in flight are answered.
 pub(crate) async fn run<H: Handler>(
     socket: TcpStream,
     handler: Arc<H>,
     config: Arc<HttpConfig>,
-    mut closing: watch::Receiver<bool>,
+    mut phase: watch::Receiver<Phase>,
 ) {
     // Answers are written whole, so waiting for more to send only adds delay.
     // It fails only for a socket that is gone, which the first read will find.
@@ -69,19 +72,25 @@ pub(crate) async fn run<H: Handler>(
 
     let activity = Activity::new();
     let stream = Stream::new(socket, Arc::clone(&activity), config.half_close);
-    let told = Arc::new(closing.clone());
+    let shared = Arc::new(phase.clone());
     let log_requests = config.log_requests;
     let service = service_fn(|request: Request<Incoming>| {
         let handler = Arc::clone(&handler);
         let call = Call::begin(&request, log_requests);
         let session = Session {
-            _in_flight: activity.begin(),
-            closing: Arc::clone(&told),
+            _in_flight: activity.begin(request.version()),
+            phase: Arc::clone(&shared),
             id: call.id(),
         };
+        let (phase, version) = (Arc::clone(&shared), request.version());
         async move {
             let answer = handler.answer(request, session);
-            let answer = answer.instrument(call.span()).await;
+            let mut answer = answer.instrument(call.span()).await;
+            // HTTP/2 says the same of a whole connection (GOAWAY).
+            if version < Version::HTTP_2 && *phase.borrow() != Phase::Serving {
+                let close = HeaderValue::from_static("close");
+                answer.headers_mut().insert(CONNECTION, close);
+            }
             Ok::<_, Infallible>(call.end(answer))
         }
     });
@@ -94,10 +103,12 @@ pub(crate) async fn run<H: Handler>(
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
 
     let told_to_close = async {
-        // The server holds the sender for as long as there are connections.
-        let _ = closing.wait_for(|closing| *closing).await;
-        if let Some(patience) = activity.first_request_within(OPENING) {
-            sleep(patience).await;
+        closing(&mut phase).await;
+        // A client of HTTP/2 is told to go away, and loses nothing. One of HTTP/1 may
+        // just be sending its next request, which would be lost; with the answer to that
+        // it is told, too.
+        if !activity.is_http2() {
+            activity.idle(config.close_grace).await;
         }
     };
     // Biased: the connection is what a task is nearly always woken for.
@@ -119,6 +130,12 @@ pub(crate) async fn run<H: Handler>(
         // begun a request and does not finish it.
         () = activity.idle(config.header_timeout) => {}
     }
+}
+
+/// Resolves when connections are to be closed.
+pub(crate) async fn closing(phase: &mut watch::Receiver<Phase>) {
+    // The server holds the sender for as long as there are connections.
+    let _ = phase.wait_for(|phase| *phase == Phase::Closing).await;
 }
 
 /// Clients that leave in mid-request or speak nonsense are everyday life.

@@ -12,9 +12,10 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::sleep;
 
 use super::HttpConfig;
-use super::connection;
+use super::connection::{self, Phase};
 use super::exchange::Handler;
 
 /// How long to wait after an accept that failed for want of a resource, such
@@ -22,8 +23,10 @@ use super::exchange::Handler;
 /// which another connection ends and frees one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `handler` on `listener` until `shutdown` resolves, and then until
-/// the requests in flight are answered or `config.drain` is over.
+/// Serves `handler` on `listener` until `shutdown` resolves; then for
+/// `config.drain_delay` as before, but that clients of HTTP/1 are asked to close their
+/// connections; and then until the requests in flight are answered or `config.drain` is
+/// over.
 ///
 /// After that no connection is left, so there is nothing to return: neither a
 /// client nor a failed accept can end the loop.
@@ -33,28 +36,19 @@ pub async fn serve<H: Handler>(
     config: HttpConfig,
     shutdown: impl Future<Output = ()>,
 ) {
-    let (close, closing) = watch::channel(false);
-    let drain = config.drain;
+    let (phase, _) = watch::channel(Phase::Serving);
+    let (delay, drain) = (config.drain_delay, config.drain);
     let mut connections = Connections {
         handler,
         config: Arc::new(config),
-        closing,
+        phase,
         tasks: JoinSet::new(),
     };
-    let mut shutdown = pin!(shutdown);
-    loop {
-        tokio::select! {
-            () = &mut shutdown => break,
-            Some(ended) = connections.tasks.join_next() => connections.note(ended),
-            accepted = listener.accept(), if connections.has_room() => match accepted {
-                Ok((socket, _)) => connections.open(socket),
-                Err(error) => pause_after(error).await,
-            }
-        }
-    }
-
+    connections.accept_until(&listener, shutdown).await;
+    connections.phase.send_replace(Phase::Draining);
+    connections.accept_until(&listener, sleep(delay)).await;
     connections.open_waiting(listener);
-    close.send_replace(true);
+    connections.phase.send_replace(Phase::Closing);
     let drained = tokio::time::timeout(drain, async {
         while let Some(ended) = connections.tasks.join_next().await {
             connections.note(ended);
@@ -74,7 +68,7 @@ pub async fn serve<H: Handler>(
 struct Connections<H> {
     handler: Arc<H>,
     config: Arc<HttpConfig>,
-    closing: watch::Receiver<bool>,
+    phase: watch::Sender<Phase>,
     tasks: JoinSet<()>,
 }
 
@@ -83,9 +77,23 @@ impl<H: Handler> Connections<H> {
         self.tasks.len() < self.config.max_connections
     }
 
+    async fn accept_until(&mut self, listener: &TcpListener, end: impl Future<Output = ()>) {
+        let mut end = pin!(end);
+        loop {
+            tokio::select! {
+                () = &mut end => return,
+                Some(ended) = self.tasks.join_next() => self.note(ended),
+                accepted = listener.accept(), if self.has_room() => match accepted {
+                    Ok((socket, _)) => self.open(socket),
+                    Err(error) => pause_after(error).await,
+                }
+            }
+        }
+    }
+
     fn open(&mut self, socket: TcpStream) {
         let (handler, config) = (Arc::clone(&self.handler), Arc::clone(&self.config));
-        let connection = connection::run(socket, handler, config, self.closing.clone());
+        let connection = connection::run(socket, handler, config, self.phase.subscribe());
         self.tasks.spawn(connection);
         self.handler.connections(self.tasks.len());
     }
@@ -132,7 +140,7 @@ async fn pause_after(error: io::Error) {
         | io::ErrorKind::ConnectionReset => {}
         _ => {
             tracing::warn!(%error, "a connection could not be accepted");
-            tokio::time::sleep(ACCEPT_PAUSE).await;
+            sleep(ACCEPT_PAUSE).await;
         }
     }
 }

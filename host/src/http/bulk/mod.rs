@@ -27,7 +27,7 @@ use tokio::time::{sleep, timeout};
 
 use super::body::BodyError;
 use super::call::Counts;
-use super::connection::Session;
+use super::connection::{Phase, Session, closing};
 use super::content::Content;
 use super::exchange::contained;
 use super::memory::{Held, Memory};
@@ -69,8 +69,7 @@ pub(crate) struct Route {
 pub(crate) struct Exchange {
     lines: Lines,
     bulk: service::Bulk<Place>,
-    /// Turns true when the server stops.
-    closing: watch::Receiver<bool>,
+    phase: watch::Receiver<Phase>,
     options: Options,
     patience: Duration,
     /// Answers that are not sent.
@@ -142,7 +141,7 @@ impl Route {
         let mut exchange = Exchange {
             lines: Lines::new(self.max_line),
             bulk: self.service.bulk(options),
-            closing: session.closing(),
+            phase: session.phase(),
             options,
             patience: self.patience,
             out: Vec::new(),
@@ -234,7 +233,7 @@ impl Exchange {
         let (reads, room, idle) = (self.reads, self.bulk.has_room(), self.bulk.is_empty());
         tokio::select! {
             biased;
-            _ = self.closing.wait_for(|closing| *closing), if reads => Event::End(Some(Problem::new(
+            () = closing(&mut self.phase), if reads => Event::End(Some(Problem::new(
                 Kind::Draining,
                 "the server is about to stop, and reads no more lines",
             ))),

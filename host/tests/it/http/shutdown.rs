@@ -57,8 +57,49 @@ async fn the_last_answer_says_that_it_is_the_last() {
     raw.closed().await;
 }
 
+/// Before connections are closed, each answer says that it is the last one, and new
+/// connections are accepted.
 #[tokio::test]
-async fn idle_and_silent_connections_are_closed_at_once() {
+async fn clients_are_asked_to_leave_before_the_server_does() {
+    let mut server = Server::with(|config, _| config.drain_delay = PATIENCE * 10).await;
+    let get = "GET /health HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut kept = server.raw().await;
+    kept.send(get).await;
+    assert!(!kept.answer().await.head.contains("connection: close"));
+    let http2 = http2();
+    http2.get(server.url("/health")).send().await.unwrap();
+    server.stop();
+    // The server runs on this thread, and hears of it first.
+    tokio::task::yield_now().await;
+    for mut client in [kept, server.raw().await] {
+        client.send(get).await;
+        assert!(client.answer().await.head.contains("connection: close\r\n"));
+        client.closed().await;
+    }
+    // HTTP/2 has no such header.
+    let answer = http2.get(server.url("/health")).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert!(!answer.headers().contains_key("connection"));
+}
+
+/// A client whose connection is kept sends its next request when it likes: that is
+/// answered, too, for a while after the server has begun to close.
+#[tokio::test]
+async fn a_request_that_crosses_the_end_is_answered() {
+    let mut server = Server::with(|config, _| config.close_grace = PATIENCE * 10).await;
+    let get = "GET /health HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut kept = server.raw().await;
+    kept.send(get).await;
+    kept.answer().await;
+    server.stop();
+    server.refusing().await;
+    kept.send(get).await;
+    assert!(kept.answer().await.head.contains("connection: close\r\n"));
+    server.stopped().await;
+}
+
+#[tokio::test]
+async fn idle_and_silent_connections_are_closed_soon() {
     // Nothing but the shutdown itself closes them within this test's patience.
     let mut server = Server::with(|config, _| {
         config.drain = PATIENCE * 10;

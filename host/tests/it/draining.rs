@@ -1,0 +1,103 @@
+//! A server that stops while clients go on asking: none of their requests is lost.
+
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
+
+use crate::harness::{PATIENCE, fixture};
+use crate::server_process::ServerProcess;
+
+/// How many clients there are, each with one connection.
+const CLIENTS: usize = 32;
+
+/// How many requests a client has had answered before the server is told to stop.
+const BEFORE: usize = 20;
+
+/// What has become of a client.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// It could not connect any more: behind a load balancer it would be elsewhere.
+    Refused,
+    /// A request that it had sent was not answered.
+    Lost(String),
+}
+
+/// Asks again and again, over a connection that is kept until the server asks for its
+/// end.
+fn ask(address: &str, id: usize, answered: &AtomicUsize, begun: &Barrier) -> End {
+    for connection in 0.. {
+        let socket = match TcpStream::connect(address) {
+            Ok(socket) => socket,
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => return End::Refused,
+            Err(error) => return End::Lost(format!("connecting: {error}")),
+        };
+        socket.set_nodelay(true).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut reader = BufReader::new(socket);
+        for request in 0.. {
+            let text = format!("{{\"text\":[\"{id} {connection} {request}\"]}}");
+            match exchange(&mut reader, &text) {
+                Ok(is_last) => {
+                    if answered.fetch_add(1, Ordering::SeqCst) + 1 == CLIENTS * BEFORE {
+                        begun.wait();
+                    }
+                    if is_last {
+                        break;
+                    }
+                }
+                Err(error) => return End::Lost(format!("request {request}: {error}")),
+            }
+        }
+    }
+    unreachable!("there is no end to connections")
+}
+
+/// Sends a request, and takes its answer; tells whether that was the connection's last.
+fn exchange(reader: &mut BufReader<TcpStream>, body: &str) -> std::io::Result<bool> {
+    let length = body.len();
+    let request = format!(
+        "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\n\r\n{body}"
+    );
+    reader.get_mut().write_all(request.as_bytes())?;
+    let (mut head, mut length) = (String::new(), 0);
+    while !head.ends_with("\r\n\r\n") {
+        let line = head.len();
+        if reader.read_line(&mut head)? == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        if let Some(value) = head[line..].strip_prefix("content-length: ") {
+            length = value.trim().parse().unwrap();
+        }
+    }
+    reader.read_exact(&mut vec![0; length])?;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    Ok(head.contains("\r\nconnection: close\r\n"))
+}
+
+#[test]
+fn no_request_of_a_busy_client_is_lost_when_the_server_stops() {
+    for delay in ["0", "300"] {
+        let options = ["--drain-delay-ms", delay, "--cache-mib", "0"];
+        let mut server = ServerProcess::with(&fixture("tiny-bert"), &options);
+        let answered = Arc::<AtomicUsize>::default();
+        let begun = Arc::new(Barrier::new(2));
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|id| {
+                let (answered, begun) = (Arc::clone(&answered), Arc::clone(&begun));
+                let address = server.address().to_owned();
+                std::thread::spawn(move || ask(&address, id, &answered, &begun))
+            })
+            .collect();
+        begun.wait();
+        server.terminate();
+        let ends: Vec<_> = clients
+            .into_iter()
+            .map(|client| client.join().unwrap())
+            .collect();
+        assert!(server.ended().success(), "{}", server.log());
+        let lost: Vec<_> = ends.iter().filter(|end| **end != End::Refused).collect();
+        assert!(lost.is_empty(), "with a delay of {delay} ms: {lost:?}");
+    }
+}
