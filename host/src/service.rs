@@ -5,6 +5,7 @@
 //! [`Router`] that it asks.
 
 mod bulk;
+mod failing;
 mod metrics;
 mod predictions;
 
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
-use crate::predictor::{Caching, ErrorKind, Pending, PredictError, Router, Version};
+use crate::predictor::{Answer, Caching, ErrorKind, Pending, PredictError, Router, Version};
 
 /// What a single request may ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +101,11 @@ impl Service {
         error
     }
 
+    /// Whether nothing is answered: every prediction of late has failed.
+    pub fn is_failing(&self) -> bool {
+        self.metrics.failures.is_failing(&self.router.live())
+    }
+
     /// The version that is live now.
     pub fn version(&self) -> Arc<Version> {
         self.router.live()
@@ -170,15 +176,25 @@ impl Service {
         let pending = self.router.predict(texts, caching).await?;
         let mut predictions = Predictions::of(pending.len(), begun.elapsed());
         for (index, pending) in pending.into_iter().enumerate() {
-            predictions.add(match pending {
-                Pending::Ready(answer) => answer,
-                Pending::Later(answer) => answer.await.map_err(|error| in_request(error, index))?,
-            });
+            let answer = self.settled(pending).await;
+            predictions.add(answer.map_err(|error| in_request(error, index))?);
         }
         if predictions.versions.is_empty() {
             predictions.versions.push(self.router.live());
         }
         Ok(predictions)
+    }
+
+    /// Waits for an answer, and takes note of whether it is one. A caller that does not
+    /// wait for it drops this, which is no failure.
+    async fn settled(&self, pending: Pending) -> Result<Answer, PredictError> {
+        let answer = match pending {
+            Pending::Ready(answer) => Ok(answer),
+            Pending::Later(answer) => answer.await,
+        };
+        let became = answer.as_ref().map(|_| ());
+        self.metrics.failures.note(became, || self.router.live());
+        answer
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use super::exit::WrongUse;
 use super::serve::ServeCommand;
 use super::settings::{Fault, Resolved};
-use super::{exit, loaded, needs, predict, runtime, tell};
+use super::{exit, loaded, needs, output, predict, runtime, tell};
 
 /// What would be served, and how far to go.
 #[derive(Args)]
@@ -65,7 +65,7 @@ impl CheckCommand {
                 found.extend(["# ", line, "\n"]);
             }
         }
-        write!(std::io::stdout(), "{found}{}", resolved.toml())?;
+        output::print(format_args!("{found}{}", resolved.toml()))?;
         Ok(ExitCode::SUCCESS)
     }
 }

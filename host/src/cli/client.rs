@@ -3,7 +3,6 @@
 //! What it is for is in `swap`, `versions` and `change`.
 
 use std::error::Error;
-use std::io::Write;
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,6 +16,7 @@ use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
 
 use super::admin::TokenOptions;
+use super::output;
 
 /// How long a server may take to take a connection on.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
@@ -164,7 +164,7 @@ impl Client {
         } else {
             words(&parse(&document)?)
         };
-        writeln!(std::io::stdout(), "{}", text.trim_end())?;
+        output::print(format_args!("{}\n", text.trim_end()))?;
         Ok(ExitCode::SUCCESS)
     }
 

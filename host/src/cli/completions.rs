@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Command, CommandFactory};
 use clap_complete::Shell;
 
-use super::Cli;
+use super::{Cli, output};
 
 /// How a shell is told.
 const HOW: &str = "\
@@ -29,7 +29,7 @@ impl CompletionsCommand {
         let mut script = Vec::new();
         let mut command = visible(&Cli::command());
         clap_complete::generate(self.shell, &mut command, "fastsentiment", &mut script);
-        std::io::stdout().write_all(&script)?;
+        output::stdout().write_all(&script)?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -11,6 +11,10 @@ pub(super) const WRONG_USE: u8 = 2;
 /// The exit code if a server refuses, or if rows were left out.
 pub(super) const REFUSED: u8 = 3;
 
+/// The exit code if whoever read standard output has gone: what a shell reports of a
+/// command that was ended by SIGPIPE.
+pub(super) const READER_GONE: u8 = 141;
+
 /// What the help says at its end.
 pub(super) const ALL: &str = "\
 Exit codes:
@@ -18,7 +22,8 @@ Exit codes:
     1         failed: something is missing, does not work or can not be reached
     2         wrong use: command line, environment or configuration file
     3         refused by the server; of `predict --file`: bad rows were left out
-    130, 143  interrupted by SIGINT or SIGTERM (`predict --file`)";
+    130, 143  interrupted by SIGINT or SIGTERM (`predict --file`)
+    141       the reader of standard output has left, as `head` does";
 
 /// What the help of a command says that loads something.
 pub(super) const LOADS: &str = "\

@@ -1,7 +1,6 @@
 //! `fastsentiment health`: asks a running server whether it is ready, for
 //! container engines whose image holds no other HTTP client.
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use reqwest::{Url, redirect};
 
 use super::client::{base, reason};
 use super::listen::{ListenOptions, reachable};
+use super::output;
 use super::settings::ConfigOption;
 use super::values::{AT_LEAST_ONE, whole};
 
@@ -94,7 +94,7 @@ impl HealthCommand {
             .with_context(|| format!("{url} does not answer"))?;
         let body = String::from_utf8_lossy(&body);
         ensure!(status == 200, "status {status}: {}", body.trim());
-        writeln!(std::io::stdout(), "{}", body.trim())?;
+        output::print(format_args!("{}\n", body.trim()))?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -16,17 +16,20 @@ mod memory;
 mod needs;
 mod observe;
 mod options;
+mod output;
 mod predict;
 mod process;
 mod serve;
 mod settings;
 mod swap;
+mod telemetry;
 mod triggers;
 mod values;
 mod versions;
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -126,6 +129,7 @@ struct RunGuest {
 
 /// Runs the command of this process; errors go to standard error, each in one line.
 pub(crate) fn run() -> ExitCode {
+    telemetry::disable();
     memory::give_back_large_blocks();
     let settings = match Settings::read() {
         Ok(settings) => settings,
@@ -136,7 +140,11 @@ pub(crate) fn run() -> ExitCode {
         faults,
         resolved,
     } = settings;
-    let started = cli.log.start();
+    let started = match cli.command {
+        // It reports to the process that has started it, and logs nothing.
+        Command::CompileGuest(_) => Ok(()),
+        _ => cli.log.start(),
+    };
     let is_logged = started.is_ok() && cli.log.is_for_programs();
     let result = started.and_then(|()| match cli.command {
         Command::CompileGuest(command) => Ok(command.run()),
@@ -155,17 +163,23 @@ pub(crate) fn run() -> ExitCode {
         Command::Reload(command) => command.run(),
         Command::Completions(command) => command.run(),
     });
-    result.unwrap_or_else(|error| {
+    let code = result.unwrap_or_else(|error| {
+        if output::is_reader_gone(&error) {
+            return ExitCode::from(exit::READER_GONE);
+        }
         // Some messages, such as that of a file without the magic number of
         // WebAssembly, come in several lines.
         let fault = Fault::of(format!("{error:#}"));
         if is_logged && tracing::enabled!(Level::ERROR) {
             tracing::error!("{fault}");
         } else {
+            log::flush();
             tell(&fault);
         }
         exit::code(&error)
-    })
+    });
+    log::flush();
+    code
 }
 
 /// Tells of a fault, in a line.
@@ -195,10 +209,20 @@ fn loaded(compiled: bool) -> &'static str {
     }
 }
 
+/// How many threads do at most what would hold up those that serve sockets: parsing and
+/// compressing large bodies, and looking names up.
+const BLOCKING_THREADS: usize = 32;
+
 /// The threads that serve sockets; guests have their own.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_keep_alive(Duration::from_secs(u32::MAX.into()))
         .build()
-        .context("the async runtime can not be started")
+        .context("the async runtime can not be started")?;
+    // While there is one such thread, work for which the system gives no other waits for
+    // it. Without any, tokio would panic.
+    runtime.spawn_blocking(|| ());
+    Ok(runtime)
 }

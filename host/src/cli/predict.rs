@@ -1,6 +1,6 @@
 //! `fastsentiment predict`.
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use fastsentiment::cache;
 use fastsentiment::service::{Options, Service};
 
 use super::bulk::{self, FileOptions};
-use super::needs;
 use super::options::LoadOptions;
 use super::settings::ConfigOption;
+use super::{needs, output};
 
 /// Longer than anything takes.
 const FOREVER: Duration = Duration::from_secs(86_400);
@@ -64,7 +64,7 @@ impl PredictCommand {
             self.texts
         };
         let answer = runtime.block_on(answer(app.service(), texts))?;
-        writeln!(io::stdout(), "{answer}")?;
+        output::print(format_args!("{answer}\n"))?;
         Ok(ExitCode::SUCCESS)
     }
 }

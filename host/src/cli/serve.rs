@@ -1,6 +1,5 @@
 //! `fastsentiment serve`: the listeners, the signals, and the way out.
 
-use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -10,7 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 use fastsentiment::app::App;
-use fastsentiment::http::{self, HttpConfig, Readiness};
+use fastsentiment::http::{self, Condition, Health, HttpConfig, Readiness};
 use futures_util::FutureExt;
 use prometheus::Registry;
 use tokio::runtime::Handle;
@@ -24,7 +23,7 @@ use super::options::LoadOptions;
 use super::settings::ConfigOption;
 use super::triggers::{self, TriggerOptions};
 use super::values::{AT_LEAST_ONE, AT_LEAST_ONE_32, OptionalOrigin, optional_origin, whole};
-use super::{exit, log, needs, process};
+use super::{exit, log, needs, output, process};
 
 /// What is served, where, and until when.
 #[derive(Args)]
@@ -235,9 +234,10 @@ impl ServeCommand {
             return Err(exit::WrongUse(contradiction).into());
         }
         let mut config = self.load.resolve()?;
-        self.swaps.apply(&mut config.versions);
+        self.swaps.apply(&mut config.versions)?;
         let http = HttpConfig {
             log_requests: self.observe.log_requests,
+            drain_delay: Duration::from_millis(self.stop.drain_delay_ms),
             drain: Duration::from_millis(self.stop.drain_ms),
             ..self.clients.resolve()
         };
@@ -249,6 +249,7 @@ impl ServeCommand {
         let readiness = Readiness::default();
         let registry = Registry::new();
         process::register(&registry)?;
+        log::register(&registry)?;
         // Open before the load, so that probes are told that it goes on.
         let admin = self
             .admin
@@ -289,6 +290,7 @@ impl ServeCommand {
         if let Some(admin) = &admin {
             admin.manage(app.versions());
         }
+        readiness.check_by(checkup(&app));
         // Whoever reads the next lines may ask at once.
         readiness.set_ready();
         let redis = redis.now_or_never().and_then(Result::ok);
@@ -300,12 +302,12 @@ impl ServeCommand {
             redis: redis.as_deref().unwrap_or("no answer yet"),
             file: self.file.path().map(PathBuf::as_path),
         };
-        write!(std::io::stdout(), "{greeting}")?;
-        let delay = Duration::from_millis(self.stop.drain_delay_ms);
+        if let Err(error) = output::print(&greeting) {
+            tracing::warn!("what the server would say of itself is lost: {error:#}");
+        }
         let shutdown = async {
             stop.await;
             readiness.set_draining();
-            tokio::time::sleep(delay).await;
         };
         http::serve(listener, Arc::new(api), http, shutdown).await;
         reloads.abort();
@@ -313,6 +315,21 @@ impl ServeCommand {
             admin.stop().await;
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// What tells how a server does that is ready.
+fn checkup(app: &App) -> impl Fn() -> Health + Send + Sync + 'static {
+    let (service, versions) = (Arc::clone(app.service()), Arc::downgrade(app.versions()));
+    move || {
+        let fault = versions
+            .upgrade()
+            .and_then(|versions| versions.configured_fault());
+        let conditions = fault.map(|_| Condition::ConfiguredGuestNotServed);
+        Health {
+            is_failing: service.is_failing(),
+            conditions: conditions.into_iter().collect(),
+        }
     }
 }
 
@@ -333,6 +350,7 @@ fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
                 _ = interrupt.recv() => {}
             }
             tracing::warn!("stopping at once: asked a second time");
+            log::flush();
             std::process::exit(1);
         });
     })

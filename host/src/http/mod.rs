@@ -43,7 +43,7 @@ pub use bulk::Streamed;
 pub use connection::Session;
 pub use cors::{Origin, OriginError};
 pub use exchange::{Handler, Reply};
-pub use health::{Readiness, State};
+pub use health::{Condition, Health, Readiness, State};
 pub use info::Served;
 pub use metrics::Metrics;
 pub use predict::{predictions_json, texts_of};
@@ -72,8 +72,13 @@ pub struct HttpConfig {
     /// How long requests in flight may go on after their client has closed its
     /// side of the connection: it may still wait for the answer, or be gone.
     pub half_close: Duration,
-    /// How long requests in flight may go on after shutdown was asked for.
+    /// How long connections are still accepted after shutdown was asked for.
+    pub drain_delay: Duration,
+    /// How long requests in flight may go on after that.
     pub drain: Duration,
+    /// How long a connection of HTTP/1 may be idle after that before it is closed: its
+    /// client may just be sending a request.
+    pub close_grace: Duration,
     /// The most connections served at a time, at least 1; more wait unaccepted
     /// in the kernel's queue.
     pub max_connections: usize,
@@ -95,7 +100,9 @@ impl Default for HttpConfig {
             body_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(75),
             half_close: Duration::from_secs(1),
+            drain_delay: Duration::ZERO,
             drain: Duration::from_secs(25),
+            close_grace: Duration::from_secs(1),
             max_connections: 4096,
             cors_origins: Vec::new(),
             log_requests: false,

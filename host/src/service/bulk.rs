@@ -262,13 +262,8 @@ impl Service {
             }
         };
         for pending in pending {
-            let answer = match pending {
-                Pending::Ready(answer) => Ok(answer),
-                Pending::Later(answer) => {
-                    let answer = timeout_at(until, answer).await;
-                    answer.unwrap_or_else(|_| Err(late(deadline)))
-                }
-            };
+            let answer = timeout_at(until, self.settled(pending)).await;
+            let answer = answer.unwrap_or_else(|_| Err(late(deadline)));
             // Fails only if nobody waits any more, and then this is being ended.
             let _ = replies.try_send(answer.map_err(|error| in_request(error, 0)));
         }

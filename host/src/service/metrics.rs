@@ -6,6 +6,7 @@ use prometheus::{
     register_int_gauge_with_registry,
 };
 
+use super::failing::Failures;
 use crate::predictor::{ErrorKind, PredictError};
 
 /// What can become of a request; the names are the label's values.
@@ -30,6 +31,7 @@ pub struct Metrics {
     outcomes: [Counters; OUTCOMES.len()],
     texts: Histogram,
     pub(super) bulk: IntGauge,
+    pub(super) failures: Failures,
 }
 
 struct Counters {
@@ -70,6 +72,7 @@ impl Metrics {
                 texts: texts.with_label_values(&[outcome]),
             }),
             texts: sizes,
+            failures: Failures::new(registry)?,
             bulk: register_int_gauge_with_registry!(
                 "fastsentiment_bulk_requests_in_flight",
                 "Bulk requests that are being answered.",

@@ -3,7 +3,7 @@
 
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -49,6 +49,36 @@ async fn assert_answers_as_served(command: &str) {
 #[tokio::test]
 async fn the_guest_as_a_command_answers_as_the_server_does() {
     assert_answers_as_served("run-guest").await;
+}
+
+/// Whoever reads what a command prints may leave early, as `head` does.
+#[test]
+fn a_command_ends_without_a_word_when_its_reader_has_left() {
+    let rows = tempfile::NamedTempFile::with_suffix(".csv").unwrap();
+    std::fs::write(rows.path(), format!("text\n{}", "a\n".repeat(20_000))).unwrap();
+    let mut predict = subcommand("predict", &fixture("tiny-bert"));
+    predict.arg("--file").arg(rows.path());
+    let mut completions = bare();
+    completions.args(["completions", "bash"]);
+    let mut check = subcommand("check", &fixture("tiny-bert"));
+    for command in [&mut predict, &mut completions, &mut check] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        command.stdout(writer).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        // Its own end of the pipe goes with the command.
+        command.stdout(Stdio::null());
+        drop(reader);
+        let ended = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8(ended.stderr).unwrap();
+        assert!(!stderr.contains("error"), "{stderr}");
+        assert_eq!(ended.status.code(), Some(141), "{stderr}");
+    }
+    // Another fault of it is one to be told of.
+    let full = std::fs::File::create("/dev/full").unwrap();
+    let ended = completions.stdout(full).output().unwrap();
+    let stderr = String::from_utf8(ended.stderr).unwrap();
+    assert!(stderr.contains("No space left"), "{stderr}");
+    assert_eq!(ended.status.code(), Some(1));
 }
 
 #[tokio::test]

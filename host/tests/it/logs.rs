@@ -1,6 +1,8 @@
 //! The log of a running server: which request a line is about, that it can be read
 //! by programs, and that nothing of a text is in it.
 
+use std::fs::File;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -187,6 +189,57 @@ async fn every_line_about_a_request_names_it() {
     let refused = line(&server, "a request was refused", "refused").await;
     assert_eq!(refused["level"], "DEBUG");
     assert!(!server.log().contains("request finished"));
+}
+
+/// A log that nobody takes costs its lines, and nothing else.
+#[tokio::test]
+async fn a_log_that_cannot_be_written_stops_nothing() {
+    let fifo = tempfile::tempdir().unwrap();
+    let fifo = fifo.path().join("log");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
+    // Opened for both, so that opening it waits for nobody.
+    let open = || File::options().read(true).write(true).open(&fifo).unwrap();
+    let full = || Stdio::from(File::create("/dev/full").unwrap());
+    for reader in ["stalls", "leaves", "is full"] {
+        let held = open();
+        let stderr = match reader {
+            "is full" => full(),
+            "leaves" => Stdio::from(File::options().write(true).open(&fifo).unwrap()),
+            _ => Stdio::from(open()),
+        };
+        // More lines than the pipe, and the queue before it, have room for.
+        let requests = if reader == "stalls" { 6000 } else { 3 };
+        let mut server = ServerProcess::spawn_with_log(
+            subcommand("serve", &fixture("tiny-bert")).arg("--log-requests"),
+            stderr,
+        );
+        if reader == "leaves" {
+            drop(held);
+        }
+        let (client, url) = (client(), server.url("/health/live"));
+        for _ in 0..requests {
+            assert_eq!(client.get(&url).send().await.unwrap().status(), 200);
+        }
+        server.signal("HUP");
+        let text = server.predict(&["a text".to_owned()]).await;
+        assert_eq!(text.len(), 1);
+        if reader != "leaves" {
+            let lost = async {
+                while server.metric("fastsentiment_log_lost_lines_total").await < 1.0 {
+                    sleep(Duration::from_millis(10)).await;
+                }
+            };
+            timeout(PATIENCE, lost).await.unwrap();
+        }
+        server.terminate();
+        assert_eq!(server.ended().code(), Some(0), "{reader}");
+    }
 }
 
 #[test]

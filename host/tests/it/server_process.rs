@@ -20,6 +20,8 @@ pub(crate) fn bare() -> Command {
         }
     }
     command.env_remove("ORT_DYLIB_PATH");
+    // Most tests want to see what becomes of a guest that nothing stands by for.
+    command.env("FASTSENTIMENT_FALLBACK_GUEST", "");
     // Tests run beside each other.
     command.env("FASTSENTIMENT_LISTEN", "127.0.0.1:0");
     command.env("FASTSENTIMENT_ADMIN_LISTEN", "127.0.0.1:0");
@@ -124,11 +126,21 @@ impl ServerProcess {
 
     /// A server by its whole command.
     pub(crate) fn spawn(command: &mut Command) -> Self {
-        let _loading = loading();
         let log = NamedTempFile::new().unwrap();
+        let stderr = Stdio::from(log.reopen().unwrap());
+        Self::launch(command, stderr, log)
+    }
+
+    /// A server that logs elsewhere: its log cannot be read.
+    pub(crate) fn spawn_with_log(command: &mut Command, stderr: Stdio) -> Self {
+        Self::launch(command, stderr, NamedTempFile::new().unwrap())
+    }
+
+    fn launch(command: &mut Command, stderr: Stdio, log: NamedTempFile) -> Self {
+        let _loading = loading();
         let mut child = command
             .stdout(Stdio::piped())
-            .stderr(log.reopen().unwrap())
+            .stderr(stderr)
             .spawn()
             .unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());

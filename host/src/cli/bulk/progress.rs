@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::rows::{Mark, Rows};
 use super::scored::Output;
 use super::{Format, Job};
+use crate::cli::output;
 
 /// What a run does: only one that does the same can go on from it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,7 +152,9 @@ impl Destination {
     /// What rows are written to.
     pub(super) fn output(&self) -> anyhow::Result<Output> {
         Ok(match self {
-            Self::Stream(out) if out == Path::new("-") => Output::new(Box::new(io::stdout()), 0),
+            Self::Stream(out) if out == Path::new("-") => {
+                Output::new(Box::new(output::stdout()), 0)
+            }
             Self::Stream(out) => {
                 let file = OpenOptions::new().write(true).open(out);
                 let file = file.with_context(|| format!("can not write {}", out.display()))?;

@@ -5,6 +5,7 @@
 use serde_json::{Value, json};
 
 use super::{content, document_of, responses};
+use crate::http::health::Condition;
 use crate::http::problem::Problem;
 use crate::http::{exposition, health, version};
 use crate::predictor::Version;
@@ -21,36 +22,45 @@ pub(crate) const DOCUMENTATION: (&str, &str) = (
 
 /// The operation of a path of health, which every listener has.
 pub(crate) fn health(path: &str) -> Value {
-    let (id, summary, status) = match path {
-        "/health" => ("health", "Whether the process lives", health::LIVE),
-        "/health/live" => ("live", "Whether the process lives", health::LIVE),
-        _ => ("ready", "Whether the server wants requests", health::READY),
-    };
-    let example: Value = serde_json::from_str(status).unwrap_or_default();
-    let good = json!({"200": {
-        "description": "It does",
-        "content": {"application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["status"],
-                "properties": {"status": {"const": example["status"]}},
-            },
-            "example": example,
-        }},
-    }});
-    let problems = match path {
-        "/health/ready" => vec![
-            health::starting(false),
-            health::starting(true),
-            health::draining(),
-        ],
-        _ => Vec::new(),
+    let (id, summary, good, problems) = match path {
+        "/health/ready" => (
+            "ready",
+            "Whether the server wants requests",
+            document_of(
+                "It does",
+                "Ready",
+                &health::ready(vec![Condition::ConfiguredGuestNotServed]),
+            ),
+            vec![
+                health::starting(false),
+                health::starting(true),
+                health::failing(),
+                health::draining(),
+            ],
+        ),
+        path => {
+            let id = path.rsplit('/').next();
+            let example: Value = serde_json::from_str(health::LIVE).unwrap_or_default();
+            let good = json!({
+                "description": "It does",
+                "content": {"application/json": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["status"],
+                        "properties": {"status": {"const": example["status"]}},
+                    },
+                    "example": example,
+                }},
+            });
+            let summary = "Whether the process lives";
+            (id.unwrap_or_default(), summary, good, Vec::new())
+        }
     };
     json!({
         "operationId": id,
         "tags": [OPERATION.0],
         "summary": summary,
-        "responses": responses(good, &problems),
+        "responses": responses(json!({"200": good}), &problems),
     })
 }
 

@@ -29,7 +29,7 @@ use crate::http::paths::{PATHS, Row};
 use crate::http::predict::{self, CACHE_HITS, GUEST, MODEL};
 use crate::http::problem::{self, Kind, Problem};
 use crate::http::routes::not_found;
-use crate::http::{HttpConfig, media_type, request, version};
+use crate::http::{HttpConfig, health, media_type, request, version};
 use crate::predictor::{ErrorKind, PredictError, Score, Scores, Version};
 use crate::service::{Limits, Service};
 
@@ -67,6 +67,7 @@ pub(crate) fn document(bounds: &Bounds, has_metrics: bool) -> Bytes {
     let schemas = lines::schemas(inputs::schemas(schemas));
     let schemas = with_schema::<info::Document>(schemas);
     let schemas = with_schema::<version::Document>(schemas);
+    let schemas = with_schema::<health::Document>(schemas);
     let schemas = with_schema::<problem::Document<'static>>(schemas);
     let about = About {
         title: "FastSentiment",

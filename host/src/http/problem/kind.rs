@@ -33,6 +33,7 @@ pub(crate) enum Kind {
     Overloaded,
     Unavailable,
     Starting,
+    Failing,
     Draining,
     TimedOut,
 }
@@ -99,6 +100,7 @@ impl Kind {
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Overloaded"),
             Self::Unavailable => (S::SERVICE_UNAVAILABLE, "unavailable", "Unavailable"),
             Self::Starting => (S::SERVICE_UNAVAILABLE, "starting", "Starting"),
+            Self::Failing => (S::SERVICE_UNAVAILABLE, "failing", "Failing"),
             Self::Draining => (S::SERVICE_UNAVAILABLE, "draining", "Draining"),
             Self::TimedOut => (S::GATEWAY_TIMEOUT, "timed-out", "Timed out"),
         }

@@ -3,14 +3,20 @@
 //!
 //! Nothing of a text gets into it above the level of trace: what may hold one is not
 //! given to `tracing` at all, and the messages of panics are looked at here.
+//!
+//! Whatever becomes of standard error, logging neither fails nor blocks (`writer`).
+
+mod writer;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
 use std::io::{IsTerminal, stderr};
 use std::panic::{PanicHookInfo, set_hook};
+use std::sync::OnceLock;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use prometheus::{IntCounter, Registry};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{JsonFields, Writer};
@@ -19,6 +25,11 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFi
 use tracing_subscriber::registry::{LookupSpan, Scope};
 
 use super::values;
+use writer::LogWriter;
+
+/// Where the log goes, as soon as there is one. Like `tracing`'s own subscriber, it is one
+/// for the process.
+static WRITER: OnceLock<LogWriter> = OnceLock::new();
 
 /// What is logged, and how.
 #[derive(Args)]
@@ -68,9 +79,18 @@ impl LogOptions {
     /// Begins to log.
     pub(super) fn start(&self) -> anyhow::Result<()> {
         let filter: EnvFilter = self.log.parse().context("--log is not understood")?;
+        let lost = IntCounter::new(
+            "fastsentiment_log_lost_lines_total",
+            "Lines of the log that were dropped, since standard error did not take them.",
+        )?;
+        let writer = LogWriter::start(stderr(), lost);
+        let writer = writer.context("the log's thread cannot be started")?;
+        let writer = WRITER.get_or_init(|| writer);
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter)
-            .with_writer(stderr);
+            // They would be printed to standard error, past the queue.
+            .log_internal_errors(false)
+            .with_writer(move || writer);
         match self.log_format {
             LogFormat::Text => log.with_ansi(has_colours()).init(),
             LogFormat::Json => log
@@ -80,6 +100,22 @@ impl LogOptions {
                 .init(),
         }
         Ok(())
+    }
+}
+
+/// Waits a moment until what was logged is written: before the process ends, and before
+/// something else writes to standard error.
+pub(super) fn flush() {
+    if let Some(writer) = WRITER.get() {
+        writer.flush();
+    }
+}
+
+/// Registers the metric of lines that were lost.
+pub(super) fn register(registry: &Registry) -> prometheus::Result<()> {
+    match WRITER.get() {
+        Some(writer) => registry.register(Box::new(writer.lost().clone())),
+        None => Ok(()),
     }
 }
 
@@ -253,7 +289,10 @@ mod tests {
                 (&"one".into(), &"ERROR".into())
             );
             assert!(
-                line["at"].as_str().expect("a place").contains("log.rs:"),
+                line["at"]
+                    .as_str()
+                    .expect("a place")
+                    .contains("log/mod.rs:"),
                 "{line}"
             );
         }
