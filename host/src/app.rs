@@ -41,6 +41,8 @@ pub struct Config {
     pub onnxruntime: Option<PathBuf>,
     /// Where compiled guests are kept; `None` to compile at every start.
     pub artifacts: Option<PathBuf>,
+    /// Where compiled guests are that came with the program, if any did.
+    pub shipped_artifacts: PathBuf,
     /// What compiles guests, and within which limits.
     pub compiler: Compiler,
     /// How many threads call guests.
@@ -162,7 +164,7 @@ impl App {
         let metrics = guest::Metrics::new(registry)?;
         let loader = GuestLoader {
             runtime: new_runtime(config, Graphs::of(move || model.graph()), metrics)?,
-            artifacts: open_artifacts(config.artifacts.as_deref())?,
+            artifacts: open_artifacts(config)?,
             files: ModelFiles::read(&config.model)?,
             executor: runtime.clone(),
         };
@@ -284,8 +286,10 @@ pub enum RunGuestError {
 /// Opens the artefact directory. Without one a start takes seconds longer, so
 /// that a home which can not be written to is no reason not to serve; one that
 /// others can write to is.
-fn open_artifacts(dir: Option<&Path>) -> Result<Option<ArtifactStore>, ArtifactError> {
-    match dir.map(ArtifactStore::open) {
+fn open_artifacts(config: &Config) -> Result<Option<ArtifactStore>, ArtifactError> {
+    let opened = config.artifacts.as_deref().map(ArtifactStore::open);
+    let shipped = &config.shipped_artifacts;
+    match opened.map(|opened| opened.map(|store| store.with_shipped(shipped))) {
         Some(Err(error @ ArtifactError::Unusable { .. })) => {
             tracing::warn!("{error}; the guest is compiled at each start");
             Ok(None)

@@ -66,6 +66,8 @@ pub enum ArtifactError {
 pub struct ArtifactStore {
     dir: PathBuf,
     kept: usize,
+    /// Where compiled guests are that came with the program; nothing is kept there.
+    shipped: Option<PathBuf>,
 }
 
 impl ArtifactStore {
@@ -88,7 +90,20 @@ impl ArtifactStore {
         Ok(Self {
             dir: dir.to_owned(),
             kept: KEPT,
+            shipped: None,
         })
+    }
+
+    /// The same directory, which finds what is in another one as well: guests that were
+    /// compiled when the program was installed. Another one that others can write to, or
+    /// that is not there, is left out.
+    #[must_use]
+    pub fn with_shipped(self, dir: &Path) -> Self {
+        let is_private = private_dir::is_shared(dir).is_ok_and(|shared| !shared);
+        Self {
+            shipped: is_private.then(|| dir.to_owned()),
+            ..self
+        }
     }
 
     /// The same directory, of which the `kept` guests that were used last are
@@ -101,7 +116,13 @@ impl ArtifactStore {
     /// The file of what was stored under `key`, if it is there and undamaged.
     /// It begins with the code.
     pub(super) fn find(&self, key: &Digest) -> Option<PathBuf> {
-        let path = self.path(key);
+        let dirs = [Some(&self.dir), self.shipped.as_ref()];
+        let mut dirs = dirs.into_iter().flatten();
+        dirs.find_map(|dir| Self::find_in(dir, key))
+    }
+
+    fn find_in(dir: &Path, key: &Digest) -> Option<PathBuf> {
+        let path = path_in(dir, key);
         let file = File::open(&path).ok()?;
         if is_intact(&file, key).unwrap_or(false) {
             // Only the order of deletion hangs on it.
@@ -116,7 +137,7 @@ impl ArtifactStore {
     /// longest. A failure costs only time at the next start, so it is logged and
     /// not returned.
     pub(super) fn put(&self, key: &Digest, code: &[u8]) {
-        let path = self.path(key);
+        let path = path_in(&self.dir, key);
         match self.write(&path, key, code) {
             Ok(()) => self.prune(&path),
             Err(error) => {
@@ -166,10 +187,10 @@ impl ArtifactStore {
             delete(path);
         }
     }
+}
 
-    fn path(&self, key: &Digest) -> PathBuf {
-        self.dir.join(format!("{key}.{EXTENSION}"))
-    }
+fn path_in(dir: &Path, key: &Digest) -> PathBuf {
+    dir.join(format!("{key}.{EXTENSION}"))
 }
 
 /// Deletes a file that nobody needs; another process may be quicker.
@@ -234,7 +255,7 @@ mod tests {
     fn a_file_that_was_changed_in_any_place_is_not_trusted() {
         let (_dir, store) = store();
         store.put(&KEY, b"code");
-        let path = store.path(&KEY);
+        let path = path_in(&store.dir, &KEY);
         let whole = fs::read(&path).expect("stored");
         for at in 0..whole.len() {
             let mut damaged = whole.clone();
@@ -249,11 +270,30 @@ mod tests {
     }
 
     #[test]
+    fn what_was_shipped_is_found_where_nobody_else_can_write() {
+        let ((_dir, store), (_other, shipped)) = (store(), store());
+        shipped.put(&KEY, b"shipped");
+        let both = store.clone().with_shipped(&shipped.dir);
+        assert_eq!(found(&both, &KEY).as_deref(), Some(b"shipped".as_slice()));
+        store.put(&KEY, b"own");
+        assert_eq!(found(&both, &KEY).as_deref(), Some(b"own".as_slice()));
+        fs::remove_file(path_in(&store.dir, &KEY)).expect("it is there");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let open = fs::Permissions::from_mode(0o777);
+            fs::set_permissions(&shipped.dir, open).expect("ours");
+            let none = store.with_shipped(&shipped.dir);
+            assert_eq!(found(&none, &KEY), None);
+        }
+    }
+
+    #[test]
     fn a_file_under_the_name_of_another_is_not_trusted() {
         let (_dir, store) = store();
         let other = Digest([8; 32]);
         store.put(&other, b"code");
-        fs::rename(store.path(&other), store.path(&KEY)).expect("renamed");
+        fs::rename(path_in(&store.dir, &other), path_in(&store.dir, &KEY)).expect("renamed");
         assert_eq!(found(&store, &KEY), None);
     }
 
@@ -271,7 +311,7 @@ mod tests {
         let key = |n: u8| Digest([n; 32]);
         for n in 1..=3 {
             store.put(&key(n), b"code");
-            age(&store.path(&key(n)), 60 - u64::from(n));
+            age(&path_in(&store.dir, &key(n)), 60 - u64::from(n));
         }
         // Used, so that it is the newest.
         assert!(store.find(&key(1)).is_some());
@@ -284,7 +324,7 @@ mod tests {
     fn what_was_stored_just_now_is_kept_whatever_the_clock_says() {
         let (_dir, store) = store();
         let store = store.keeping(1);
-        let ahead = store.path(&Digest([9; 32]));
+        let ahead = path_in(&store.dir, &Digest([9; 32]));
         store.put(&Digest([9; 32]), b"code");
         let then = SystemTime::now() + Duration::from_secs(3600);
         let file = File::open(&ahead).expect("there");

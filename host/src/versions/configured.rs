@@ -47,14 +47,9 @@ impl Versions {
     pub(super) async fn follow_file(
         self: &Arc<Self>,
         component: Vec<u8>,
+        guest: Digest,
         again: bool,
     ) -> Result<Option<Change>, VersionsError> {
-        let versions = Arc::clone(self);
-        let (component, guest) = blocking(move || {
-            let guest = versions.loader.version(&component).guest;
-            (component, guest)
-        })
-        .await?;
         {
             let mut book = self.book();
             let is_overtaken = again && book.wanted.is_none();

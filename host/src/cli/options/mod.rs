@@ -158,6 +158,7 @@ impl LoadOptions {
                 Some(dir) => Some(dir).filter(|dir| !dir.as_os_str().is_empty()),
                 None => dirs::cache_dir().map(|dir| dir.join("fastsentiment")),
             },
+            shipped_artifacts: beside_binary()?.join("artifacts"),
             compiler: Compiler::child(
                 own_program()?,
                 CompileLimits {

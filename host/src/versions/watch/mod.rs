@@ -91,7 +91,8 @@ fn handle(versions: &Weak<Versions>, runtime: &Handle, news: News, again: bool) 
             error
         }
         News::Content(component) => {
-            match runtime.block_on(versions.follow_file(component, again)) {
+            let guest = versions.loader.version(&component).guest;
+            match runtime.block_on(versions.follow_file(component, guest, again)) {
                 Ok(_) => return Outcome::Settled,
                 Err(error) => error,
             }
