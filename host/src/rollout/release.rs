@@ -48,9 +48,13 @@ pub(super) type Tell = Box<dyn Fn(&Release, String) + Send + Sync>;
 /// others, does not take it out of use.
 const CALLS_OF_A_FAILURE: u64 = 10;
 
-/// How many calls are remembered: at so many, all counts are halved. So a version
+/// How many calls are remembered at least: at so many, all counts are halved. So a version
 /// that goes bad late is found out as soon as one that was bad from the start.
 const LATE: u64 = 64;
+
+/// How many times as many calls as may fail are remembered: halved, they must not be
+/// forgiven once more.
+const LATE_OF_ALLOWED: u64 = 2;
 
 /// As how many failures a time-out counts. It has held a worker for as long as a
 /// call may take: with as many of them as are forgiven of other failures, everybody
@@ -138,7 +142,7 @@ impl Watched {
     /// Counts a call, with its weight if it failed; gives the counts with it.
     fn count(&self, failed: Option<u64>) -> Late {
         let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
-        if late.calls >= LATE {
+        if late.calls >= LATE.max((u64::from(self.allowed) + 1) * LATE_OF_ALLOWED) {
             *late = Late {
                 calls: late.calls / 2,
                 failures: late.failures / 2,

@@ -59,6 +59,25 @@ async fn only_the_texts_that_fail_go_to_the_version_before() {
 }
 
 #[tokio::test]
+async fn many_failures_can_be_allowed_and_one_more_is_too_many() {
+    for allowed in [63, 64, 300] {
+        let (old, new) = (Fake::new(1, Mode::Good), Fake::new(2, Mode::Good));
+        let options = Options {
+            failures: allowed,
+            ..STRICT
+        };
+        let mut setup = Setup::new(&old, options);
+        setup.rollout.activate(new.clone(), true);
+        new.turn(Mode::Fail);
+        for failure in 0..=allowed {
+            assert_eq!(setup.live(), 2, "of {allowed}, before failure {failure}");
+            assert_eq!(setup.ask(&[&format!("text {failure}")]).await, [1]);
+        }
+        assert_eq!(*setup.fall().await.live, version(1));
+    }
+}
+
+#[tokio::test]
 async fn too_many_failures_bring_the_version_before_back() {
     let (old, new) = (Fake::new(1, Mode::Good), Fake::new(2, Mode::Good));
     let mut setup = Setup::new(&old, STRICT);
