@@ -1,12 +1,12 @@
-# syntax=docker/dockerfile:1
-
 # The server with the default guest and a model, ready to run:
 #
-#     docker build -t fastsentiment .
+#     DOCKER_BUILDKIT=1 docker build -t fastsentiment .
 #     docker run --rm --read-only -p 8000:8000 fastsentiment
 #
 # Another model is a directory in this folder: --build-arg MODEL=model/mine. What is
-# done is in deployment/build, whose scripts are tested without Docker.
+# done is in deployment/build, whose scripts are also tested without Docker. There is no
+# `# syntax=` line: BuildKit's own frontend has been enough since Docker 20.10, and the
+# line would fetch one.
 
 ARG RUST_VERSION=1.95.0
 ARG DEBIAN=bookworm
@@ -20,9 +20,9 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates python3 python3-pip
 WORKDIR /src
-# With the guest's target, as the file says.
+# The base has the compiler, but not the guest's target, which the file names too.
 COPY rust-toolchain.toml ./
-RUN rustup show active-toolchain || rustup toolchain install
+RUN rustup target list --installed | grep -qx wasm32-wasip2 || rustup toolchain install
 ENV DIST_TARGET_DIR=/target
 
 # The workspace without its sources; the layers that are made of it stay as they are

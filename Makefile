@@ -159,6 +159,11 @@ test-deployment: build examples redis deployment-venv ## Test Dockerfile, Compos
 	  $(DEPLOYMENT_VENV)/bin/python -m pytest -q -rs -p no:cacheprovider deployment/tests; \
 	else $(SKIPPED_DEPLOYMENT); fi
 
+# Not part of `test`: it takes Docker, as root, and compiles everything once more.
+.PHONY: test-image
+test-image: deployment-venv ## Build the image with a real Docker, run it, and Compose with Redis
+	$(DEPLOYMENT_VENV)/bin/python -m pytest -q -s -rs -p no:cacheprovider deployment/tests/real_docker.py
+
 # With k6 as well, where it is installed (or K6 says where it is).
 .PHONY: test-load
 test-load: build examples hostile redis ## Test the load tests, for some seconds each

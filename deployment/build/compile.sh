@@ -48,10 +48,10 @@ CONFIG
 
 dependencies() {
   build
-  # What was compiled of the placeholders is newer than the sources to come, and
-  # would be taken for theirs.
-  cargo clean --release -p fastsentiment
-  cargo clean --profile guest --target "$guest_target" -p fastsentiment-guest
+  # Cargo compares times, and the sources to come are older than what was compiled of
+  # their placeholders. So nothing of the workspace's own crates may stay.
+  cargo clean --workspace --release
+  cargo clean --workspace --profile guest --target "$guest_target"
 }
 
 collect() {

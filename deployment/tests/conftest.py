@@ -1,10 +1,13 @@
-"""What the tests of the deployment share: the image's root file system, made once."""
+"""What the tests of the deployment share, made once: what Docker is sent, and the
+image's root file system."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
+import dockerfile
 import pytest
 from product import ROOT, TARGET
 
@@ -12,6 +15,31 @@ from product import ROOT, TARGET
 def run(*command: str | Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}:\n{done.stdout}{done.stderr}"
+
+
+def tracked() -> list[Path]:
+    """The files of the repository, the new ones included."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "-co", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    files = [ROOT / name for name in listed.split("\0") if name]
+    return [file for file in files if file.is_file()]
+
+
+@pytest.fixture(scope="session")
+def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What Docker would be sent."""
+    out = tmp_path_factory.mktemp("context")
+    for file in tracked():
+        if dockerfile.in_context(file):
+            target = out / file.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, target)
+    return out
 
 
 @pytest.fixture(scope="session")

@@ -39,8 +39,8 @@ def compose() -> dict:
 
 
 def specification() -> jsonschema.Draft201909Validator:
-    # Docker Compose, for its schema only: it is not run, nor are its dependencies
-    # installed.
+    # Docker Compose 1.29, for its schema only: it is not run, nor are its dependencies
+    # installed. What it takes, version 2 takes too.
     [schema] = [f for f in files("docker-compose") if f.name == "compose_spec.json"]
     return jsonschema.Draft201909Validator(json.loads(schema.read_text()))
 
@@ -51,27 +51,25 @@ def seconds(duration: str) -> int:
 
 
 def test_it_is_what_the_specification_asks_for(compose: dict):
-    compose = dict(compose)
     schema = specification()
-    # The specification had no name for the project yet.
-    assert compose.pop("name") == "fastsentiment"
     schema.validate(compose)
     wrong = {**compose, "services": {"api": {"imagine": "fastsentiment"}}}
     assert list(schema.iter_errors(wrong))
 
 
-def test_docker_compose_reads_it():
-    command = ["docker", "compose"]
+@pytest.mark.parametrize("command", ["docker-compose", "docker compose"])
+def test_docker_compose_reads_it(command: str):
+    words = command.split()
     if (
-        not shutil.which("docker")
+        not shutil.which(words[0])
         or subprocess.run(
-            [*command, "version"], capture_output=True, check=False
+            [*words, "version"], capture_output=True, check=False
         ).returncode
     ):
         # Not in CI either: the specification's schema has been asked.
-        pytest.skip("Docker Compose is not installed")
+        pytest.skip(f"{command} is not installed")
     done = subprocess.run(
-        [*command, "-f", FOLDER / "compose.yaml", "config", "-q"],
+        [*words, "-f", FOLDER / "compose.yaml", "config", "-q"],
         capture_output=True,
         text=True,
         check=False,

@@ -3,38 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import dockerfile
-import pytest
 from product import ROOT, VERSION, options
-
-
-def tracked() -> list[Path]:
-    """The files of the repository, the new ones included."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "-co", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    files = [ROOT / name for name in listed.split("\0") if name]
-    return [file for file in files if file.is_file()]
-
-
-@pytest.fixture(scope="module")
-def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What Docker would be sent."""
-    out = tmp_path_factory.mktemp("context")
-    for file in tracked():
-        if dockerfile.in_context(file):
-            target = out / file.relative_to(ROOT)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(file, target)
-    return out
 
 
 def test_every_base_is_a_stage_or_has_a_version():
@@ -96,6 +69,7 @@ def test_the_skeleton_is_a_workspace_with_the_same_dependencies(
     for _ in range(2):
         subprocess.run(["python3", script, context, tmp_path / "out"], check=True)
     out = tmp_path / "out"
+    subprocess.run(["cargo", "fetch", "--locked"], cwd=context, check=True)
     tree = ["cargo", "tree", "--locked", "--offline", "--workspace", "--prefix", "none"]
     trees = [
         subprocess.run(tree, cwd=folder, check=True, capture_output=True, text=True)

@@ -22,11 +22,14 @@ from product import ROOT, TARGET, VERSION, need, options
 OVERLAYS = ["development", "production", "queue-depth", "swap-volume"]
 EVERY = [".", *(f"overlays/{name}" for name in OVERLAYS)]
 PASSWORD = "0123456789abcdef"
-# The oldest and the newest that there are schemas of.
+# The oldest that has all that they use, and the newest that there is a schema of.
 VERSIONS = [
-    pick(all_versions(), key=lambda version: [int(n) for n in version.split(".")])
-    for pick in (min, max)
+    "1.27.0",
+    max(all_versions(), key=lambda version: [int(n) for n in version.split(".")]),
 ]
+# What the API server adds where it is not said, to lists that apply compares as a whole
+# or by that very field.
+ADDED = {"ports": "protocol", "strategy": "type"}
 # Which the ConfigMap of overlays/swap-volume is for.
 LEXICON = TARGET / "release/fastsentiment_lexicon.wasm"
 
@@ -211,16 +214,77 @@ def test_what_refers_to_pods_finds_them(manifests, name: str):
     assert selected(budget["spec"]["selector"]["matchLabels"]) == {"fastsentiment"}
     [scaler] = of_kind(objects, "HorizontalPodAutoscaler").values()
     assert scaler["spec"]["scaleTargetRef"]["name"] in deployments
-    # A budget that is never met would keep nodes from being drained.
-    assert budget["spec"]["minAvailable"] < scaler["spec"]["minReplicas"]
+    # However many there are, one may go.
+    assert budget["spec"]["maxUnavailable"] == 1
+    assert "minAvailable" not in budget["spec"]
     # It would be undone by every `kubectl apply`.
     assert "replicas" not in deployments["fastsentiment"]["spec"]
     pod, _ = container(objects, "fastsentiment")
     for constraint in pod["topologySpreadConstraints"]:
         wanted = constraint["labelSelector"]["matchLabels"]
         assert selected(wanted) == {"fastsentiment"}
+        # Otherwise drains and rollouts wait for room on a node that is closed, or that
+        # pods of the version before take up.
+        assert constraint["nodeTaintsPolicy"] == "Honor"
+        assert constraint["matchLabelKeys"] == ["pod-template-hash"]
     keys = [each["topologyKey"] for each in pod["topologySpreadConstraints"]]
     assert len(keys) == len(set(keys)) == 2
+
+
+def cores(amount: str) -> float:
+    return float(amount[:-1]) / 1000 if amount.endswith("m") else float(amount)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_they_fit_on_few_cores_and_scale_by_what_a_pod_may_use(manifests, name: str):
+    resources = {
+        deployment: container(manifests[name], deployment)[1]["resources"]
+        for deployment in of_kind(manifests[name], "Deployment")
+    }
+    asked = {d: cores(each["requests"]["cpu"]) for d, each in resources.items()}
+    [scaler] = of_kind(manifests[name], "HorizontalPodAutoscaler").values()
+    # With the one that a rollout adds.
+    pods = scaler["spec"]["minReplicas"] + 1
+    assert pods * asked["fastsentiment"] + asked["fastsentiment-redis"] < 3
+    limit = cores(resources["fastsentiment"]["limits"]["cpu"])
+    [target] = [
+        metric["resource"]["target"]
+        for metric in scaler["spec"]["metrics"]
+        if metric["type"] == "Resource"
+    ]
+    assert target["type"] == "AverageValue"
+    assert cores(target["averageValue"]) == pytest.approx(0.7 * limit)
+
+
+def left_out(value: object, path: str = "") -> list[str]:
+    """Where something is left to be added."""
+    if isinstance(value, list):
+        return [each for v in value for each in left_out(v, path)]
+    if not isinstance(value, dict):
+        return []
+    found = []
+    for name, inner in value.items():
+        here = f"{path}/{name}"
+        for each in inner if isinstance(inner, list) else [inner]:
+            if name in ADDED and ADDED[name] not in each:
+                found.append(f"{here}/{ADDED[name]}")
+        found += left_out(inner, here)
+    return found
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_nothing_is_left_to_be_added_that_another_apply_would_trip_over(
+    manifests, name: str
+):
+    """From client-side to server-side apply, what was added belongs to the former."""
+    for manifest in manifests[name]:
+        assert left_out(manifest) == [], manifest["metadata"]["name"]
+
+
+def test_what_is_left_out_is_noticed():
+    rules = [{"ports": [{"port": 8000, "protocol": "TCP"}, {"port": 53}]}]
+    assert left_out({"ingress": rules}) == ["/ingress/ports/protocol"]
+    assert left_out({"strategy": {"rollingUpdate": {}}}) == ["/strategy/type"]
 
 
 @pytest.mark.parametrize("name", EVERY)
