@@ -19,6 +19,8 @@ AXE := axe-playwright-python==0.1.8
 # where it will be. Everything is built in release mode: a guest that is compiled by
 # an unoptimised Cranelift takes minutes, and one profile means one build of wasmtime.
 export CARGO_TARGET_DIR := $(CURDIR)/target
+# The tools load ONNX Runtime, too, and it is to call nobody.
+export ORT_DISABLE_TELEMETRY := 1
 OUT := target/release
 GUEST_TARGET := wasm32-wasip2
 GUEST_BUILD := --profile guest --target $(GUEST_TARGET)

@@ -93,9 +93,10 @@ for file in "$model"/*; do
   [ ! -f "$file" ] || cp -L "$file" "$app/model/default/"
 done
 
-# Loads all that `serve` would load, predicts once, and keeps the compiled guest.
+# Loads all that `serve` would load, predicts once, and keeps the compiled guest, which
+# is the same every time.
 mkdir -m 700 "$app/artifacts"
-env -i "$app/fastsentiment" check --artifacts "$app/artifacts"
+env -i SOURCE_DATE_EPOCH=0 "$app/fastsentiment" check --artifacts "$app/artifacts"
 [ -n "$(ls "$app/artifacts")" ] || fail 'the compiled guest was not kept'
 
 # Root's, and for everyone to read: who runs it can not change what it runs.

@@ -32,9 +32,20 @@ def need(tool: str) -> str:
     """A program; without it a test is skipped, but in CI (CI=true) it fails."""
     found = shutil.which(tool)
     if found is None:
-        missing = f"{tool} is not installed"
-        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
+        skip(f"{tool} is not installed")
     return found
+
+
+def lexicon() -> Path:
+    """A guest other than the default one, and a small one."""
+    built = TARGET / "release/fastsentiment_lexicon.wasm"
+    if not built.exists():
+        skip(f"{built} is missing: make examples")
+    return built
+
+
+def skip(missing: str) -> None:
+    pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
 
 
 class Option(NamedTuple):

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import dockerfile
 import pytest
-from product import ROOT, Server, need, serving
+from containers import wait
+from product import ROOT, Server, lexicon, need, serving
 
 # With the default model, in bytes; compressed, as registries keep it, it is far less.
 MOST = 120_000_000
@@ -121,8 +122,8 @@ def test_a_container_starts_also_where_the_compiled_guest_does_not_fit(
     rooted: Path, tmp_path: Path
 ):
     wrapper = container(rooted, tmp_path / "mount")
-    # Nobody can write there, and no guest was compiled for it: as on another CPU.
-    settings = {**environment(), "FASTSENTIMENT_ARTIFACTS": "/app/licences"}
+    # None is looked for, as none is found on another CPU.
+    settings = {**environment(), "FASTSENTIMENT_ARTIFACTS": ""}
     with serving([*wrapper, *dockerfile.command()], settings, wrapped=True) as server:
         assert "compiled just now" in server.greeting
         server.predict("What a wonderful day.")
@@ -245,3 +246,55 @@ def limited(
         if can(*command, "true"):
             return command
     return []
+
+
+def test_a_limit_on_threads_costs_no_request_and_no_guest(image: Path, tmp_path: Path):
+    """As `--pids-limit` of a container, and what the kubelet allows a pod."""
+    wrapper = limited({"pids.max": "max"}, "pids", {"pids.max": "max"})
+    if not wrapper:
+        pytest.skip("this machine lets its tests make no control group")
+    folders = [Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/pids")]
+    guest = tmp_path / "guest.wasm"
+    shutil.copy(image / "app/fastsentiment_guest.wasm", guest)
+    settings = {
+        "PATH": os.environ["PATH"],
+        "FASTSENTIMENT_ARTIFACTS": str(tmp_path / "compiled"),
+    }
+    command = [image / "app/fastsentiment", "serve", "--guest", guest]
+    with serving([*wrapper, *command], settings, wrapped=True) as server:
+        groups = [each / f"fastsentiment-test-{os.getpid()}" for each in folders]
+        [group] = [each for each in groups if each.exists()]
+
+        def unserved() -> float:
+            return server.metrics()["fastsentiment_configured_guest_unserved"]
+
+        # No thread may be started any more, and a guest is deployed.
+        (group / "pids.max").write_text((group / "pids.current").read_text())
+        shutil.copy(lexicon(), tmp_path / "new")
+        (tmp_path / "new").rename(guest)
+        wait(lambda: unserved() == 1)
+        # What is large is parsed, and packed, on a thread of its own if there is one.
+        server.predict(*(f"{number} " * 10_000 for number in range(20)))
+        assert json.loads(server.ask("/health/ready", server.port).body) == {
+            "status": "ready",
+            "conditions": ["configured-guest-not-served"],
+        }
+        # As soon as threads can be started, it is live.
+        (group / "pids.max").write_text("max")
+        wait(lambda: unserved() == 0)
+        assert server.metrics()["fastsentiment_known_versions"] == 2
+        assert server.terminate() == 0
+
+
+def test_the_compiled_guest_is_the_same_every_time(image: Path, tmp_path: Path):
+    # Without the compiled guest, which would be found.
+    app, again = tmp_path / "app", tmp_path / "again"
+    shutil.copytree(image / "app", app, ignore=shutil.ignore_patterns("artifacts"))
+    subprocess.run(
+        [app / "fastsentiment", "check", "--artifacts", again],
+        env={"SOURCE_DATE_EPOCH": "0"},
+        check=True,
+        capture_output=True,
+    )
+    [compiled] = (image / "app/artifacts").iterdir()
+    assert (again / compiled.name).read_bytes() == compiled.read_bytes()

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::bindings::Error;
+use crate::read::read;
 
 /// How logits become scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,9 +185,7 @@ fn labels(
 
 fn read_json<T: DeserializeOwned>(file: &Path) -> Result<T, Error> {
     let name = file.display();
-    let bytes = std::fs::read(file)
-        .map_err(|error| Error::ModelUnsuitable(format!("{name} can not be read: {error}")))?;
-    serde_json::from_slice(&bytes)
+    serde_json::from_slice(&read(file)?)
         .map_err(|error| Error::ModelUnsuitable(format!("{name} is not as expected: {error}")))
 }
 

@@ -8,6 +8,7 @@ use tokenizers::{Tokenizer, TruncationDirection, TruncationParams};
 
 use crate::bindings::Error;
 use crate::config::{ModelConfig, TruncationSide};
+use crate::read::read;
 
 /// A text as the model sees it: one row of a batch.
 pub(crate) struct Row {
@@ -30,10 +31,7 @@ impl Encoder {
         let unsuitable = |error: tokenizers::Error| {
             Error::ModelUnsuitable(format!("{} is not as expected: {error}", file.display()))
         };
-        let bytes = std::fs::read(&file).map_err(|error| {
-            Error::ModelUnsuitable(format!("{} can not be read: {error}", file.display()))
-        })?;
-        let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(unsuitable)?;
+        let mut tokenizer = Tokenizer::from_bytes(read(&file)?).map_err(unsuitable)?;
         // What the file says of padding and truncation is left over from
         // whatever wrote it; the model's own limit is what counts.
         // Only the end to cut is taken from there, as Transformers does.

@@ -16,6 +16,7 @@ mod encode;
 mod infer;
 mod kept;
 mod predictor;
+mod read;
 
 pub use config::Activation;
 pub use kept::Kept;

@@ -2,6 +2,7 @@
 //!
 //! Whoever reads it may leave early, as `head` does. That ends a command without a word.
 
+use std::error::Error as StdError;
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 
@@ -55,6 +56,6 @@ pub(super) fn is_reader_gone(error: &anyhow::Error) -> bool {
             _ => cause.downcast_ref(),
         };
         let inner = error.and_then(io::Error::get_ref);
-        inner.is_some_and(|inner| inner.is::<ReaderGone>())
+        inner.is_some_and(<dyn StdError + Send + Sync>::is::<ReaderGone>)
     })
 }

@@ -142,7 +142,7 @@ impl Load<'_> {
         let golden = Golden::read(self.model)?;
         let code = match world {
             World::Plain => self.compile(self.bytes)?,
-            World::Prepared => self.compile(&self.prepare(&version.guest)?)?,
+            World::Prepared => self.compile(&self.prepare(version)?)?,
         };
         let component = revive(&self.runtime.serving().engine, &code)
             .map_err(|error| LoadError::Host(format!("{error:#}")))?;
@@ -155,9 +155,9 @@ impl Load<'_> {
     }
 
     /// The snapshot of a guest that is prepared with this very model.
-    fn prepare(&self, guest: &Digest) -> Result<Vec<u8>, LoadError> {
+    fn prepare(&self, version: &Version) -> Result<Vec<u8>, LoadError> {
         let model = self.model.dir();
-        let prepared = snapshot::prepare(self.runtime, guest, self.bytes, model, self.pace)?;
+        let prepared = snapshot::prepare(self.runtime, version, self.bytes, model, self.pace)?;
         // Its answers would be known, and kept, by the digest of other files; and
         // the model that runs is that of the start.
         let now = ModelFiles::read(model).map_err(|error| LoadError::Host(error.to_string()))?;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use wasmtime::component::{Instance, InstancePre};
 use wasmtime::{Store, Trap};
-use wasmtime_wasi::{FsPerms, I32Exit};
+use wasmtime_wasi::random::Deterministic;
+use wasmtime_wasi::{FsPerms, I32Exit, WasiCtxBuilder};
 use wasmtime_wizer::{WasmtimeWizerComponent, Wizer};
 
 use super::compiler::{Pace, Purpose, revive};
@@ -16,7 +17,7 @@ use super::error::{LoadError, is_exhausted};
 use super::output::{Output, Printer};
 use super::runtime::Runtime;
 use super::state::{State, sandbox};
-use crate::predictor::Digest;
+use crate::predictor::Version;
 
 /// Where the contract puts the model directory.
 pub(super) const MODEL_DIR: &str = "/model";
@@ -25,7 +26,7 @@ pub(super) const MODEL_DIR: &str = "/model";
 /// the component that begins where `prepare` ended.
 pub(super) fn prepare(
     runtime: &Runtime,
-    guest: &Digest,
+    version: &Version,
     component: &[u8],
     model_dir: &Path,
     pace: Pace,
@@ -53,7 +54,7 @@ pub(super) fn prepare(
         .enable_time()
         .build()
         .map_err(|error| LoadError::Host(error.to_string()))?;
-    let (mut store, instance) = run(runtime, guest, &linked, model_dir, &executor)?;
+    let (mut store, instance) = run(runtime, version, &linked, model_dir, &executor)?;
     let mut instance = WasmtimeWizerComponent {
         store: &mut store,
         instance,
@@ -65,13 +66,13 @@ pub(super) fn prepare(
 /// Makes an instance and runs its `prepare`.
 fn run(
     runtime: &Runtime,
-    guest: &Digest,
+    version: &Version,
     linked: &InstancePre<State>,
     model_dir: &Path,
     executor: &tokio::runtime::Runtime,
 ) -> Result<(Store<State>, Instance), LoadError> {
     let time = runtime.limits.prepare;
-    let output = Output::new(guest);
+    let output = Output::new(&version.guest);
     let (stdout, stderr) = (output.stdout(), output.stderr());
     let failed = |error| {
         if is_exhausted(&error) {
@@ -79,7 +80,11 @@ fn run(
         }
         LoadError::Prepare(explain(&error, [&stderr, &stdout], time))
     };
-    let wasi = sandbox()
+    let mut wasi = sandbox();
+    if runtime.compiler.is_reproducible() {
+        use_known_random_numbers(&mut wasi, version);
+    }
+    let wasi = wasi
         .stdout(stdout.clone())
         .stderr(stderr.clone())
         .preopened_dir(model_dir, MODEL_DIR, FsPerms::ReadOnly)
@@ -103,6 +108,17 @@ fn run(
     // now, so that `prepare` could hand the host no more than any call may.
     store.set_hostcall_fuel(runtime.limits.memory.saturating_mul(2));
     Ok((store, instance))
+}
+
+/// Gives a guest random numbers that depend on nothing but itself and the model.
+fn use_known_random_numbers(wasi: &mut WasiCtxBuilder, version: &Version) {
+    let known = [version.guest.0, version.model.0].concat();
+    let seed = known
+        .first_chunk()
+        .map_or(0, |seed| u128::from_le_bytes(*seed));
+    wasi.insecure_random_seed(seed)
+        .insecure_random(Deterministic::new(known.clone()))
+        .secure_random(Deterministic::new(known));
 }
 
 /// What is wrong with a component that has no snapshot.

@@ -69,8 +69,8 @@ impl Metrics {
             )?,
             rescued: register_int_counter_vec_with_registry!(
                 "fastsentiment_version_rescued_texts_total",
-                "Texts that were meant for a version and answered by the one before it, or \
-                 by the live one, because the version failed.",
+                "Texts that were meant for a version and answered by the one that was trusted \
+                 last, or by the live one, because the version failed.",
                 &["guest"],
                 registry
             )?,

@@ -1,5 +1,5 @@
 //! Which version answers which text: the live one, one that is on trial with a
-//! share of the texts, or, where a new one proves bad, the one before it.
+//! share of the texts, or, where a new one proves bad, the one that was trusted last.
 //!
 //! This module must not know guests, files or HTTP: a version is a [`Scorer`],
 //! and which there are is decided above (`versions`).
@@ -37,7 +37,7 @@ pub struct Options {
     /// How long it is on probation; zero for not at all.
     pub probation: Duration,
     /// How many of its calls may fail meanwhile, where a time-out counts as three.
-    /// One more, and the version before it is live again, if those that failed are
+    /// One more, and the version that was trusted last is live again, if those that failed are
     /// more than a tenth of all.
     pub failures: u32,
 }

@@ -99,7 +99,8 @@ pub(in crate::cli) struct TrustOptions {
 
     /// How long a version that was made live is on probation, in seconds
     ///
-    /// While it is, a text that it fails on is answered by the version before it.
+    /// While it is, a text that it fails on is answered by the version that was trusted
+    /// last.
     #[arg(
         long,
         env = "FASTSENTIMENT_PROBATION_S",
@@ -113,7 +114,7 @@ pub(in crate::cli) struct TrustOptions {
     /// How many calls of a version on probation or on trial may fail
     ///
     /// A time-out counts as three. After one more it is taken out of use, and the
-    /// version before it is live again.
+    /// version that was trusted last is live again.
     #[arg(
         long,
         env = "FASTSENTIMENT_PROBATION_FAILURES",

@@ -68,6 +68,7 @@ pub struct Compiler {
     /// The program of the child process, if there is to be one.
     program: Option<PathBuf>,
     limits: CompileLimits,
+    is_reproducible: bool,
 }
 
 /// What code is compiled for.
@@ -103,6 +104,7 @@ impl Compiler {
         Self {
             program: None,
             limits,
+            is_reproducible: false,
         }
     }
 
@@ -112,7 +114,24 @@ impl Compiler {
         Self {
             program: Some(program),
             limits,
+            is_reproducible: false,
         }
+    }
+
+    /// The same, which makes the same code of the same guest and model every time:
+    /// `prepare` gets random numbers that depend on nothing else. Who knows both then knows
+    /// the seeds of the guest's hash maps, so this is for code that is given away, as in an
+    /// image, where everybody could read them anyway.
+    #[must_use]
+    pub fn reproducible(self) -> Self {
+        Self {
+            is_reproducible: true,
+            ..self
+        }
+    }
+
+    pub(super) fn is_reproducible(&self) -> bool {
+        self.is_reproducible
     }
 
     /// What compiling may take.
