@@ -159,13 +159,16 @@ impl App {
         model_is_loaded: impl FnOnce(),
     ) -> Result<Self, AppError> {
         let library = Library::open(config.onnxruntime.as_deref())?;
+        // Before the model is loaded, so that a change of it meanwhile is noticed when a
+        // guest is prepared, and not served under the digest of other files.
+        let files = ModelFiles::read(&config.model)?;
         let model = load_model(&library, config, nn::Metrics::new(registry)?)?;
         model_is_loaded();
         let metrics = guest::Metrics::new(registry)?;
         let loader = GuestLoader {
             runtime: new_runtime(config, Graphs::of(move || model.graph()), metrics)?,
             artifacts: open_artifacts(config)?,
-            files: ModelFiles::read(&config.model)?,
+            files,
             executor: runtime.clone(),
         };
         let versions = config.versions.clone();

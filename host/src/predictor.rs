@@ -4,6 +4,7 @@
 //! This module must not know how a prediction is made, how it is transported,
 //! or what any layer looks like inside: it imports none of them.
 
+pub(crate) mod contract;
 mod model;
 
 pub use model::{Activation, ModelCard, Side};

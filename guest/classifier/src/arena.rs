@@ -10,22 +10,23 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use dlmalloc::Dlmalloc;
+
+use crate::boundary::Boundary;
 
 #[global_allocator]
 static ARENAS: Arenas = Arenas {
     lasting: UnsafeCell::new(Dlmalloc::new()),
-    boundary: AtomicUsize::new(usize::MAX),
+    boundary: Boundary::unknown(),
 };
 
 /// Allocates from the system until [`end_loading`] is called, and from memory
 /// beyond `boundary` from then on.
 struct Arenas {
     lasting: UnsafeCell<Dlmalloc>,
-    /// Every address from here on belongs to `lasting`.
-    boundary: AtomicUsize,
+    /// Every address beyond it belongs to `lasting`.
+    boundary: Boundary,
 }
 
 // SAFETY: a component of this target has one thread.
@@ -35,11 +36,12 @@ unsafe impl Sync for Arenas {}
 /// not ask the host for any.
 const CALL_MEMORY: usize = 1 << 20;
 
-/// Ends loading: from now on, memory comes from the part that stays.
+/// Ends loading: from now on, memory comes from the part that stays. What a guest loads
+/// after that lies there as well.
 pub(crate) fn end_loading() {
     let page = 64 << 10;
     let end = core::arch::wasm32::memory_size::<0>() * page;
-    ARENAS.boundary.store(end, Relaxed);
+    ARENAS.boundary.draw(end);
 }
 
 /// Sets memory for calls aside, behind what was allocated so far.
@@ -50,11 +52,11 @@ pub(crate) fn reserve_call_memory() {
 
 impl Arenas {
     fn is_loaded(&self) -> bool {
-        self.boundary.load(Relaxed) != usize::MAX
+        self.boundary.is_drawn()
     }
 
     fn is_lasting(&self, block: *mut u8) -> bool {
-        block.addr() >= self.boundary.load(Relaxed)
+        self.boundary.is_beyond(block.addr())
     }
 }
 

@@ -10,6 +10,8 @@
 
 #[cfg(target_arch = "wasm32")]
 mod arena;
+#[cfg(any(test, target_arch = "wasm32"))]
+mod boundary;
 mod classify;
 mod config;
 mod encode;

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sha2::{Digest as _, Sha256};
 
 use crate::cache::key::Key;
-use crate::predictor::{Score, Scores};
+use crate::predictor::{Score, Scores, contract};
 
 /// Raised whenever the layout changes: a number of labels, in two bytes, and
 /// of each the length in two bytes, the label in UTF-8, and the score in four;
@@ -55,11 +55,11 @@ pub(super) fn decode(key: &Key, bytes: &[u8], labels: &Labels) -> Option<Scores>
             score: f32::from_le_bytes(take(&mut rest)?),
         });
     }
-    let in_range = |score: &Score| (0.0..=1.0).contains(&score.score);
-    let named = |score: &Score| !score.label.is_empty();
-    let ordered = scores.is_sorted_by(|a, b| a.score >= b.score);
-    let whole = rest.is_empty() && !scores.is_empty();
-    let valid = whole && ordered && scores.iter().all(|score| named(score) && in_range(score));
+    let pairs: Vec<_> = scores
+        .iter()
+        .map(|score| (&*score.label, score.score))
+        .collect();
+    let valid = rest.is_empty() && contract::broken(&pairs).is_none();
     valid.then(|| scores.into())
 }
 

@@ -109,6 +109,7 @@ fn answers_are_as_large_as_they_may_be_or_refused() {
             ("label: 0", breaks_contract),
             ("label: 1025", breaks_contract),
             ("labels: 0", breaks_contract),
+            ("label twice", breaks_contract),
             ("labels: 1001", breaks_contract),
             ("answer once more", breaks_contract),
             ("score: NaN", breaks_contract),

@@ -110,8 +110,11 @@ fn obey(order: &str) -> Outcome {
         "label" => one("x".repeat(argument.parse().unwrap_or(0)), 0.5),
         "labels" => {
             let labels = 0..argument.parse().unwrap_or(0);
-            labels.flat_map(|_| one("GOOD", 0.5)).collect()
+            labels
+                .flat_map(|label| one(format!("GOOD{label}"), 0.5))
+                .collect()
         }
+        "label twice" => [one("GOOD", 0.5), one("GOOD", 0.5)].concat(),
         "refuse" => {
             return Err(Error::InvalidText(InvalidText {
                 index: 0,
