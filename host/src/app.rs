@@ -103,7 +103,7 @@ pub enum AppError {
     #[error("the metrics can not be set up: {0}")]
     Metrics(#[from] prometheus::Error),
     /// The system gives no more threads.
-    #[error("a thread can not be started: {0}")]
+    #[error("a thread can not be started")]
     Threads(#[from] std::io::Error),
 }
 
@@ -159,16 +159,13 @@ impl App {
         model_is_loaded: impl FnOnce(),
     ) -> Result<Self, AppError> {
         let library = Library::open(config.onnxruntime.as_deref())?;
-        // Before the model is loaded, so that a change of it meanwhile is noticed when a
-        // guest is prepared, and not served under the digest of other files.
-        let files = ModelFiles::read(&config.model)?;
         let model = load_model(&library, config, nn::Metrics::new(registry)?)?;
         model_is_loaded();
         let metrics = guest::Metrics::new(registry)?;
         let loader = GuestLoader {
             runtime: new_runtime(config, Graphs::of(move || model.graph()), metrics)?,
             artifacts: open_artifacts(config)?,
-            files,
+            files: ModelFiles::read(&config.model)?,
             executor: runtime.clone(),
         };
         let versions = config.versions.clone();

@@ -27,7 +27,6 @@ mod triggers;
 mod values;
 mod versions;
 
-use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -173,7 +172,6 @@ pub(crate) fn run() -> ExitCode {
         if is_logged && tracing::enabled!(Level::ERROR) {
             tracing::error!("{fault}");
         } else {
-            log::flush();
             tell(&fault);
         }
         exit::code(&error)
@@ -184,8 +182,7 @@ pub(crate) fn run() -> ExitCode {
 
 /// Tells of a fault, in a line.
 fn tell(fault: &Fault) {
-    // Nothing can be done about a standard error that is gone too.
-    let _ = writeln!(std::io::stderr(), "error: {fault}");
+    log::print(&format!("error: {fault}\n"));
 }
 
 impl RunGuest {

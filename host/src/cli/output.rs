@@ -47,6 +47,19 @@ pub(super) fn print(result: impl Display) -> anyhow::Result<()> {
         .context("standard output cannot be written to")
 }
 
+/// Prints on a thread of its own what nobody has to read: a server goes on also if its
+/// reader has stalled or gone.
+pub(super) fn print_aside(text: String) {
+    let printed = std::thread::Builder::new().spawn(move || {
+        if let Err(error) = print(text) {
+            tracing::warn!("what the server would say of itself is lost: {error:#}");
+        }
+    });
+    if let Err(error) = printed {
+        tracing::warn!(%error, "what the server would say of itself is lost");
+    }
+}
+
 /// Whether an error says that nobody reads standard output any more.
 pub(super) fn is_reader_gone(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {

@@ -241,6 +241,7 @@ impl ServeCommand {
             drain: Duration::from_millis(self.stop.drain_ms),
             ..self.clients.resolve()
         };
+        survive_full_files()?;
         let mut stop = pin!(asked_to_stop()?);
         // Taken before the load too: by itself, the signal ends a process.
         let hangups = triggers::hangups()?;
@@ -302,9 +303,7 @@ impl ServeCommand {
             redis: redis.as_deref().unwrap_or("no answer yet"),
             file: self.file.path().map(PathBuf::as_path),
         };
-        if let Err(error) = output::print(&greeting) {
-            tracing::warn!("what the server would say of itself is lost: {error:#}");
-        }
+        output::print_aside(greeting.to_string());
         let shutdown = async {
             stop.await;
             readiness.set_draining();
@@ -331,6 +330,16 @@ fn checkup(app: &App) -> impl Fn() -> Health + Send + Sync + 'static {
             conditions: conditions.into_iter().collect(),
         }
     }
+}
+
+/// Has a write beyond the largest file that this process may have (`ulimit -f`) fail, as
+/// one to a full disk does: by itself, the signal ends the process.
+fn survive_full_files() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let beyond = rustix::process::Signal::XFSZ.as_raw();
+    // It stays caught when this is dropped.
+    drop(signal(SignalKind::from_raw(beyond))?);
+    Ok(())
 }
 
 /// Resolves at the first SIGTERM or SIGINT; the second ends the process.

@@ -9,6 +9,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use socket2::{SockFilter, SockRef};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -22,6 +24,10 @@ use super::exchange::Handler;
 /// as file descriptors: long enough not to spin, short beside the time in
 /// which another connection ends and frees one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a connection may take to be established that was begun before the listener
+/// closes.
+const BEGUN: Duration = Duration::from_millis(50);
 
 /// Serves `handler` on `listener` until `shutdown` resolves; then for
 /// `config.drain_delay` as before, but that clients of HTTP/1 are asked to close their
@@ -47,6 +53,10 @@ pub async fn serve<H: Handler>(
     connections.accept_until(&listener, shutdown).await;
     connections.phase.send_replace(Phase::Draining);
     connections.accept_until(&listener, sleep(delay)).await;
+    // A connection that is begun now would be reset when the listener closes.
+    if refuse_new(&listener) {
+        connections.accept_until(&listener, sleep(BEGUN)).await;
+    }
     connections.open_waiting(listener);
     connections.phase.send_replace(Phase::Closing);
     let drained = tokio::time::timeout(drain, async {
@@ -129,6 +139,33 @@ fn note(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "a connection ended in a panic");
     }
+}
+
+/// Has the kernel drop what would begin a connection, which its client sends again a
+/// second later, and take on those that are begun. Tells whether it does.
+#[cfg(target_os = "linux")]
+fn refuse_new(listener: &TcpListener) -> bool {
+    // In the classic instructions of BPF: drop a segment whose flags, in its 14th byte,
+    // have SYN, and let all others through.
+    const LOAD_BYTE: u16 = 0x30;
+    const JUMP_IF_SET: u16 = 0x45;
+    const RETURN: u16 = 0x06;
+    const SYN: u32 = 0x02;
+    let filter = [
+        SockFilter::new(LOAD_BYTE, 0, 0, 13),
+        SockFilter::new(JUMP_IF_SET, 0, 1, SYN),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ];
+    let attached = SockRef::from(listener).attach_filter(&filter);
+    attached
+        .inspect_err(|error| tracing::debug!(%error, "the listener takes no filter"))
+        .is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn refuse_new(_listener: &TcpListener) -> bool {
+    false
 }
 
 async fn pause_after(error: io::Error) {

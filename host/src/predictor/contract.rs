@@ -71,7 +71,7 @@ mod tests {
         let of = |labels: &[String]| -> Vec<(String, f32)> {
             labels.iter().map(|label| (label.clone(), 0.5)).collect()
         };
-        let repeated: Vec<_> = many[..FEW + 1].iter().chain(&many[3..4]).cloned().collect();
+        let repeated: Vec<_> = many[..=FEW].iter().chain(&many[3..4]).cloned().collect();
         let large: Vec<_> = (0..20).map(|number| format!("{number:01000}")).collect();
         let check = |scores: &[(String, f32)]| {
             let scores: Vec<_> = scores

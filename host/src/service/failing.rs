@@ -13,6 +13,10 @@ use crate::predictor::{ErrorKind, PredictError, Version};
 /// From so many failures on without an answer between them, nothing is answered.
 const FAILURES: i64 = 10;
 
+/// If nothing was answered for so long: while anybody is, others can send what fails as
+/// often as they like.
+const UNANSWERED: Duration = Duration::from_secs(5);
+
 /// How long after the last failure that holds. A replica that is sent no requests any more
 /// would not find out that it could answer them: it is tried again.
 const HOLDS: Duration = Duration::from_secs(30);
@@ -20,8 +24,16 @@ const HOLDS: Duration = Duration::from_secs(30);
 /// Counts the failures since the last answer.
 pub(super) struct Failures {
     streak: IntGauge,
-    /// When the last one was, and what was live then.
-    last: Mutex<Option<(Instant, Arc<Version>)>>,
+    /// The failures that the count is of.
+    span: Mutex<Option<Span>>,
+}
+
+/// The first and the last failure since an answer.
+struct Span {
+    first: Instant,
+    last: Instant,
+    /// What was live at the last one.
+    live: Arc<Version>,
 }
 
 impl Failures {
@@ -34,11 +46,11 @@ impl Failures {
         Ok(Self {
             streak: register_int_gauge_with_registry!(
                 "fastsentiment_failures_since_answer",
-                "Failed predictions since the last one that was answered; from 10 on, the \
-                 server is not ready.",
+                "Failed predictions since the last one that was answered; from 10 on, after 5 \
+                 seconds, the server is not ready.",
                 registry
             )?,
-            last: Mutex::default(),
+            span: Mutex::default(),
         })
     }
 
@@ -54,9 +66,7 @@ impl Failures {
                 }
             }
             Err(ErrorKind::Failed | ErrorKind::TimedOut) => {
-                self.streak.inc();
-                let last = (Instant::now(), live());
-                *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
+                self.note_failure(Instant::now(), live());
             }
             // It was not tried.
             Err(
@@ -68,14 +78,27 @@ impl Failures {
         }
     }
 
+    fn note_failure(&self, at: Instant, live: Arc<Version>) {
+        let mut span = self.span.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = self.streak.get() == 0;
+        self.streak.inc();
+        let before = span.take().filter(|_| !is_first);
+        *span = Some(Span {
+            first: before.map_or(at, |span| span.first),
+            last: at,
+            live,
+        });
+    }
+
     /// Whether all predictions of late have failed, with the version that is live.
     pub(super) fn is_failing(&self, live: &Version) -> bool {
         if self.streak.get() < FAILURES {
             return false;
         }
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.as_ref()
-            .is_some_and(|(at, version)| at.elapsed() < HOLDS && **version == *live)
+        let span = self.span.lock().unwrap_or_else(PoisonError::into_inner);
+        span.as_ref().is_some_and(|span| {
+            *span.live == *live && span.first.elapsed() >= UNANSWERED && span.last.elapsed() < HOLDS
+        })
     }
 }
 
@@ -95,40 +118,51 @@ mod tests {
         PredictError::new(kind, "")
     }
 
+    /// So many failures, the first one some time ago.
+    fn fail(failures: &Failures, live: u8, first: Duration, last: Duration) {
+        let ago = |time| Instant::now().checked_sub(time).unwrap();
+        failures.note_failure(ago(first), version(live));
+        (1..FAILURES).for_each(|_| failures.note_failure(ago(last), version(live)));
+    }
+
     #[test]
     fn only_failures_without_an_answer_between_them_count() {
         let failures = Failures::new(&Registry::new()).unwrap();
-        let live = version(1);
-        let note = |became: Result<(), &PredictError>| failures.note(became, || live.clone());
-        let failed = [ErrorKind::Failed, ErrorKind::TimedOut].map(error);
-        for number in 0..FAILURES {
-            assert!(!failures.is_failing(&live), "after {number}");
-            note(Err(&failed[usize::from(number % 2 == 0)]));
-            // What was not tried says nothing.
-            note(Err(&error(ErrorKind::Unavailable)));
+        let note = |became: Result<(), &PredictError>| failures.note(became, || version(1));
+        for kind in [ErrorKind::Failed, ErrorKind::TimedOut, ErrorKind::Failed] {
+            note(Err(&error(kind)));
         }
-        assert!(failures.is_failing(&live));
-        // Another version has failed at nothing yet.
-        assert!(!failures.is_failing(&version(2)));
+        // What was not tried says nothing.
+        note(Err(&error(ErrorKind::Unavailable)));
+        assert_eq!(failures.streak.get(), 3);
         for answered in [Ok(()), Err(&error(ErrorKind::InvalidText { index: 0 }))] {
+            fail(&failures, 1, UNANSWERED, Duration::ZERO);
+            assert!(failures.is_failing(&version(1)));
+            // Another version has failed at nothing yet.
+            assert!(!failures.is_failing(&version(2)));
             note(answered);
-            assert!(!failures.is_failing(&live));
-            (0..FAILURES).for_each(|_| note(Err(&failed[0])));
-            assert!(failures.is_failing(&live));
+            assert!(!failures.is_failing(&version(1)));
         }
+    }
+
+    #[test]
+    fn a_burst_of_failures_is_not_all_there_is() {
+        let failures = Failures::new(&Registry::new()).unwrap();
+        fail(&failures, 1, Duration::ZERO, Duration::ZERO);
+        assert!(!failures.is_failing(&version(1)));
+        // Too few.
+        let failures = Failures::new(&Registry::new()).unwrap();
+        failures.note_failure(Instant::now().checked_sub(UNANSWERED).unwrap(), version(1));
+        assert!(!failures.is_failing(&version(1)));
     }
 
     #[test]
     fn a_server_that_is_asked_nothing_is_tried_again() {
         let failures = Failures::new(&Registry::new()).unwrap();
-        let failed = error(ErrorKind::Failed);
-        (0..FAILURES).for_each(|_| failures.note(Err(&failed), || version(1)));
-        assert!(failures.is_failing(&version(1)));
-        let long_ago = Instant::now().checked_sub(HOLDS).unwrap();
-        *failures.last.lock().unwrap() = Some((long_ago, version(1)));
+        fail(&failures, 1, 2 * HOLDS, HOLDS);
         assert!(!failures.is_failing(&version(1)));
         // One more failure is enough.
-        failures.note(Err(&failed), || version(1));
+        failures.note_failure(Instant::now(), version(1));
         assert!(failures.is_failing(&version(1)));
     }
 }

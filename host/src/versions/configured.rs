@@ -42,18 +42,17 @@ impl Versions {
     }
 
     /// Makes a content of the configured guest's file live, unless the file has
-    /// had it before: then whatever was decided since then stands. So it does if this is
-    /// tried `again`, and somebody has chosen a version since the first attempt.
+    /// had it before: then whatever was decided since then stands. So it does if somebody
+    /// has chosen a version since there were so many `choices`, when this was first tried.
     pub(super) async fn follow_file(
         self: &Arc<Self>,
         component: Vec<u8>,
         guest: Digest,
-        again: bool,
+        choices: u64,
     ) -> Result<Option<Change>, VersionsError> {
         {
             let mut book = self.book();
-            let is_overtaken = again && book.wanted.is_none();
-            if book.seen == Some(guest) || is_overtaken {
+            if book.seen == Some(guest) || book.choices != choices {
                 book.obstacle = None;
                 self.settle(&mut book, None);
                 return Ok(None);
@@ -98,7 +97,6 @@ impl Versions {
         // again and again.
         book.seen = Some(guest);
         book.wanted = Some(guest);
-        book.obstacle = None;
         if self.rollout.live().guest == guest {
             return Ok(());
         }

@@ -64,7 +64,7 @@ impl Versions {
         let before = book.before()?;
         let scorer = book.scorer(&before)?;
         self.rollout.activate(scorer, false);
-        book.wanted = None;
+        book.note_choice();
         book.fall_back(&before);
         Ok(self.swapped(&mut book, live, Trigger::Rollback))
     }
@@ -235,11 +235,10 @@ impl Versions {
         }
     }
 
-    /// Makes a version live that somebody names. The configured guest's file, if it
-    /// is being loaded, comes too late then.
+    /// Makes a version live that somebody names.
     fn choose(&self, book: &mut Book, guest: &Digest) -> Result<Change, VersionsError> {
         let change = self.make_live(book, guest, Trigger::Api)?;
-        book.wanted = None;
+        book.note_choice();
         Ok(change)
     }
 

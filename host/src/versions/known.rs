@@ -75,6 +75,8 @@ pub(super) struct Book {
     /// The content of the file that was asked for last, until somebody chooses a
     /// version: what is loaded for the file is made live only if it is this.
     pub(super) wanted: Option<Digest>,
+    /// How often somebody has chosen a version.
+    pub(super) choices: u64,
     /// Why the file's content is not known, or could not be tried yet.
     pub(super) obstacle: Option<String>,
     /// What stands by for the live version, as it is kept.
@@ -115,6 +117,7 @@ impl Book {
             seen: kept.configured.as_ref().map(|file| file.guest),
             configured: kept.configured,
             wanted: None,
+            choices: 0,
             obstacle: None,
             standby: None,
             absent: kept.versions,
@@ -198,6 +201,13 @@ impl Book {
         true
     }
 
+    /// Notes that somebody has chosen a version: the configured guest's file, if it is
+    /// being loaded, comes too late.
+    pub(super) fn note_choice(&mut self) {
+        self.wanted = None;
+        self.choices += 1;
+    }
+
     /// What was live before the version that is.
     pub(super) fn before(&self) -> Result<Digest, VersionsError> {
         match self.history[..] {
@@ -227,6 +237,7 @@ impl Book {
         };
         // Otherwise the file has another one by now, whose turn comes.
         if self.seen == Some(guest) {
+            self.obstacle = None;
             self.configured = Some(Configured { guest, refused });
         }
     }

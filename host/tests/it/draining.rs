@@ -29,7 +29,12 @@ fn ask(address: &str, id: usize, answered: &AtomicUsize, begun: &Barrier) -> End
     for connection in 0.. {
         let socket = match TcpStream::connect(address) {
             Ok(socket) => socket,
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => return End::Refused,
+            Err(error)
+                if [ErrorKind::ConnectionRefused, ErrorKind::ConnectionReset]
+                    .contains(&error.kind()) =>
+            {
+                return End::Refused;
+            }
             Err(error) => return End::Lost(format!("connecting: {error}")),
         };
         socket.set_nodelay(true).unwrap();

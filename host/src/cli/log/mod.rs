@@ -10,7 +10,7 @@ mod writer;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, Write as _, stderr};
 use std::panic::{PanicHookInfo, set_hook};
 use std::sync::OnceLock;
 
@@ -101,6 +101,17 @@ impl LogOptions {
         }
         Ok(())
     }
+}
+
+/// Prints something that is no event of the log, in its turn; waits a moment until it is
+/// written.
+pub(super) fn print(line: &str) {
+    // Nothing can be done about a standard error that is gone.
+    let _ = match WRITER.get() {
+        Some(writer) => (&*writer).write_all(line.as_bytes()),
+        None => stderr().write_all(line.as_bytes()),
+    };
+    flush();
 }
 
 /// Waits a moment until what was logged is written: before the process ends, and before

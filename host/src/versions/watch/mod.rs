@@ -11,7 +11,7 @@ mod tests;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -68,16 +68,23 @@ pub(super) fn start(versions: &Arc<Versions>, runtime: &Handle) -> io::Result<()
     let (versions, runtime) = (Arc::downgrade(versions), runtime.clone());
     let builder = std::thread::Builder::new().name("watch".to_owned());
     builder.spawn(move || {
-        let handle = |news, again| handle(&versions, &runtime, news, again);
+        // How often somebody had chosen a version when the news was new.
+        let mut choices = 0;
+        let handle = |news, again: bool| {
+            let Some(versions) = versions.upgrade() else {
+                return Outcome::Settled;
+            };
+            if !again {
+                choices = versions.book().choices;
+            }
+            handle(&versions, &runtime, news, choices)
+        };
         Watch::new(path, most, Pace::USUAL).run(|| versions.strong_count() > 0, handle);
     })?;
     Ok(())
 }
 
-fn handle(versions: &Weak<Versions>, runtime: &Handle, news: News, again: bool) -> Outcome {
-    let Some(versions) = versions.upgrade() else {
-        return Outcome::Settled;
-    };
+fn handle(versions: &Arc<Versions>, runtime: &Handle, news: News, choices: u64) -> Outcome {
     let path = versions.options.guest.display();
     let error = match news {
         News::Gone => {
@@ -92,7 +99,7 @@ fn handle(versions: &Weak<Versions>, runtime: &Handle, news: News, again: bool) 
         }
         News::Content(component) => {
             let guest = versions.loader.version(&component).guest;
-            match runtime.block_on(versions.follow_file(component, guest, again)) {
+            match runtime.block_on(versions.follow_file(component, guest, choices)) {
                 Ok(_) => return Outcome::Settled,
                 Err(error) => error,
             }
