@@ -3,15 +3,16 @@
 //!
 //! This module must not know routes: every request goes to a [`Handler`].
 
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use std::convert::Infallible;
-use std::pin::pin;
-use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tracing::Instrument as _;

@@ -300,10 +300,7 @@ mod tests {
                 (&"one".into(), &"ERROR".into())
             );
             assert!(
-                line["at"]
-                    .as_str()
-                    .expect("a place")
-                    .contains("log/mod.rs:"),
+                line["at"].as_str().expect("a place").contains("log.rs:"),
                 "{line}"
             );
         }
