@@ -5,6 +5,8 @@
 use std::error::Error as StdError;
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use anyhow::Context;
 
@@ -47,16 +49,23 @@ pub(super) fn print(result: impl Display) -> anyhow::Result<()> {
         .context("standard output cannot be written to")
 }
 
+/// How long [`print_aside`] waits for a reader.
+const READER_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Prints on a thread of its own what nobody has to read: a server goes on also if its
-/// reader has stalled or gone.
+/// reader has stalled or gone. Any other reader has it when this returns.
 pub(super) fn print_aside(text: String) {
-    let printed = std::thread::Builder::new().spawn(move || {
+    let (done, printed) = mpsc::channel();
+    let thread = std::thread::Builder::new().spawn(move || {
         if let Err(error) = print(text) {
             tracing::warn!("what the server would say of itself is lost: {error:#}");
         }
+        // Nobody waits any more for a reader that is late.
+        let _ = done.send(());
     });
-    if let Err(error) = printed {
-        tracing::warn!(%error, "what the server would say of itself is lost");
+    match thread {
+        Ok(_) => drop(printed.recv_timeout(READER_TIMEOUT)),
+        Err(error) => tracing::warn!(%error, "what the server would say of itself is lost"),
     }
 }
 
