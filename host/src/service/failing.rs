@@ -135,6 +135,8 @@ mod tests {
         // What was not tried says nothing.
         note(Err(&error(ErrorKind::Unavailable)));
         assert_eq!(failures.streak.get(), 3);
+        note(Ok(()));
+        assert_eq!(failures.streak.get(), 0);
         for answered in [Ok(()), Err(&error(ErrorKind::InvalidText { index: 0 }))] {
             fail(&failures, 1, UNANSWERED, Duration::ZERO);
             assert!(failures.is_failing(&version(1)));
