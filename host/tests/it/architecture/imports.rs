@@ -52,7 +52,7 @@ const CRATES: [(&str, &[&str]); 27] = [
     ("wasmparser", &["guest"]),
     ("redis", &["cache"]),
     ("moka", &["cache"]),
-    ("notify", &["versions"]),
+    ("socket2", &["http"]),
     ("rustls", &["cache"]),
     ("tokio_rustls", &["cache"]),
     ("hyper", &["http", "admin"]),

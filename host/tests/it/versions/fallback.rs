@@ -6,8 +6,9 @@ use std::time::Duration;
 use fastsentiment::versions::{Origin, StartError};
 use serde_json::json;
 
-use super::fake::{Place, World, digest, logged, wait_until};
+use super::fake::{Place, digest, logged, wait_until};
 use super::restart::restart;
+use super::restoring::{end_trusted, standby};
 use crate::harness::{default_model, guest_path};
 use crate::limits::hostile_path;
 use crate::server_process::{ServerProcess, answer};
@@ -20,11 +21,6 @@ fn place(configured: &str) -> Place {
         probation: Duration::from_secs(3600),
         ..Place::with(configured)
     }
-}
-
-fn standby(world: &World) -> Option<fastsentiment::predictor::Digest> {
-    let probation = world.versions.status().probation;
-    probation.map(|probation| probation.fallback.guest)
 }
 
 #[tokio::test]
@@ -90,15 +86,7 @@ async fn what_was_trusted_before_stands_by_for_a_new_file() {
         ..place("a")
     };
     let world = place.start();
-    wait_until("it is trusted", || standby(&world).is_none()).await;
-    let live = json!([digest("a").to_string()]);
-    place
-        .wait_until_written("that is written", |record| {
-            record["history"] == live && record["standby"].is_null()
-        })
-        .await;
-    drop(world);
-    place.wait_until_free().await;
+    end_trusted(&place, world, &["a"]).await;
     let place = Place {
         probation: Duration::from_secs(3600),
         ..place

@@ -19,9 +19,27 @@ fn on_probation() -> Place {
     }
 }
 
-fn standby(world: &World) -> Option<fastsentiment::predictor::Digest> {
+/// What stands by for the live version.
+pub(super) fn standby(world: &World) -> Option<fastsentiment::predictor::Digest> {
     let probation = world.versions.status().probation;
     probation.map(|probation| probation.fallback.guest)
+}
+
+/// Ends a server once its live version is trusted, and that is written with this history.
+pub(super) async fn end_trusted(place: &Place, world: World, history: &[&str]) {
+    wait_until("it is trusted", || standby(&world).is_none()).await;
+    let history: Vec<_> = history
+        .iter()
+        .map(|live| digest(live).to_string())
+        .collect();
+    let history = json!(history);
+    place
+        .wait_until_written("that is written", |record| {
+            record["history"] == history && record["standby"].is_null()
+        })
+        .await;
+    drop(world);
+    place.wait_until_free().await;
 }
 
 #[tokio::test]
@@ -124,15 +142,7 @@ async fn a_version_that_has_come_to_be_trusted_stays_so() {
     };
     let world = place.start();
     world.swap("b").await;
-    wait_until("it is trusted", || standby(&world).is_none()).await;
-    let live = json!([digest("a").to_string(), digest("b").to_string()]);
-    place
-        .wait_until_written("that is written", |record| {
-            record["history"] == live && record["standby"].is_null()
-        })
-        .await;
-    drop(world);
-    place.wait_until_free().await;
+    end_trusted(&place, world, &["a", "b"]).await;
     let place = Place {
         probation: LONG,
         ..place
