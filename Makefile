@@ -126,7 +126,7 @@ test: guest onnxruntime test-venv export-venv redis ## Run all tests
 	fi; \
 	if [ -n '$(SST2)' ]; then FASTSENTIMENT_SST2='$(abspath $(SST2))'; export FASTSENTIMENT_SST2; fi; \
 	set -x; \
-	$(CARGO) test $(CARGO_FLAGS) --release -p fastsentiment
+	$(CARGO) test $(CARGO_FLAGS) --release
 	@# On this machine, not in a sandbox: what guests compute needs none.
 	$(CARGO) test $(CARGO_FLAGS) --release $(GUEST_PACKAGES) --lib
 	@if [ -e $(TEST_VENV)/.complete ]; then set -x; \
@@ -276,11 +276,11 @@ check: check-rust check-dependencies check-scripts ## Run the formatters, linter
 .PHONY: check-rust
 check-rust: wasm-target
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy $(CARGO_FLAGS) --release -p fastsentiment --all-targets -- -D warnings
+	$(CARGO) clippy $(CARGO_FLAGS) --release --all-targets -- -D warnings
 	$(CARGO) clippy $(CARGO_FLAGS) $(GUEST_BUILD) $(GUEST_PACKAGES) \
 	  --all-targets -- -D warnings
 	$(CARGO) clippy $(CARGO_FLAGS) $(GUEST_BUILD) -p fastsentiment-hostile-guest -- -D warnings
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGO_FLAGS) --release --no-deps -p fastsentiment
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGO_FLAGS) --release --no-deps
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGO_FLAGS) --no-deps --document-private-items \
 	  $(GUEST_BUILD) $(GUEST_PACKAGES)
 

@@ -20,10 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cpu_time::ThreadTime;
-use fastsentiment::guest::{
-    self, CompileLimits, Compiler, Graphs, Guest, Limits, ModelFiles, Runtime, load,
+use sandbox::{CompileLimits, Compiler, Graphs, Guest, Limits, ModelFiles, Runtime, load,
 };
-use fastsentiment::nn::{self, Library, Model, SessionOptions};
+use inference::{Library, Model, SessionOptions};
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::value::Tensor;
@@ -61,7 +60,7 @@ fn main() {
         &library,
         &model_dir.join("model.onnx"),
         options,
-        nn::Metrics::new(&registry).unwrap(),
+        inference::Metrics::new(&registry).unwrap(),
     )
     .unwrap();
     let limits = Limits {
@@ -71,7 +70,7 @@ fn main() {
         instances: 2,
     };
     let graphs = Graphs::of(move || model.graph());
-    let metrics = guest::Metrics::new(&registry).unwrap();
+    let metrics = sandbox::Metrics::new(&registry).unwrap();
     let runtime = Runtime::new(
         limits,
         Compiler::in_process(CompileLimits::default()),

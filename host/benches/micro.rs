@@ -13,13 +13,13 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
-use fastsentiment::cache::{self, Cache};
-use fastsentiment::http::{predictions_json, texts_of};
-use fastsentiment::predictor::{
+use cache::Cache;
+use http::{predictions_json, texts_of};
+use predictor::{
     Abandoned, Answer, BoxFuture, Caching, Digest, Pending, PredictError, Predictor, Priority,
     Request, Score, Scorer, Scores, Source, Version,
 };
-use fastsentiment::service::Predictions;
+use service::Predictions;
 use futures_util::FutureExt as _;
 use sha2::{Digest as _, Sha256};
 

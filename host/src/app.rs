@@ -15,17 +15,15 @@ mod model_card;
 
 use loader::GuestLoader;
 
-use crate::batcher::{self, Batcher, Calibration};
-use crate::cache::{self, Cache};
-use crate::guest::{
-    self, ArtifactError, ArtifactStore, Compiler, Graphs, ModelFiles, ModelFilesError, Runtime,
+use batcher::{Batcher, Calibration};
+use cache::Cache;
+use sandbox::{ArtifactError, ArtifactStore, Compiler, Graphs, ModelFiles, ModelFilesError, Runtime,
 };
-use crate::http;
-use crate::nn::{self, Library, LibraryError, Model, ModelError, SessionOptions};
-use crate::predictor::{ErrorKind, Predictor, Router, Scorer, Version};
-use crate::rollout::{self, Rollout};
-use crate::service::{self, Service};
-use crate::versions::{self, Beginning, LoadError, Origin, Refusal, StartError, Versions};
+use inference::{Library, LibraryError, Model, ModelError, SessionOptions};
+use predictor::{ErrorKind, Predictor, Router, Scorer, Version};
+use rollout::Rollout;
+use service::Service;
+use revisions::{Beginning, LoadError, Origin, Refusal, StartError, Versions};
 
 /// The ONNX file of a model directory, as Hugging Face Optimum names it.
 pub const MODEL_FILE: &str = "model.onnx";
@@ -63,7 +61,7 @@ pub struct Config {
     /// When a new version is trusted.
     pub rollout: rollout::Options,
     /// Which versions there are beside the configured guest.
-    pub versions: versions::Options,
+    pub versions: revisions::Options,
     /// What is kept of earlier answers.
     pub cache: cache::Options,
     /// What a single request may ask for.
@@ -159,9 +157,9 @@ impl App {
         model_is_loaded: impl FnOnce(),
     ) -> Result<Self, AppError> {
         let library = Library::open(config.onnxruntime.as_deref())?;
-        let model = load_model(&library, config, nn::Metrics::new(registry)?)?;
+        let model = load_model(&library, config, inference::Metrics::new(registry)?)?;
         model_is_loaded();
-        let metrics = guest::Metrics::new(registry)?;
+        let metrics = sandbox::Metrics::new(registry)?;
         let loader = GuestLoader {
             runtime: new_runtime(config, Graphs::of(move || model.graph()), metrics)?,
             artifacts: open_artifacts(config)?,
@@ -183,7 +181,7 @@ impl App {
             config.limits.clone(),
             service::Metrics::new(registry)?,
         );
-        let metrics = versions::Metrics::new(registry)?;
+        let metrics = revisions::Metrics::new(registry)?;
         let versions = Versions::start(first, rollout, fallen, metrics, runtime)?;
         Ok(Self {
             service: Arc::new(service),
@@ -264,12 +262,12 @@ impl App {
 pub async fn run_guest(config: &Config, arguments: &[String]) -> Result<i32, RunGuestError> {
     let library = Library::open(config.onnxruntime.as_deref()).map_err(AppError::from)?;
     let registry = prometheus::Registry::new();
-    let metrics = nn::Metrics::new(&registry).map_err(AppError::from)?;
+    let metrics = inference::Metrics::new(&registry).map_err(AppError::from)?;
     let model = load_model(&library, config, metrics)?;
-    let metrics = guest::Metrics::new(&registry).map_err(AppError::from)?;
+    let metrics = sandbox::Metrics::new(&registry).map_err(AppError::from)?;
     let runtime = new_runtime(config, Graphs::of(move || model.graph()), metrics)?;
     let component = read_guest(&config.guest, config.compiler.limits().component)?;
-    Ok(guest::run_command(&runtime, &component, &config.model, arguments).await?)
+    Ok(sandbox::run_command(&runtime, &component, &config.model, arguments).await?)
 }
 
 /// Why a guest could not be run as a command.
@@ -280,7 +278,7 @@ pub enum RunGuestError {
     App(#[from] AppError),
     /// The guest failed.
     #[error(transparent)]
-    Command(#[from] guest::CommandError),
+    Command(#[from] sandbox::CommandError),
 }
 
 /// Opens the artefact directory. Without one a start takes seconds longer, so
@@ -341,7 +339,7 @@ fn cached(
     Ok(Arc::new(Cache::start(options, below, registry, runtime)?))
 }
 
-fn load_model(library: &Library, config: &Config, metrics: nn::Metrics) -> Result<Model, AppError> {
+fn load_model(library: &Library, config: &Config, metrics: inference::Metrics) -> Result<Model, AppError> {
     let options = SessionOptions {
         threads: config.threads.get(),
     };
@@ -356,10 +354,10 @@ fn load_model(library: &Library, config: &Config, metrics: nn::Metrics) -> Resul
 fn new_runtime(
     config: &Config,
     graphs: Graphs,
-    metrics: guest::Metrics,
+    metrics: sandbox::Metrics,
 ) -> Result<Arc<Runtime>, AppError> {
     let workers = u32::try_from(config.workers.get()).unwrap_or(u32::MAX);
-    let limits = guest::Limits {
+    let limits = sandbox::Limits {
         memory: config.guest_memory,
         call: config.guest_time,
         prepare: config.prepare_time,
@@ -375,7 +373,7 @@ fn read_guest(path: &Path, limit: usize) -> Result<Vec<u8>, AppError> {
         path: path.to_owned(),
         reason,
     };
-    guest::read_component(path, limit)
+    sandbox::read_component(path, limit)
         .map_err(|error| unread(error.to_string()))?
         .map_err(|error| unread(error.to_string()))
 }

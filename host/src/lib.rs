@@ -1,17 +1,3 @@
-//! FastSentiment's host: everything of the server but the process itself.
-//!
-//! `ARCHITECTURE.md` beside the sources says what each layer is for and what
-//! it must not know.
+//! Wires the layers of the host together; `host/ARCHITECTURE.md` describes them.
 
-pub mod admin;
 pub mod app;
-pub mod batcher;
-pub mod cache;
-pub mod guest;
-pub mod http;
-pub mod nn;
-pub mod predictor;
-mod private_dir;
-pub mod rollout;
-pub mod service;
-pub mod versions;

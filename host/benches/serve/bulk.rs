@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Instant;
 
-use fastsentiment::nn::Library;
+use inference::Library;
 
 use crate::corpus::{Corpus, Lengths};
 use crate::figures::spread;

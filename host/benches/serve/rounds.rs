@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use fastsentiment::nn::Library;
+use inference::Library;
 
 use crate::corpus::{Corpus, Lengths};
 use crate::figures::{Latencies, figure, median, spread};

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use fastsentiment::predictor::Digest;
+use predictor::Digest;
 use sha2::{Digest as _, Sha256};
 
 use crate::client::{Connection, GuestName, admin_request};

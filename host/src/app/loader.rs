@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use crate::guest::{self, ArtifactStore, LoadedFrom, ModelFiles, Runtime, Step};
-use crate::predictor::{Priority, Version};
-use crate::versions::{LoadError, Loaded, Loader, Refusal};
+use sandbox::{ArtifactStore, LoadedFrom, ModelFiles, Runtime, Step};
+use predictor::{Priority, Version};
+use revisions::{LoadError, Loaded, Loader, Refusal};
 
 /// What all guests of a process share.
 pub(super) struct GuestLoader {
@@ -19,15 +19,15 @@ pub(super) struct GuestLoader {
 
 impl Loader for GuestLoader {
     fn version(&self, component: &[u8]) -> Version {
-        guest::version(component, &self.files)
+        sandbox::version(component, &self.files)
     }
 
     fn load(&self, component: &[u8], priority: Priority) -> Result<Loaded, LoadError> {
         let (runtime, artifacts) = (&self.runtime, self.artifacts.as_ref());
         let loaded = match priority {
-            Priority::Live => guest::load(runtime, artifacts, component, &self.files),
+            Priority::Live => sandbox::load(runtime, artifacts, component, &self.files),
             Priority::Background => {
-                let aside = guest::load_aside(runtime, artifacts, component.into(), &self.files);
+                let aside = sandbox::load_aside(runtime, artifacts, component.into(), &self.files);
                 self.executor.block_on(aside)
             }
         };

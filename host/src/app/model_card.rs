@@ -12,7 +12,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::predictor::{Activation, ModelCard, Side};
+use predictor::{Activation, ModelCard, Side};
 
 /// The part of `config.json` that matters here.
 #[derive(Default, Deserialize)]

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use fastsentiment::admin::{Access, Api, Token, Uploads};
+use http::admin::{Access, Api, Token, Uploads};
 use fastsentiment::app::Config;
-use fastsentiment::http::{self, HttpConfig, Readiness};
-use fastsentiment::versions::Versions;
+use http::{HttpConfig, Readiness};
+use revisions::Versions;
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use fastsentiment::admin::document::{Change, Gone, Listing};
+use http::admin::document::{Change, Gone, Listing};
 use reqwest::Method;
 
 use super::client::{Ask, Client, ClientOptions, id};

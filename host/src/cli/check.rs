@@ -5,10 +5,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
-use fastsentiment::admin::Access;
+use http::admin::Access;
 use fastsentiment::app::{App, Config};
-use fastsentiment::cache;
-use fastsentiment::guest::{ArtifactError, ArtifactStore};
+use sandbox::{ArtifactError, ArtifactStore};
 use tokio::net::TcpListener;
 
 use super::exit::WrongUse;

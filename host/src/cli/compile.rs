@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Args;
-use fastsentiment::guest::compile_for_parent;
+use sandbox::compile_for_parent;
 
 /// Reads a component from standard input, and writes code to standard output.
 #[derive(Args)]

@@ -5,8 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use fastsentiment::app::{App, Config};
-use fastsentiment::guest;
-use fastsentiment::versions::Origin;
+use revisions::Origin;
 
 use super::listen::reachable;
 use super::loaded;
@@ -53,7 +52,7 @@ impl fmt::Display for Greeting<'_> {
             "onnxruntime",
             format_args!("{number}: {}", library.display()),
         )?;
-        line(f, "wasmtime", guest::WASMTIME_VERSION)?;
+        line(f, "wasmtime", sandbox::WASMTIME_VERSION)?;
         let memory = match self.config.cache.memory_bytes >> 20 {
             0 => "nothing in memory".to_owned(),
             mib => format!("{mib} MiB in memory"),

@@ -36,7 +36,7 @@ static WRITER: OnceLock<LogWriter> = OnceLock::new();
 pub(super) struct LogOptions {
     /// What to log: error, warn, info, debug or trace
     ///
-    /// Also by module, such as `info,fastsentiment::http=debug`.
+    /// Also by module, such as `info,http=debug`.
     #[arg(
         long,
         global = true,

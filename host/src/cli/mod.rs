@@ -33,7 +33,6 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use fastsentiment::app::{self, RunGuestError};
-use fastsentiment::{guest, nn};
 use tracing::Level;
 
 use options::LoadOptions;
@@ -61,8 +60,8 @@ fn long_version() -> String {
     format!(
         "{}\nwasmtime {}\nONNX Runtime 1.{} or newer",
         env!("CARGO_PKG_VERSION"),
-        guest::WASMTIME_VERSION,
-        nn::API_VERSION,
+        sandbox::WASMTIME_VERSION,
+        inference::API_VERSION,
     )
 }
 

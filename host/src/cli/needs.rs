@@ -8,8 +8,8 @@ use std::io::Read;
 use std::path::Path;
 
 use fastsentiment::app::{AppError, Config, MODEL_FILE};
-use fastsentiment::nn::Library;
-use fastsentiment::versions::StartError;
+use inference::Library;
+use revisions::StartError;
 
 /// How every file begins that stands for one in Git LFS.
 const LFS: &[u8] = b"version https://git-lfs.github.com/spec/";

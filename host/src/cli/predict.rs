@@ -7,8 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use fastsentiment::app::App;
-use fastsentiment::cache;
-use fastsentiment::service::{Options, Service};
+use service::{Options, Service};
 
 use super::bulk::{self, FileOptions};
 use super::options::LoadOptions;
@@ -80,5 +79,5 @@ pub(super) async fn answer(service: &Service, texts: Vec<String>) -> anyhow::Res
                 Some(detail) => anyhow::anyhow!("{error}: {detail}"),
                 None => error.into(),
             })?;
-    Ok(fastsentiment::http::predictions_json(&predictions)?)
+    Ok(http::predictions_json(&predictions)?)
 }

@@ -2,8 +2,6 @@
 //! the names that Prometheus's own libraries give these.
 
 use std::sync::{Mutex, PoisonError};
-
-use fastsentiment::guest;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Counter, IntGauge, Registry, register_int_gauge_vec_with_registry};
@@ -21,7 +19,7 @@ pub(super) fn tell_build(registry: &Registry, onnxruntime: &str) -> prometheus::
     let versions = [
         env!("CARGO_PKG_VERSION"),
         env!("FASTSENTIMENT_RUSTC"),
-        guest::WASMTIME_VERSION,
+        sandbox::WASMTIME_VERSION,
         onnxruntime,
     ];
     build.with_label_values(&versions).set(1);

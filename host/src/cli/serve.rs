@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 use fastsentiment::app::App;
-use fastsentiment::http::{self, Condition, Health, HttpConfig, Readiness};
+use http::{Condition, Health, HttpConfig, Readiness};
 use futures_util::FutureExt;
 use prometheus::Registry;
 use tokio::runtime::Handle;

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use fastsentiment::admin::document::{Added, Standing};
-use fastsentiment::rollout::Share;
+use http::admin::document::{Added, Standing};
+use rollout::Share;
 use reqwest::Method;
 
 use super::change::words_of_change;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
 use clap::{ArgAction, Args};
-use fastsentiment::versions::{self, Versions};
+use revisions::Versions;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
@@ -50,7 +50,7 @@ pub(super) struct TriggerOptions {
 }
 
 impl TriggerOptions {
-    pub(super) fn apply(&self, options: &mut versions::Options) -> std::io::Result<()> {
+    pub(super) fn apply(&self, options: &mut revisions::Options) -> std::io::Result<()> {
         options.watch = self.watch;
         options.state = self.state().cloned();
         options.fallback = match &self.fallback_guest {

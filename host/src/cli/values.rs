@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use fastsentiment::http::{Origin, OriginError};
+use http::{Origin, OriginError};
 use tracing_subscriber::EnvFilter;
 
 /// Any number but none.
@@ -82,7 +82,7 @@ pub(super) fn log_filter(text: &str) -> Result<String, String> {
     filter.map(|_| text.to_owned()).map_err(|error| {
         format!(
             "{error}; error, warn, info, debug, trace or off are allowed, also by module, such as \
-             info,fastsentiment::http=debug"
+             info,http=debug"
         )
     })
 }

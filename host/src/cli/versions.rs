@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use clap::Args;
-use fastsentiment::admin::document::{Comparison, Entry, Listing, Origin, Standing};
+use http::admin::document::{Comparison, Entry, Listing, Origin, Standing};
 use reqwest::Method;
 
 use super::client::{Ask, Client, ClientOptions, id};

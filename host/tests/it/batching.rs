@@ -12,8 +12,8 @@ mod overload;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use fastsentiment::batcher::{Batcher, Metrics, Options};
-use fastsentiment::predictor::{
+use batcher::{Batcher, Metrics, Options};
+use predictor::{
     Abandoned, Answer, Caching, Digest, ErrorKind, Pending, PredictError, Predictor, Priority,
     Request, Score, Scorer, Scores, Version,
 };

@@ -7,12 +7,11 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::time::Duration;
 
-use fastsentiment::guest::{
-    self, ArtifactStore, CompileLimits, Compiler, Graphs, Guest, Limits, LoadError, ModelFiles,
+use sandbox::{ArtifactStore, CompileLimits, Compiler, Graphs, Guest, Limits, LoadError, ModelFiles,
     Runtime, load,
 };
-use fastsentiment::nn::{self, Library, Model, SessionOptions};
-use fastsentiment::predictor::{Abandoned, PredictError, Scorer, Scores, Version};
+use inference::{Library, Model, SessionOptions};
+use predictor::{Abandoned, PredictError, Scorer, Scores, Version};
 use prometheus::Registry;
 use tempfile::TempDir;
 
@@ -161,7 +160,7 @@ pub(crate) fn loading() -> MutexGuard<'static, ()> {
 /// The model of a directory.
 pub(crate) fn model(dir: &Path) -> Model {
     let options = SessionOptions { threads: 1 };
-    let metrics = nn::Metrics::new(&Registry::new()).unwrap();
+    let metrics = inference::Metrics::new(&Registry::new()).unwrap();
     Model::load(library(), &dir.join("model.onnx"), options, metrics).unwrap()
 }
 
@@ -188,7 +187,7 @@ pub(crate) fn runtime(limits: Limits, graphs: Graphs) -> Arc<Runtime> {
 
 /// A runtime with a compiler of its own.
 pub(crate) fn runtime_with(limits: Limits, compiler: Compiler, graphs: Graphs) -> Arc<Runtime> {
-    let metrics = guest::Metrics::new(&Registry::new()).unwrap();
+    let metrics = sandbox::Metrics::new(&Registry::new()).unwrap();
     Runtime::new(limits, compiler, graphs, metrics).unwrap()
 }
 

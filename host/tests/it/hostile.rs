@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fastsentiment::guest::{Graphs, Guest, Limits, LoadError, ModelFiles, Runtime, load};
-use fastsentiment::predictor::Scores;
+use sandbox::{Graphs, Guest, Limits, LoadError, ModelFiles, Runtime, load};
+use predictor::Scores;
 
 use crate::harness::{GENEROUS, fixture, runtime};
 

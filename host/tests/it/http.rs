@@ -22,13 +22,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fastsentiment::http::{Api, HttpConfig, Metrics, Readiness, Served, serve};
-use fastsentiment::predictor::{
+use http::{Api, HttpConfig, Metrics, Readiness, Served, serve};
+use predictor::{
     Activation, Answer as TextAnswer, BoxFuture, Caching, Digest, ErrorKind, ModelCard, Pending,
     PredictError, Predictor, Request, Score, Side, Source, Version, Work,
 };
-use fastsentiment::rollout::{self, Rollout};
-use fastsentiment::service::{self, Limits, Service};
+use rollout::Rollout;
+use service::{Limits, Service};
 use prometheus::Registry;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

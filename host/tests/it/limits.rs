@@ -10,7 +10,7 @@ mod server;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use fastsentiment::guest::{ArtifactStore, Guest, Limits, LoadError, load};
+use sandbox::{ArtifactStore, Guest, Limits, LoadError, load};
 
 use crate::harness::{artifacts, build_guest, graphs, loading, runtime};
 use crate::hostile::files;

@@ -3,8 +3,8 @@
 
 use std::time::Instant;
 
-use fastsentiment::guest::{CallError, Guest, LoadError, run_command};
-use fastsentiment::predictor::Scores;
+use sandbox::{CallError, Guest, LoadError, run_command};
+use predictor::Scores;
 
 use crate::harness::{GENEROUS, PATIENCE, fixture, graphs, runtime, wait};
 use crate::hostile::{

@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use fastsentiment::predictor::{PredictError, Score, Version};
-use fastsentiment::service::{self, Options, Service};
+use predictor::{PredictError, Score, Version};
+use service::{Options, Service};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::exit;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, bail};
-use fastsentiment::predictor::Version;
+use predictor::Version;
 use serde::{Deserialize, Serialize};
 
 use super::rows::{Mark, Rows};

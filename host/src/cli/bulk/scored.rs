@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use csv::QuoteStyle;
-use fastsentiment::predictor::Score;
+use predictor::Score;
 use serde::Serialize;
 use serde::ser::SerializeMap;
 

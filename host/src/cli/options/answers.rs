@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use fastsentiment::cache::{self, Address, RedisOptions};
+use cache::{Address, RedisOptions};
 
 use crate::cli::exit::WrongUse;
 use crate::cli::values::{path_or_none, whole};

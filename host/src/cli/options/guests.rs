@@ -4,7 +4,6 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use clap::Args;
-use fastsentiment::rollout;
 
 use crate::cli::values::{AT_LEAST_ONE, whole};
 

@@ -9,9 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use fastsentiment::app::Config;
-use fastsentiment::cache;
-use fastsentiment::guest::{CompileLimits, Compiler};
-use fastsentiment::versions;
+use sandbox::{CompileLimits, Compiler};
 
 use super::memory;
 use super::values::{AT_LEAST_ONE, AT_LEAST_ONE_32, path_or_none, whole};
@@ -175,7 +173,7 @@ impl LoadOptions {
             queue_tokens: work.queue_tokens.get().into(),
             batch_tokens: work.batch_tokens.map(NonZeroU32::get),
             rollout: self.trust.rollout(),
-            versions: versions::Options {
+            versions: revisions::Options {
                 guest,
                 keep: self.trust.keep(),
                 max_bytes: self.guests.component(),

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use clap::Args;
-use fastsentiment::service::Limits;
+use service::Limits;
 
 use crate::cli::values::{AT_LEAST_ONE, whole};
 

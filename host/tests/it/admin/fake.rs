@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use fastsentiment::admin::{Access, Api, Token, Uploads};
-use fastsentiment::http::{Handler, HttpConfig, Readiness, Reply, Session, serve};
-use fastsentiment::predictor::{
+use http::admin::{Access, Api, Token, Uploads};
+use http::{Handler, HttpConfig, Readiness, Reply, Session, serve};
+use predictor::{
     Answer as TextAnswer, BoxFuture, Caching, Digest, Pending, PredictError, Predictor, Priority,
     Request, Router, Source, Version,
 };
-use fastsentiment::rollout::{self, Rollout};
-use fastsentiment::versions::{self, Beginning, LoadError, Loaded, Loader, Refusal, Versions};
+use rollout::Rollout;
+use revisions::{Beginning, LoadError, Loaded, Loader, Refusal, Versions};
 use prometheus::Registry;
 use reqwest::Method;
 use serde_json::Value;
@@ -254,7 +254,7 @@ impl Server {
     /// The components' digests of all versions, those added last first.
     pub(super) fn known(&self) -> Vec<String> {
         let known = self.versions.list();
-        let guest = |known: &versions::Known| known.version.guest.to_string();
+        let guest = |known: &revisions::Known| known.version.guest.to_string();
         known.iter().map(guest).collect()
     }
 
@@ -275,7 +275,7 @@ impl Drop for Server {
 
 /// Versions that begin with [`FIRST`], and where texts are sent to them.
 fn versions_of(words: &Arc<Words>, guest: PathBuf) -> (Arc<Rollout>, Arc<Versions>) {
-    let options = versions::Options {
+    let options = revisions::Options {
         guest,
         fallback: None,
         keep: 5,
@@ -295,7 +295,7 @@ fn versions_of(words: &Arc<Words>, guest: PathBuf) -> (Arc<Rollout>, Arc<Version
         },
         rollout::Metrics::new(&registry).unwrap(),
     );
-    let metrics = versions::Metrics::new(&registry).unwrap();
+    let metrics = revisions::Metrics::new(&registry).unwrap();
     let runtime = Handle::current();
     let versions = Versions::start(first, Arc::clone(&rollout), fallen, metrics, &runtime);
     (rollout, versions.unwrap())

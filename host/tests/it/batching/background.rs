@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use fastsentiment::predictor::{ErrorKind, Pending};
+use predictor::{ErrorKind, Pending};
 
 use super::{Fake, OPTIONS, Options, Subject, answers};
 

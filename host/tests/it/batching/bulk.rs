@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fastsentiment::batcher::{Batcher, Metrics};
-use fastsentiment::rollout::{self, Rollout};
-use fastsentiment::service::{self, Bulk, Limits, Service};
+use batcher::{Batcher, Metrics};
+use rollout::Rollout;
+use service::{Bulk, Limits, Service};
 use prometheus::Registry;
 use tokio::time::timeout;
 

@@ -1,6 +1,6 @@
 //! A failure costs the text that is to blame, and nobody else.
 
-use fastsentiment::predictor::ErrorKind;
+use predictor::ErrorKind;
 
 use super::{Fake, OPTIONS, Subject, answers};
 

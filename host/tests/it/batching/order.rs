@@ -3,7 +3,7 @@
 use super::{Fake, OPTIONS, Options, Subject, answers, length};
 
 /// Holds the only worker, so that what is asked next has to wait.
-async fn occupy(subject: &Subject, fake: &Fake) -> Vec<fastsentiment::predictor::Pending> {
+async fn occupy(subject: &Subject, fake: &Fake) -> Vec<predictor::Pending> {
     let pending = subject.ask(fake, &["first"]).await.unwrap();
     fake.batches(1);
     pending

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fastsentiment::predictor::ErrorKind;
+use predictor::ErrorKind;
 
 use super::{Fake, OPTIONS, Options, Subject, answers};
 
@@ -66,7 +66,7 @@ async fn the_way_back_is_told_from_experience() {
         ..OPTIONS
     };
     let (subject, fake) = (Subject::start(options), Fake::free());
-    let refused = |error: fastsentiment::predictor::PredictError| match error.kind {
+    let refused = |error: predictor::PredictError| match error.kind {
         ErrorKind::Overloaded { retry_after } => retry_after,
         other => panic!("{other:?}"),
     };

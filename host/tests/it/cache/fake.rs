@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use fastsentiment::cache::{Address, Cache, Options, RedisOptions};
-use fastsentiment::predictor::{
+use cache::{Address, Cache, Options, RedisOptions};
+use predictor::{
     Answer, BoxFuture, Caching, Digest, ErrorKind, Pending, PredictError, Predictor, Priority,
     Request, Score, Scorer, Scores, Source, Version,
 };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fastsentiment::predictor::Source;
+use predictor::Source;
 
 use super::fake::{Setup, until, with_certified_redis, with_redis};
 use super::proxy::{Answers, Proxy};

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use fastsentiment::cache::{Cache, Options};
-use fastsentiment::predictor::{Caching, ErrorKind, Pending, Predictor, Source};
+use cache::{Cache, Options};
+use predictor::{Caching, ErrorKind, Pending, Predictor, Source};
 use futures_util::FutureExt as _;
 use prometheus::Registry;
 use tokio::runtime::Handle;

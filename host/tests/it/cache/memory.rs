@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use fastsentiment::cache::{Cache, Options};
-use fastsentiment::predictor::{Caching, Pending, Predictor, Request, Source};
+use cache::{Cache, Options};
+use predictor::{Caching, Pending, Predictor, Request, Source};
 use futures_util::FutureExt as _;
 use prometheus::Registry;
 use tokio::runtime::Handle;

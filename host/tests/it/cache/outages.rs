@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use fastsentiment::predictor::{Predictor, Source};
+use predictor::{Predictor, Source};
 
 use super::fake::{Setup, ask, until, with_redis};
 use super::proxy::{Answers, Proxy};
@@ -199,7 +199,7 @@ async fn nothing_waits_for_redis_at_the_start() {
     // Requests can still be taken on while the cache is being dropped.
     let pending = setup.cache.predict(super::fake::request(
         &["last"],
-        fastsentiment::predictor::Caching::Use,
+        predictor::Caching::Use,
     ));
     drop(setup.cache);
     assert_eq!(pending.await.unwrap().len(), 1);

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use fastsentiment::cache::Options;
-use fastsentiment::predictor::{Caching, Source};
+use cache::Options;
+use predictor::{Caching, Source};
 
 use super::fake::{Setup, ask_as, until, with_certified_redis};
 use crate::harness::PATIENCE;

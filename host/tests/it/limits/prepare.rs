@@ -1,6 +1,6 @@
 //! The same orders given to `prepare`, which finds them in the model directory.
 
-use fastsentiment::guest::{Guest, LoadError};
+use sandbox::{Guest, LoadError};
 
 use super::load_hostile;
 use crate::harness::copy_of;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fastsentiment::guest::{ArtifactStore, Guest, LoadedFrom, ModelFiles, Runtime, load};
+use sandbox::{ArtifactStore, Guest, LoadedFrom, ModelFiles, Runtime, load};
 use tempfile::TempDir;
 
 use crate::harness::{copy_of, fixture, graphs, guest, loading, runtime, wait};

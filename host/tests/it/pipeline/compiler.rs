@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fastsentiment::guest::{
+use sandbox::{
     CompileLimits, Compiler, Graphs, LoadError, LoadedFrom, Step, load, load_aside,
 };
 

@@ -1,7 +1,7 @@
 //! Components that are none, or not of the contract: each is refused with a
 //! sentence that says what its author has to change.
 
-use fastsentiment::guest::{LoadError, Step, load};
+use sandbox::{LoadError, Step, load};
 
 use crate::harness::guest;
 use crate::hostile::{component, hostile, load_text, prepared, some_files, tight};

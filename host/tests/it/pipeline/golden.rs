@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use fastsentiment::guest::{Guest, LoadError, Step, load};
+use sandbox::{Guest, LoadError, Step, load};
 use serde_json::{Value, json};
 
 use crate::harness::{GENEROUS, copy_of, graphs, guest, loading, runtime};

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use fastsentiment::guest::{LoadError, load};
+use sandbox::{LoadError, load};
 
 use crate::harness::{GENEROUS, copy_of, graphs, guest, loading, runtime};
 use crate::hostile::files;

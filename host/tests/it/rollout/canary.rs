@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use fastsentiment::predictor::{
+use predictor::{
     BoxFuture, Caching, ErrorKind, Pending, PredictError, Predictor, Request, Router as _, Source,
 };
-use fastsentiment::rollout::{Share, Trial};
+use rollout::{Share, Trial};
 use prometheus::Registry;
 use sha2::{Digest as _, Sha256};
 

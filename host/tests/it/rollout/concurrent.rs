@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use fastsentiment::rollout::{Share, Trial};
+use rollout::{Share, Trial};
 
 use super::fake::{
     FORGIVING, Fake, Mode, STRICT, Setup, begin, numbered, refs, resolve, version, versions,

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use fastsentiment::batcher::{self, Batcher};
-use fastsentiment::cache::Cache;
-use fastsentiment::predictor::{
+use batcher::Batcher;
+use cache::Cache;
+use predictor::{
     Abandoned, Answer, Caching, Digest, ErrorKind, Pending, PredictError, Predictor, Router, Score,
     Scorer, Scores, Version,
 };
-use fastsentiment::rollout::{Fall, Metrics, Options, Rollout};
+use rollout::{Fall, Metrics, Options, Rollout};
 use prometheus::Registry;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedReceiver;

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use fastsentiment::predictor::ErrorKind;
+use predictor::ErrorKind;
 
 use super::fake::{FORGIVING, Fake, Mode, STRICT, Setup, resolve, version, versions};
 use crate::hostile::{hostile, load_text, tight};
 
-async fn guest() -> Arc<fastsentiment::guest::Guest> {
+async fn guest() -> Arc<sandbox::Guest> {
     // Loading has an executor of its own.
     let load = || load_text(&tight(), &hostile()).unwrap();
     Arc::new(tokio::task::spawn_blocking(load).await.unwrap())

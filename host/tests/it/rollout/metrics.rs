@@ -1,6 +1,6 @@
 //! What the rollout tells of the versions.
 
-use fastsentiment::rollout::{Share, Tally, Trial};
+use rollout::{Share, Tally, Trial};
 
 use super::fake::{Fake, Mode, STRICT, Setup, version};
 use crate::cache::fake::metric;

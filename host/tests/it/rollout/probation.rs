@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use fastsentiment::predictor::{
+use predictor::{
     Answer, BoxFuture, ErrorKind, Pending, PredictError, Predictor, Request, Source,
 };
-use fastsentiment::rollout::Options;
+use rollout::Options;
 use prometheus::Registry;
 
 use super::fake::{

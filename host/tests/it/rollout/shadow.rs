@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use fastsentiment::predictor::{Abandoned, PredictError, Score, Scorer, Scores, Source, Version};
-use fastsentiment::rollout::{Comparison, Share, Trial};
+use predictor::{Abandoned, PredictError, Score, Scorer, Scores, Source, Version};
+use rollout::{Comparison, Share, Trial};
 
 use super::fake::{FORGIVING, Fake, Mode, STRICT, Setup, numbered, refs, resolve, version};
 use crate::cache::fake::{metric, until};
@@ -25,7 +25,7 @@ impl Table {
     fn scores(&self, text: &str) -> Result<Scores, PredictError> {
         let row = self.rows.iter().find(|row| row.0 == text);
         let (_, scores) = row.ok_or_else(|| {
-            let kind = fastsentiment::predictor::ErrorKind::Failed;
+            let kind = predictor::ErrorKind::Failed;
             PredictError::new(kind, "it is not in the table")
         })?;
         let score = |(label, score): &(&str, f32)| Score {

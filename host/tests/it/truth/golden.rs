@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use fastsentiment::predictor::Digest;
+use predictor::Digest;
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use fastsentiment::predictor::Scores;
+use predictor::Scores;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 

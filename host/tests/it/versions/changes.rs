@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use fastsentiment::rollout::{Share, Trial};
-use fastsentiment::versions::{Origin, Standing, VersionsError};
+use rollout::{Share, Trial};
+use revisions::{Origin, Standing, VersionsError};
 use futures_util::future::join_all;
 
 use super::fake::{Place, World, digest, wait_until};

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use fastsentiment::versions::{Added, Change, VersionsError};
+use revisions::{Added, Change, VersionsError};
 use serde_json::json;
 use tokio::task::JoinHandle;
 

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use fastsentiment::predictor::{
+use predictor::{
     BoxFuture, Digest, Pending, PredictError, Predictor, Priority, Request, Scorer, Version,
 };
-use fastsentiment::rollout::{self, Fall, Rollout};
-use fastsentiment::versions::{
+use rollout::{Fall, Rollout};
+use revisions::{
     Added, Beginning, Change, LoadError, Loaded, Loader, Metrics, Options, Origin, Refusal,
     StartError, Versions, VersionsError,
 };

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use fastsentiment::versions::{Origin, StartError};
+use revisions::{Origin, StartError};
 use serde_json::json;
 
 use super::fake::{Place, digest, logged, wait_until};

@@ -1,7 +1,7 @@
 //! The configured guest's file, and who decides against it. Which changes of a file
 //! are seen is tested beside the code.
 
-use fastsentiment::versions::VersionsError;
+use revisions::VersionsError;
 
 use super::fake::{Place, World, digest, wait_until};
 

@@ -1,7 +1,7 @@
 //! What becomes of a version that has failed in use.
 
-use fastsentiment::rollout::{Share, Trial};
-use fastsentiment::versions::{Standing, VersionsError};
+use rollout::{Share, Trial};
+use revisions::{Standing, VersionsError};
 
 use super::fake::{Place, World, digest};
 

@@ -3,8 +3,8 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
-use fastsentiment::rollout::{Share, Trial};
-use fastsentiment::versions::{Origin, StartError, VersionsError};
+use rollout::{Share, Trial};
+use revisions::{Origin, StartError, VersionsError};
 
 use super::fake::{Place, World, digest, names, wait_until};
 
@@ -75,7 +75,7 @@ async fn everything_is_as_it_was() {
             known.activated = None;
         }
     }
-    let origins = |known: &[fastsentiment::versions::Known]| -> Vec<_> {
+    let origins = |known: &[revisions::Known]| -> Vec<_> {
         known
             .iter()
             .map(|known| {

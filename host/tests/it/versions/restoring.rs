@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use fastsentiment::rollout::{Share, Trial};
-use fastsentiment::versions::VersionsError;
+use rollout::{Share, Trial};
+use revisions::VersionsError;
 use serde_json::json;
 
 use super::fake::{Place, World, digest, wait_until};
@@ -20,7 +20,7 @@ fn on_probation() -> Place {
 }
 
 /// What stands by for the live version.
-pub(super) fn standby(world: &World) -> Option<fastsentiment::predictor::Digest> {
+pub(super) fn standby(world: &World) -> Option<predictor::Digest> {
     let probation = world.versions.status().probation;
     probation.map(|probation| probation.fallback.guest)
 }

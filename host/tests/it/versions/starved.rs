@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fastsentiment::versions::{StartError, VersionsError};
+use revisions::{StartError, VersionsError};
 
 use super::fake::{Place, digest, wait_until};
 use super::restart::restart;

@@ -1,0 +1,335 @@
+//! The way of a request through the cache: memory, Redis, what is being
+//! computed, and the layer below for the rest.
+//!
+//! This module must not know how any of them works inside.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::FutureExt as _;
+use prometheus::Registry;
+
+use super::Options;
+use super::flight::{Flights, Landing, Part};
+use super::key::{Key, Keys};
+use super::memory::Memory;
+use super::metrics::Metrics;
+use super::shared::{Found, Outbox, Shared};
+use predictor::{
+    Answer, BoxFuture, Caching, ErrorKind, Pending, PredictError, Predictor, Priority, Request,
+    Scorer, Scores, Source, Version,
+};
+
+/// What the futures of a cache share with it.
+pub(super) struct Inner {
+    pub(super) below: Arc<dyn Predictor>,
+    memory: Option<Arc<Memory>>,
+    shared: Option<Shared>,
+    flights: Arc<Flights>,
+    settings: Vec<u8>,
+    metrics: Metrics,
+}
+
+/// What memory had of a request.
+pub(super) enum Recalled {
+    /// All of it.
+    All(Vec<Pending>),
+    /// A part, or nothing.
+    Part(Lookup),
+}
+
+/// A request that is not answered as a whole yet.
+pub(super) struct Lookup {
+    answers: Vec<Option<Pending>>,
+    /// What is wanted still, each text once.
+    wanted: Vec<Wanted>,
+    scorer: Arc<dyn Scorer>,
+    caching: Caching,
+    since: Instant,
+}
+
+/// A text that has no answer yet.
+struct Wanted {
+    key: Key,
+    text: String,
+    /// Where in the request it stands.
+    places: Vec<usize>,
+}
+
+impl Inner {
+    pub(super) fn new(
+        options: &Options,
+        below: Arc<dyn Predictor>,
+        shared: Option<Shared>,
+        registry: &Registry,
+    ) -> prometheus::Result<Self> {
+        Ok(Self {
+            below,
+            memory: Memory::new(options.memory_bytes, options.memory_ttl, registry)?,
+            shared,
+            flights: Arc::default(),
+            settings: options.settings.clone(),
+            metrics: Metrics::new(registry)?,
+        })
+    }
+
+    /// Answers what is in memory. Most requests may end here, and such a one
+    /// costs no more than the keys of its texts and the room for its answers.
+    pub(super) fn recall(&self, request: Request) -> Recalled {
+        let keys = self.keys(&request.scorer);
+        let version = Arc::clone(request.scorer.version());
+        let mut answers = Vec::with_capacity(request.texts.len());
+        for text in &request.texts {
+            let key = keys.of(text);
+            match self.find(&key) {
+                Some(scores) => {
+                    answers.push(Pending::Ready(answer(scores, &version, Source::Memory)));
+                }
+                None => return Recalled::Part(self.recall_rest(request, &keys, answers, key)),
+            }
+        }
+        self.metrics.memory_hits.inc_by(answers.len() as u64);
+        Recalled::All(answers)
+    }
+
+    /// Goes on after the first text that is not in memory, whose key is given.
+    fn recall_rest(
+        &self,
+        request: Request,
+        keys: &Keys,
+        found: Vec<Pending>,
+        missing: Key,
+    ) -> Lookup {
+        let at = found.len();
+        let version = Arc::clone(request.scorer.version());
+        let mut lookup = Lookup::new(request.scorer, request.caching);
+        lookup.answers.extend(found.into_iter().map(Some));
+        let mut known = HashMap::new();
+        for (place, text) in request.texts.into_iter().enumerate().skip(at) {
+            let key = if place == at { missing } else { keys.of(&text) };
+            match self.find(&key) {
+                Some(scores) => {
+                    let answer = answer(scores, &version, Source::Memory);
+                    lookup.answers.push(Some(Pending::Ready(answer)));
+                }
+                None => lookup.want(&mut known, key, text),
+            }
+        }
+        let misses = lookup.answers.iter().filter(|answer| answer.is_none());
+        let misses = misses.count() as u64;
+        let hits = lookup.answers.len() as u64 - misses;
+        if self.memory.is_some() {
+            self.metrics.memory_hits.inc_by(hits);
+            self.metrics.memory_misses.inc_by(misses);
+        }
+        lookup
+    }
+
+    /// Answers what memory did not have.
+    pub(super) async fn complete(
+        self: Arc<Self>,
+        mut lookup: Lookup,
+    ) -> Result<Vec<Pending>, PredictError> {
+        let version = Arc::clone(lookup.scorer.version());
+        if let Some(shared) = &self.shared {
+            self.fetch(shared, &mut lookup).await;
+        }
+        let keys: Vec<Key> = lookup.wanted.iter().map(|wanted| wanted.key).collect();
+        let (parts, reservation) = self.flights.claim(&keys, |key| self.find(key)).await;
+        let since = lookup.since.elapsed();
+        self.metrics.lookup_seconds.observe(since.as_secs_f64());
+        let mut led = Vec::new();
+        for (part, wanted) in parts.into_iter().zip(std::mem::take(&mut lookup.wanted)) {
+            match part {
+                Part::Found(scores) => {
+                    let answer = answer(scores, &version, Source::Memory);
+                    lookup.fill(&wanted.places, || Pending::Ready(answer.clone()));
+                }
+                Part::Join(flight) => {
+                    self.metrics.joined.inc_by(wanted.places.len() as u64);
+                    lookup.fill(&wanted.places, || Pending::Later(flight.clone().boxed()));
+                }
+                Part::Lead => led.push(wanted),
+            }
+        }
+        if led.is_empty() {
+            return lookup.answers();
+        }
+        let scorer = Arc::clone(&lookup.scorer);
+        let (led, futures) = self.compute(scorer, lookup.caching, led).await?;
+        for (flight, places) in reservation.launch(futures).into_iter().zip(led) {
+            self.metrics.joined.inc_by(places.len() as u64 - 1);
+            lookup.fill(&places, || Pending::Later(flight.clone().boxed()));
+        }
+        lookup.answers()
+    }
+
+    /// Answers what is in Redis, and keeps it in memory.
+    async fn fetch(&self, shared: &Shared, lookup: &mut Lookup) {
+        let keys: Vec<Key> = lookup.wanted.iter().map(|wanted| wanted.key).collect();
+        let found = shared.get(&keys).await;
+        let version = Arc::clone(lookup.scorer.version());
+        let texts =
+            |wanted: &[Wanted]| wanted.iter().map(|wanted| wanted.places.len() as u64).sum();
+        let values = match found {
+            Found::Values(values) => values,
+            Found::Failed => return self.metrics.redis_errors.inc_by(texts(&lookup.wanted)),
+            Found::Skipped => return self.metrics.redis_skipped.inc_by(texts(&lookup.wanted)),
+        };
+        for (scores, wanted) in values.into_iter().zip(std::mem::take(&mut lookup.wanted)) {
+            let Some(scores) = scores else {
+                self.metrics.redis_misses.inc_by(wanted.places.len() as u64);
+                lookup.wanted.push(wanted);
+                continue;
+            };
+            self.metrics.redis_hits.inc_by(wanted.places.len() as u64);
+            if let Some(memory) = &self.memory {
+                memory.put(wanted.key, Arc::clone(&scores));
+            }
+            let answer = answer(scores, &version, Source::Shared);
+            lookup.fill(&wanted.places, || Pending::Ready(answer.clone()));
+        }
+    }
+
+    /// Has every text computed, whatever is kept or being computed.
+    pub(super) async fn renew(
+        self: Arc<Self>,
+        request: Request,
+    ) -> Result<Vec<Pending>, PredictError> {
+        let keys = self.keys(&request.scorer);
+        let mut lookup = Lookup::new(request.scorer, request.caching);
+        let mut known = HashMap::new();
+        for text in request.texts {
+            lookup.want(&mut known, keys.of(&text), text);
+        }
+        let wanted = std::mem::take(&mut lookup.wanted);
+        let scorer = Arc::clone(&lookup.scorer);
+        let (led, futures) = self.compute(scorer, lookup.caching, wanted).await?;
+        for (future, places) in futures.into_iter().zip(led) {
+            let shared = future.shared();
+            lookup.fill(&places, || Pending::Later(shared.clone().boxed()));
+        }
+        lookup.answers()
+    }
+
+    /// Has texts computed, and kept. Gives the places of each, and its future.
+    async fn compute(
+        self: &Arc<Self>,
+        scorer: Arc<dyn Scorer>,
+        caching: Caching,
+        wanted: Vec<Wanted>,
+    ) -> Result<(Vec<Vec<usize>>, Vec<BoxFuture<Landing>>), PredictError> {
+        let mut places = Vec::with_capacity(wanted.len());
+        let mut keys = Vec::with_capacity(wanted.len());
+        let mut texts = Vec::with_capacity(wanted.len());
+        for wanted in wanted {
+            places.push(wanted.places);
+            keys.push(wanted.key);
+            texts.push(wanted.text);
+        }
+        let version = Arc::clone(scorer.version());
+        let request = Request {
+            texts,
+            scorer,
+            caching,
+            // Whoever comes later may wait for the same flight.
+            priority: Priority::Live,
+        };
+        let pending = self.below.predict(request).await?;
+        if pending.len() != keys.len() {
+            let counts = format!("{} answers to {} texts", pending.len(), keys.len());
+            let error = PredictError::new(ErrorKind::Failed, "the prediction failed");
+            return Err(error.with_detail(counts));
+        }
+        // One for all, so that all that is written is written as one.
+        let outbox = self.shared.as_ref().map(|shared| Arc::new(shared.outbox()));
+        let keeping = keys.into_iter().zip(pending).map(|(key, pending)| {
+            let (inner, version) = (Arc::clone(self), Arc::clone(&version));
+            let outbox = outbox.clone();
+            async move {
+                let answer = match pending {
+                    Pending::Ready(answer) => answer,
+                    Pending::Later(answer) => answer.await?,
+                };
+                // The key holds the version that was asked for.
+                if answer.version == version {
+                    inner.keep(key, &answer.scores, outbox.as_deref());
+                }
+                Ok(answer)
+            }
+            .boxed()
+        });
+        let futures = keeping.collect();
+        Ok((places, futures))
+    }
+
+    fn keep(&self, key: Key, scores: &Scores, outbox: Option<&Outbox>) {
+        if let Some(memory) = &self.memory {
+            memory.put(key, Arc::clone(scores));
+        }
+        if let Some(outbox) = outbox {
+            outbox.put(key, Arc::clone(scores));
+        }
+    }
+
+    fn find(&self, key: &Key) -> Option<Scores> {
+        self.memory.as_ref().and_then(|memory| memory.get(key))
+    }
+
+    fn keys(&self, scorer: &Arc<dyn Scorer>) -> Keys {
+        Keys::new(scorer.version(), &self.settings)
+    }
+}
+
+impl Lookup {
+    fn new(scorer: Arc<dyn Scorer>, caching: Caching) -> Self {
+        Self {
+            answers: Vec::new(),
+            wanted: Vec::new(),
+            scorer,
+            caching,
+            since: Instant::now(),
+        }
+    }
+
+    /// Adds a text that has to be answered; `known` has the wanted ones.
+    fn want(&mut self, known: &mut HashMap<Key, usize>, key: Key, text: String) {
+        let place = self.answers.len();
+        self.answers.push(None);
+        let at = *known.entry(key).or_insert(self.wanted.len());
+        match self.wanted.get_mut(at) {
+            Some(wanted) => wanted.places.push(place),
+            None => self.wanted.push(Wanted {
+                key,
+                text,
+                places: vec![place],
+            }),
+        }
+    }
+
+    /// Answers one text at all of its places.
+    fn fill(&mut self, places: &[usize], answer: impl Fn() -> Pending) {
+        for place in places {
+            self.answers[*place] = Some(answer());
+        }
+    }
+
+    /// The answers, of which none is missing by now.
+    fn answers(self) -> Result<Vec<Pending>, PredictError> {
+        let answers: Option<Vec<Pending>> = self.answers.into_iter().collect();
+        answers.ok_or_else(|| {
+            PredictError::new(ErrorKind::Failed, "the prediction failed")
+                .with_detail("a text was lost in the cache")
+        })
+    }
+}
+
+fn answer(scores: Scores, version: &Arc<Version>, source: Source) -> Answer {
+    Answer {
+        scores,
+        version: Arc::clone(version),
+        source,
+        work: None,
+    }
+}

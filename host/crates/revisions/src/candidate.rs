@@ -1,0 +1,221 @@
+//! Making versions of components: of what is given, and of what was kept over a
+//! restart.
+
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::control::Versions;
+use super::known::Entry;
+use super::state::KeptVersion;
+use super::{Added, LoadError, Origin, Refusal, VersionsError, now};
+use predictor::{Digest, Priority};
+
+impl Versions {
+    /// Adds a version without sending it any text. A component that is known
+    /// already is found, not loaded, and waits for nothing.
+    ///
+    /// What has begun goes on to its end even if the future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`VersionsError::Refused`] if the component can not be served, and
+    /// [`VersionsError::Unavailable`] if the host could not try it.
+    pub async fn add(
+        self: &Arc<Self>,
+        component: Vec<u8>,
+        origin: Origin,
+    ) -> Result<Added, VersionsError> {
+        let versions = Arc::clone(self);
+        let adding = tokio::spawn(async move {
+            let added = versions.add_one(component, origin).await;
+            versions.metrics.candidate(match &added {
+                Ok(added) if added.known => Ok("known"),
+                Ok(_) => Ok("ready"),
+                Err(error) => Err(error),
+            });
+            added
+        });
+        adding.await.unwrap_or(Err(VersionsError::Ended))
+    }
+
+    async fn add_one(
+        self: &Arc<Self>,
+        component: Vec<u8>,
+        origin: Origin,
+    ) -> Result<Added, VersionsError> {
+        let begun = Instant::now();
+        let versions = Arc::clone(self);
+        let (component, guest) = blocking(move || {
+            let guest = versions.loader.version(&component).guest;
+            (component, guest)
+        })
+        .await?;
+        if let Some(added) = self.known(&guest, begun) {
+            return Ok(added);
+        }
+        let _loading = self.loading.lock().await;
+        // The one that was loaded before it may have been the same.
+        if let Some(added) = self.known(&guest, begun) {
+            return Ok(added);
+        }
+        let versions = Arc::clone(self);
+        blocking(move || versions.load(component, origin, begun)).await?
+    }
+
+    fn known(&self, guest: &Digest, begun: Instant) -> Option<Added> {
+        let scorer = self.book().scorer(guest).ok()?;
+        Some(Added {
+            version: Arc::clone(scorer.version()),
+            known: true,
+            compiled: false,
+            took: begun.elapsed(),
+        })
+    }
+
+    fn load(
+        &self,
+        component: Vec<u8>,
+        origin: Origin,
+        begun: Instant,
+    ) -> Result<Added, VersionsError> {
+        if component.len() > self.options.max_bytes {
+            return Err(too_large(self.options.max_bytes).into());
+        }
+        let loading = Instant::now();
+        let loaded = self.loader.load(&component, Priority::Background);
+        self.metrics.loaded(loading.elapsed());
+        let loaded = loaded?;
+        let version = Arc::clone(loaded.scorer.version());
+        let mut book = self.book();
+        book.add(Entry {
+            scorer: loaded.scorer,
+            origin,
+            size: component.len(),
+            added: now(),
+            activated: None,
+        });
+        self.settle(&mut book, Some((version.guest, component)));
+        Ok(Added {
+            version,
+            known: false,
+            compiled: loaded.compiled,
+            took: begun.elapsed(),
+        })
+    }
+
+    /// Loads what is known from before the start, one after another. A server is
+    /// ready before that.
+    pub(super) async fn restore(versions: Weak<Self>) {
+        loop {
+            let Some(versions) = versions.upgrade() else {
+                return;
+            };
+            let loading = versions.loading.lock().await;
+            let Some(kept) = versions.book().absent.last().cloned() else {
+                versions.restore_trial();
+                return;
+            };
+            let guest = kept.guest;
+            let restore = {
+                let versions = Arc::clone(&versions);
+                move || versions.restore_one(kept)
+            };
+            let restored = match blocking(restore).await {
+                Ok(restored) => restored.map_err(VersionsError::from),
+                Err(error) => Err(error),
+            };
+            match restored {
+                Ok(()) => {}
+                Err(VersionsError::Unavailable(reason)) => {
+                    tracing::warn!(
+                        guest = guest.short(),
+                        "a version known before the start is not loaded yet: {reason}"
+                    );
+                    drop(loading);
+                    drop(versions);
+                    tokio::time::sleep(RESTORE_AGAIN).await;
+                }
+                Err(reason) => {
+                    tracing::warn!(
+                        guest = guest.short(),
+                        "a version known before the start is given up: {reason}"
+                    );
+                    let mut book = versions.book();
+                    book.give_up(&guest);
+                    versions.settle(&mut book, None);
+                }
+            }
+        }
+    }
+
+    fn restore_one(&self, kept: KeptVersion) -> Result<(), LoadError> {
+        let unread = |reason: String| Refusal {
+            step: "read",
+            reason,
+        };
+        let store = self.store.as_ref();
+        let store = store.ok_or_else(|| unread("no state is kept".to_owned()))?;
+        let component = store.component(&kept.guest, self.options.max_bytes as u64);
+        let component = component.map_err(|error| unread(error.to_string()))?;
+        let loaded = self.loader.load(&component, Priority::Background)?;
+        let mut book = self.book();
+        book.add(Entry {
+            scorer: loaded.scorer,
+            origin: kept.origin,
+            size: component.len(),
+            added: kept.added,
+            activated: kept.activated,
+        });
+        self.settle(&mut book, None);
+        Ok(())
+    }
+
+    /// Goes on with the trial that went on before the start.
+    fn restore_trial(&self) {
+        // Held throughout, so that the trial can be ended at any time.
+        let mut book = self.book();
+        let Some(kept) = book.absent_trial.take() else {
+            return;
+        };
+        match self.try_out(&mut book, &kept.guest, kept.trial, kept.share) {
+            Ok(()) => tracing::info!(guest = kept.guest.short(), "the trial goes on"),
+            Err(error) => {
+                tracing::warn!("the trial before the start has ended: {error}");
+                self.settle(&mut book, None);
+            }
+        }
+    }
+}
+
+/// When a version from before the start is tried again that could not be loaded.
+const RESTORE_AGAIN: Duration = Duration::from_secs(10);
+
+pub(super) fn too_large(most: usize) -> Refusal {
+    Refusal {
+        step: "size",
+        reason: format!("the component is larger than {most} bytes"),
+    }
+}
+
+/// Runs what blocks on a thread of its own. A panic ends that, and nothing else; so does
+/// a lack of threads, where tokio's own pool panics.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, VersionsError> {
+    let (done, result) = oneshot::channel();
+    let span = tracing::Span::current();
+    thread::Builder::new()
+        .name("versions".to_owned())
+        .spawn(move || {
+            let result = span.in_scope(work);
+            // Whoever waited may have gone.
+            let _ = done.send(result);
+        })
+        .map_err(|error| {
+            VersionsError::Unavailable(format!("no thread can be started: {error}"))
+        })?;
+    result.await.map_err(|_| VersionsError::Ended)
+}

@@ -1,0 +1,113 @@
+//! Which contents have failed in use, and are not to be used again by themselves.
+//!
+//! A content is named by its digest alone: what has failed stays out, also when its
+//! bytes were forgotten and come again.
+
+use std::time::SystemTime;
+
+use super::VersionsError;
+use predictor::Digest;
+
+/// The most contents that are remembered; the one that failed first is let go.
+const MOST: usize = 64;
+
+/// The longest reason that is kept, in bytes.
+const REASON: usize = 1024;
+
+/// A content that has failed in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantined {
+    /// SHA-256 of the component's bytes.
+    pub guest: Digest,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub since: SystemTime,
+}
+
+/// All of them, the one that failed last at the end.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Quarantine(Vec<Quarantined>);
+
+impl Quarantine {
+    pub(super) fn add(&mut self, mut entry: Quarantined) {
+        cut(&mut entry.reason);
+        self.lift(&entry.guest);
+        self.0.push(entry);
+        let over = self.0.len().saturating_sub(MOST);
+        self.0.drain(..over);
+    }
+
+    pub(super) fn lift(&mut self, guest: &Digest) {
+        self.0.retain(|entry| entry.guest != *guest);
+    }
+
+    pub(super) fn find(&self, guest: &Digest) -> Option<&Quarantined> {
+        self.0.iter().find(|entry| entry.guest == *guest)
+    }
+
+    /// Refuses what is quarantined.
+    pub(super) fn admit(&self, guest: &Digest) -> Result<(), VersionsError> {
+        match self.find(guest) {
+            None => Ok(()),
+            Some(entry) => Err(VersionsError::Quarantined {
+                guest: guest.short(),
+                reason: entry.reason.clone(),
+            }),
+        }
+    }
+
+    pub(super) fn list(&self) -> &[Quarantined] {
+        &self.0
+    }
+}
+
+/// Cuts a reason to what is kept of it.
+pub(super) fn cut(reason: &mut String) {
+    reason.truncate(reason.floor_char_boundary(REASON));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(number: u8, reason: &str) -> Quarantined {
+        Quarantined {
+            guest: Digest([number; 32]),
+            reason: reason.to_owned(),
+            since: SystemTime::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn what_failed_first_is_let_go_when_there_are_too_many() {
+        let mut quarantine = Quarantine::default();
+        for number in 0..=64 {
+            quarantine.add(failed(number, "traps"));
+        }
+        assert_eq!(quarantine.list().len(), MOST);
+        assert_eq!(quarantine.admit(&Digest([0; 32])), Ok(()));
+        assert!(quarantine.admit(&Digest([1; 32])).is_err());
+    }
+
+    #[test]
+    fn a_content_is_named_once_with_its_last_reason() {
+        let mut quarantine = Quarantine::default();
+        quarantine.add(failed(1, "traps"));
+        quarantine.add(failed(2, "traps"));
+        quarantine.add(failed(1, "late"));
+        assert_eq!(quarantine.list().len(), 2);
+        assert_eq!(quarantine.find(&Digest([1; 32])).unwrap().reason, "late");
+        quarantine.lift(&Digest([1; 32]));
+        assert_eq!(quarantine.admit(&Digest([1; 32])), Ok(()));
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_between_characters() {
+        let mut quarantine = Quarantine::default();
+        quarantine.add(failed(1, &"é".repeat(REASON)));
+        quarantine.add(failed(2, &format!("x{}", "é".repeat(REASON))));
+        let lengths: Vec<_> = quarantine.list().iter().map(|e| e.reason.len()).collect();
+        assert_eq!(lengths, [REASON, REASON - 1]);
+    }
+}

@@ -1,0 +1,327 @@
+//! What a server begins with: the version that was live when the last one ended, the
+//! configured guest, or, if that cannot be served, the fallback guest.
+//!
+//! A version that nothing vouches for is on probation from the first request on, and
+//! another one stands by for it.
+//!
+//! A file that was changed while no server ran counts like one that is changed
+//! while one does.
+
+mod candidates;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::control::Versions;
+use super::known::{Book, Entry};
+use super::order::Order;
+use super::state::{Configured, Keeper, Record, StateError, Store};
+use super::{
+    LoadError, Loader, Metrics, Options, Origin, Refusal, VersionsError, now, quarantine, watch,
+};
+use predictor::{Scorer, Version};
+use rollout::{Fall, Rollout};
+use candidates::{Candidates, First, read_guest};
+
+/// How often it is looked whether a version is trusted by now.
+const NOTICE: Duration = Duration::from_secs(1);
+
+/// Why there is no version to begin with.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configured guest's file can not be read.
+    #[error("the guest {path} can not be read: {reason}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// The configured guest can not be served.
+    #[error("{path}: {refusal}")]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// Which step failed, and why.
+        refusal: Refusal,
+    },
+    /// The configured guest could not be tried, for a reason that passes.
+    #[error("{path} could not be loaded: {reason}")]
+    Unavailable {
+        /// The file.
+        path: PathBuf,
+        /// What was lacking.
+        reason: String,
+    },
+    /// The state would not be safe where it was to be kept.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// The version that a server begins with.
+pub struct Beginning {
+    loader: Arc<dyn Loader>,
+    options: Options,
+    store: Option<Arc<Store>>,
+    record: Record,
+    first: First,
+    /// What stands by for it, if it is to be on probation.
+    standby: Option<First>,
+    /// Why the configured guest is not served, if that may be otherwise soon.
+    obstacle: Option<String>,
+}
+
+impl Beginning {
+    /// Chooses the first version, and loads it: the one that was live at the end,
+    /// if the configured guest's file is what it was then; the configured guest,
+    /// if it is not, or if nothing is kept. Where that can not be served, or
+    /// `measure` fails for it, the other is, then those that were live before, and then
+    /// the fallback guest. If nothing vouches for it, what is to stand by for it is loaded
+    /// as well.
+    ///
+    /// # Errors
+    ///
+    /// If none can be served: what is wrong with the configured one. If other users
+    /// can write to the state directory.
+    pub fn choose<T>(
+        loader: Arc<dyn Loader>,
+        options: Options,
+        measure: impl FnMut(&dyn Scorer) -> Result<T, LoadError>,
+    ) -> Result<(Self, T), StartError> {
+        let store = match &options.state {
+            Some(dir) => Store::open(dir)?.map(Arc::new),
+            None => None,
+        };
+        let record = store.as_ref().and_then(|store| store.read());
+        let mut record = record.unwrap_or_default();
+        let file = read_guest(&options.guest, options.max_bytes);
+        let configured = file.as_ref().ok();
+        let configured = configured.map(|component| loader.version(component).guest);
+        let order = Order::of(&record, configured);
+        if configured.is_some() && configured != record.file() {
+            record.configured = configured.map(|guest| Configured {
+                guest,
+                refused: None,
+            });
+        }
+        let mut candidates = Candidates {
+            loader: &*loader,
+            store: store.as_deref(),
+            options: &options,
+            measure,
+        };
+        let mut obstacle = file.as_ref().err().map(ToString::to_string);
+        // One that has failed in use is the last resort.
+        let known_bad = configured.filter(|guest| record.quarantined(guest).is_some());
+        let before = candidates.kept(&order.before);
+        let before = before.or_else(|| candidates.fallback(Some(known_bad?)));
+        let (first, measured) = match before {
+            Some(found) => {
+                match &file {
+                    Err(error) => not_served(error, &found.0),
+                    Ok(_) => passed_over(&record, &found.0),
+                }
+                found
+            }
+            None => match candidates.configured(file) {
+                Ok(found) => {
+                    served_at_last(&mut record);
+                    found
+                }
+                Err(error) => {
+                    if let StartError::Unavailable { .. } = error {
+                        // Not dealt with: the file is tried again once there is a server.
+                        record.configured = None;
+                        obstacle = Some(error.to_string());
+                    }
+                    refused(&mut record, &error);
+                    let instead = candidates.kept(&order.after);
+                    let instead = instead.or_else(|| candidates.fallback(configured));
+                    let Some(found) = instead else {
+                        return Err(error);
+                    };
+                    not_served(&error, &found.0);
+                    found
+                }
+            },
+        };
+        let standby = candidates.standby(&record, &first.guest());
+        let beginning = Self {
+            loader,
+            options,
+            store,
+            record,
+            first,
+            standby,
+            obstacle,
+        };
+        Ok((beginning, measured))
+    }
+
+    /// The version that is live once the versions have started.
+    pub fn version(&self) -> &Arc<Version> {
+        self.first.loaded.scorer.version()
+    }
+
+    /// Where that version came from; for one that is kept, what is configured.
+    pub fn origin(&self) -> &Origin {
+        &self.first.origin
+    }
+
+    /// What a rollout has to begin with: the version, or what stands by for it.
+    pub fn scorer(&self) -> &Arc<dyn Scorer> {
+        let begins = self.standby.as_ref().unwrap_or(&self.first);
+        &begins.loaded.scorer
+    }
+
+    /// Whether it had to be compiled.
+    pub fn compiled(&self) -> bool {
+        self.first.loaded.compiled
+    }
+}
+
+impl Versions {
+    /// Goes on from what was chosen. `rollout` has to have begun with its scorer, and
+    /// not to have been asked anything yet; `fallen` is what it tells of. `runtime` runs
+    /// what goes on beside requests.
+    ///
+    /// # Errors
+    ///
+    /// If the system gives no thread to follow the configured guest's file.
+    pub fn start(
+        beginning: Beginning,
+        rollout: Arc<Rollout>,
+        mut fallen: UnboundedReceiver<Fall>,
+        metrics: Metrics,
+        runtime: &Handle,
+    ) -> std::io::Result<Arc<Self>> {
+        let Beginning {
+            options, record, ..
+        } = beginning;
+        let entry = |first: First| {
+            let guest = first.guest();
+            let kept = record.versions.iter().find(|kept| kept.guest == guest);
+            let entry = Entry {
+                origin: kept.map_or(first.origin, |kept| kept.origin.clone()),
+                added: kept.map_or_else(now, |kept| kept.added),
+                activated: kept.and_then(|kept| kept.activated),
+                scorer: first.loaded.scorer,
+                size: first.size,
+            };
+            let component = first.component.map(|component| (guest, component));
+            (entry, component)
+        };
+        let (first, component) = entry(beginning.first);
+        let standby = beginning.standby.map(entry);
+        if let Some((standby, _)) = &standby {
+            rollout.activate(Arc::clone(&first.scorer), true);
+            tracing::info!(
+                guest = first.guest().short(),
+                standby = standby.guest().short(),
+                "the version is on probation, since it was not trusted before the start"
+            );
+        }
+        let mut book = Book::new(first, record, options.keep);
+        book.obstacle = beginning.obstacle;
+        let keeper = beginning.store.clone().and_then(Keeper::start);
+        let watch = options.watch;
+        let versions = Arc::new(Self {
+            loader: beginning.loader,
+            rollout,
+            options,
+            metrics,
+            loading: tokio::sync::Mutex::default(),
+            book: Mutex::new(book),
+            store: beginning.store,
+            keeper,
+        });
+        {
+            let mut book = versions.book();
+            if let Some((standby, component)) = standby {
+                book.add(standby);
+                versions.settle(&mut book, component);
+            }
+            versions.settle(&mut book, component);
+        }
+        let weak = Arc::downgrade(&versions);
+        runtime.spawn(Self::restore(weak.clone()));
+        runtime.spawn(async move {
+            loop {
+                let told = tokio::time::timeout(NOTICE, fallen.recv()).await;
+                let Some(versions) = weak.upgrade() else {
+                    return;
+                };
+                match told {
+                    Ok(Some(fall)) => versions.fell(&fall),
+                    Ok(None) => return,
+                    Err(_) => versions.notice_trust(),
+                }
+            }
+        });
+        if watch {
+            watch::start(&versions, runtime)?;
+        }
+        Ok(versions)
+    }
+}
+
+fn not_served(error: &StartError, instead: &First) {
+    tracing::error!(
+        "THE CONFIGURED GUEST IS NOT SERVED: {error}; the version {} is served instead",
+        instead.guest().short()
+    );
+}
+
+/// Tells of a configured guest that is readable, and that another version was live
+/// instead of, if that is because it could not be.
+fn passed_over(record: &Record, instead: &First) {
+    let Some(Configured { guest, refused }) = &record.configured else {
+        return;
+    };
+    let (quarantine, instead) = (record.quarantined(guest), instead.guest().short());
+    let guest = guest.short();
+    if let Some(entry) = quarantine {
+        tracing::error!(
+            "THE CONFIGURED GUEST IS NOT SERVED: {guest} is quarantined ({}); the version \
+             {instead} is served instead",
+            entry.reason
+        );
+    } else if let Some(reason) = refused {
+        tracing::error!(
+            "THE CONFIGURED GUEST IS NOT SERVED: {guest} was refused when its file was deployed, \
+             and is not tried again before that changes, or SIGHUP: {reason}; the version \
+             {instead} is served instead"
+        );
+    }
+}
+
+/// Takes note that the configured guest is the first version.
+fn served_at_last(record: &mut Record) {
+    let Some(configured) = &mut record.configured else {
+        return;
+    };
+    configured.refused = None;
+    let guest = configured.guest;
+    if let Some(entry) = record.quarantined(&guest) {
+        tracing::error!(
+            "THE CONFIGURED GUEST {} IS SERVED ALTHOUGH IT IS QUARANTINED ({}): no other version \
+             can be",
+            guest.short(),
+            entry.reason
+        );
+    }
+}
+
+/// Takes note of why the configured guest can not be served, if that is certain.
+fn refused(record: &mut Record, error: &StartError) {
+    if let (StartError::Refused { refusal, .. }, Some(configured)) = (error, &mut record.configured)
+    {
+        let mut reason = VersionsError::from(refusal.clone()).to_string();
+        quarantine::cut(&mut reason);
+        configured.refused = Some(reason);
+    }
+}

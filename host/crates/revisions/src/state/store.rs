@@ -1,0 +1,182 @@
+//! The directory that keeps the state: `state.json`, and each component under its
+//! digest.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use super::record::{Record, parse_digest};
+use predictor::Digest;
+
+const STATE: &str = "state.json";
+const LOCK: &str = "lock";
+/// Where a state is put that can not be read, for whoever wants to know why.
+const DAMAGED: &str = "state.json.damaged";
+const SUFFIX: &str = ".wasm";
+/// What the names of files begin with that are being written.
+const TEMPORARY: &str = ".fastsentiment-";
+
+/// The largest `state.json` that is read, in bytes: many times what is written.
+const MOST_JSON: u64 = 4 << 20;
+
+/// Why a directory can not keep the state.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Someone else could change which versions are used.
+    #[error(
+        "the state directory {0} belongs to another user or can be written by others, who could make \
+         any version live; make it private (chown, chmod 700) or name a directory in it that is \
+         not there yet"
+    )]
+    Shared(PathBuf),
+}
+
+/// A directory that keeps the state of this process and of no other.
+#[derive(Debug)]
+pub(in super::super) struct Store {
+    dir: PathBuf,
+    /// Locked as long as it is open.
+    _lock: File,
+}
+
+impl Store {
+    /// Opens a directory, and makes it if it is not there. One that can not be
+    /// used is a warning, and nothing is kept.
+    pub(in super::super) fn open(dir: &Path) -> Result<Option<Self>, StateError> {
+        match Self::try_open(dir) {
+            Ok(None) => Err(StateError::Shared(dir.to_owned())),
+            Ok(store) => Ok(store),
+            Err(reason) => {
+                tracing::warn!(
+                    "the state directory {} can not be used: {reason}; the configured guest is \
+                     served, and NO STATE IS KEPT: the next start knows nothing of this one's swaps",
+                    dir.display()
+                );
+                Ok(None)
+            }
+        }
+    }
+
+    fn try_open(dir: &Path) -> Result<Option<Self>, String> {
+        private_dir::make(dir).map_err(|error| error.to_string())?;
+        if private_dir::is_shared(dir).map_err(|error| error.to_string())? {
+            return Ok(None);
+        }
+        let mut options = File::options();
+        options.create(true).truncate(false).write(true);
+        let lock = options.open(dir.join(LOCK));
+        let lock = lock.map_err(|error| format!("{LOCK}: {error}"))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(Self {
+                dir: dir.to_owned(),
+                _lock: lock,
+            })),
+            Err(TryLockError::WouldBlock) => Err("another server uses it".to_owned()),
+            Err(TryLockError::Error(error)) => Err(format!("{LOCK} can not be locked: {error}")),
+        }
+    }
+
+    pub(in super::super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What was written last; nothing if there is nothing, or if it is damaged.
+    /// What no state names is deleted.
+    pub(in super::super) fn read(&self) -> Option<Record> {
+        let path = self.dir.join(STATE);
+        let record = match read_bounded(&path, MOST_JSON) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Record::default()),
+            Err(error) => Err(error.to_string()),
+            Ok(json) => Record::parse(&json),
+        };
+        match record {
+            Ok(record) => {
+                let known: Vec<Digest> = record.versions.iter().map(|kept| kept.guest).collect();
+                self.sweep(&known);
+                (record != Record::default()).then_some(record)
+            }
+            Err(reason) => {
+                tracing::warn!(
+                    "THE STATE IN {} CAN NOT BE READ: {reason}; the configured guest is served, \
+                     and which versions were quarantined is not known any more; the file is now \
+                     {DAMAGED}",
+                    path.display()
+                );
+                // Where it can not be moved, it is replaced.
+                let _ = fs::rename(&path, self.dir.join(DAMAGED));
+                None
+            }
+        }
+    }
+
+    /// The bytes of a component, if they are there and undamaged.
+    pub(in super::super) fn component(&self, guest: &Digest, most: u64) -> io::Result<Vec<u8>> {
+        let bytes = read_bounded(&self.path(guest), most)?;
+        if guest.0 == <[u8; 32]>::from(Sha256::digest(&bytes)) {
+            return Ok(bytes);
+        }
+        Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is damaged: its digest is another one",
+        ))
+    }
+
+    pub(super) fn put(&self, guest: &Digest, component: &[u8]) -> io::Result<()> {
+        self.write(&self.path(guest), component)
+    }
+
+    /// Writes the state, and deletes what it does not name.
+    pub(super) fn write_record(&self, record: &Record) -> io::Result<()> {
+        self.write(&self.dir.join(STATE), &record.to_json()?)?;
+        let known: Vec<Digest> = record.versions.iter().map(|kept| kept.guest).collect();
+        self.sweep(&known);
+        Ok(())
+    }
+
+    /// Readers see the whole file or none, also after the power has failed.
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut file = tempfile::Builder::new()
+            .prefix(TEMPORARY)
+            .tempfile_in(&self.dir)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        File::open(&self.dir)?.sync_all()
+    }
+
+    /// Deletes components that nobody knows any more, and what was being written
+    /// when a process ended. Files of other names are not ours.
+    fn sweep(&self, known: &[Digest]) {
+        let Ok(entries) = fs::read_dir(&self.dir) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let component = name.strip_suffix(SUFFIX).and_then(parse_digest);
+            let forgotten = component.is_some_and(|guest| !known.contains(&guest));
+            if forgotten || name.starts_with(TEMPORARY) {
+                // It is tried again at the next change.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    fn path(&self, guest: &Digest) -> PathBuf {
+        self.dir.join(format!("{guest}{SUFFIX}"))
+    }
+}
+
+fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it is larger than {most} bytes"),
+        ));
+    }
+    Ok(bytes)
+}

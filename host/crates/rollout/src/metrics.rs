@@ -1,0 +1,184 @@
+//! What the rollout tells of the versions. Each has instruments of its own, found
+//! once, until it is forgotten: so their number is bounded by that of the versions.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use prometheus::{
+    GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Registry,
+    register_gauge_vec_with_registry, register_histogram_vec_with_registry,
+    register_int_counter_vec_with_registry, register_int_counter_with_registry,
+    register_int_gauge_vec_with_registry,
+};
+
+use super::{Share, Trial};
+use predictor::Version;
+
+/// The rollout's instruments.
+pub struct Metrics {
+    pub(super) falls: IntCounter,
+    texts: IntCounterVec,
+    failures: IntCounterVec,
+    rescued: IntCounterVec,
+    shadow: IntCounterVec,
+    difference: HistogramVec,
+    live: IntGaugeVec,
+    share: GaugeVec,
+    versions: Mutex<HashMap<Version, Arc<Counters>>>,
+}
+
+/// The instruments of one version.
+pub(super) struct Counters {
+    pub(super) texts: IntCounter,
+    pub(super) failures: IntCounter,
+    pub(super) rescued: IntCounter,
+    pub(super) agreed: IntCounter,
+    pub(super) differed: IntCounter,
+    pub(super) failed: IntCounter,
+    pub(super) skipped: IntCounter,
+    pub(super) difference: Histogram,
+}
+
+/// What becomes of a text that a version in the shadow is given.
+const RESULTS: [&str; 4] = ["agreed", "differed", "failed", "skipped"];
+
+impl Metrics {
+    /// Registers the instruments.
+    ///
+    /// # Errors
+    ///
+    /// If one of their names is taken.
+    pub fn new(registry: &Registry) -> prometheus::Result<Self> {
+        Ok(Self {
+            falls: register_int_counter_with_registry!(
+                "fastsentiment_version_falls_total",
+                "Versions that were taken out of use because they failed too often.",
+                registry
+            )?,
+            texts: register_int_counter_vec_with_registry!(
+                "fastsentiment_version_texts_total",
+                "Texts that a version has scored.",
+                &["guest"],
+                registry
+            )?,
+            failures: register_int_counter_vec_with_registry!(
+                "fastsentiment_version_failures_total",
+                "Calls of a version that failed, by a trap, a time-out or a bad answer.",
+                &["guest"],
+                registry
+            )?,
+            rescued: register_int_counter_vec_with_registry!(
+                "fastsentiment_version_rescued_texts_total",
+                "Texts that were meant for a version and answered by the one that was trusted \
+                 last, or by the live one, because the version failed.",
+                &["guest"],
+                registry
+            )?,
+            shadow: register_int_counter_vec_with_registry!(
+                "fastsentiment_shadow_texts_total",
+                "Texts for a version in the shadow: those for which it had the same label \
+                 first as the live version, those for which it had not, those that it \
+                 failed on, and those that were left out for live work.",
+                &["guest", "result"],
+                registry
+            )?,
+            difference: register_histogram_vec_with_registry!(
+                "fastsentiment_shadow_score_difference",
+                "For each text that a version in the shadow has scored, the largest \
+                 difference to a score of the live version.",
+                &["guest"],
+                vec![0.0001, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0],
+                registry
+            )?,
+            live: register_int_gauge_vec_with_registry!(
+                "fastsentiment_live_version_info",
+                "The version that is live, always 1.",
+                &["guest", "model"],
+                registry
+            )?,
+            share: register_gauge_vec_with_registry!(
+                "fastsentiment_trial_share_ratio",
+                "The share of the texts that a version on trial is given.",
+                &["guest", "trial"],
+                registry
+            )?,
+            versions: Mutex::default(),
+        })
+    }
+
+    /// The instruments of a version.
+    pub(super) fn of(&self, version: &Version) -> Arc<Counters> {
+        let mut versions = self.versions();
+        if let Some(counters) = versions.get(version) {
+            return Arc::clone(counters);
+        }
+        let guest = version.guest.short();
+        let count = |family: &IntCounterVec| family.with_label_values(&[&guest]);
+        let result = |at| {
+            let result: &str = RESULTS[at];
+            self.shadow.with_label_values(&[guest.as_str(), result])
+        };
+        let counters = Arc::new(Counters {
+            texts: count(&self.texts),
+            failures: count(&self.failures),
+            rescued: count(&self.rescued),
+            agreed: result(0),
+            differed: result(1),
+            failed: result(2),
+            skipped: result(3),
+            difference: self.difference.with_label_values(&[&guest]),
+        });
+        versions.insert(version.clone(), Arc::clone(&counters));
+        counters
+    }
+
+    /// The instruments of a version, if anything was counted of it.
+    pub(super) fn known(&self, version: &Version) -> Option<Arc<Counters>> {
+        self.versions().get(version).map(Arc::clone)
+    }
+
+    /// Drops the instruments of a version. What still holds them counts in vain.
+    pub(super) fn forget(&self, version: &Version) {
+        let mut versions = self.versions();
+        if versions.remove(version).is_none() {
+            return;
+        }
+        let guest = version.guest.short();
+        // They are there, since the version was known.
+        for family in [&self.texts, &self.failures, &self.rescued] {
+            let _ = family.remove_label_values(&[&guest]);
+        }
+        for result in RESULTS {
+            let _ = self.shadow.remove_label_values(&[guest.as_str(), result]);
+        }
+        let _ = self.difference.remove_label_values(&[&guest]);
+    }
+
+    /// Tells which version is live.
+    pub(super) fn tell_live(&self, before: Option<&Version>, live: &Version) {
+        let labels = |version: &Version| [version.guest.short(), version.model.short()];
+        self.live.with_label_values(&labels(live)).set(1);
+        if let Some(before) = before.filter(|before| *before != live) {
+            let _ = self.live.remove_label_values(&labels(before));
+        }
+    }
+
+    /// Tells which version is on trial.
+    pub(super) fn tell_trial(&self, on_trial: Option<(&Version, Trial, Share)>) {
+        self.share.reset();
+        if let Some((version, trial, share)) = on_trial {
+            let trial = match trial {
+                Trial::Canary => "canary",
+                Trial::Shadow => "shadow",
+            };
+            let guest = version.guest.short();
+            self.share
+                .with_label_values(&[guest.as_str(), trial])
+                .set(share.get());
+        }
+    }
+
+    fn versions(&self) -> MutexGuard<'_, HashMap<Version, Arc<Counters>>> {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

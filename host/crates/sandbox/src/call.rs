@@ -1,0 +1,243 @@
+//! Calling a guest.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use wasmtime::Store;
+use wasmtime_wasi::I32Exit;
+
+use super::answer::{Labels, check, reported};
+use super::bindings::{Serving, ServingPre};
+use super::error::{CallError, LoadError, is_exhausted};
+use super::golden::Golden;
+use super::load::LoadedFrom;
+use super::output::{Output, Printer, fit};
+use super::runtime::Runtime;
+use super::state::{MAX_TABLE_ELEMENTS, Refused, State, sandbox};
+use predictor::{Abandoned, PredictError, Scorer, Scores, Version};
+
+/// A guest that is ready to serve.
+pub struct Guest {
+    runtime: Arc<Runtime>,
+    serving: ServingPre<State>,
+    version: Arc<Version>,
+    loaded_from: LoadedFrom,
+    labels: Arc<Labels>,
+    output: Arc<Output>,
+}
+
+/// One instance of a guest.
+pub struct Instance {
+    runtime: Arc<Runtime>,
+    store: Store<State>,
+    serving: Serving,
+    labels: Arc<Labels>,
+    stderr: Printer,
+}
+
+impl Guest {
+    pub(super) fn new(
+        runtime: Arc<Runtime>,
+        serving: ServingPre<State>,
+        version: Arc<Version>,
+        loaded_from: LoadedFrom,
+    ) -> Self {
+        Self {
+            output: Output::new(&version.guest),
+            runtime,
+            serving,
+            version,
+            loaded_from,
+            labels: Arc::default(),
+        }
+    }
+
+    /// What answers of this guest are known by.
+    pub fn version(&self) -> &Arc<Version> {
+        &self.version
+    }
+
+    /// Whether the guest had to be compiled.
+    pub fn loaded_from(&self) -> LoadedFrom {
+        self.loaded_from
+    }
+
+    /// Makes an instance: the snapshot's memory, and nothing of any other call.
+    ///
+    /// # Errors
+    ///
+    /// If there are as many instances as there may be, or if the component's
+    /// start function traps.
+    pub async fn instantiate(&self) -> Result<Instance, CallError> {
+        self.instantiate_unless(None).await
+    }
+
+    async fn instantiate_unless(
+        &self,
+        abandoned: Option<Abandoned>,
+    ) -> Result<Instance, CallError> {
+        let time = self.runtime.limits.call;
+        let stderr = self.output.stderr();
+        let wasi = sandbox()
+            .stdout(self.output.stdout())
+            .stderr(stderr.clone())
+            .build();
+        let serving = self.runtime.serving();
+        let mut store = self.runtime.store(serving, wasi, time, abandoned);
+        let run = Arc::clone(&store.data().run);
+        let making = self.serving.instantiate_async(&mut store);
+        let serving = run.bound(time, making).await?.map_err(|error| {
+            if is_exhausted(&error) {
+                return CallError::NoRoom(format!("{error:#}"));
+            }
+            exited(&error).unwrap_or_else(|| {
+                let trapped = trapped(&error, &stderr);
+                CallError::Instantiate(trapped.to_string())
+            })
+        })?;
+        run.pause();
+        Ok(Instance {
+            runtime: Arc::clone(&self.runtime),
+            store,
+            serving,
+            labels: Arc::clone(&self.labels),
+            stderr,
+        })
+    }
+
+    /// Scores texts in an instance of their own. Must be called in a tokio
+    /// runtime with a timer, on a thread that may block: the model runs there.
+    ///
+    /// # Errors
+    ///
+    /// If the guest fails, is stopped, or breaks the contract.
+    pub async fn predict(&self, texts: &[String]) -> Result<Vec<Scores>, CallError> {
+        self.instantiate().await?.predict(texts).await
+    }
+
+    /// Predicts, so that a guest that can not is never served: one text of any
+    /// kind, and then those of the golden answers.
+    pub(super) fn self_test(&self, golden: &Golden) -> Result<(), LoadError> {
+        let executor = executor().map_err(|error| LoadError::Host(error.to_string()))?;
+        let predict = |text: &str| {
+            let texts = [text.to_owned()];
+            executor
+                .block_on(self.predict(&texts))
+                .map_err(LoadError::from)
+        };
+        predict("The self-test of a guest.")?;
+        let mut answers = Vec::new();
+        for sample in golden.samples() {
+            answers.extend(predict(&sample.text)?);
+        }
+        golden.compare(&answers)
+    }
+}
+
+impl Instance {
+    /// Scores texts. An instance may be called again only after a success.
+    ///
+    /// # Errors
+    ///
+    /// As [`Guest::predict`].
+    pub async fn predict(&mut self, texts: &[String]) -> Result<Vec<Scores>, CallError> {
+        let time = self.runtime.limits.call;
+        let run = Arc::clone(&self.store.data().run);
+        run.restart(time);
+        let predictor = self.serving.fastsentiment_predict_predictor();
+        let call = predictor.call_predict(&mut self.store, texts);
+        let answer = run.bound(time, call).await?;
+        run.pause();
+        match (answer, run.stopped()) {
+            (Ok(Ok(scores)), _) => check(texts.len(), scores, &self.labels),
+            // A guest that is stopped while the model runs sees an inference
+            // that failed, and may report that in its own way.
+            (Ok(Err(_)), Some(stopped)) => Err(stopped.error(time)),
+            (Ok(Err(error)), None) => Err(reported(error, texts.len())),
+            (Err(error), _) => Err(self.trapped(&error)),
+        }
+    }
+
+    fn trapped(&self, error: &wasmtime::Error) -> CallError {
+        if let Some(exited) = exited(error) {
+            return exited;
+        }
+        match (
+            self.store.data().memory.refused(),
+            trapped(error, &self.stderr),
+        ) {
+            (Some(Refused::ByHost), trapped) => CallError::NoRoom(trapped.to_string()),
+            (Some(Refused::Memory), _) => CallError::OutOfMemory {
+                limit: self.runtime.limits.memory,
+            },
+            (Some(Refused::Table), CallError::Trapped { why, said }) => CallError::Trapped {
+                why: format!(
+                    "it was refused a table, since it may have {MAX_TABLE_ELEMENTS} elements; \
+                     {why}"
+                ),
+                said,
+            },
+            (_, trapped) => trapped,
+        }
+    }
+}
+
+/// The longest text about a trap, in bytes: the names of functions in it are
+/// the guest's.
+const MAX_TRAP: usize = 2048;
+
+/// Says why a guest has trapped, in its own words as well if it left any.
+fn trapped(error: &wasmtime::Error, stderr: &Printer) -> CallError {
+    let mut why = format!("{error:#}");
+    if why.len() > MAX_TRAP {
+        // The cause comes last, and must not be cut.
+        why = format!("{}: {why}", error.root_cause());
+    }
+    CallError::Trapped {
+        why: fit(why, MAX_TRAP),
+        said: stderr.last_words(),
+    }
+}
+
+/// What it means if a guest ends itself, as if it were a program.
+fn exited(error: &wasmtime::Error) -> Option<CallError> {
+    let exit = error.downcast_ref::<I32Exit>()?;
+    Some(CallError::Exited(exit.0))
+}
+
+impl Scorer for Guest {
+    fn version(&self) -> &Arc<Version> {
+        &self.version
+    }
+
+    fn score(&self, texts: &[String], abandoned: &Abandoned) -> Result<Vec<Scores>, PredictError> {
+        thread_local! {
+            // Each thread that calls guests runs their futures itself, so that
+            // none waits for a thread that serves sockets.
+            static EXECUTOR: std::io::Result<Executor> = executor();
+        }
+        EXECUTOR.with(|executor| match executor {
+            Ok(executor) => {
+                let begun = Instant::now();
+                let abandoned = Some(Arc::clone(abandoned));
+                let answer = executor.block_on(async {
+                    let mut instance = self.instantiate_unless(abandoned).await?;
+                    instance.predict(texts).await
+                });
+                // The instance is gone by now: giving it back is part of a call.
+                self.runtime.metrics.count(begun.elapsed(), &answer);
+                Ok(answer.inspect_err(|error| self.output.repeat(error.words()))?)
+            }
+            Err(error) => Err(CallError::NoRoom(error.to_string()).into()),
+        })
+    }
+}
+
+/// What runs the futures of one call at a time.
+type Executor = tokio::runtime::Runtime;
+
+fn executor() -> std::io::Result<Executor> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+}

@@ -1,0 +1,388 @@
+//! The rules that hold for every prediction, whoever asks and however it is
+//! made: how many texts, how long each, and by when an answer must be there.
+//!
+//! This module must not know status codes, JSON, or what lies below the
+//! [`Router`] that it asks.
+
+mod bulk;
+mod failing;
+mod metrics;
+mod predictions;
+
+pub use bulk::Bulk;
+pub use metrics::Metrics;
+pub use predictions::Predictions;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+
+use predictor::{Answer, Caching, ErrorKind, Pending, PredictError, Router, Version};
+
+/// What a single request may ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The most texts in one request.
+    pub max_texts: usize,
+    /// The longest text, in bytes of UTF-8.
+    pub max_text_bytes: usize,
+    /// How long a request may take from the moment its texts are known.
+    pub deadline: Duration,
+    /// How many chunks of bulk requests may be under way at a time, over all such
+    /// requests, at least 1; other requests share the queue with so many.
+    pub bulk_chunks: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_texts: 1024,
+            max_text_bytes: 128 * 1024,
+            deadline: Duration::from_secs(30),
+            bulk_chunks: 4,
+        }
+    }
+}
+
+/// What a request may ask for beside its texts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// How long the caller waits, if that is shorter than what is allowed.
+    pub timeout: Option<Duration>,
+    /// What may be done with kept answers.
+    pub caching: Caching,
+}
+
+/// Answers requests that keep to the [`Limits`].
+pub struct Service {
+    router: Arc<dyn Router>,
+    limits: Limits,
+    metrics: Metrics,
+    /// A permit for each chunk of a bulk request that is under way.
+    chunks: Semaphore,
+}
+
+impl Service {
+    /// Puts `limits` before `router`.
+    pub fn new(router: Arc<dyn Router>, limits: Limits, metrics: Metrics) -> Self {
+        Self {
+            router,
+            chunks: Semaphore::new(limits.bulk_chunks.max(1)),
+            limits,
+            metrics,
+        }
+    }
+
+    /// What a single request may ask for.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The most texts that a request may hold.
+    pub fn max_texts(&self) -> usize {
+        self.limits.max_texts
+    }
+
+    /// The longest text, in bytes of UTF-8.
+    pub fn max_text_bytes(&self) -> usize {
+        self.limits.max_text_bytes
+    }
+
+    /// Refuses a request of more texts than it may hold, for callers that have
+    /// not kept them.
+    pub fn too_many(&self, given: usize) -> PredictError {
+        let allowed = self.limits.max_texts;
+        let error = PredictError::new(
+            ErrorKind::TooManyTexts { given, allowed },
+            format!("the request holds {given} texts; at most {allowed} are allowed"),
+        );
+        self.metrics.begin(given).end(Err(&error));
+        error
+    }
+
+    /// Whether nothing is answered: every prediction of late has failed.
+    pub fn is_failing(&self) -> bool {
+        self.metrics.failures.is_failing(&self.router.live())
+    }
+
+    /// The version that is live now.
+    pub fn version(&self) -> Arc<Version> {
+        self.router.live()
+    }
+
+    /// Scores every text. Dropping the future abandons the request: work that
+    /// has not begun is not done.
+    ///
+    /// # Errors
+    ///
+    /// If the request is over a limit, if it is not answered in time, or if one
+    /// of its texts can not be scored: the first of them is named.
+    pub async fn predict(
+        &self,
+        texts: Vec<String>,
+        options: Options,
+    ) -> Result<Predictions, PredictError> {
+        if texts.len() > self.limits.max_texts {
+            return Err(self.too_many(texts.len()));
+        }
+        let counted = self.metrics.begin(texts.len());
+        let answer = self.answer_in_time(texts, options).await;
+        counted.end(answer.as_ref().map(|_| ()));
+        answer
+    }
+
+    async fn answer_in_time(
+        &self,
+        texts: Vec<String>,
+        options: Options,
+    ) -> Result<Predictions, PredictError> {
+        self.admit(&texts)?;
+        let deadline = self.deadline(options);
+        match tokio::time::timeout(deadline, self.answer(texts, options.caching)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(late(deadline)),
+        }
+    }
+
+    fn deadline(&self, options: Options) -> Duration {
+        let allowed = self.limits.deadline;
+        options.timeout.map_or(allowed, |asked| asked.min(allowed))
+    }
+
+    /// Refuses what is too much, before any work is done for it.
+    fn admit(&self, texts: &[String]) -> Result<(), PredictError> {
+        let allowed = self.limits.max_text_bytes;
+        let mut lengths = texts.iter().map(String::len).enumerate();
+        match lengths.find(|(_, given)| *given > allowed) {
+            None => Ok(()),
+            Some((index, given)) => Err(PredictError::new(
+                ErrorKind::TextTooLong {
+                    index,
+                    given,
+                    allowed,
+                },
+                format!("the text is {given} bytes long in UTF-8; at most {allowed} are allowed"),
+            )),
+        }
+    }
+
+    async fn answer(
+        &self,
+        texts: Vec<String>,
+        caching: Caching,
+    ) -> Result<Predictions, PredictError> {
+        let begun = Instant::now();
+        let pending = self.router.predict(texts, caching).await?;
+        let mut predictions = Predictions::of(pending.len(), begun.elapsed());
+        for (index, pending) in pending.into_iter().enumerate() {
+            let answer = self.settled(pending).await;
+            predictions.add(answer.map_err(|error| in_request(error, index))?);
+        }
+        if predictions.versions.is_empty() {
+            predictions.versions.push(self.router.live());
+        }
+        Ok(predictions)
+    }
+
+    /// Waits for an answer, and takes note of whether it is one. A caller that does not
+    /// wait for it drops this, which is no failure.
+    async fn settled(&self, pending: Pending) -> Result<Answer, PredictError> {
+        let answer = match pending {
+            Pending::Ready(answer) => Ok(answer),
+            Pending::Later(answer) => answer.await,
+        };
+        let became = answer.as_ref().map(|_| ());
+        self.metrics.failures.note(became, || self.router.live());
+        answer
+    }
+}
+
+fn late(deadline: Duration) -> PredictError {
+    PredictError::new(
+        ErrorKind::TimedOut,
+        format!("the answer was not ready within {deadline:?}"),
+    )
+}
+
+/// An error of one text, as one of the request that it came in.
+fn in_request(mut error: PredictError, at: usize) -> PredictError {
+    if let ErrorKind::InvalidText { index } = &mut error.kind {
+        *index = at;
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use predictor::{Answer, BoxFuture, Digest, Score, Source};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Scores a text by its length, after a delay; refuses `bad`.
+    #[derive(Default)]
+    struct Fake {
+        calls: AtomicUsize,
+        delay: Duration,
+    }
+
+    impl Router for Fake {
+        fn live(&self) -> Arc<Version> {
+            Arc::new(Version {
+                guest: Digest([1; 32]),
+                model: Digest([2; 32]),
+            })
+        }
+
+        fn predict(
+            &self,
+            texts: Vec<String>,
+            _: Caching,
+        ) -> BoxFuture<Result<Vec<Pending>, PredictError>> {
+            self.calls.fetch_add(1, Ordering::Relaxed);
+            let (delay, live) = (self.delay, self.live());
+            let answer = move |text: String| -> Pending {
+                let mut version = Version::clone(&live);
+                Pending::Later(Box::pin(async move {
+                    tokio::time::sleep(delay).await;
+                    match text.as_str() {
+                        "bad" => {
+                            let kind = ErrorKind::InvalidText { index: 0 };
+                            return Err(PredictError::new(kind, "bad"));
+                        }
+                        "new" => version.guest = Digest([3; 32]),
+                        _ => {}
+                    }
+                    #[expect(clippy::cast_precision_loss, reason = "short texts")]
+                    let score = text.len() as f32;
+                    Ok(Answer {
+                        scores: [Score {
+                            label: "LENGTH".into(),
+                            score,
+                        }]
+                        .into(),
+                        version: Arc::new(version),
+                        source: if text.is_empty() {
+                            Source::Memory
+                        } else {
+                            Source::Computed
+                        },
+                        work: None,
+                    })
+                }))
+            };
+            let answers = texts.into_iter().map(answer).collect();
+            Box::pin(async move { Ok(answers) })
+        }
+    }
+
+    const LIMITS: Limits = Limits {
+        max_texts: 3,
+        max_text_bytes: 4,
+        deadline: Duration::from_millis(200),
+        bulk_chunks: 1,
+    };
+
+    async fn ask(fake: &Arc<Fake>, texts: &[&str]) -> Result<Predictions, PredictError> {
+        ask_with(fake, texts, Options::default()).await
+    }
+
+    async fn ask_with(
+        fake: &Arc<Fake>,
+        texts: &[&str],
+        options: Options,
+    ) -> Result<Predictions, PredictError> {
+        let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
+        let service = Service::new(fake.clone(), LIMITS, metrics);
+        let texts = texts.iter().map(ToString::to_string).collect();
+        service.predict(texts, options).await
+    }
+
+    #[tokio::test]
+    async fn answers_keep_their_order() {
+        let answer = ask(&Arc::default(), &["aaa", "", "aaaa"]).await.unwrap();
+        let scores: Vec<f32> = answer.scores.iter().map(|s| s[0].score).collect();
+        assert_eq!(scores, [3.0, 0.0, 4.0]);
+        assert_eq!(answer.hits, 1);
+    }
+
+    #[tokio::test]
+    async fn no_texts_get_no_scores_and_a_version() {
+        let answer = ask(&Arc::default(), &[]).await.unwrap();
+        assert!(answer.scores.is_empty());
+        assert_eq!(guests(&answer), [Digest([1; 32])]);
+    }
+
+    #[tokio::test]
+    async fn every_version_that_answered_is_named_once() {
+        let answer = ask(&Arc::default(), &["new", "a", "new"]).await.unwrap();
+        assert_eq!(guests(&answer), [Digest([3; 32]), Digest([1; 32])]);
+        let answer = ask(&Arc::default(), &["a", "b", "c"]).await.unwrap();
+        assert_eq!(guests(&answer), [Digest([1; 32])]);
+    }
+
+    fn guests(answer: &Predictions) -> Vec<Digest> {
+        answer
+            .versions
+            .iter()
+            .map(|version| version.guest)
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn a_bad_text_is_named_by_its_place_in_the_request() {
+        let error = ask(&Arc::default(), &["a", "bad", "b"]).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::InvalidText { index: 1 });
+    }
+
+    #[tokio::test]
+    async fn too_much_is_refused_before_any_work() {
+        let fake = Arc::default();
+        let error = ask(&fake, &["a"; 4]).await.unwrap_err();
+        assert_eq!(
+            error.kind,
+            ErrorKind::TooManyTexts {
+                given: 4,
+                allowed: 3
+            }
+        );
+        // Four characters, but five bytes.
+        let error = ask(&fake, &["aaaa", "aaaé"]).await.unwrap_err();
+        assert_eq!(
+            error.kind,
+            ErrorKind::TextTooLong {
+                index: 1,
+                given: 5,
+                allowed: 4
+            }
+        );
+        assert_eq!(fake.calls.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_late_answer_is_a_timeout() {
+        let late = Arc::new(Fake {
+            delay: Duration::from_secs(60),
+            ..Fake::default()
+        });
+        let error = ask(&late, &["a"]).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::TimedOut);
+        assert!(error.message.contains("200ms"));
+    }
+
+    #[tokio::test]
+    async fn a_caller_can_shorten_the_deadline_and_not_lengthen_it() {
+        let late = Arc::new(Fake {
+            delay: Duration::from_secs(60),
+            ..Fake::default()
+        });
+        for (asked, said) in [(50, "50ms"), (10_000, "200ms")] {
+            let options = Options {
+                timeout: Some(Duration::from_millis(asked)),
+                ..Options::default()
+            };
+            let error = ask_with(&late, &["a"], options).await.unwrap_err();
+            assert!(error.message.contains(said), "{}", error.message);
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The answer to a request, gathered from those to its texts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use predictor::{Answer, Scores, Source, Version, Work};
+
+/// The answer to a request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Predictions {
+    /// One entry for each text, in the order of the texts.
+    pub scores: Vec<Scores>,
+    /// The versions that made them: the live one, nearly always; it is also named
+    /// if there was no text.
+    pub versions: Vec<Arc<Version>>,
+    /// How many of the texts were answered from what was kept.
+    pub hits: usize,
+    /// How long it took until all texts were found, or handed on to be computed.
+    pub lookup: Duration,
+    /// What was done for the texts that were computed: the longest of each.
+    pub work: Option<Work>,
+}
+
+impl Predictions {
+    /// Of so many texts, none of which is answered yet.
+    pub(super) fn of(texts: usize, lookup: Duration) -> Self {
+        Self {
+            scores: Vec::with_capacity(texts),
+            lookup,
+            ..Self::default()
+        }
+    }
+
+    /// Adds the answer to the next text.
+    pub(super) fn add(&mut self, answer: Answer) {
+        self.hits += usize::from(answer.source != Source::Computed);
+        if let Some(work) = answer.work {
+            self.work = Some(self.work.unwrap_or_default().max(work));
+        }
+        self.scores.push(answer.scores);
+        if !self.versions.contains(&answer.version) {
+            self.versions.push(answer.version);
+        }
+    }
+}
