@@ -20,12 +20,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cpu_time::ThreadTime;
-use sandbox::{CompileLimits, Compiler, Graphs, Guest, Limits, ModelFiles, Runtime, load,
-};
 use inference::{Library, Model, SessionOptions};
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::value::Tensor;
+use sandbox::{CompileLimits, Compiler, Graphs, Guest, Limits, ModelFiles, Runtime, load};
 use tokenizers::Tokenizer;
 
 /// Sentences of about 16 tokens with the special tokens counted.

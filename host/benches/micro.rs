@@ -12,15 +12,15 @@ use std::hint::black_box;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use criterion::Criterion;
 use cache::Cache;
+use criterion::Criterion;
+use futures_util::FutureExt as _;
 use http::{predictions_json, texts_of};
 use predictor::{
     Abandoned, Answer, BoxFuture, Caching, Digest, Pending, PredictError, Predictor, Priority,
     Request, Score, Scorer, Scores, Source, Version,
 };
 use service::Predictions;
-use futures_util::FutureExt as _;
 use sha2::{Digest as _, Sha256};
 
 /// How many texts a request has: one, and as many as one call of a guest takes.

@@ -17,13 +17,14 @@ use loader::GuestLoader;
 
 use batcher::{Batcher, Calibration};
 use cache::Cache;
-use sandbox::{ArtifactError, ArtifactStore, Compiler, Graphs, ModelFiles, ModelFilesError, Runtime,
-};
 use inference::{Library, LibraryError, Model, ModelError, SessionOptions};
 use predictor::{ErrorKind, Predictor, Router, Scorer, Version};
-use rollout::Rollout;
-use service::Service;
 use revisions::{Beginning, LoadError, Origin, Refusal, StartError, Versions};
+use rollout::Rollout;
+use sandbox::{
+    ArtifactError, ArtifactStore, Compiler, Graphs, ModelFiles, ModelFilesError, Runtime,
+};
+use service::Service;
 
 /// The ONNX file of a model directory, as Hugging Face Optimum names it.
 pub const MODEL_FILE: &str = "model.onnx";
@@ -339,7 +340,11 @@ fn cached(
     Ok(Arc::new(Cache::start(options, below, registry, runtime)?))
 }
 
-fn load_model(library: &Library, config: &Config, metrics: inference::Metrics) -> Result<Model, AppError> {
+fn load_model(
+    library: &Library,
+    config: &Config,
+    metrics: inference::Metrics,
+) -> Result<Model, AppError> {
     let options = SessionOptions {
         threads: config.threads.get(),
     };

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use sandbox::{ArtifactStore, LoadedFrom, ModelFiles, Runtime, Step};
 use predictor::{Priority, Version};
 use revisions::{LoadError, Loaded, Loader, Refusal};
+use sandbox::{ArtifactStore, LoadedFrom, ModelFiles, Runtime, Step};
 
 /// What all guests of a process share.
 pub(super) struct GuestLoader {

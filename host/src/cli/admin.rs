@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use http::admin::{Access, Api, Token, Uploads};
 use fastsentiment::app::Config;
+use http::admin::{Access, Api, Token, Uploads};
 use http::{HttpConfig, Readiness};
-use revisions::Versions;
 use prometheus::Registry;
+use revisions::Versions;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;

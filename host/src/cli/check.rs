@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
-use http::admin::Access;
 use fastsentiment::app::{App, Config};
+use http::admin::Access;
 use sandbox::{ArtifactError, ArtifactStore};
 use tokio::net::TcpListener;
 

@@ -1,10 +1,10 @@
 //! What the process tells of itself: its build, and what it takes of the machine, by
 //! the names that Prometheus's own libraries give these.
 
-use std::sync::{Mutex, PoisonError};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Counter, IntGauge, Registry, register_int_gauge_vec_with_registry};
+use std::sync::{Mutex, PoisonError};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 /// Tells which build this is.

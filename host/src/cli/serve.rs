@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use clap::Args;
 use fastsentiment::app::App;
-use http::{Condition, Health, HttpConfig, Readiness};
 use futures_util::FutureExt;
+use http::{Condition, Health, HttpConfig, Readiness};
 use prometheus::Registry;
 use tokio::runtime::Handle;
 

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use http::admin::document::{Added, Standing};
-use rollout::Share;
 use reqwest::Method;
+use rollout::Share;
 
 use super::change::words_of_change;
 use super::client::{Ask, Client, ClientOptions};

@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use sandbox::{Graphs, Guest, LoadError};
 use predictor::{Score, Scores};
+use sandbox::{Graphs, Guest, LoadError};
 use serde_json::Value;
 
 use crate::harness::{

@@ -7,12 +7,13 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::time::Duration;
 
-use sandbox::{ArtifactStore, CompileLimits, Compiler, Graphs, Guest, Limits, LoadError, ModelFiles,
-    Runtime, load,
-};
 use inference::{Library, Model, SessionOptions};
 use predictor::{Abandoned, PredictError, Scorer, Scores, Version};
 use prometheus::Registry;
+use sandbox::{
+    ArtifactStore, CompileLimits, Compiler, Graphs, Guest, Limits, LoadError, ModelFiles, Runtime,
+    load,
+};
 use tempfile::TempDir;
 
 /// Longer than anything here takes, also on a machine with much else to do: a

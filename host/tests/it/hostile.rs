@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbox::{Graphs, Guest, Limits, LoadError, ModelFiles, Runtime, load};
 use predictor::Scores;
+use sandbox::{Graphs, Guest, Limits, LoadError, ModelFiles, Runtime, load};
 
 use crate::harness::{GENEROUS, fixture, runtime};
 

@@ -27,10 +27,10 @@ use predictor::{
     Activation, Answer as TextAnswer, BoxFuture, Caching, Digest, ErrorKind, ModelCard, Pending,
     PredictError, Predictor, Request, Score, Side, Source, Version, Work,
 };
-use rollout::Rollout;
-use service::{Limits, Service};
 use prometheus::Registry;
+use rollout::Rollout;
 use serde_json::Value;
+use service::{Limits, Service};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Barrier, Semaphore, oneshot};

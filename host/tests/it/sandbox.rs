@@ -3,8 +3,8 @@
 
 use std::time::Instant;
 
-use sandbox::{CallError, Guest, LoadError, run_command};
 use predictor::Scores;
+use sandbox::{CallError, Guest, LoadError, run_command};
 
 use crate::harness::{GENEROUS, PATIENCE, fixture, graphs, runtime, wait};
 use crate::hostile::{

@@ -25,11 +25,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tracing::Span;
 
+pub use calibration::Calibration;
+pub use metrics::Metrics;
 use predictor::{
     Answer, BoxFuture, ErrorKind, Pending, PredictError, Predictor, Priority, Request,
 };
-pub use calibration::Calibration;
-pub use metrics::Metrics;
 use queue::{Bounds, Entry, Place, Queue};
 
 /// How a batcher works.

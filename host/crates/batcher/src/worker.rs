@@ -8,9 +8,7 @@ use std::time::Instant;
 use tracing::Span;
 
 use super::{Attached, Bounds, Entry, Place, Shared};
-use predictor::{
-    Abandoned, Answer, ErrorKind, PredictError, Priority, Scores, Source, Work,
-};
+use predictor::{Abandoned, Answer, ErrorKind, PredictError, Priority, Scores, Source, Work};
 
 /// How much a batch changes what is believed of the speed of a worker.
 const WEIGHT: f64 = 0.1;

@@ -22,8 +22,8 @@ use std::time::Duration;
 use prometheus::Registry;
 use tokio::runtime::Handle;
 
-use predictor::{BoxFuture, Caching, Pending, PredictError, Predictor, Request};
 use lookup::{Inner, Recalled};
+use predictor::{BoxFuture, Caching, Pending, PredictError, Predictor, Request};
 pub use shared::{Address, AddressError, RedisOptions};
 use shared::{Keepers, Shared};
 

@@ -19,8 +19,8 @@ use utoipa::ToSchema;
 
 use super::body::BodyError;
 use super::coding;
-use predictor::{ErrorKind, PredictError};
 pub(crate) use kind::Kind;
+use predictor::{ErrorKind, PredictError};
 
 /// When a server that can not answer now is worth another try, unless more is
 /// known: `Retry-After` counts in whole seconds.

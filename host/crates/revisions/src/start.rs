@@ -23,9 +23,9 @@ use super::state::{Configured, Keeper, Record, StateError, Store};
 use super::{
     LoadError, Loader, Metrics, Options, Origin, Refusal, VersionsError, now, quarantine, watch,
 };
+use candidates::{Candidates, First, read_guest};
 use predictor::{Scorer, Version};
 use rollout::{Fall, Rollout};
-use candidates::{Candidates, First, read_guest};
 
 /// How often it is looked whether a version is trusted by now.
 const NOTICE: Duration = Duration::from_secs(1);

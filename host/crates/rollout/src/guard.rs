@@ -13,9 +13,7 @@ use tracing::Instrument as _;
 
 use super::release::{Release, is_failure};
 use super::request;
-use predictor::{
-    Answer, BoxFuture, Caching, ErrorKind, Pending, PredictError, Predictor, Request,
-};
+use predictor::{Answer, BoxFuture, Caching, ErrorKind, Pending, PredictError, Predictor, Request};
 
 /// The way of one request from version to version.
 pub(super) struct Guard {

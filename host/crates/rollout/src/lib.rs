@@ -22,11 +22,11 @@ use std::time::Duration;
 use futures_util::future::try_join;
 use tokio::sync::{Semaphore, mpsc};
 
+use guard::Guard;
 use predictor::{
     BoxFuture, Caching, ErrorKind, Pending, PredictError, Predictor, Priority, Request, Router,
     Scorer, Version,
 };
-use guard::Guard;
 use release::Release;
 use routes::{Control, Routes};
 use shadow::Shadow;

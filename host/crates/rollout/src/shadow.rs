@@ -11,9 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::release::Release;
 use super::{Comparison, Share};
-use predictor::{
-    Caching, ErrorKind, Pending, PredictError, Predictor, Priority, Request, Scores,
-};
+use predictor::{Caching, ErrorKind, Pending, PredictError, Predictor, Priority, Request, Scores};
 
 /// How much copies may hold at once, in bytes: some thousands of short texts, more
 /// than wait in the background below. What is beyond is not copied.

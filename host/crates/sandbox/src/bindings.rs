@@ -4,7 +4,7 @@
 //! `wasmtime-wasi-nn`, which bring their own bindings.
 
 wasmtime::component::bindgen!({
-    path: "../wit",
+    path: "../../../wit",
     inline: "
         package fastsentiment:host;
 

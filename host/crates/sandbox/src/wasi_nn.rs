@@ -20,7 +20,7 @@ use wasi::nn::graph::{ExecutionTarget, GraphBuilder, GraphEncoding};
 use wasi::nn::tensor::{TensorData, TensorDimensions, TensorType};
 
 wasmtime::component::bindgen!({
-    path: "../wit",
+    path: "../../../wit",
     inline: "
         package fastsentiment:host;
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Args;
 use cache::{Address, RedisOptions};
+use clap::Args;
 
 use crate::cli::exit::WrongUse;
 use crate::cli::values::{path_or_none, whole};

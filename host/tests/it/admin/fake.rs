@@ -13,10 +13,10 @@ use predictor::{
     Answer as TextAnswer, BoxFuture, Caching, Digest, Pending, PredictError, Predictor, Priority,
     Request, Router, Source, Version,
 };
-use rollout::Rollout;
-use revisions::{Beginning, LoadError, Loaded, Loader, Refusal, Versions};
 use prometheus::Registry;
 use reqwest::Method;
+use revisions::{Beginning, LoadError, Loaded, Loader, Refusal, Versions};
+use rollout::Rollout;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;

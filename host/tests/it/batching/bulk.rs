@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batcher::{Batcher, Metrics};
+use prometheus::Registry;
 use rollout::Rollout;
 use service::{Bulk, Limits, Service};
-use prometheus::Registry;
 use tokio::time::timeout;
 
 use super::{Fake, OPTIONS, Options};

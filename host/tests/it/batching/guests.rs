@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use sandbox::Guest;
 use predictor::{ErrorKind, Scorer};
+use sandbox::Guest;
 
 use super::{OPTIONS, Options, Subject, answers};
 use crate::hostile::{explorer, hostile, load_text, roomy, tight};

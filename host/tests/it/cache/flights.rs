@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use cache::{Cache, Options};
-use predictor::{Caching, ErrorKind, Pending, Predictor, Source};
 use futures_util::FutureExt as _;
+use predictor::{Caching, ErrorKind, Pending, Predictor, Source};
 use prometheus::Registry;
 use tokio::runtime::Handle;
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use cache::{Cache, Options};
-use predictor::{Caching, Pending, Predictor, Request, Source};
 use futures_util::FutureExt as _;
+use predictor::{Caching, Pending, Predictor, Request, Source};
 use prometheus::Registry;
 use tokio::runtime::Handle;
 

@@ -197,10 +197,9 @@ async fn nothing_waits_for_redis_at_the_start() {
     })
     .await;
     // Requests can still be taken on while the cache is being dropped.
-    let pending = setup.cache.predict(super::fake::request(
-        &["last"],
-        predictor::Caching::Use,
-    ));
+    let pending = setup
+        .cache
+        .predict(super::fake::request(&["last"], predictor::Caching::Use));
     drop(setup.cache);
     assert_eq!(pending.await.unwrap().len(), 1);
 }

@@ -1,8 +1,8 @@
 //! One order after the other, each with what the host makes of it; after each,
 //! the guest answers as if nothing had been.
 
-use sandbox::{CallError, Guest, Limits};
 use predictor::Scores;
+use sandbox::{CallError, Guest, Limits};
 
 use super::{load_hostile, number};
 use crate::harness::{GENEROUS, default_model, fixture, wait};

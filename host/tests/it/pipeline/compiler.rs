@@ -7,9 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbox::{
-    CompileLimits, Compiler, Graphs, LoadError, LoadedFrom, Step, load, load_aside,
-};
+use sandbox::{CompileLimits, Compiler, Graphs, LoadError, LoadedFrom, Step, load, load_aside};
 
 use super::artifacts::Store;
 use crate::harness::{BINARY, GENEROUS, fixture, graphs, guest, loading, runtime_with, wait};

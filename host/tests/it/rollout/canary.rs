@@ -7,8 +7,8 @@ use std::time::Duration;
 use predictor::{
     BoxFuture, Caching, ErrorKind, Pending, PredictError, Predictor, Request, Router as _, Source,
 };
-use rollout::{Share, Trial};
 use prometheus::Registry;
+use rollout::{Share, Trial};
 use sha2::{Digest as _, Sha256};
 
 use super::fake::{FORGIVING, Fake, Mode, STRICT, Setup, numbered, refs, resolve, version};

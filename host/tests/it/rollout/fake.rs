@@ -11,8 +11,8 @@ use predictor::{
     Abandoned, Answer, Caching, Digest, ErrorKind, Pending, PredictError, Predictor, Router, Score,
     Scorer, Scores, Version,
 };
-use rollout::{Fall, Metrics, Options, Rollout};
 use prometheus::Registry;
+use rollout::{Fall, Metrics, Options, Rollout};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedReceiver;
 

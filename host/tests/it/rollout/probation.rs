@@ -4,11 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use predictor::{
-    Answer, BoxFuture, ErrorKind, Pending, PredictError, Predictor, Request, Source,
-};
-use rollout::Options;
+use predictor::{Answer, BoxFuture, ErrorKind, Pending, PredictError, Predictor, Request, Source};
 use prometheus::Registry;
+use rollout::Options;
 
 use super::fake::{
     FORGIVING, Fake, Mode, STRICT, Setup, numbered, refs, resolve, scores, version, versions,

@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use predictor::Scores;
 use futures_util::future::join_all;
+use predictor::Scores;
 use serde_json::{Value, json};
 
 use super::ids::config;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use rollout::{Share, Trial};
-use revisions::{Origin, Standing, VersionsError};
 use futures_util::future::join_all;
+use revisions::{Origin, Standing, VersionsError};
+use rollout::{Share, Trial};
 
 use super::fake::{Place, World, digest, wait_until};
 

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use predictor::{
     BoxFuture, Digest, Pending, PredictError, Predictor, Priority, Request, Scorer, Version,
 };
-use rollout::{Fall, Rollout};
+use prometheus::{Registry, TextEncoder};
 use revisions::{
     Added, Beginning, Change, LoadError, Loaded, Loader, Metrics, Options, Origin, Refusal,
     StartError, Versions, VersionsError,
 };
-use prometheus::{Registry, TextEncoder};
+use rollout::{Fall, Rollout};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;

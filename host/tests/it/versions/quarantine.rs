@@ -1,7 +1,7 @@
 //! What becomes of a version that has failed in use.
 
-use rollout::{Share, Trial};
 use revisions::{Standing, VersionsError};
+use rollout::{Share, Trial};
 
 use super::fake::{Place, World, digest};
 

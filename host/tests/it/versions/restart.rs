@@ -3,8 +3,8 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
-use rollout::{Share, Trial};
 use revisions::{Origin, StartError, VersionsError};
+use rollout::{Share, Trial};
 
 use super::fake::{Place, World, digest, names, wait_until};
 

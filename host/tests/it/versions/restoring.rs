@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use rollout::{Share, Trial};
 use revisions::VersionsError;
+use rollout::{Share, Trial};
 use serde_json::json;
 
 use super::fake::{Place, World, digest, wait_until};

@@ -24,10 +24,10 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use super::key::Key;
-use predictor::Scores;
 pub use address::{Address, AddressError};
 use link::{Link, LinkOptions, Operation};
 use metrics::Metrics;
+use predictor::Scores;
 use value::{Labels, decode};
 pub(super) use writer::Outbox;
 use writer::Writes;

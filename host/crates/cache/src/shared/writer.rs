@@ -80,7 +80,7 @@ impl Writes {
 
 /// Collects the answers of one request, and gives them to the writer as one
 /// when the last of them is there, or given up.
-pub(in crate) struct Outbox {
+pub(crate) struct Outbox {
     writes: Writes,
     answers: Mutex<Vec<(Key, Scores)>>,
 }
@@ -93,7 +93,7 @@ impl Outbox {
         }
     }
 
-    pub(in crate) fn put(&self, key: Key, scores: Scores) {
+    pub(crate) fn put(&self, key: Key, scores: Scores) {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         answers.push((key, scores));
     }

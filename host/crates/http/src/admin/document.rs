@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use predictor::Version;
-use rollout::Share;
 use revisions::Known;
+use rollout::Share;
 
 /// What a version's answers are known by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

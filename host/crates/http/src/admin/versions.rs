@@ -19,8 +19,8 @@ use super::upload::Uploads;
 use crate::exchange::document as json;
 use crate::problem::{Kind, Problem};
 use predictor::Digest;
-use rollout::{Share, Trial};
 use revisions::{Known, Versions};
+use rollout::{Share, Trial};
 
 /// The fewest digits of a digest that name a version.
 pub(super) const FEWEST_DIGITS: usize = 4;

@@ -35,12 +35,12 @@ use super::options::options;
 use super::predict::log;
 use super::problem::{Kind, Problem};
 use super::{HttpConfig, coding, media_type};
-use predictor::{Answer, ErrorKind, PredictError, Source};
-use service::{Options, Service};
 use input::{Line, Lines};
 pub(crate) use line::TextLine;
 pub use output::Streamed;
 pub(crate) use output::{ErrorLine, ScoredLine, respond};
+use predictor::{Answer, ErrorKind, PredictError, Source};
+use service::{Options, Service};
 
 /// A line may be so many times longer than the longest text, since JSON may write a
 /// byte with six, and an object may hold more than the text.

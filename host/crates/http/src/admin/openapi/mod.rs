@@ -16,9 +16,7 @@ use super::upload::Uploads;
 use super::versions::{PATHS, Target};
 use crate::methods::READ_ONLY;
 use crate::openapi::common::{self, DOCUMENTATION, OPERATION};
-use crate::openapi::{
-    About, COMMON_RULES, Operations, bytes, document as whole, with_schema,
-};
+use crate::openapi::{About, COMMON_RULES, Operations, bytes, document as whole, with_schema};
 use crate::{health, problem, version};
 
 use examples::example;
