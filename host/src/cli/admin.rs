@@ -11,8 +11,8 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use fastsentiment::app::Config;
-use http::admin::{Access, Api, Token, Uploads};
-use http::{HttpConfig, Readiness};
+use http::Readiness;
+use http::admin::{self, Access, Managed, Token, Uploads};
 use prometheus::Registry;
 use revisions::Versions;
 use tokio::net::TcpListener;
@@ -95,13 +95,12 @@ impl AdminOptions {
         self.token.resolve()
     }
 
-    /// Opens the listener at an address, if there is one: with the bounds of what is to
-    /// be loaded, and with a log like that of the `main` listener.
+    /// Opens the listener at an address, if there is one.
     pub(super) async fn start(
         &self,
         address: Option<SocketAddr>,
         config: &Config,
-        main: &HttpConfig,
+        log_requests: bool,
         registry: &Registry,
         readiness: &Readiness,
     ) -> anyhow::Result<Option<Admin>> {
@@ -117,45 +116,47 @@ impl AdminOptions {
                  without a token: see --admin-token-file"
             );
         }
-        let api = Api::new(
-            registry.clone(),
-            readiness.clone(),
+        let api = admin::Admin {
+            registry: registry.clone(),
+            readiness: readiness.clone(),
             access,
-            Uploads::new(config.compiler.limits().component, UPLOAD_PATIENCE),
-        );
-        Admin::start(listener, Arc::new(api), main.log_requests).map(Some)
+            uploads: Uploads::new(config.compiler.limits().component, UPLOAD_PATIENCE),
+            log_requests,
+        };
+        Admin::start(listener, api).map(Some)
     }
 }
 
 /// The admin listener, which is there for longer than the other one.
 pub(super) struct Admin {
     address: SocketAddr,
-    api: Arc<Api>,
+    managed: Managed,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl Admin {
-    fn start(listener: TcpListener, api: Arc<Api>, log_requests: bool) -> anyhow::Result<Self> {
+    fn start(listener: TcpListener, api: admin::Admin) -> anyhow::Result<Self> {
         let address = listener.local_addr()?;
         tracing::debug!("metrics and health are at http://{address}");
         let (stop, stopped) = oneshot::channel::<()>();
-        let config = HttpConfig {
+        let config = connection::Config {
             max_connections: 64,
+            body_timeout: Duration::from_secs(5),
             drain: Duration::from_secs(1),
             // The kubelet and Prometheus ask again.
             close_grace: Duration::ZERO,
-            log_requests,
-            ..HttpConfig::default()
+            ..connection::Config::default()
         };
-        let serve = http::serve(listener, Arc::clone(&api), config, async {
+        let managed = Managed::default();
+        let router = api.router(&managed);
+        let task = tokio::spawn(connection::serve(listener, router, config, |_| {}, async {
             // Without the sender there is nobody left to wait for either.
             let _ = stopped.await;
-        });
-        let task = tokio::spawn(serve);
+        }));
         Ok(Self {
             address,
-            api,
+            managed,
             stop,
             task,
         })
@@ -168,7 +169,7 @@ impl Admin {
 
     /// Has these versions managed from now on.
     pub(super) fn manage(&self, versions: &Arc<Versions>) {
-        self.api.manage(Arc::clone(versions));
+        self.managed.set(Arc::clone(versions));
     }
 
     pub(super) async fn stop(self) {

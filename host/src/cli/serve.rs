@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use fastsentiment::app::App;
 use futures_util::FutureExt;
+use http::public::Public;
 use http::{Condition, Health, HttpConfig, Readiness};
 use prometheus::Registry;
 use tokio::runtime::Handle;
@@ -177,7 +178,17 @@ struct ClientOptions {
 }
 
 impl ClientOptions {
-    fn resolve(&self) -> HttpConfig {
+    fn connections(&self) -> connection::Config {
+        connection::Config {
+            header_timeout: Duration::from_millis(self.header_timeout_ms),
+            body_timeout: Duration::from_millis(self.body_timeout_ms),
+            idle_timeout: Duration::from_millis(self.idle_timeout_ms),
+            max_connections: self.max_connections.get(),
+            ..connection::Config::default()
+        }
+    }
+
+    fn http(&self) -> HttpConfig {
         let origins = self
             .cors_origin
             .iter()
@@ -185,10 +196,7 @@ impl ClientOptions {
         HttpConfig {
             max_body_bytes: self.max_body_bytes,
             body_memory: (self.body_memory_mib as usize).saturating_mul(1024 * 1024),
-            header_timeout: Duration::from_millis(self.header_timeout_ms),
             body_timeout: Duration::from_millis(self.body_timeout_ms),
-            idle_timeout: Duration::from_millis(self.idle_timeout_ms),
-            max_connections: self.max_connections.get(),
             cors_origins: origins.collect(),
             ..HttpConfig::default()
         }
@@ -196,7 +204,7 @@ impl ClientOptions {
 
     /// Bounds that leave no room for each other.
     fn contradiction(&self) -> Option<String> {
-        let http = self.resolve();
+        let http = self.http();
         // A request takes a little beside its body.
         let has_room = http.max_body_bytes < http.body_memory;
         (!has_room).then(|| {
@@ -237,9 +245,12 @@ impl ServeCommand {
         self.swaps.apply(&mut config.versions)?;
         let http = HttpConfig {
             log_requests: self.observe.log_requests,
+            ..self.clients.http()
+        };
+        let connections = connection::Config {
             drain_delay: Duration::from_millis(self.stop.drain_delay_ms),
             drain: Duration::from_millis(self.stop.drain_ms),
-            ..self.clients.resolve()
+            ..self.clients.connections()
         };
         survive_full_files()?;
         let mut stop = pin!(asked_to_stop()?);
@@ -257,7 +268,7 @@ impl ServeCommand {
             .start(
                 self.listen.admin_listen.0,
                 &config,
-                &http,
+                http.log_requests,
                 &registry,
                 &readiness,
             )
@@ -280,13 +291,16 @@ impl ServeCommand {
                 return Ok(ExitCode::SUCCESS);
             }
         };
-        let metrics = http::Metrics::new(&registry)?;
-        let service = Arc::clone(app.service());
+        let metrics = Arc::new(http::Metrics::new(&registry)?);
         process::tell_build(&registry, app.onnxruntime_version())?;
-        let mut api = http::Api::new(service, app.served(), readiness.clone(), metrics, &http);
-        if self.observe.public_metrics {
-            api = api.publish(registry.clone());
-        }
+        let public = Public {
+            service: Arc::clone(app.service()),
+            served: app.served().clone(),
+            readiness: readiness.clone(),
+            metrics: Arc::clone(&metrics),
+            published: self.observe.public_metrics.then(|| registry.clone()),
+            config: http,
+        };
         let reloads = triggers::reload_at(hangups, app.versions());
         if let Some(admin) = &admin {
             admin.manage(app.versions());
@@ -308,7 +322,9 @@ impl ServeCommand {
             stop.await;
             readiness.set_draining();
         };
-        http::serve(listener, Arc::new(api), http, shutdown).await;
+        let report_open = |open| metrics.set_connections(open);
+        let router = public.router();
+        connection::serve(listener, router, connections, report_open, shutdown).await;
         reloads.abort();
         if let Some(admin) = admin {
             admin.stop().await;

@@ -15,6 +15,7 @@ mod memory;
 mod metrics;
 mod packed;
 mod refusals;
+mod settings;
 mod shutdown;
 
 use std::net::SocketAddr;
@@ -22,7 +23,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::{Api, HttpConfig, Metrics, Readiness, Served, serve};
+use connection::serve;
+use http::public::Public;
+use http::{Metrics, Readiness, Served};
 use predictor::{
     Activation, Answer as TextAnswer, BoxFuture, Caching, Digest, ErrorKind, ModelCard, Pending,
     PredictError, Predictor, Request, Score, Side, Source, Version, Work,
@@ -38,6 +41,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::harness::Named;
+use settings::Settings;
 
 /// Longer than anything here takes: a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -169,8 +173,8 @@ impl Server {
     }
 
     /// Starts a server with other settings than the usual ones.
-    async fn with(settings: impl FnOnce(&mut HttpConfig, &mut Limits)) -> Self {
-        let (mut config, mut limits) = (HttpConfig::default(), Limits::default());
+    async fn with(settings: impl FnOnce(&mut Settings, &mut Limits)) -> Self {
+        let (mut config, mut limits) = (Settings::default(), Limits::default());
         settings(&mut config, &mut limits);
         let fake = Arc::new(Fake {
             holding: Semaphore::new(0),
@@ -194,9 +198,15 @@ impl Server {
             rollout::Metrics::new(&registry).unwrap(),
         );
         let service = Service::new(rollout, limits, service::Metrics::new(&registry).unwrap());
-        let metrics = Metrics::new(&registry).unwrap();
-        let service = Arc::new(service);
-        let api = Api::new(service, &served(), readiness.clone(), metrics, &config);
+        let metrics = Arc::new(Metrics::new(&registry).unwrap());
+        let public = Public {
+            service: Arc::new(service),
+            served: served(),
+            readiness: readiness.clone(),
+            metrics: Arc::clone(&metrics),
+            published: None,
+            config: config.http(),
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -206,7 +216,12 @@ impl Server {
                 std::future::pending::<()>().await;
             }
         };
-        let task = tokio::spawn(serve(listener, Arc::new(api), config, shutdown));
+        let router = public.router();
+        let connections = config.connections();
+        let task = tokio::spawn(async move {
+            let report_open = |open| metrics.set_connections(open);
+            serve(listener, router, connections, report_open, shutdown).await;
+        });
         Self {
             address,
             fake,

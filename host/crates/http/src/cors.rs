@@ -1,54 +1,58 @@
-//! Which pages of other origins may ask this server from a browser (CORS, as in the
-//! Fetch standard): none, unless the operator names them.
-//!
-//! Credentials are never allowed, since nothing here depends on them. Who is not named
-//! is answered all the same: it is the browser that keeps the answer from the page.
-//!
-//! This module must not know routes: which methods a path takes is in what answers it.
+//! Which pages of other origins may read answers in a browser (CORS): none, unless the
+//! operator names them. Credentials are never allowed, since nothing depends on them.
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
-use hyper::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ALLOW,
-    HeaderValue, ORIGIN, VARY,
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
 };
-use hyper::http::Uri;
-use hyper::http::request::Parts;
-use hyper::{HeaderMap, Method};
+use axum::http::{Method, Uri};
+use tower_http::cors::{AllowOrigin, CorsLayer};
 
-/// What a page may send beside what every page may.
-const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
-    "cache-control, content-encoding, content-type, traceparent, tracestate, \
-     x-fastsentiment-timeout-ms, x-request-id",
-);
+use crate::options::TIMEOUT;
+use crate::predict::{CACHE_HITS, GUEST, MODEL};
+use crate::request_id::REQUEST_ID;
+use crate::server_timing::SERVER_TIMING;
 
-/// What a page may see beside what every page may.
-const RESPONSE_HEADERS: HeaderValue = HeaderValue::from_static(
-    "retry-after, server-timing, x-fastsentiment-cache-hits, x-fastsentiment-guest, \
-     x-fastsentiment-model, x-request-id",
-);
+/// How long a browser may cache the answer to a preflight request: browsers allow no more.
+const MAX_AGE: Duration = Duration::from_secs(7200);
 
-/// How long a browser need not ask again, in seconds: as long as any of them does not.
-const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
-
-/// An origin that may ask, or any.
+/// An origin whose pages may read answers, or all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin(HeaderValue);
 
-/// What is no origin.
+/// Not an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "an origin is a scheme and a host, with a port unless it is the usual one, such as \
-     https://example.org or http://localhost:3000, and nothing behind them; or * for all"
+    "an origin is a scheme and a host, with a port unless it is the default one, such as \
+     https://example.org or http://localhost:3000, and nothing after them; or * for all"
 )]
 pub struct OriginError;
 
-impl Origin {
-    fn is_any(&self) -> bool {
-        self.0 == "*"
-    }
+/// The layer that lets pages of these origins read answers, if there are any.
+pub(crate) fn layer(origins: &[Origin]) -> Option<CorsLayer> {
+    let allowed = if origins.iter().any(|origin| origin.0 == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(origins.iter().map(|origin| origin.0.clone()))
+    };
+    let layer = CorsLayer::new()
+        .allow_origin(allowed)
+        .allow_methods([Method::GET, Method::HEAD, Method::POST])
+        .allow_headers([
+            CACHE_CONTROL,
+            CONTENT_ENCODING,
+            CONTENT_TYPE,
+            HeaderName::from_static("traceparent"),
+            HeaderName::from_static("tracestate"),
+            TIMEOUT,
+            REQUEST_ID,
+        ])
+        .expose_headers([RETRY_AFTER, SERVER_TIMING, CACHE_HITS, GUEST, MODEL, REQUEST_ID])
+        .max_age(MAX_AGE);
+    (!origins.is_empty()).then_some(layer)
 }
 
 impl fmt::Display for Origin {
@@ -60,7 +64,8 @@ impl fmt::Display for Origin {
 impl FromStr for Origin {
     type Err = OriginError;
 
-    /// Reads an origin as browsers write it: in lower case, without the usual port.
+    /// Normalizes an origin to how browsers write it: in lower case, without the default
+    /// port.
     fn from_str(text: &str) -> Result<Self, OriginError> {
         if text == "*" {
             return Ok(Self(HeaderValue::from_static("*")));
@@ -69,52 +74,21 @@ impl FromStr for Origin {
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err(OriginError);
         };
-        // A path is never quite absent in what was parsed.
+        // A parsed URI always has a path.
         let is_bare = text.len() == scheme.len() + "://".len() + authority.as_str().len();
         if !is_bare || authority.host().is_empty() || authority.as_str().contains('@') {
             return Err(OriginError);
         }
-        let usual = match scheme {
+        let default = match scheme {
             "http" => Some(80),
             "https" => Some(443),
             _ => None,
         };
-        let port = authority.port_u16().filter(|port| Some(*port) != usual);
+        let port = authority.port_u16().filter(|port| Some(*port) != default);
         let port = port.map_or_else(String::new, |port| format!(":{port}"));
         let origin = format!("{scheme}://{}{port}", authority.host()).to_ascii_lowercase();
         let origin = HeaderValue::try_from(origin).map_err(|_| OriginError)?;
         Ok(Self(origin))
-    }
-}
-
-/// Tells a browser what a page may do, in the answer to a request of this head.
-pub(crate) fn allow(origins: &[Origin], head: &Parts, headers: &mut HeaderMap) {
-    if origins.is_empty() {
-        return;
-    }
-    let is_any = origins.iter().any(Origin::is_any);
-    if !is_any {
-        headers.append(VARY, HeaderValue::from_static("origin"));
-    }
-    let Some(origin) = head.headers.get(ORIGIN) else {
-        return;
-    };
-    if is_any {
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    } else if origins.iter().any(|allowed| allowed.0 == origin) {
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-    } else {
-        return;
-    }
-    let asks_first =
-        head.method == Method::OPTIONS && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-    if asks_first {
-        let methods = headers.get(ALLOW).cloned();
-        headers.extend(methods.map(|methods| (ACCESS_CONTROL_ALLOW_METHODS, methods)));
-        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS);
-        headers.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
-    } else {
-        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, RESPONSE_HEADERS);
     }
 }
 

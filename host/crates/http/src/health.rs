@@ -1,40 +1,39 @@
-//! Whether this process lives, and whether it wants requests.
-//!
-//! This module must not know why it does not: the state is set from outside.
+//! Health endpoints: whether the process lives, and whether it accepts requests.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::Response;
+use axum::Json;
+use axum::extract::State as AxumState;
 use serde::Serialize;
 use tokio::sync::watch;
 use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::exchange::{document, json};
-use super::problem::{Kind, Missing, Problem};
+use crate::openapi::problems;
+use crate::problem::{Kind, Missing, Problem};
 
 /// What a server is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It loads what it needs.
+    /// It is loading.
     Starting,
     /// It answers requests.
     Ready,
-    /// It finishes the requests that it has.
+    /// It finishes the requests in flight.
     Draining,
 }
 
-/// One state, shared by all who tell it and the one who sets it.
+/// The server's state; clones share it.
 #[derive(Clone, Debug)]
 pub struct Readiness(Arc<Shared>);
 
 struct Shared {
     state: watch::Sender<State>,
     has_model: AtomicBool,
-    /// Looks at how a server does that is ready.
+    /// Checks the health of a server that is ready.
     checkup: OnceLock<Checkup>,
 }
 
@@ -46,26 +45,26 @@ impl fmt::Debug for Shared {
 
 type Checkup = Box<dyn Fn() -> Health + Send + Sync>;
 
-/// How a server does that has loaded everything.
+/// The health of a server that has loaded everything.
 #[derive(Clone, Debug, Default)]
 pub struct Health {
-    /// Whether nothing is answered, since every request fails. Such a server is not ready.
+    /// Whether every request fails. Such a server is not ready.
     pub is_failing: bool,
-    /// What is not as it should be, although requests are answered.
+    /// What is wrong although requests are answered.
     pub conditions: Vec<Condition>,
 }
 
-/// Something that is not as it should be with a server that is ready.
+/// Something wrong with a server that is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Condition {
-    /// The guest that is configured cannot be served, and another version answers. The
-    /// log says why, and so does `GET /versions` of the admin listener.
+    /// The configured guest cannot be served, and another version answers. The log and
+    /// `GET /versions` of the admin listener say why.
     ConfiguredGuestNotServed,
 }
 
 impl Default for Readiness {
-    /// Of a server that is starting.
+    /// The state of a server that is starting.
     fn default() -> Self {
         Self(Arc::new(Shared {
             state: watch::Sender::new(State::Starting),
@@ -81,7 +80,7 @@ impl Readiness {
         *self.0.state.borrow()
     }
 
-    /// Everything is loaded. A server that drains stays as it is.
+    /// Everything is loaded. A draining server keeps draining.
     pub fn set_ready(&self) {
         self.0.state.send_if_modified(|state| {
             let starting = *state == State::Starting;
@@ -92,8 +91,8 @@ impl Readiness {
         });
     }
 
-    /// Asks this how the server does, whenever somebody asks whether it is ready. Later
-    /// calls change nothing.
+    /// Sets what checks the health of the server whenever a client asks whether it is
+    /// ready. Later calls change nothing.
     pub fn check_by(&self, checkup: impl Fn() -> Health + Send + Sync + 'static) {
         let _ = self.0.checkup.set(Box::new(checkup));
     }
@@ -103,7 +102,7 @@ impl Readiness {
         checkup.map_or_else(Health::default, |checkup| checkup())
     }
 
-    /// No more requests are wanted.
+    /// The server is about to stop.
     pub fn set_draining(&self) {
         self.0.state.send_replace(State::Draining);
     }
@@ -118,49 +117,86 @@ impl Readiness {
     }
 }
 
-/// The document of a process that lives.
-pub(crate) const LIVE: &str = r#"{"status":"ok"}"#;
+/// Serves the health endpoints of `readiness`.
+pub(crate) fn router(readiness: Readiness) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(health))
+        .routes(routes!(live))
+        .routes(routes!(ready))
+        .with_state(readiness)
+}
 
-/// A server that wants requests.
+/// A process that lives.
 #[derive(Serialize, ToSchema)]
-#[schema(as = Ready)]
-pub(crate) struct Document {
+pub(crate) struct Alive {
+    /// `ok`.
+    #[schema(pattern = "^ok$")]
+    status: &'static str,
+}
+
+/// A server that accepts requests.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Ready {
     /// `ready`.
     #[schema(pattern = "^ready$")]
     status: &'static str,
-    /// What is not as it should be; absent if that is nothing.
+    /// What is wrong although requests are answered; absent if nothing is.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     conditions: Vec<Condition>,
 }
 
-/// The document of a server that wants requests.
-pub(crate) fn ready(conditions: Vec<Condition>) -> Document {
-    Document {
-        status: "ready",
-        conditions,
-    }
+/// Whether the process lives
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "Operation",
+    responses((status = 200, description = "It lives", body = Alive))
+)]
+async fn health() -> Json<Alive> {
+    Json(Alive { status: "ok" })
 }
 
-/// Answers `/health`, `/health/live` and `/health/ready`.
-pub(crate) fn answer(path: &str, readiness: &Readiness) -> Result<Response<Full<Bytes>>, Problem> {
-    if path != "/health/ready" {
-        return Ok(json(Bytes::from_static(LIVE.as_bytes())));
-    }
+/// Whether the process lives
+#[utoipa::path(
+    get,
+    path = "/health/live",
+    tag = "Operation",
+    responses((status = 200, description = "It lives", body = Alive))
+)]
+async fn live() -> Json<Alive> {
+    health().await
+}
+
+problems!(
+    ReadyProblems,
+    [starting(false), starting(true), failing(), draining()]
+);
+
+/// Whether the server accepts requests
+#[utoipa::path(
+    get,
+    path = "/health/ready",
+    tag = "Operation",
+    responses((status = 200, description = "It does", body = Ready), ReadyProblems)
+)]
+async fn ready(AxumState(readiness): AxumState<Readiness>) -> Result<Json<Ready>, Problem> {
     match readiness.state() {
         State::Ready => match readiness.health() {
             Health {
                 is_failing: true, ..
             } => Err(failing()),
-            Health { conditions, .. } => document(&ready(conditions)),
+            Health { conditions, .. } => Ok(Json(Ready {
+                status: "ready",
+                conditions,
+            })),
         },
         State::Starting => Err(starting(readiness.has_model())),
         State::Draining => Err(draining()),
     }
 }
 
-/// The problem of a server that is not ready yet.
-pub(crate) fn starting(has_model: bool) -> Problem {
+fn starting(has_model: bool) -> Problem {
     if has_model {
         Problem::missing(
             "the model is loaded; the guest is still being loaded, prepared and tested",
@@ -174,19 +210,17 @@ pub(crate) fn starting(has_model: bool) -> Problem {
     }
 }
 
-/// The problem of a server that is about to stop.
-pub(crate) fn draining() -> Problem {
+fn draining() -> Problem {
     Problem::new(
         Kind::Draining,
-        "the server is about to stop and finishes the requests that it has",
+        "the server is about to stop and finishes the requests in flight",
     )
 }
 
-/// The problem of a server of which all requests fail.
-pub(crate) fn failing() -> Problem {
+fn failing() -> Problem {
     Problem::new(
         Kind::Failing,
-        "all requests fail of late, for reasons that are in the server's log",
+        "all recent predictions failed; the server's log says why",
     )
 }
 

@@ -1,21 +1,24 @@
-//! `GET /info`: what is served, in the words of Text Embeddings Inference.
-//!
-//! This module must not know how a model is read or run: what it tells is given to it.
+//! `GET /info`: what is served, as Text Embeddings Inference describes it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use serde::Serialize;
-use utoipa::ToSchema;
-
-use super::HttpConfig;
-use super::memory::OVERHEAD;
+use axum::Json;
+use axum::extract::State;
+use connection::OVERHEAD;
 use predictor::{ModelCard, Version};
-use service::Limits;
+use serde::Serialize;
+use service::{Limits, Service};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-/// What there is to say of what is served.
+use crate::HttpConfig;
+
+/// Describes what is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Served {
-    /// What the model directory says.
+    /// The model.
     pub model: ModelCard,
     /// The most tokens that are scored together; 1 if each text is scored by itself.
     pub batch_tokens: u32,
@@ -25,22 +28,22 @@ pub struct Served {
     pub workers: usize,
 }
 
-/// What is served, as Text Embeddings Inference tells it.
+/// What is served, as Text Embeddings Inference describes it.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Info)]
 pub(crate) struct Document {
-    /// What the model directory is called.
+    /// The name of the model directory.
     model_id: String,
     /// SHA-256 over the model directory's files, in hexadecimal digits.
     #[schema(pattern = "^[0-9a-f]{64}$")]
     model_sha: String,
-    /// The type of scores, whatever the model's weights are kept in.
+    /// The type of scores, whatever the type of the model's weights.
     model_dtype: &'static str,
-    /// What the model directory is called.
+    /// The name of the model directory.
     served_model_name: String,
     model_type: ModelType,
-    /// How many requests with a body there can be at a time. Far fewer may be refused:
-    /// what waits is bounded by its tokens.
+    /// How many requests with a body may be in flight. Requests may be refused with far
+    /// fewer, since the queue is bounded by tokens.
     max_concurrent_requests: usize,
     /// The longest text that is not truncated, in tokens, special tokens included; `null`
     /// if the model's files do not say.
@@ -54,14 +57,14 @@ pub(crate) struct Document {
     /// Longer texts are always truncated.
     #[schema(default = true)]
     auto_truncate: bool,
-    /// How many threads tokenise, and score, texts.
+    /// How many threads tokenise and score texts.
     tokenization_workers: usize,
     /// The version of the program.
     version: &'static str,
-    /// Not known: what this server is made of is in `/version`.
+    /// Unknown; see `/version`.
     #[schema(value_type = Option<String>, required = true)]
     sha: Option<&'static str>,
-    /// Not known.
+    /// Unknown.
     #[schema(value_type = Option<String>, required = true)]
     docker_label: Option<&'static str>,
 }
@@ -118,4 +121,30 @@ impl Document {
             docker_label: None,
         }
     }
+}
+
+/// What `GET /info` describes.
+#[derive(Clone)]
+pub(crate) struct Info {
+    pub(crate) service: Arc<Service>,
+    pub(crate) served: Arc<Served>,
+    pub(crate) config: Arc<HttpConfig>,
+}
+
+/// Serves the description.
+pub(crate) fn router(info: Info) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(describe)).with_state(info)
+}
+
+/// What is served, as Text Embeddings Inference describes it
+#[utoipa::path(
+    get,
+    path = "/info",
+    operation_id = "info",
+    tag = "Operation",
+    responses((status = 200, description = "What is served", body = Document))
+)]
+async fn describe(State(info): State<Info>) -> Json<Document> {
+    let (live, limits) = (info.service.version(), info.service.limits());
+    Json(Document::new(&info.served, &live, limits, &info.config))
 }

@@ -1,12 +1,10 @@
-//! What a request's headers say of its body: JSON, or lines of JSON.
-//!
-//! This module must not know the body or the route.
+//! `Content-Type` of requests: JSON, or lines of JSON.
 
-use hyper::HeaderMap;
-use hyper::header::CONTENT_TYPE;
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
 
-/// Accepts `application/json` and `application/*+json`, in UTF-8, and a
-/// request that does not say. The error says what to send instead.
+/// Accepts `application/json` and `application/*+json`, in UTF-8, and a request without
+/// `Content-Type`. The error says what to send instead.
 pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), &'static str> {
     if let Some(value) = headers.get(CONTENT_TYPE) {
         let value = value.to_str().unwrap_or_default();
@@ -15,7 +13,7 @@ pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), &'static str> {
             return Err(
                 "the body must be JSON: send the header `Content-Type: application/json` \
                  (with curl: `-H 'Content-Type: application/json'`, because `curl -d` alone \
-                 says `application/x-www-form-urlencoded`)",
+                 sends `application/x-www-form-urlencoded`)",
             );
         }
         require_utf8(parameters)?;
@@ -23,7 +21,7 @@ pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Whether the body is announced as lines of JSON.
+/// Whether the body is lines of JSON.
 pub(crate) fn is_ndjson(headers: &HeaderMap) -> bool {
     let value = headers
         .get(CONTENT_TYPE)
@@ -35,7 +33,7 @@ pub(crate) fn is_ndjson(headers: &HeaderMap) -> bool {
     is("application/x-ndjson") || is("application/ndjson")
 }
 
-/// Accepts what is in UTF-8. The error says what to send instead.
+/// Accepts UTF-8. The error says what to send instead.
 pub(crate) fn require_utf8_lines(headers: &HeaderMap) -> Result<(), &'static str> {
     let value = headers
         .get(CONTENT_TYPE)
@@ -48,7 +46,7 @@ fn require_utf8(parameters: &str) -> Result<(), &'static str> {
     if parameters.split(';').all(is_utf8_or_no_charset) {
         Ok(())
     } else {
-        Err("the body must be in UTF-8: leave the `charset` of `Content-Type` out")
+        Err("the body must be in UTF-8: leave `charset` out of `Content-Type`")
     }
 }
 
@@ -74,7 +72,7 @@ fn is_utf8_or_no_charset(parameter: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::header::HeaderValue;
+    use axum::http::header::HeaderValue;
 
     fn accepts(content_type: &'static str) -> bool {
         let headers = HeaderMap::from_iter([(
@@ -99,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn all_else_is_refused() {
+    fn other_types_are_refused() {
         for content_type in [
             "",
             "text/plain",
@@ -115,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_known_by_their_own_name() {
+    fn lines_have_their_own_type() {
         for (content_type, expected) in [
             ("application/x-ndjson", true),
             ("Application/NDJSON ; charset=utf-8", true),

@@ -1,68 +1,62 @@
-//! What the HTTP edge tells of itself.
-//!
-//! This module must not know what a route does. The values of its labels are
-//! bounded, whatever clients ask for.
+//! Metrics of the public API. The values of labels are bounded, whatever clients ask for.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
-use hyper::StatusCode;
+use axum::http::{Method, StatusCode};
 use prometheus::{
     Histogram, IntCounter, IntCounterVec, IntGauge, Registry, exponential_buckets,
     register_histogram_vec_with_registry, register_int_counter_vec_with_registry,
     register_int_gauge_with_registry,
 };
-use tokio::time::Instant;
 
-/// A path of the API, as the metrics name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Route {
-    Predict,
-    Health,
-    Version,
-    Info,
-    OpenApi,
-    Docs,
-    Page,
-    Assets,
-    Metrics,
-    /// Paths at which there is nothing.
-    Other,
-}
-
-/// How many routes there are.
-const ROUTES: [(Route, &str); 10] = [
-    (Route::Predict, "/predict"),
-    (Route::Health, "/health"),
-    (Route::Version, "/version"),
-    (Route::Info, "/info"),
-    (Route::OpenApi, "/openapi.json"),
-    (Route::Docs, "/docs"),
-    (Route::Page, "/"),
-    (Route::Assets, "/assets"),
-    (Route::Metrics, "/metrics"),
-    (Route::Other, "other"),
+/// The values of the label `route`; the last one is for paths that do not exist.
+const ROUTES: [&str; 10] = [
+    "/predict",
+    "/health",
+    "/version",
+    "/info",
+    "/openapi.json",
+    "/docs",
+    "/",
+    "/assets",
+    "/metrics",
+    "other",
 ];
 
-/// The instruments of the main listener.
+/// The place in [`ROUTES`] of a request with this method and matched path.
+fn route(method: &Method, matched: Option<&str>) -> usize {
+    let name = match matched {
+        // Clients of Hugging Face's servers predict there.
+        Some("/") if method == Method::POST => "/predict",
+        Some(path) if path.starts_with("/health") => "/health",
+        Some(path) if path.starts_with("/assets/") => "/assets",
+        Some(path) => path,
+        None => "other",
+    };
+    let found = ROUTES.iter().position(|route| *route == name);
+    found.unwrap_or(ROUTES.len() - 1)
+}
+
+/// The metrics of the public API.
 pub struct Metrics {
     requests: IntCounterVec,
     routes: [RouteMetrics; ROUTES.len()],
     in_flight: IntGauge,
-    pub(crate) connections: IntGauge,
+    connections: IntGauge,
 }
 
-/// What is found beforehand, so that a request costs no look-up.
+/// The metrics of a route, found beforehand so that a request costs no lookup.
 struct RouteMetrics {
     name: &'static str,
     duration: Histogram,
-    /// Found at the first answer, so that no route tells of answers that it
-    /// never gives.
+    /// Found at the first answer, so that no route shows statuses that it never has.
     ok: OnceLock<IntCounter>,
     overloaded: OnceLock<IntCounter>,
 }
 
 impl Metrics {
-    /// Registers the instruments.
+    /// Registers the metrics.
     ///
     /// # Errors
     ///
@@ -70,13 +64,13 @@ impl Metrics {
     pub fn new(registry: &Registry) -> prometheus::Result<Self> {
         let requests = register_int_counter_vec_with_registry!(
             "fastsentiment_http_requests_total",
-            "Requests that were answered, by route and status.",
+            "Answered requests, by route and status.",
             &["route", "status"],
             registry
         )?;
         let durations = register_histogram_vec_with_registry!(
             "fastsentiment_http_request_duration_seconds",
-            "How long requests took, from their head to their answer.",
+            "Time from the head of a request to its answer.",
             &["route"],
             // 100 microseconds to 52 seconds.
             exponential_buckets(0.0001, 2.0, 20)?,
@@ -84,7 +78,7 @@ impl Metrics {
         )?;
         Ok(Self {
             requests,
-            routes: ROUTES.map(|(_, name)| RouteMetrics {
+            routes: ROUTES.map(|name| RouteMetrics {
                 name,
                 duration: durations.with_label_values(&[name]),
                 ok: OnceLock::new(),
@@ -92,53 +86,59 @@ impl Metrics {
             }),
             in_flight: register_int_gauge_with_registry!(
                 "fastsentiment_http_requests_in_flight",
-                "Requests whose head has come and whose answer has not been made.",
+                "Requests whose head has arrived and that have no answer yet.",
                 registry
             )?,
             connections: register_int_gauge_with_registry!(
                 "fastsentiment_http_connections",
-                "Connections that are open.",
+                "Open connections.",
                 registry
             )?,
         })
     }
 
-    /// Measures a request until what is returned is dropped.
-    pub(crate) fn begin(&self, route: Route) -> Measured<'_> {
+    /// Sets the number of open connections.
+    pub fn set_connections(&self, open: usize) {
+        self.connections.set(i64::try_from(open).unwrap_or(i64::MAX));
+    }
+
+    /// Measures a request until the result is dropped.
+    pub(crate) fn begin(self: &Arc<Self>, method: &Method, matched: Option<&str>) -> Measured {
         self.in_flight.inc();
         Measured {
-            metrics: self,
-            route: &self.routes[route as usize],
-            begun: Instant::now(),
+            metrics: Arc::clone(self),
+            route: route(method, matched),
+            started: Instant::now(),
         }
     }
 }
 
-/// A request in flight. One whose client leaves is not counted as answered.
-pub(crate) struct Measured<'a> {
-    metrics: &'a Metrics,
-    route: &'a RouteMetrics,
-    begun: Instant,
+/// A request in flight. One whose client leaves does not count as answered.
+pub(crate) struct Measured {
+    metrics: Arc<Metrics>,
+    route: usize,
+    started: Instant,
 }
 
-impl Measured<'_> {
+impl Measured {
     /// The request was answered.
     pub(crate) fn end(self, status: StatusCode) {
+        let route = &self.metrics.routes[self.route];
         let find = || {
-            let labels = [self.route.name, status.as_str()];
+            let labels = [route.name, status.as_str()];
             self.metrics.requests.with_label_values(&labels)
         };
         match status {
-            StatusCode::OK => self.route.ok.get_or_init(find).inc(),
-            StatusCode::SERVICE_UNAVAILABLE => self.route.overloaded.get_or_init(find).inc(),
+            StatusCode::OK => route.ok.get_or_init(find).inc(),
+            StatusCode::SERVICE_UNAVAILABLE => route.overloaded.get_or_init(find).inc(),
             _ => find().inc(),
         }
-        let elapsed = self.begun.elapsed();
-        self.route.duration.observe(elapsed.as_secs_f64());
+        let elapsed = self.started.elapsed();
+        route.duration.observe(elapsed.as_secs_f64());
     }
 }
 
-impl Drop for Measured<'_> {
+impl Drop for Measured {
     fn drop(&mut self) {
         self.metrics.in_flight.dec();
     }
@@ -149,9 +149,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_route_finds_its_own_instruments() {
-        for (at, (route, _)) in ROUTES.into_iter().enumerate() {
-            assert_eq!(route as usize, at);
+    fn requests_are_counted_by_route() {
+        for (method, matched, expected) in [
+            (Method::POST, Some("/predict"), "/predict"),
+            (Method::POST, Some("/"), "/predict"),
+            (Method::GET, Some("/"), "/"),
+            (Method::GET, Some("/health/ready"), "/health"),
+            (Method::GET, Some("/assets/{build}/{file}"), "/assets"),
+            (Method::GET, Some("/something/new"), "other"),
+            (Method::GET, None, "other"),
+        ] {
+            assert_eq!(ROUTES[route(&method, matched)], expected);
         }
     }
 }

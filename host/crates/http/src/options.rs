@@ -1,17 +1,15 @@
-//! What a client asks for in the headers of `POST /predict`.
-//!
-//! This module must not know texts or answers.
+//! The options that a client sets by headers of `POST /predict`.
 
 use std::time::Duration;
 
-use hyper::HeaderMap;
-use hyper::header::{CACHE_CONTROL, HeaderName};
+use axum::http::HeaderMap;
+use axum::http::header::{CACHE_CONTROL, HeaderName};
 
-use super::problem::{Kind, Problem};
+use crate::problem::{Kind, Problem};
 use predictor::Caching;
 use service::Options;
 
-/// How long the client waits, in milliseconds.
+/// The header that says how long the client waits, in milliseconds.
 pub(crate) const TIMEOUT: HeaderName = HeaderName::from_static("x-fastsentiment-timeout-ms");
 
 /// Reads `Cache-Control` (RFC 9111) and `x-fastsentiment-timeout-ms`.
@@ -29,19 +27,18 @@ fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
     };
     let digits = value.to_str().unwrap_or_default();
     let is_number = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
-    // More than fits is longer than any deadline, which it can only shorten.
+    // A number too large to parse is longer than any deadline, which it can only shorten.
     let millis = digits.parse().unwrap_or(u64::MAX);
     if !is_number || millis == 0 || values.next().is_some() {
         return Err(Problem::new(
             Kind::InvalidHeader,
-            format!("`{TIMEOUT}` must be given once, as a whole number of milliseconds from 1"),
+            format!("`{TIMEOUT}` must be given once, as a whole number of milliseconds, at least 1"),
         ));
     }
     Ok(Some(Duration::from_millis(millis)))
 }
 
-/// The strictest of all directives; those that mean nothing here are ignored,
-/// as the standard says.
+/// The strictest of all directives. Others are ignored, as the standard says.
 fn caching(headers: &HeaderMap) -> Caching {
     let mut caching = Caching::Use;
     for value in headers.get_all(CACHE_CONTROL) {
@@ -70,7 +67,7 @@ fn unquoted(argument: &[u8]) -> &[u8] {
     inside.unwrap_or(argument)
 }
 
-/// The members of a list: a comma in a quoted string does not part them.
+/// The members of a list. A comma in a quoted string does not separate them.
 fn directives(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     let (mut quoted, mut escaped) = (false, false);
     list.split(move |byte| {
@@ -87,7 +84,7 @@ fn directives(list: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::header::HeaderValue;
+    use axum::http::header::HeaderValue;
 
     fn with(name: &HeaderName, values: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -99,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn directives_are_found_wherever_they_are() {
+    fn directives_are_found() {
         for (values, expected) in [
             (&[][..], Caching::Use),
             (&[""], Caching::Use),
@@ -129,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_is_a_number_from_one() {
+    fn a_timeout_is_at_least_one() {
         let timeout = |values: &[&str]| options(&with(&TIMEOUT, values)).map(|found| found.timeout);
         assert_eq!(timeout(&[]), Ok(None));
         for (value, millis) in [
@@ -154,7 +151,7 @@ mod tests {
         ] {
             let problem = timeout(values).unwrap_err();
             assert_eq!(problem.kind, Kind::InvalidHeader, "{values:?}");
-            assert!(problem.detail.contains("from 1"));
+            assert!(problem.detail.contains("at least 1"));
         }
     }
 }

@@ -1,28 +1,31 @@
-//! `POST /predict`: a document of texts in, a document of scores out.
-//!
-//! This module must not know how the scores come about.
+//! `POST /predict`: texts in, scores out.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::Response;
-use hyper::header::{HeaderName, HeaderValue};
+use axum::body::Body;
+use axum::extract::{Extension, Request, State};
+use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use connection::body::{self, BodyError, Whole};
+use connection::decompress::Decompressed;
+use connection::{Memory, Reservation, Session};
+use predictor::{Digest, ErrorKind, PredictError, Score, Scores, Version};
 use serde::{Serialize, Serializer};
+use service::{Options, Predictions, Service};
 use tracing::Span;
 use utoipa::ToSchema;
 
-use super::body::Whole;
-use super::call::{Outcome, Stages};
-use super::exchange::json;
-use super::inputs::Allowed;
-use super::memory::Held;
-use super::problem::Problem;
-use super::request::{self, Form, Read};
-use predictor::{Digest, ErrorKind, PredictError, Score, Scores, Version};
-use service::{Options, Predictions, Service};
+use crate::bulk;
+use crate::inputs::Allowed;
+use crate::observe::Outcome;
+use crate::options::options;
+use crate::problem::{Kind, Problem};
+use crate::request::{self, Form, Read};
+use crate::server_timing::Stages;
+use crate::{HttpConfig, coding, media_type};
 
 /// The first digits of the digests of the guests that made the answer: one, unless
 /// another one is on trial with a share of the texts.
@@ -31,22 +34,29 @@ pub(crate) const GUEST: HeaderName = HeaderName::from_static("x-fastsentiment-gu
 /// The same for the models.
 pub(crate) const MODEL: HeaderName = HeaderName::from_static("x-fastsentiment-model");
 
-/// How many of the texts were answered from what was kept.
+/// How many of the texts were answered from the cache.
 pub(crate) const CACHE_HITS: HeaderName = HeaderName::from_static("x-fastsentiment-cache-hits");
 
-/// Bodies up to this many bytes are parsed where they are. At some hundred
-/// bytes per microsecond that is less than half a millisecond, not much more
-/// than a change of threads costs; 8 MiB would keep every other connection of
-/// the thread waiting for tens of milliseconds.
-const PARSE_IN_PLACE: usize = 64 * 1024;
+/// Bodies of up to this many bytes are parsed, and answers to them written, on the
+/// thread that serves the connection. At some hundred bytes per microsecond that is less
+/// than half a millisecond, not much more than a change of threads costs. 8 MiB would
+/// hold up every other connection of the thread for tens of milliseconds.
+const IN_PLACE: usize = 64 * 1024;
 
 /// About how many bytes a label and its score take in an answer.
 const SCORE_BYTES: usize = 48;
 
-/// The route, with what it keeps from one request to the next.
-pub(crate) struct Predict {
+/// What `POST /predict` works with.
+#[derive(Clone)]
+pub(crate) struct Predict(Arc<Shared>);
+
+struct Shared {
     service: Arc<Service>,
     allowed: Allowed,
+    memory: Memory,
+    config: HttpConfig,
+    bulk: bulk::Route,
+    /// The headers of the last answer, which are nearly always those of the next.
     named: ArcSwapOption<Named>,
 }
 
@@ -57,24 +67,121 @@ struct Named {
     model: HeaderValue,
 }
 
+/// Score texts
+#[utoipa::path(
+    post,
+    path = "/predict",
+    tag = "Predictions",
+    params(Headers),
+    request_body(content(
+        (request::Document = "application/json"),
+        (String = "application/x-ndjson"),
+    )),
+    responses((
+        status = 200,
+        description = "The scores of all texts, in the form of the request",
+        content((Document<'static> = "application/json"), (String = "application/x-ndjson")),
+        headers(
+            ("x-fastsentiment-guest" = String, description = "The first 12 digits of the SHA-256 of the guest that made the answer; of each, if another version is on trial with a share of the texts."),
+            ("x-fastsentiment-model" = String, description = "The same for the model."),
+            ("x-fastsentiment-cache-hits" = u64, description = "How many of the texts were answered from the cache."),
+            ("Server-Timing" = String, description = "Where the time went, in milliseconds (W3C Server Timing): `read`, from the head of the request to the end of its body; `parse`; `cache`, until all texts were found or queued; of those that were computed the longest wait in the `queue`, and the longest `predict`, a batch in the guest and the model; `total`, to the answer."),
+        ),
+    )),
+)]
+pub(crate) async fn predict(
+    State(predict): State<Predict>,
+    Extension(session): Extension<Session>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    if media_type::is_ndjson(&head.headers) {
+        return predict.0.bulk.answer(&head, body, session).await;
+    }
+    predict.0.answer(&head, body, &session).await
+}
+
+/// The same as `POST /predict`
+///
+/// For clients that are given the server's address alone, as those of Hugging Face may
+/// be.
+#[utoipa::path(
+    post,
+    path = "/",
+    tag = "Predictions",
+    operation_id = "predictAtRoot",
+    responses((status = 200, description = "As for `POST /predict`")),
+)]
+pub(crate) async fn predict_at_root(
+    state: State<Predict>,
+    session: Extension<Session>,
+    request: Request,
+) -> Result<Response, Problem> {
+    predict(state, session, request).await
+}
+
+/// The headers of requests that `POST /predict` reads.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "headers are read one by one; this describes them")]
+struct Headers {
+    /// Gives up, and cancels the work for the request, after so many milliseconds. It can
+    /// only shorten the server's own limit.
+    #[param(rename = "x-fastsentiment-timeout-ms", minimum = 1, example = 250)]
+    timeout: Option<u64>,
+    /// `no-store` neither reads nor fills the cache; `no-cache` and `max-age=0` compute
+    /// anew and keep the result. Other directives are ignored.
+    #[param(rename = "Cache-Control", example = "no-cache")]
+    caching: Option<String>,
+    /// The id of the request; see the header of this name in the answer. An invalid id is
+    /// ignored.
+    #[param(rename = "X-Request-Id", example = "order-7/item-3")]
+    request_id: Option<String>,
+    /// The trace and the span that the request is a part of (W3C Trace Context), for the
+    /// server's log. An invalid value is ignored.
+    #[param(example = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]
+    traceparent: Option<String>,
+}
+
 impl Predict {
-    pub(crate) fn new(service: Arc<Service>, allowed: Allowed) -> Self {
-        Self {
+    pub(crate) fn new(service: Arc<Service>, allowed: Allowed, config: &HttpConfig) -> Self {
+        let memory = Memory::new(config.body_memory);
+        Self(Arc::new(Shared {
+            bulk: bulk::Route::new(Arc::clone(&service), memory.clone(), config),
             service,
             allowed,
+            memory,
+            config: config.clone(),
             named: ArcSwapOption::empty(),
-        }
+        }))
     }
+}
 
-    /// Answers the document in a body.
-    pub(crate) async fn answer(
+impl Shared {
+    async fn answer(
         &self,
-        options: Options,
-        body: Whole,
-    ) -> Result<Response<Full<Bytes>>, Problem> {
+        head: &Parts,
+        body: Body,
+        session: &Session,
+    ) -> Result<Response, Problem> {
+        media_type::require_json(&head.headers)
+            .map_err(|detail| Problem::new(Kind::UnsupportedMediaType, detail))?;
+        let coding = coding::of_request(&head.headers)?;
+        let options = options(&head.headers)?;
+        let (limit, timeout) = (self.config.max_body_bytes, self.config.body_timeout);
+        let mut body = Decompressed::new(body, coding, limit, &self.memory);
+        let whole = body::read(&mut body, limit, timeout, &self.memory).await;
+        let whole = whole.inspect_err(|error| {
+            if matches!(error, BodyError::TimedOut { .. }) {
+                session.close_after_answer();
+            }
+        })?;
+        // Frees what decompression took.
+        drop(body);
         let received = Instant::now();
-        // The room is given back with the answer: until then the texts take it.
-        let (Read { texts, form }, _held) = self.parse(body).await?;
+        let size = whole.bytes.len();
+        // The memory is released with the answer: until then the texts use it.
+        let (Read { texts, form }, _reservation) = self.parse(whole).await?;
         let parsing = received.elapsed();
         let predictions = if texts.given > texts.kept.len() {
             Err(self.service.too_many(texts.given))
@@ -85,8 +192,8 @@ impl Predict {
             log(&error, options);
             form.problem(error)
         })?;
-        let mut response = self.respond(&predictions, &form)?;
-        response.extensions_mut().insert(Outcome {
+        let named = self.named(&predictions.versions)?;
+        let outcome = Outcome {
             texts: predictions.scores.len() as u64,
             hits: predictions.hits as u64,
             stages: Stages {
@@ -95,52 +202,31 @@ impl Predict {
                 lookup: predictions.lookup,
                 work: predictions.work,
             },
-        });
-        Ok(response)
-    }
-
-    async fn parse(&self, body: Whole) -> Result<(Read, Held), Problem> {
-        let (most, allowed) = (self.service.max_texts(), self.allowed);
-        let is_short = body.bytes.len() <= PARSE_IN_PLACE;
-        let parse = move || Ok((request::read(&body.bytes, most, allowed)?, body.held));
-        if is_short {
-            return parse();
-        }
-        let span = Span::current();
-        let parsed = tokio::task::spawn_blocking(move || span.in_scope(parse)).await;
-        parsed.unwrap_or_else(|error| {
-            tracing::error!(%error, "a body could not be parsed");
-            Err(Problem::failed())
-        })
-    }
-
-    fn respond(
-        &self,
-        predictions: &Predictions,
-        form: &Form,
-    ) -> Result<Response<Full<Bytes>>, Problem> {
-        let labels = predictions.scores.first().map_or(0, |scores| scores.len());
-        let size = 32 + predictions.scores.len() * (2 + labels * SCORE_BYTES);
-        let mut document = Vec::with_capacity(size);
-        let scores = &*predictions.scores;
-        match form {
-            Form::Text => serde_json::to_writer(&mut document, &Document::from(scores)),
-            Form::Inputs(inputs) => serde_json::to_writer(&mut document, &inputs.answer(scores)),
-        }
-        .map_err(|error| {
-            tracing::error!(%error, "an answer could not be written as JSON");
-            Problem::failed()
-        })?;
-        let mut response = json(document.into());
-        let named = self.named(&predictions.versions)?;
+        };
+        let hits = HeaderValue::from(predictions.hits);
+        let document = in_place_if(size <= IN_PLACE, move || write(&predictions, &form)).await?;
+        let json = HeaderValue::from_static("application/json");
+        let mut response = Body::from(document).into_response();
         let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, json);
         headers.insert(GUEST, named.guest.clone());
         headers.insert(MODEL, named.model.clone());
-        headers.insert(CACHE_HITS, predictions.hits.into());
+        headers.insert(CACHE_HITS, hits);
+        response.extensions_mut().insert(outcome);
         Ok(response)
     }
 
-    /// The headers of versions, which are nearly always those of the last answer.
+    async fn parse(&self, body: Whole) -> Result<(Read, Reservation), Problem> {
+        let (max_texts, allowed) = (self.service.max_texts(), self.allowed);
+        let is_short = body.bytes.len() <= IN_PLACE;
+        let parse = move || {
+            let read = request::read(&body.bytes, max_texts, allowed)?;
+            Ok((read, body.reservation))
+        };
+        in_place_if(is_short, parse).await
+    }
+
+    /// The headers of versions.
     fn named(&self, versions: &[Arc<Version>]) -> Result<Arc<Named>, Problem> {
         if let Some(named) = &*self.named.load()
             && named.versions == versions
@@ -155,6 +241,39 @@ impl Predict {
         self.named.store(Some(Arc::clone(&named)));
         Ok(named)
     }
+}
+
+/// Runs `work` here if it is short, and else on a thread that serves no connections.
+async fn in_place_if<T: Send + 'static>(
+    is_short: bool,
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    if is_short {
+        return work();
+    }
+    let span = Span::current();
+    let done = tokio::task::spawn_blocking(move || span.in_scope(work)).await;
+    done.unwrap_or_else(|error| {
+        tracing::error!(%error, "a large request could not be handled");
+        Err(Problem::failed())
+    })
+}
+
+/// The answer as JSON.
+fn write(predictions: &Predictions, form: &Form) -> Result<Vec<u8>, Problem> {
+    let scores = &*predictions.scores;
+    let labels = scores.first().map_or(0, |scores| scores.len());
+    let size = 32 + scores.len() * (2 + labels * SCORE_BYTES);
+    let mut document = Vec::with_capacity(size);
+    let written = match form {
+        Form::Text => serde_json::to_writer(&mut document, &Document::from(scores)),
+        Form::Inputs(inputs) => serde_json::to_writer(&mut document, &inputs.answer(scores)),
+    };
+    written.map_err(|error| {
+        tracing::error!(%error, "an answer could not be written as JSON");
+        Problem::failed()
+    })?;
+    Ok(document)
 }
 
 /// The scores of the texts of a request.
@@ -248,7 +367,7 @@ pub fn predictions_json(predictions: &Predictions) -> serde_json::Result<String>
     serde_json::to_string(&Document::from(&*predictions.scores))
 }
 
-/// What digests begin with, each once.
+/// The first digits of digests, each once.
 fn short(digests: impl Iterator<Item = Digest>) -> Result<HeaderValue, Problem> {
     let mut names: Vec<String> = digests.map(|digest| digest.short()).collect();
     names.dedup();
@@ -258,7 +377,7 @@ fn short(digests: impl Iterator<Item = Digest>) -> Result<HeaderValue, Problem> 
     })
 }
 
-/// What a client does wrong is its own business, and what is shed under load
+/// Logs a failure. Clients' mistakes are not logged by default, and refusals under load
 /// must not add the load of a log line each. Nothing of a text is logged.
 pub(crate) fn log(error: &PredictError, options: Options) {
     let PredictError {
@@ -270,7 +389,7 @@ pub(crate) fn log(error: &PredictError, options: Options) {
     match kind {
         ErrorKind::Failed => tracing::error!(reason = message, detail, "a prediction failed"),
         ErrorKind::TimedOut if options.timeout.is_some() => {
-            tracing::debug!(reason = message, detail, "a client waited no longer");
+            tracing::debug!(reason = message, detail, "a prediction took longer than its client allows");
         }
         ErrorKind::TimedOut | ErrorKind::Unavailable => {
             tracing::warn!(reason = message, detail, "a prediction was not made");

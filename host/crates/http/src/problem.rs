@@ -1,32 +1,29 @@
-//! Everything that a client may be told went wrong, as problem details
-//! (RFC 9457), and the only place where a kind of failure becomes a status.
-//!
-//! This module must not know how a request is read or answered.
+//! Errors as clients see them: problem details (RFC 9457). This is the only place where a
+//! kind of failure becomes a status.
 
 mod kind;
 
 use std::borrow::Cow;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::header::{
+use axum::body::Body;
+use axum::http::StatusCode;
+use axum::http::header::{
     ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use hyper::{Response, StatusCode};
+use axum::response::{IntoResponse, Response};
+use connection::body::BodyError;
+use predictor::{ErrorKind, PredictError};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-use super::body::BodyError;
-use super::coding;
+use crate::coding;
 pub(crate) use kind::Kind;
-use predictor::{ErrorKind, PredictError};
 
-/// When a server that can not answer now is worth another try, unless more is
-/// known: `Retry-After` counts in whole seconds.
-const RETRY_AFTER_AT_LEAST: Duration = Duration::from_secs(1);
+/// `Retry-After` unless more is known; it counts in whole seconds.
+const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What the types of all problems begin with.
+/// The prefix of all problem types.
 pub(crate) const TYPE: &str = "urn:fastsentiment:problem:";
 
 /// What is wrong with one part of a request's body.
@@ -54,30 +51,28 @@ pub(crate) struct FieldError {
 /// }
 /// ```
 ///
-/// `errors` is present only where parts of the body are to blame, `step` only where a
+/// `errors` is present only where parts of the body are wrong, `step` only where a
 /// guest was refused, and `missing` only where a server is starting. Programs should
 /// look at `type`, `errors[].pointer` and `step`; the other texts are for people and may
 /// change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
     pub(crate) kind: Kind,
-    /// For a person: what was wrong and what is allowed, never a text.
+    /// What was wrong and what is allowed, for people; never a text of a request.
     pub(crate) detail: Cow<'static, str>,
-    /// The parts of the body that are to blame.
+    /// The parts of the body that are wrong.
     pub(crate) errors: Vec<FieldError>,
     /// The step at which a guest was refused.
     step: Option<&'static str>,
-    /// Whether it is told in the words of Text Embeddings Inference as well.
+    /// Whether the document has the fields of Text Embeddings Inference as well.
     is_tei: bool,
-    /// The methods that the path does take, for the `Allow` header.
-    allow: Option<&'static str>,
-    /// When another try is worth while, for the `Retry-After` header.
+    /// When to try again, for the `Retry-After` header.
     retry_after: Option<Duration>,
-    /// What a server that is starting has to load still.
+    /// What a starting server still has to load.
     missing: Missing,
 }
 
-/// What a server has to load still.
+/// What a starting server still has to load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Missing {
     Nothing,
@@ -95,58 +90,66 @@ impl Missing {
     }
 }
 
-/// What went wrong, as problem details (RFC 9457). Programs should look at `type`,
+/// What went wrong (RFC 9457). Programs should look at `type`,
 /// `errors[].pointer` and `step`; the other texts are for people and may change.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub(crate) struct Document<'a> {
     /// The kind of problem. A name once published keeps its meaning.
     #[schema(value_type = String, format = "uri", pattern = "^urn:fastsentiment:problem:[a-z-]+$")]
-    r#type: Name<'a>,
+    pub(crate) r#type: Name<'a>,
     /// The kind of problem, for a person.
-    title: &'a str,
+    pub(crate) title: &'a str,
     /// The status of the answer.
     #[schema(minimum = 400, maximum = 599)]
-    status: u16,
+    pub(crate) status: u16,
     /// What was wrong and what is allowed, for a person.
-    detail: &'a str,
-    /// The parts of the body that are to blame; absent where there are none.
+    pub(crate) detail: &'a str,
+    /// The parts of the body that are wrong; absent where there are none.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     #[schema(value_type = Vec<FieldError>, required = false)]
-    errors: &'a [FieldError],
+    pub(crate) errors: &'a [FieldError],
     /// The step at which a guest was refused; absent elsewhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
-    step: Option<&'static str>,
-    /// The same as `detail`, for clients of Text Embeddings Inference: present in what
-    /// is said of a document with `inputs`.
+    pub(crate) step: Option<&'static str>,
+    /// The same as `detail`, for clients of Text Embeddings Inference; present for
+    /// requests with `inputs`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
-    error: Option<&'a str>,
-    /// What such clients know of it; present where `error` is.
+    pub(crate) error: Option<&'a str>,
+    /// The kind of error for such clients; present where `error` is.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
-    error_type: Option<ErrorType>,
-    /// What a server that is starting has to load still: `model`, `guest`; absent
-    /// elsewhere.
+    pub(crate) error_type: Option<ErrorType>,
+    /// What a starting server still has to load: `model`, `guest`; absent elsewhere.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     #[schema(value_type = Vec<String>, required = false)]
-    missing: &'a [&'static str],
-    /// What the request is known by, as in the header `x-request-id`: whoever runs the
-    /// server finds the lines of its log by it.
+    pub(crate) missing: &'a [&'static str],
+    /// The id of the request, as in the header `x-request-id`. The server's log has it in
+    /// every line about the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false, max_length = 128)]
-    request_id: Option<&'a str>,
+    pub(crate) request_id: Option<&'a str>,
+    /// The number of the line that is wrong, from 1, in answers to lines of JSON; empty
+    /// lines count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = u64, required = false, minimum = 1)]
+    pub(crate) line: Option<u64>,
+    /// The last line that was answered, in the last line of an answer that ends early.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = u64, required = false, minimum = 0)]
+    pub(crate) after_line: Option<u64>,
 }
 
-/// The kinds of error that Text Embeddings Inference knows.
+/// The kinds of error of Text Embeddings Inference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) enum ErrorType {
-    /// The request is to blame.
+    /// The request is wrong.
     Validation,
-    /// There is too much to do.
+    /// Too much work is waiting.
     Overloaded,
-    /// The server does not predict at the moment.
+    /// The server cannot predict at the moment.
     Unhealthy,
     /// The prediction failed, or took too long.
     Backend,
@@ -164,8 +167,9 @@ impl From<Kind> for ErrorType {
     }
 }
 
-/// Written in place: a server that is overloaded has no time to waste.
-struct Name<'a>(&'a str);
+/// The type of a problem, written without an allocation: an overloaded server has no
+/// time to waste.
+pub(crate) struct Name<'a>(&'a str);
 
 impl Serialize for Name<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -181,7 +185,6 @@ impl Problem {
             errors: Vec::new(),
             step: None,
             is_tei: false,
-            allow: None,
             retry_after: None,
             missing: Missing::Nothing,
         }
@@ -195,7 +198,7 @@ impl Problem {
         }
     }
 
-    /// A guest that can not be served, and at which step that was found.
+    /// A guest that cannot be served, and the step that found it.
     pub(crate) fn guest_refused(step: &'static str, detail: String) -> Self {
         Self {
             step: Some(step),
@@ -203,7 +206,7 @@ impl Problem {
         }
     }
 
-    /// A server that is starting, and what it has to load still.
+    /// A server that is starting, and what it still has to load.
     pub(crate) fn missing(detail: &'static str, missing: Missing) -> Self {
         Self {
             missing,
@@ -211,24 +214,20 @@ impl Problem {
         }
     }
 
-    /// A method that the path does not take; it takes those in `allow`.
-    pub(crate) fn method_not_allowed(allow: &'static str) -> Self {
-        Self {
-            allow: Some(allow),
-            ..Self::new(Kind::MethodNotAllowed, format!("this path takes {allow}"))
-        }
+    /// A method that the path does not take.
+    pub(crate) fn method_not_allowed() -> Self {
+        Self::new(Kind::MethodNotAllowed, "the path does not take this method")
     }
 
-    /// A failure of ours about which a client can learn nothing more.
+    /// An internal failure, about which a client learns nothing more.
     pub(crate) fn failed() -> Self {
         Self::new(
             Kind::Failed,
-            "the request failed for a reason that is in the server's log",
+            "the request failed; the server's log says why",
         )
     }
 
-    /// The same for a client of Text Embeddings Inference, which looks for `error` and
-    /// `error_type`.
+    /// The same with `error` and `error_type`, for clients of Text Embeddings Inference.
     pub(crate) fn for_tei(self) -> Self {
         Self {
             is_tei: true,
@@ -236,10 +235,9 @@ impl Problem {
         }
     }
 
-    /// What went wrong with texts, where `pointer` says which place of the body is that
-    /// of a text, or of all of them. The detail for the log is left behind; so is the
-    /// whole text of a failure of ours, about which there is nothing that a client
-    /// should know.
+    /// What went wrong with texts. `pointer` gives the place of a text in the body, or of
+    /// all of them. The detail for the log is left out, and so is the whole message of an
+    /// internal failure.
     pub(crate) fn of_texts(
         error: PredictError,
         pointer: impl FnOnce(Option<usize>) -> String,
@@ -283,50 +281,84 @@ impl Problem {
             error_type: self.is_tei.then(|| self.kind.into()),
             missing: self.missing.names(),
             request_id: None,
+            line: None,
+            after_line: None,
         }
     }
 
-    pub(crate) fn into_response(self) -> Response<Full<Bytes>> {
-        self.respond(None)
-    }
-
-    /// The answer to the request of this id.
-    pub(crate) fn into_response_to(self, id: &HeaderValue) -> Response<Full<Bytes>> {
-        self.respond(id.to_str().ok())
-    }
-
-    fn respond(self, request_id: Option<&str>) -> Response<Full<Bytes>> {
+    /// The headers that depend on the problem.
+    pub(crate) fn headers(&self) -> Vec<(axum::http::HeaderName, HeaderValue)> {
         let (status, ..) = self.kind.row();
-        let document = serde_json::to_vec(&Document {
-            request_id,
-            ..self.document()
-        });
-        // Strings and a number always serialise; if they did not, the status
-        // would still say enough.
-        let mut response = Response::new(Full::from(document.unwrap_or_default()));
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
-        if let Some(allow) = self.allow {
-            headers.insert(ALLOW, HeaderValue::from_static(allow));
-        }
+        let mut headers = Vec::new();
         if self.kind == Kind::UnsupportedContentEncoding {
-            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(coding::ACCEPTED));
+            let accepted = HeaderValue::from_static(coding::ACCEPTED);
+            headers.push((ACCEPT_ENCODING, accepted));
         }
         if status == StatusCode::UNAUTHORIZED {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            headers.push((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             let known = self.retry_after.unwrap_or_default();
-            let wait = known.max(RETRY_AFTER_AT_LEAST);
+            let wait = known.max(MIN_RETRY_AFTER);
             let started = u64::from(wait.subsec_nanos() > 0);
-            headers.insert(RETRY_AFTER, (wait.as_secs().saturating_add(started)).into());
+            let seconds = wait.as_secs().saturating_add(started);
+            headers.push((RETRY_AFTER, seconds.into()));
         }
+        headers
+    }
+}
+
+impl IntoResponse for Problem {
+    /// A response without a body: [`render`] writes it once the request's id is known.
+    fn into_response(self) -> Response {
+        let mut response = self.kind.row().0.into_response();
+        response.headers_mut().extend(self.headers());
+        response.extensions_mut().insert(self);
         response
     }
+}
+
+/// Writes the document of a problem into the response to the request with this id, and
+/// lists all methods in `Allow`.
+pub(crate) fn render(response: &mut Response, request_id: &HeaderValue) {
+    if let Some(allow) = response.headers().get(ALLOW) {
+        // Axum leaves out `OPTIONS`, which every path answers.
+        let listed = allow.to_str().unwrap_or_default();
+        let mut methods: Vec<_> = listed.split(',').chain(["OPTIONS"]).map(str::trim).collect();
+        methods.retain(|method| !method.is_empty());
+        methods.sort_unstable();
+        methods.dedup();
+        let methods = methods.join(", ");
+        if let Some(problem) = response.extensions_mut().get_mut::<Problem>() {
+            problem.detail = format!("this path takes {methods}").into();
+        }
+        if let Ok(allow) = HeaderValue::try_from(methods) {
+            response.headers_mut().insert(ALLOW, allow);
+        }
+    }
+    let Some(problem) = response.extensions_mut().remove::<Problem>() else {
+        return;
+    };
+    let document = serde_json::to_vec(&Document {
+        request_id: request_id.to_str().ok(),
+        ..problem.document()
+    });
+    // Strings and a number always serialise; if they did not, the status would still say
+    // enough.
+    let document = document.unwrap_or_default();
+    let headers = response.headers_mut();
+    headers.insert(axum::http::header::CONTENT_LENGTH, document.len().into());
+    let json = HeaderValue::from_static("application/problem+json");
+    headers.insert(CONTENT_TYPE, json);
+    *response.body_mut() = Body::from(document);
+}
+
+/// There is no version before the guest and the model are loaded.
+pub(crate) fn no_version() -> Problem {
+    Problem::new(
+        Kind::Starting,
+        "there is no version yet: the guest and the model are still being loaded",
+    )
 }
 
 impl From<PredictError> for Problem {

@@ -1,16 +1,27 @@
-//! `GET /version`: what this server is, and what makes its answers.
-//!
-//! This module must not know how a version comes to be live.
+//! `GET /version`: what this server is, and which revision makes its answers.
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::Response;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use predictor::Version;
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::exchange::document;
-use super::problem::Problem;
-use predictor::Version;
+use crate::openapi::problems;
+use crate::problem::{self, Problem};
+
+/// Looks up the version that is live.
+pub(crate) type Live = Arc<dyn Fn() -> Result<Arc<Version>, Problem> + Send + Sync>;
+
+/// Serves the version that `live` finds.
+pub(crate) fn router(live: Live) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(version))
+        .with_state(live)
+}
 
 /// What a server is, and what makes its answers.
 #[derive(Serialize, ToSchema)]
@@ -20,17 +31,12 @@ pub(crate) struct Document {
     name: &'static str,
     /// The version of the program.
     version: &'static str,
-    /// SHA-256 of the component that is live, in hexadecimal digits.
+    /// SHA-256 of the live guest component, in hexadecimal digits.
     #[schema(pattern = "^[0-9a-f]{64}$")]
     guest: String,
     /// SHA-256 over the model directory's files.
     #[schema(pattern = "^[0-9a-f]{64}$")]
     model: String,
-}
-
-/// Tells of the version that is `live`.
-pub(crate) fn answer(live: &Version) -> Result<Response<Full<Bytes>>, Problem> {
-    document(&Document::from(live))
 }
 
 impl From<&Version> for Document {
@@ -42,4 +48,17 @@ impl From<&Version> for Document {
             model: live.model.to_string(),
         }
     }
+}
+
+problems!(VersionProblems, [problem::no_version()]);
+
+/// What this server is, and what makes its answers
+#[utoipa::path(
+    get,
+    path = "/version",
+    tag = "Operation",
+    responses((status = 200, description = "The version", body = Document), VersionProblems)
+)]
+async fn version(State(live): State<Live>) -> Result<Json<Document>, Problem> {
+    Ok(Json(Document::from(&*live()?)))
 }

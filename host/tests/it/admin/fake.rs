@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::admin::{Access, Api, Token, Uploads};
-use http::{Handler, HttpConfig, Readiness, Reply, Session, serve};
+use http::Readiness;
+use http::admin::{Access, Admin, Managed, Token, Uploads};
 use predictor::{
     Answer as TextAnswer, BoxFuture, Caching, Digest, Pending, PredictError, Predictor, Priority,
     Request, Router, Source, Version,
@@ -104,31 +104,12 @@ pub(super) struct Settings {
     pub(super) loaded: bool,
 }
 
-/// The API, and how many connections it has.
-struct Counting {
-    api: Api,
-    connections: AtomicUsize,
-}
-
-impl Handler for Counting {
-    async fn answer(
-        &self,
-        request: hyper::Request<hyper::body::Incoming>,
-        session: Session,
-    ) -> hyper::Response<Reply> {
-        self.api.answer(request, session).await
-    }
-
-    fn connections(&self, open: usize) {
-        self.connections.store(open, Ordering::SeqCst);
-    }
-}
-
 /// A running admin API; dropped, it is cut off.
 pub(super) struct Server {
     pub(super) address: SocketAddr,
     pub(super) words: Arc<Words>,
-    handler: Arc<Counting>,
+    managed: Managed,
+    connections: Arc<AtomicUsize>,
     rollout: Arc<Rollout>,
     versions: Arc<Versions>,
     client: reqwest::Client,
@@ -165,24 +146,29 @@ impl Server {
         let token = settings
             .token
             .map(|token| Token::parse(token.as_bytes()).unwrap());
-        let api = Api::new(
-            Registry::new(),
-            Readiness::default(),
-            Access::new(token.as_ref(), listener.local_addr().unwrap().ip()),
-            Uploads::new(settings.max_bytes, settings.patience),
-        );
-        let handler = Arc::new(Counting {
-            api,
-            connections: AtomicUsize::new(0),
+        let admin = Admin {
+            registry: Registry::new(),
+            readiness: Readiness::default(),
+            access: Access::new(token.as_ref(), listener.local_addr().unwrap().ip()),
+            uploads: Uploads::new(settings.max_bytes, settings.patience),
+            log_requests: false,
+        };
+        let managed = Managed::default();
+        let router = admin.router(&managed);
+        let connections = Arc::new(AtomicUsize::new(0));
+        let open = Arc::clone(&connections);
+        let task = tokio::spawn(async move {
+            let config = connection::Config::default();
+            let report_open = |now| open.store(now, Ordering::SeqCst);
+            let forever = std::future::pending();
+            connection::serve(listener, router, config, report_open, forever).await;
         });
-        let config = HttpConfig::default();
-        let forever = std::future::pending();
-        let task = tokio::spawn(serve(listener, Arc::clone(&handler), config, forever));
         let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE);
         let server = Self {
             address: SocketAddr::from(([127, 0, 0, 1], port)),
             words,
-            handler,
+            managed,
+            connections,
             rollout,
             versions,
             client: client.build().unwrap(),
@@ -197,12 +183,12 @@ impl Server {
 
     /// Ends the load.
     pub(super) fn loaded(&self) {
-        self.handler.api.manage(Arc::clone(&self.versions));
+        self.managed.set(Arc::clone(&self.versions));
     }
 
     /// How many connections are open.
     pub(super) fn connections(&self) -> usize {
-        self.handler.connections.load(Ordering::SeqCst)
+        self.connections.load(Ordering::SeqCst)
     }
 
     /// The configured guest's file.

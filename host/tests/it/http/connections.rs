@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn impatient(config: &mut HttpConfig, _: &mut Limits) {
+fn impatient(config: &mut Settings, _: &mut Limits) {
     config.header_timeout = SHORT;
     config.idle_timeout = SHORT;
     config.body_timeout = SHORT;

@@ -10,7 +10,7 @@ impl Raw {
 }
 
 /// Nothing but the end of the request closes these connections within a test.
-fn patient(config: &mut HttpConfig, _: &mut Limits) {
+fn patient(config: &mut Settings, _: &mut Limits) {
     config.half_close = PATIENCE * 10;
     config.idle_timeout = PATIENCE * 10;
 }

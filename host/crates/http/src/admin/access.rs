@@ -1,16 +1,16 @@
-//! Who may see and change versions.
-//!
-//! Whoever can is as good as the operator: an uploaded guest answers every request.
-//! So there is either a token, or nobody but this machine can connect.
-//!
-//! This module must not know what is asked for.
+//! Who may see and change versions: an uploaded guest answers every request. So there is
+//! either a token, or only this machine can connect.
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use hyper::header::{AUTHORIZATION, HOST, HeaderValue, ORIGIN};
-use hyper::http::request::Parts;
-use hyper::http::uri::Authority;
+use axum::extract::{Request, State};
+use axum::http::header::{AUTHORIZATION, HOST, HeaderValue, ORIGIN};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Uri};
+use axum::middleware::Next;
+use axum::response::Response;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -26,10 +26,10 @@ const LONGEST: usize = 4096;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
-/// Why a text can not be a token. None of these tells anything of it.
+/// Why a text cannot be a token. None of these reveals anything of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// There is none.
+    /// It is empty.
     #[error("the admin token is empty")]
     Empty,
     /// It could be guessed.
@@ -40,19 +40,19 @@ pub enum TokenError {
     TooLong,
     /// It could not be sent.
     #[error(
-        "the admin token holds something that can not be in a header; letters, digits and \
-         marks of ASCII are allowed, and no spaces"
+        "the admin token has characters that a header cannot carry; printable ASCII \
+         characters are allowed, except for spaces"
     )]
     Unsendable,
 }
 
 impl Token {
-    /// A token as a file or the environment has it: white space around it, such as
-    /// the end of the line, is no part of it.
+    /// Reads a token from a file or the environment. White space around it, such as the
+    /// end of the line, is ignored.
     ///
     /// # Errors
     ///
-    /// If it is too short, too long, or could not be sent.
+    /// If it is too short, too long, or cannot be sent.
     pub fn parse(text: &[u8]) -> Result<Self, TokenError> {
         let text = text.trim_ascii();
         match text.len() {
@@ -81,17 +81,17 @@ impl fmt::Debug for Token {
     }
 }
 
-/// What a request has to show.
+/// What a request must show.
 pub struct Access {
-    /// The SHA-256 of the token, if there is one: all are of one length, so that
-    /// not even how long the token is can be told from how long a comparison takes.
+    /// The SHA-256 of the token, if there is one. Digests have one length, so that the
+    /// time of a comparison does not reveal the token's length.
     token: Option<[u8; 32]>,
     is_loopback: bool,
 }
 
 impl Access {
-    /// The rules of a listener: with a token it is always asked for; without one,
-    /// only a listener that other machines can not reach allows anything.
+    /// The rules of a listener: a token is always required if there is one. Without one,
+    /// only a listener that other machines cannot reach allows anything.
     pub fn new(token: Option<&Token>, listener: IpAddr) -> Self {
         Self {
             token: token.map(|token| sha256(token.0.as_bytes())),
@@ -99,33 +99,33 @@ impl Access {
         }
     }
 
-    /// Whether nobody can be allowed anything, for want of a token.
+    /// Whether nobody is allowed anything, since there is no token.
     pub fn is_closed(&self) -> bool {
         self.token.is_none() && !self.is_loopback
     }
 
-    /// The problems of requests that are refused for what they show.
+    /// The problems of requests that are refused.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let unauthorized = self.token.map(|_| unauthorized());
         unauthorized.into_iter().chain([from_a_page()]).collect()
     }
 
-    /// Whether a request has to show a token.
+    /// Whether a request must show a token.
     pub(super) fn has_token(&self) -> bool {
         self.token.is_some()
     }
 
     /// Refuses a request that shows too little.
-    pub(super) fn check(&self, head: &Parts) -> Result<(), Problem> {
-        // A page from anywhere can have the browser of someone on this machine send
-        // requests here. Browsers then say so (except for what only reads, whose
-        // answer they keep from the page), and no other client does.
-        if head.headers.contains_key(ORIGIN) {
+    fn check(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
+        // Any page can have the browser of someone on this machine send requests here.
+        // Browsers then send `Origin` (except for reads, whose answers they withhold from
+        // the page); other clients do not.
+        if headers.contains_key(ORIGIN) {
             return Err(from_a_page());
         }
         match self.token {
             Some(token) => {
-                let mut given = head.headers.get_all(AUTHORIZATION).iter();
+                let mut given = headers.get_all(AUTHORIZATION).iter();
                 let right = match (given.next().and_then(bearer), given.next()) {
                     (Some(given), None) => sha256(given).ct_eq(&token).into(),
                     _ => false,
@@ -139,16 +139,25 @@ impl Access {
                 "without a token, versions can be managed only over a loopback address: start \
                  the server with `--admin-token-file FILE`",
             ),
-            // A page whose name is made to lead to 127.0.0.1 once it is loaded (DNS
-            // rebinding) is no stranger to its browser, which then sends no `Origin`
-            // and shows the page the answers. But the name is in the request. With a
-            // token this is no danger, since the page does not have it.
-            None if !is_meant_for_this_machine(head) => forbidden(
+            // DNS rebinding: a page whose name resolves to 127.0.0.1 once it is loaded is
+            // same-origin to its browser, which sends no `Origin` and shows it answers.
+            // But the request has the name. A token would stop it as well.
+            None if !is_meant_for_this_machine(headers, uri) => forbidden(
                 "without a token, the request's `Host` must be an IP address or `localhost`",
             ),
             None => Ok(()),
         }
     }
+}
+
+/// Lets a request through that shows enough.
+pub(super) async fn check(
+    State(access): State<Arc<Access>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    access.check(request.headers(), request.uri())?;
+    Ok(next.run(request).await)
 }
 
 fn unauthorized() -> Problem {
@@ -161,7 +170,7 @@ fn unauthorized() -> Problem {
 fn from_a_page() -> Problem {
     Problem::new(
         Kind::Forbidden,
-        "this API is not for browsers: the request has an `Origin`",
+        "this API is not for browsers: the request has an `Origin` header",
     )
 }
 
@@ -180,14 +189,14 @@ fn bearer(value: &HeaderValue) -> Option<&[u8]> {
     is_bearer.then(|| token.trim_ascii())
 }
 
-/// Whether every name under which this server is asked for is an address or
-/// `localhost`; there must be one.
-fn is_meant_for_this_machine(head: &Parts) -> bool {
+/// Whether every host that the request names is an address or `localhost`, and there is
+/// one.
+fn is_meant_for_this_machine(headers: &HeaderMap, uri: &Uri) -> bool {
     let parse = |host: &HeaderValue| Authority::try_from(host.as_bytes()).ok();
-    let headers = head.headers.get_all(HOST).iter().map(parse);
+    let hosts = headers.get_all(HOST).iter().map(parse);
     // HTTP/2 has it in the URI.
-    let uri = head.uri.authority().cloned().map(Some);
-    let mut hosts = headers.chain(uri).peekable();
+    let authority = uri.authority().cloned().map(Some);
+    let mut hosts = hosts.chain(authority).peekable();
     hosts.peek().is_some() && hosts.all(|host| host.is_some_and(|host| is_local(host.host())))
 }
 
@@ -201,7 +210,7 @@ fn is_local(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::Request;
+    use axum::http::Request;
 
     const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
     const ANY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
@@ -214,11 +223,12 @@ mod tests {
             request = request.header(*name, *value);
         }
         let head = request.body(()).unwrap().into_parts().0;
-        access.check(&head).err().map(|problem| problem.kind)
+        let checked = access.check(&head.headers, &head.uri);
+        checked.err().map(|problem| problem.kind)
     }
 
     #[test]
-    fn a_token_is_a_line_of_something_that_can_be_sent() {
+    fn tokens_are_checked() {
         let text = |text: &[u8]| Token::parse(text).map(|token| token.authorization());
         let right = Ok(format!("Bearer {SECRET}"));
         assert_eq!(text(SECRET.as_bytes()), right);
@@ -242,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_asked_for_wherever_the_listener_is() {
+    fn a_token_is_required_on_every_listener() {
         let token = Token::parse(SECRET.as_bytes()).unwrap();
         for address in [LOOPBACK, ANY] {
             let access = Access::new(Some(&token), address);
@@ -250,7 +260,7 @@ mod tests {
             let check = |value: &str| problem(&access, &[("authorization", value)]);
             for right in [format!("Bearer {SECRET}"), format!("bearer  {SECRET} ")] {
                 assert_eq!(check(&right), None);
-                // It may come under any name, but not from a page.
+                // From any host name, but not from a page.
                 let mut headers = vec![("authorization", right.as_str()), ("host", "a.example")];
                 assert_eq!(problem(&access, &headers), None);
                 headers.push(("origin", "null"));
@@ -276,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_token_only_this_machine_is_allowed() {
+    fn without_a_token_only_loopback_listeners_are_open() {
         for address in ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"] {
             let access = Access::new(None, address.parse().unwrap());
             assert!(!access.is_closed(), "{address}");

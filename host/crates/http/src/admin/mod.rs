@@ -1,19 +1,103 @@
-//! The admin listener: health, metrics, and the versions of the guest, for those
-//! who run the server and for nobody else.
-//!
-//! This module must not know how the server works inside: it is given the
-//! registry of the metrics, the server's state and, once there are any, the
-//! versions.
+//! The admin API: health, metrics, and the versions of the guest, for operators.
 
 mod access;
 pub mod document;
 mod openapi;
 mod query;
 mod refusal;
-mod routes;
-mod upload;
+mod trials;
+mod uploads;
 mod versions;
 
+use std::sync::{Arc, OnceLock};
+
+use axum::{Router, middleware};
+use prometheus::Registry;
+use revisions::Versions;
+use utoipa_axum::router::OpenApiRouter;
+
 pub use access::{Access, Token, TokenError};
-pub use routes::Api;
-pub use upload::Uploads;
+pub use uploads::Uploads;
+
+use crate::layers::{self, other_method};
+use crate::observe::Observer;
+use crate::problem::{Kind, Problem, no_version};
+use crate::{Readiness, health, prometheus_text, version};
+
+/// What the admin API is made of.
+pub struct Admin {
+    /// The metrics to publish.
+    pub registry: Registry,
+    /// The server's state, for probes.
+    pub readiness: Readiness,
+    /// Who may manage versions.
+    pub access: Access,
+    /// Limits on uploaded guests.
+    pub uploads: Uploads,
+    /// Whether each finished request is logged.
+    pub log_requests: bool,
+}
+
+/// The versions that the admin API manages, once they are loaded; clones share them.
+#[derive(Clone, Default)]
+pub struct Managed(Arc<OnceLock<Arc<Versions>>>);
+
+impl Managed {
+    /// Manages these versions from now on. Later calls change nothing.
+    pub fn set(&self, versions: Arc<Versions>) {
+        let _ = self.0.set(versions);
+    }
+
+    fn get(&self) -> Result<&Arc<Versions>, Problem> {
+        self.0.get().ok_or_else(no_version)
+    }
+}
+
+impl Admin {
+    /// The routes, with the layers that every request passes.
+    pub fn router(self, managed: &Managed) -> Router {
+        let Self {
+            registry,
+            readiness,
+            access,
+            uploads,
+            log_requests,
+        } = self;
+        let live = {
+            let managed = managed.clone();
+            Arc::new(move || Ok(managed.get()?.status().live))
+        };
+        let document = crate::openapi::Document::default();
+        let open = OpenApiRouter::new()
+            .merge(health::router(readiness))
+            .merge(version::router(live))
+            .merge(prometheus_text::router(registry))
+            .merge(crate::openapi::router(Arc::clone(&document)));
+        let access = Arc::new(access);
+        let limits = uploads.limits();
+        let (open, mut described) = open.split_for_parts();
+        let (closed, of_versions) =
+            versions::router(managed.clone(), Arc::new(uploads)).split_for_parts();
+        // Around methods that do not exist as well: they tell nothing without access.
+        let closed = closed
+            .method_not_allowed_fallback(other_method)
+            .layer(middleware::from_fn_with_state(Arc::clone(&access), access::check));
+        described.merge(of_versions);
+        let _ = document.set(openapi::document(described, &access, limits));
+        let observer = Observer {
+            metrics: None,
+            log_requests,
+        };
+        layers::stack(open.merge(closed), not_found, None, observer)
+    }
+}
+
+/// There is nothing at a path.
+fn not_found() -> Problem {
+    Problem::new(
+        Kind::NotFound,
+        "there is nothing at this path; see `GET /metrics`, `GET /health/live`, \
+         `GET /health/ready`, `GET /version` and `GET /versions`, or all paths at \
+         `GET /openapi.json`",
+    )
+}

@@ -1,110 +1,176 @@
-//! The parameters in the query of a request: only those that are expected, each
-//! at most once.
+//! Query parameters of the admin API.
 //!
-//! This module must not know what they are for.
+//! A parameter that is misspelt is refused: with `?actvate=true` ignored, something else
+//! would happen than is wanted.
 
-use hyper::http::request::Parts;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use rollout::Share;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _};
+use utoipa::IntoParams;
 
 use crate::problem::{Kind, Problem};
-use rollout::Share;
 
-/// The values of the `expected` parameters, in their order.
-///
-/// A parameter that is spelt wrong is refused and not ignored: `?actvate=true`
-/// would otherwise do something else than is wanted.
-pub(super) fn parameters<const N: usize>(
-    head: &Parts,
-    expected: [&str; N],
-) -> Result<[Option<String>; N], Problem> {
-    let mut values = [const { None }; N];
-    let query = head.uri.query().unwrap_or_default();
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        let Some(at) = expected.iter().position(|expected| *expected == name) else {
-            return Err(invalid(if expected.is_empty() {
-                "this path takes no parameters".to_owned()
-            } else {
-                format!("this path takes {}", expected.map(quoted).join(", "))
-            }));
-        };
-        if values[at].replace(value.into_owned()).is_some() {
-            return Err(invalid(format!("`{}` is given twice", expected[at])));
+/// The query of a request; its rejection is a problem.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(head: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Self::read(head)
+    }
+}
+
+impl<T: DeserializeOwned> Query<T> {
+    fn read(head: &Parts) -> Result<Self, Problem> {
+        match axum::extract::Query::try_from_uri(&head.uri) {
+            Ok(axum::extract::Query(found)) => Ok(Self(found)),
+            Err(rejection) => Err(invalid(rejection.body_text())),
         }
     }
-    Ok(values)
-}
 
-/// Whether something is wanted; it is not if the parameter is absent.
-pub(super) fn flag(name: &str, value: Option<&str>) -> Result<bool, Problem> {
-    match value {
-        Some("true") => Ok(true),
-        Some("false") | None => Ok(false),
-        Some(_) => Err(invalid(format!("`{name}` must be `true` or `false`"))),
+    /// The problem of an unknown parameter.
+    pub(super) fn unknown_parameter() -> Vec<Problem> {
+        let request = axum::http::Request::builder().uri("/?other=1").body(());
+        let read = request.map(|request| Self::read(&request.into_parts().0).err());
+        read.ok().flatten().into_iter().collect()
     }
 }
 
-/// A share of the texts.
-pub(super) fn share(name: &str, value: &str) -> Result<Share, Problem> {
-    let share = value.parse().ok().and_then(Share::new);
-    share.ok_or_else(|| {
-        invalid(format!(
-            "`{name}` must be a number greater than 0 and at most 1, such as 0.1"
-        ))
-    })
-}
-
-/// A query with something wrong in it.
-pub(super) fn invalid(detail: String) -> Problem {
+/// A query that is invalid.
+pub(super) fn invalid(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
     Problem::new(Kind::InvalidQuery, detail)
 }
 
-fn quoted(name: &str) -> String {
-    format!("`{name}`")
+/// No parameters.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NoParameters {}
+
+/// What to do with a version that is uploaded: at most one of these.
+#[derive(serde::Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct AddParameters {
+    /// Make it live.
+    #[serde(default)]
+    #[param(default = false)]
+    pub(super) activate: bool,
+    /// Let it answer this share of the texts.
+    #[serde(default, deserialize_with = "some_share")]
+    #[param(value_type = Option<f64>, exclusive_minimum = 0, maximum = 1, example = 0.1)]
+    pub(super) canary: Option<Share>,
+    /// Give it copies of this share of the texts, and compare its answers.
+    #[serde(default, deserialize_with = "some_share")]
+    #[param(value_type = Option<f64>, exclusive_minimum = 0, maximum = 1, example = 0.1)]
+    pub(super) shadow: Option<Share>,
+}
+
+/// How to activate a version.
+#[derive(serde::Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ActivateParameters {
+    /// Activate it even if it is quarantined.
+    #[serde(default)]
+    #[param(default = false)]
+    pub(super) force: bool,
+}
+
+/// How a version is tried as a canary.
+#[derive(serde::Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct CanaryParameters {
+    /// The share of the texts that it answers.
+    #[serde(deserialize_with = "share")]
+    #[param(value_type = f64, exclusive_minimum = 0, maximum = 1, example = 0.1)]
+    pub(super) share: Share,
+}
+
+/// How a version is tried as a shadow.
+#[derive(serde::Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ShadowParameters {
+    /// The share of the texts that it gets copies of; all by default.
+    #[serde(default, deserialize_with = "some_share")]
+    #[param(value_type = Option<f64>, exclusive_minimum = 0, maximum = 1, example = 0.1)]
+    pub(super) share: Option<Share>,
+}
+
+/// How to roll back.
+#[derive(serde::Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct RollbackParameters {
+    /// Only if this version is live.
+    #[param(pattern = "^[0-9a-fA-F]{4,64}$")]
+    pub(super) from: Option<String>,
+}
+
+fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Share, D::Error> {
+    let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+    let share = text.parse().ok().and_then(Share::new);
+    share.ok_or_else(|| {
+        D::Error::custom("a share must be a number greater than 0 and at most 1, such as 0.1")
+    })
+}
+
+fn some_share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Share>, D::Error> {
+    share(deserializer).map(Some)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::Request;
 
-    fn of<const N: usize>(query: &str, expected: [&str; N]) -> Option<[Option<String>; N]> {
-        let request = Request::builder().uri(format!("/path{query}"));
+    fn read<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
+        let request = axum::http::Request::builder().uri(format!("/path{query}"));
         let head = request.body(()).unwrap().into_parts().0;
-        parameters(&head, expected).ok()
+        Query::read(&head).map(|Query(found)| found)
     }
 
     #[test]
-    fn parameters_are_found_by_name() {
-        let found = of("?b=%31&a=x", ["a", "b", "c"]);
-        assert_eq!(found, Some([Some("x".into()), Some("1".into()), None]));
-        assert_eq!(of("?a", ["a"]), Some([Some(String::new())]));
-        assert_eq!(of("", []), Some([]));
-        assert_eq!(of("?", []), Some([]));
-        for wrong in ["?c=1", "?a=1&a=1", "?A=1"] {
-            assert_eq!(of(wrong, ["a", "b"]), None, "{wrong}");
+    fn unknown_and_repeated_parameters_are_refused() {
+        let added: AddParameters = read("?canary=%30.5&activate=true").unwrap();
+        assert!(added.activate);
+        assert_eq!(added.canary.map(Share::get), Some(0.5));
+        assert!(read::<AddParameters>("").is_ok());
+        assert!(read::<NoParameters>("?").is_ok());
+        for wrong in ["?other=1", "?activate=true&activate=true", "?Activate=true"] {
+            let problem = read::<AddParameters>(wrong).err().unwrap();
+            assert_eq!(problem.kind, Kind::InvalidQuery, "{wrong}");
         }
-        assert_eq!(of("?a=1", []), None);
+        assert!(read::<NoParameters>("?a=1").is_err());
     }
 
     #[test]
     fn a_share_is_some_of_the_texts() {
-        let share = |value| share("share", value).ok().map(Share::get);
+        let share = |value| {
+            let read = read::<CanaryParameters>(&format!("?share={value}"));
+            read.ok().map(|found| found.share.get())
+        };
         assert_eq!(share("0.1"), Some(0.1));
         assert_eq!(share("1"), Some(1.0));
-        for wrong in ["", "0", "-0.1", "1.1", "NaN", "inf", "10%", "all"] {
+        for wrong in ["", "0", "-0.1", "1.1", "NaN", "inf", "10%25", "all"] {
             assert_eq!(share(wrong), None, "{wrong}");
         }
+        assert!(read::<CanaryParameters>("").is_err());
     }
 
     #[test]
     fn a_flag_is_true_or_false() {
-        for (value, wanted) in [
-            (Some("true"), Some(true)),
-            (Some("false"), Some(false)),
-            (None, Some(false)),
-            (Some(""), None),
-            (Some("1"), None),
+        for (query, expected) in [
+            ("?force=true", Some(true)),
+            ("?force=false", Some(false)),
+            ("", Some(false)),
+            ("?force=", None),
+            ("?force=1", None),
         ] {
-            assert_eq!(flag("force", value).ok(), wanted, "{value:?}");
+            let found = read::<ActivateParameters>(query).ok();
+            assert_eq!(found.map(|found| found.force), expected, "{query}");
         }
     }
 }

@@ -1,6 +1,4 @@
-//! What a wish about versions that is not granted looks like to its client.
-//!
-//! This module must not know how versions are kept.
+//! Maps `VersionsError` to problem documents.
 
 use crate::problem::{Kind, Problem};
 use revisions::VersionsError;

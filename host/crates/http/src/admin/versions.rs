@@ -1,260 +1,364 @@
-//! The versions API: see, add, try and change versions.
-//!
-//! This module must not know how versions are made, kept or routed to, nor who
-//! may ask.
+//! The versions API: list, add, try and change versions.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::header::{HeaderValue, LOCATION};
-use hyper::http::request::Parts;
-use hyper::{Method, Response, StatusCode};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Extension, FromRequestParts, Path, State};
+use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use connection::body::BodyError;
+use connection::{NoRoom, Session};
+use revisions::{Known, VersionsError};
+use rollout::Trial;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::document;
-use super::document::{Added, Change, Entry, Gone, Listing, Name};
-use super::query::{flag, invalid, parameters, share};
-use super::upload::Uploads;
-use crate::exchange::document as json;
-use crate::problem::{Kind, Problem};
-use predictor::Digest;
-use revisions::{Known, Versions};
-use rollout::{Share, Trial};
+use super::document::{self, Added, Change, Entry, Gone, Listing, Name};
+use super::openapi::{example, quarantined, refused, unavailable, unknown};
+use super::query::{
+    ActivateParameters, AddParameters, NoParameters, Query, RollbackParameters, invalid,
+};
+use super::uploads::{Uploads, require_component};
+use super::{Managed, trials};
+use crate::openapi::problems;
+use crate::problem::{Kind, Problem, no_version};
 
 /// The fewest digits of a digest that name a version.
-pub(super) const FEWEST_DIGITS: usize = 4;
+const MIN_DIGITS: usize = 4;
 
-/// What a path is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target<'a> {
-    All,
-    One(&'a str),
-    Activate(&'a str),
-    Try(&'a str, Trial),
-    Trial,
-    Promote,
-    Rollback,
-    Reload,
+/// What the handlers work with.
+#[derive(Clone)]
+pub(super) struct Context {
+    pub(super) managed: Managed,
+    uploads: Arc<Uploads>,
 }
 
-impl<'a> Target<'a> {
-    /// What a path is about, if it is one of this API.
-    pub(super) fn of(path: &'a str) -> Option<Self> {
-        let path = path.strip_prefix('/')?;
-        let mut parts = path.split('/');
-        let parts = [parts.next(), parts.next(), parts.next(), parts.next()];
-        Some(match parts {
-            [Some("versions"), None, ..] => Self::All,
-            [Some("versions"), Some(id), None, _] => Self::One(id),
-            [Some("versions"), Some(id), Some("activate"), None] => Self::Activate(id),
-            [Some("versions"), Some(id), Some("canary"), None] => Self::Try(id, Trial::Canary),
-            [Some("versions"), Some(id), Some("shadow"), None] => Self::Try(id, Trial::Shadow),
-            [Some("trial"), None, ..] => Self::Trial,
-            [Some("trial"), Some("promote"), None, _] => Self::Promote,
-            [Some("rollback"), None, ..] => Self::Rollback,
-            [Some("reload"), None, ..] => Self::Reload,
-            _ => return None,
-        })
-    }
-
-    /// Refuses a path that names what can not be a version.
-    pub(super) fn check(self) -> Result<(), Problem> {
-        match self {
-            Self::One(id) | Self::Activate(id) | Self::Try(id, _) if !is_name(id) => Err(unnamed()),
-            _ => Ok(()),
-        }
-    }
-
-    /// The methods that the path takes, for the `Allow` header.
-    pub(super) fn allow(self) -> &'static str {
-        match self {
-            Self::All => "GET, HEAD, OPTIONS, POST",
-            Self::One(_) => "DELETE, GET, HEAD, OPTIONS",
-            Self::Trial => "DELETE, OPTIONS",
-            Self::Activate(_) | Self::Try(..) | Self::Promote | Self::Rollback | Self::Reload => {
-                "OPTIONS, POST"
-            }
-        }
-    }
+/// Serves the versions API.
+pub(super) fn router(managed: Managed, uploads: Arc<Uploads>) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(list, add))
+        .routes(routes!(show, remove))
+        .routes(routes!(activate))
+        .routes(routes!(rollback))
+        .routes(routes!(reload))
+        .merge(trials::router())
+        .with_state(Context { managed, uploads })
 }
 
-/// The paths of this API, with `{id}` for the digest of a version.
-pub(super) const PATHS: [&str; 9] = [
-    "/versions",
-    "/versions/{id}",
-    "/versions/{id}/activate",
-    "/versions/{id}/canary",
-    "/versions/{id}/shadow",
-    "/trial",
-    "/trial/promote",
-    "/rollback",
-    "/reload",
-];
+problems!(
+    ListProblems,
+    [Query::<NoParameters>::unknown_parameter(), vec![no_version()]].concat()
+);
 
-/// What is done with a version that is uploaded.
-enum Then {
-    Keep,
-    Activate,
-    Try(Trial, Share),
+/// All versions, and which is used for what
+#[utoipa::path(
+    get,
+    path = "/versions",
+    operation_id = "listVersions",
+    tag = "Versions",
+    responses((status = 200, description = "The versions", body = Listing), ListProblems)
+)]
+async fn list(
+    _: Query<NoParameters>,
+    State(context): State<Context>,
+) -> Result<Json<Listing>, Problem> {
+    let versions = context.managed.get()?;
+    Ok(Json(Listing::new(
+        &versions.status(),
+        &versions.list(),
+        versions.configured_fault(),
+    )))
 }
 
-/// Answers a request about versions. `body` is that of the request.
-pub(super) async fn answer(
-    target: Target<'_>,
-    versions: &Arc<Versions>,
-    uploads: &Uploads,
-    head: &Parts,
-    body: &mut Incoming,
-) -> Result<Response<Full<Bytes>>, Problem> {
-    match (target, &head.method) {
-        (Target::All, &Method::GET | &Method::HEAD) => {
-            let [] = parameters(head, [])?;
-            json(&Listing::new(
-                &versions.status(),
-                &versions.list(),
-                versions.configured_fault(),
-            ))
-        }
-        (Target::All, &Method::POST) => upload(versions, uploads, head, body).await,
-        (Target::One(id), &Method::GET | &Method::HEAD) => {
-            let [] = parameters(head, [])?;
-            json(&Entry::new(&versions.status(), &find(versions, id)?))
-        }
-        (Target::One(id), &Method::DELETE) => {
-            let [] = parameters(head, [])?;
-            let known = find(versions, id)?;
-            versions.remove(&known.version.guest)?;
-            gone(&Name::from(&*known.version))
-        }
-        (Target::Activate(id), &Method::POST) => {
-            let [force] = parameters(head, ["force"])?;
-            let insist = flag("force", force.as_deref())?;
-            let known = find(versions, id)?;
-            json(&Change::from(
-                &versions.activate(&known.version.guest, insist)?,
-            ))
-        }
-        (Target::Try(id, trial), &Method::POST) => {
-            let [given] = parameters(head, ["share"])?;
-            let share = match (given, trial) {
-                (Some(given), _) => share("share", &given)?,
-                // All of its answers are dropped.
-                (None, Trial::Shadow) => Share::ALL,
-                (None, Trial::Canary) => {
-                    return Err(invalid(
-                        "`share` must say which share of the texts the version answers, such \
-                         as 0.1"
-                            .to_owned(),
-                    ));
-                }
-            };
-            let known = find(versions, id)?;
-            versions.begin_trial(&known.version.guest, trial, share)?;
-            json(&document::Trial::new(&known.version, trial, share))
-        }
-        (Target::Trial, &Method::DELETE) => {
-            let [] = parameters(head, [])?;
-            gone(&Name::from(&*versions.end_trial()?))
-        }
-        (Target::Promote, &Method::POST) => {
-            let [] = parameters(head, [])?;
-            json(&Change::from(&versions.promote()?))
-        }
-        (Target::Rollback, &Method::POST) => {
-            let [from] = parameters(head, ["from"])?;
-            let from = from.map(|from| guest(versions, &from)).transpose()?;
-            json(&Change::from(&versions.rollback(from.as_ref())?))
-        }
-        (Target::Reload, &Method::POST) => {
-            let [] = parameters(head, [])?;
-            let (added, change) = versions.reload().await?;
-            json(&Added {
-                change: Some(Change::from(&change)),
-                ..Added::from(&added)
-            })
-        }
-        (target, _) => Err(Problem::method_not_allowed(target.allow())),
-    }
-}
+problems!(AddProblems, {
+    let text = HeaderMap::from_iter([(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain"),
+    )]);
+    let unsupported = require_component(&text)
+        .map_err(|detail| Problem::new(Kind::UnsupportedMediaType, detail));
+    let mut problems = Query::<AddParameters>::unknown_parameter();
+    problems.extend(unsupported.err());
+    problems.extend([
+        BodyError::Incomplete.into(),
+        BodyError::NoRoom(NoRoom).into(),
+        refused(),
+        unavailable(),
+        quarantined(),
+        VersionsError::IsLive(example("the guest").short()).into(),
+        VersionsError::Ended.into(),
+        no_version(),
+    ]);
+    problems
+});
 
-/// Adds the version in a body, and then does with it what the query says. If the
-/// client leaves before it is ready, it is added and nothing more: who breaks a
-/// swap off does not want it to happen later.
-async fn upload(
-    versions: &Arc<Versions>,
-    uploads: &Uploads,
-    head: &Parts,
-    body: &mut Incoming,
-) -> Result<Response<Full<Bytes>>, Problem> {
+/// Add a version, and make it live or try it
+///
+/// Only one of `activate`, `canary` and `shadow` can be given. If the client leaves before
+/// the version is ready, it is added and nothing more.
+#[utoipa::path(
+    post,
+    path = "/versions",
+    operation_id = "addVersion",
+    tag = "Versions",
+    params(AddParameters),
+    request_body(content(
+        (Vec<u8> = "application/wasm"),
+        (Vec<u8> = "application/octet-stream"),
+    )),
+    responses(
+        (status = 200, description = "It was known already", body = Added),
+        (status = 201, description = "It was added", body = Added,
+            headers(("Location" = String, description = "Where it is."))),
+        AddProblems,
+    )
+)]
+async fn add(
+    Query(then): Query<AddParameters>,
+    State(context): State<Context>,
+    Extension(session): Extension<Session>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Option<[(HeaderName, String); 1]>, Json<Added>), Problem> {
     // Before seconds are spent on a request that is wrong anyway.
-    let then = then(head)?;
-    let added = uploads.add(versions, &head.headers, body).await?;
+    let trial = match (then.activate, then.canary, then.shadow) {
+        (_, None, None) => None,
+        (false, Some(share), None) => Some((Trial::Canary, share)),
+        (false, None, Some(share)) => Some((Trial::Shadow, share)),
+        _ => {
+            return Err(invalid(
+                "only one of `activate`, `canary` and `shadow` can be given",
+            ));
+        }
+    };
+    let versions = context.managed.get()?;
+    let added = context.uploads.add(versions, &headers, body, &session).await?;
     let version = &added.version;
     let mut document = Added::from(&added);
-    match then {
-        Then::Keep => {}
-        Then::Activate => {
-            document.change = Some(Change::from(&versions.activate(&version.guest, false)?));
+    if let Some((trial, share)) = trial {
+        versions.begin_trial(&version.guest, trial, share)?;
+        document.trial = Some(document::Trial::new(version, trial, share));
+    } else if then.activate {
+        document.change = Some(Change::from(&versions.activate(&version.guest, false)?));
+    }
+    Ok(if added.known {
+        (StatusCode::OK, None, Json(document))
+    } else {
+        let location = format!("/versions/{}", version.guest);
+        (StatusCode::CREATED, Some([(LOCATION, location)]), Json(document))
+    })
+}
+
+problems!(
+    ShowProblems,
+    [
+        Query::<NoParameters>::unknown_parameter(),
+        unknown(),
+        vec![no_version()]
+    ]
+    .concat()
+);
+
+/// One version
+#[utoipa::path(
+    get,
+    path = "/versions/{id}",
+    operation_id = "showVersion",
+    tag = "Versions",
+    params(Id),
+    responses((status = 200, description = "The version", body = Entry), ShowProblems)
+)]
+async fn show(
+    id: Id,
+    _: Query<NoParameters>,
+    State(context): State<Context>,
+) -> Result<Json<Entry>, Problem> {
+    let known = id.find(&context)?;
+    let versions = context.managed.get()?;
+    Ok(Json(Entry::new(&versions.status(), &known)))
+}
+
+problems!(RemoveProblems, {
+    let in_use = VersionsError::InUse(example("the guest").short());
+    [
+        Query::<NoParameters>::unknown_parameter(),
+        unknown(),
+        vec![in_use.into(), no_version()],
+    ]
+    .concat()
+});
+
+/// Remove a version that is not in use
+#[utoipa::path(
+    delete,
+    path = "/versions/{id}",
+    operation_id = "removeVersion",
+    tag = "Versions",
+    params(Id),
+    responses((status = 200, description = "It is removed", body = Gone), RemoveProblems)
+)]
+async fn remove(
+    id: Id,
+    _: Query<NoParameters>,
+    State(context): State<Context>,
+) -> Result<Json<Gone>, Problem> {
+    let known = id.find(&context)?;
+    context.managed.get()?.remove(&known.version.guest)?;
+    Ok(gone(&Name::from(&*known.version)))
+}
+
+problems!(ActivateProblems, {
+    let unexpected = Query::<ActivateParameters>::unknown_parameter();
+    [unexpected, unknown(), vec![quarantined(), no_version()]].concat()
+});
+
+/// Make a version live
+#[utoipa::path(
+    post,
+    path = "/versions/{id}/activate",
+    operation_id = "activateVersion",
+    tag = "Versions",
+    params(Id, ActivateParameters),
+    responses((status = 200, description = "It is live", body = Change), ActivateProblems)
+)]
+async fn activate(
+    id: Id,
+    Query(parameters): Query<ActivateParameters>,
+    State(context): State<Context>,
+) -> Result<Json<Change>, Problem> {
+    let known = id.find(&context)?;
+    let versions = context.managed.get()?;
+    let change = versions.activate(&known.version.guest, parameters.force)?;
+    Ok(Json(Change::from(&change)))
+}
+
+problems!(RollbackProblems, {
+    let mut problems = Query::<RollbackParameters>::unknown_parameter();
+    problems.extend(unknown());
+    problems.extend([
+        VersionsError::NothingBefore.into(),
+        VersionsError::NotLive {
+            given: example("another guest").short(),
+            live: example("the guest").short(),
         }
-        Then::Try(trial, share) => {
-            versions.begin_trial(&version.guest, trial, share)?;
-            document.trial = Some(document::Trial::new(version, trial, share));
+        .into(),
+        no_version(),
+    ]);
+    problems
+});
+
+/// Go back to the version that was live before
+#[utoipa::path(
+    post,
+    path = "/rollback",
+    operation_id = "rollback",
+    tag = "Versions",
+    params(RollbackParameters),
+    responses((status = 200, description = "It is live", body = Change), RollbackProblems)
+)]
+async fn rollback(
+    Query(parameters): Query<RollbackParameters>,
+    State(context): State<Context>,
+) -> Result<Json<Change>, Problem> {
+    let from = match parameters.from {
+        Some(from) => Some(Id::parse(&from)?.find(&context)?.version.guest),
+        None => None,
+    };
+    let versions = context.managed.get()?;
+    Ok(Json(Change::from(&versions.rollback(from.as_ref())?)))
+}
+
+problems!(ReloadProblems, {
+    let mut problems = Query::<NoParameters>::unknown_parameter();
+    problems.extend([
+        refused(),
+        unavailable(),
+        VersionsError::Overtaken {
+            guest: example("another guest").short(),
+            live: example("the guest").short(),
         }
-    }
-    let mut response = json(&document)?;
-    if !added.known {
-        *response.status_mut() = StatusCode::CREATED;
-        if let Ok(location) = HeaderValue::try_from(format!("/versions/{}", version.guest)) {
-            response.headers_mut().insert(LOCATION, location);
+        .into(),
+        quarantined(),
+        VersionsError::Unreadable {
+            path: "guest.wasm".into(),
+            reason: "No such file or directory (os error 2)".to_owned(),
         }
+        .into(),
+        VersionsError::Ended.into(),
+        no_version(),
+    ]);
+    problems
+});
+
+/// Read the file of the configured guest again, and make it live
+#[utoipa::path(
+    post,
+    path = "/reload",
+    operation_id = "reload",
+    tag = "Versions",
+    responses((status = 200, description = "It is live", body = Added), ReloadProblems)
+)]
+async fn reload(
+    _: Query<NoParameters>,
+    State(context): State<Context>,
+) -> Result<Json<Added>, Problem> {
+    let (added, change) = context.managed.get()?.reload().await?;
+    Ok(Json(Added {
+        change: Some(Change::from(&change)),
+        ..Added::from(&added)
+    }))
+}
+
+/// What names a version in a path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct Id {
+    /// The SHA-256 of the version's guest, or digits with which it alone begins.
+    #[param(pattern = "^[0-9a-fA-F]{4,64}$")]
+    id: String,
+}
+
+impl Id {
+    /// Accepts 4 to 64 hexadecimal digits.
+    fn parse(id: &str) -> Result<Self, Problem> {
+        let is_hexadecimal = id.bytes().all(|digit| digit.is_ascii_hexdigit());
+        if (MIN_DIGITS..=64).contains(&id.len()) && is_hexadecimal {
+            let id = id.to_ascii_lowercase();
+            return Ok(Self { id });
+        }
+        Err(Problem::new(
+            Kind::UnknownVersion,
+            "a version is named by the SHA-256 of its guest, or by 4 or more of the 64 \
+             hexadecimal digits that it begins with",
+        ))
     }
-    Ok(response)
-}
 
-fn then(head: &Parts) -> Result<Then, Problem> {
-    let [activate, canary, shadow] = parameters(head, ["activate", "canary", "shadow"])?;
-    let activate = flag("activate", activate.as_deref())?;
-    match (activate, canary, shadow) {
-        (false, None, None) => Ok(Then::Keep),
-        (true, None, None) => Ok(Then::Activate),
-        (false, Some(canary), None) => Ok(Then::Try(Trial::Canary, share("canary", &canary)?)),
-        (false, None, Some(shadow)) => Ok(Then::Try(Trial::Shadow, share("shadow", &shadow)?)),
-        _ => Err(invalid(
-            "only one of `activate`, `canary` and `shadow` can be done with a version".to_owned(),
-        )),
+    /// The problem of a text that cannot name a version.
+    pub(super) fn problem() -> Option<Problem> {
+        Self::parse("").err()
+    }
+
+    /// The version with this digest, or with the only digest that begins so.
+    pub(super) fn find(&self, context: &Context) -> Result<Known, Problem> {
+        Ok(context.managed.get()?.find(&self.id)?)
     }
 }
 
-/// The version with this digest, or whose digest alone begins so.
-fn find(versions: &Versions, id: &str) -> Result<Known, Problem> {
-    if !is_name(id) {
-        return Err(unnamed());
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Problem;
+
+    async fn from_request_parts(head: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::<String>::from_request_parts(head, state).await;
+        // What cannot be decoded names nothing.
+        Self::parse(&path.map(|Path(id)| id).unwrap_or_default())
     }
-    Ok(versions.find(&id.to_ascii_lowercase())?)
 }
 
-/// Whether a version can be named so.
-fn is_name(id: &str) -> bool {
-    let is_hexadecimal = id.bytes().all(|digit| digit.is_ascii_hexdigit());
-    (FEWEST_DIGITS..=64).contains(&id.len()) && is_hexadecimal
-}
-
-/// The problem of what can not name a version.
-pub(super) fn unnamed() -> Problem {
-    Problem::new(
-        Kind::UnknownVersion,
-        "a version is named by the SHA-256 of its guest, or by 4 or more of the 64 \
-         hexadecimal digits that this begins with",
-    )
-}
-
-fn guest(versions: &Versions, id: &str) -> Result<Digest, Problem> {
-    Ok(find(versions, id)?.version.guest)
-}
-
-fn gone(version: &Name) -> Result<Response<Full<Bytes>>, Problem> {
-    json(&Gone {
+pub(super) fn gone(version: &Name) -> Json<Gone> {
+    Json(Gone {
         version: version.clone(),
     })
 }
@@ -263,62 +367,13 @@ fn gone(version: &Name) -> Result<Response<Full<Bytes>>, Problem> {
 mod tests {
     use super::*;
 
-    /// The place in [`PATHS`]; the compiler asks for it when there is a new target.
-    fn place(target: Target<'_>) -> usize {
-        match target {
-            Target::All => 0,
-            Target::One(_) => 1,
-            Target::Activate(_) => 2,
-            Target::Try(_, Trial::Canary) => 3,
-            Target::Try(_, Trial::Shadow) => 4,
-            Target::Trial => 5,
-            Target::Promote => 6,
-            Target::Rollback => 7,
-            Target::Reload => 8,
-        }
-    }
-
     #[test]
-    fn every_target_has_its_path() {
-        let places: Vec<_> = PATHS
-            .into_iter()
-            .filter_map(Target::of)
-            .map(place)
-            .collect();
-        assert_eq!(places, (0..PATHS.len()).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn what_can_name_no_version_is_refused() {
+    fn names_are_hexadecimal_digits() {
         for id in ["1f3", "1f3g", "", "{id}", &"0".repeat(65)] {
-            assert_eq!(Target::One(id).check(), Err(unnamed()), "{id}");
-            assert_eq!(Target::Activate(id).check(), Err(unnamed()), "{id}");
-            assert!(Target::Try(id, Trial::Canary).check().is_err(), "{id}");
+            assert!(Id::parse(id).is_err(), "{id}");
         }
-        assert_eq!(Target::One(&"Ab".repeat(32)).check(), Ok(()));
-        assert_eq!(Target::Reload.check(), Ok(()));
-    }
-
-    #[test]
-    fn paths_are_what_they_say_and_nothing_else() {
-        for (path, target) in [
-            ("/versions", Target::All),
-            ("/versions/1f3a", Target::One("1f3a")),
-            ("/versions/1f3a/activate", Target::Activate("1f3a")),
-            ("/versions/1f3a/canary", Target::Try("1f3a", Trial::Canary)),
-            ("/versions/1f3a/shadow", Target::Try("1f3a", Trial::Shadow)),
-            ("/trial", Target::Trial),
-            ("/trial/promote", Target::Promote),
-            ("/rollback", Target::Rollback),
-            ("/reload", Target::Reload),
-        ] {
-            assert_eq!(Target::of(path), Some(target), "{path}");
-            assert_eq!(Target::of(&format!("{path}/x/y/z")), None, "{path}/x/y/z");
-            assert_eq!(Target::of(&format!("/x{path}")), None, "/x{path}");
-            assert_eq!(target.check(), Ok(()), "{path}");
-        }
-        for path in ["", "/", "versions", "/version", "/trial/", "/rollback/x"] {
-            assert_eq!(Target::of(path), None, "{path}");
+        for id in ["1f3a", "1F3A", &"Ab".repeat(32)] {
+            assert_eq!(Id::parse(id).unwrap().id, id.to_lowercase());
         }
     }
 }

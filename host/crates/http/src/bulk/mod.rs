@@ -1,108 +1,105 @@
-//! `POST /predict` with lines of JSON: texts without end in, and for each of them a
-//! line out as soon as it and all before it are answered.
+//! `POST /predict` with lines of JSON: any number of texts in, and for each a line out as
+//! soon as it and all lines before it are answered.
 //!
-//! What a client holds of the server is bounded, however much it sends: no more of
-//! the body is read than is under way ([`Bulk`]), and no more is asked for than the
-//! client reads. An exchange may take as long as it likes, but neither side of it
-//! may be silent for longer than the body of any request may take.
+//! What a client holds of the server is bounded, however much it sends: no more of the
+//! body is read than is in progress ([`Bulk`](service::Bulk)), and no more is predicted
+//! than the client reads. An exchange may take any time, but neither side may be silent
+//! for longer than the body of any request may take.
 //!
-//! Until the first line is answered, what goes wrong is a problem with a status, as
-//! for any request. From then on it is a line: about one line of the body, which
-//! does not end the exchange, or the last one.
-//!
-//! This module must not know how the scores come about.
+//! Until the first line is answered, a failure is a problem with a status, as for any
+//! request. From then on it is a line: about one line of the body, which does not end the
+//! exchange, or the last one.
 
-mod input;
 mod line;
-mod output;
+mod lines;
+mod stream;
 
 use std::future::ready;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::http::request::Parts;
+use axum::response::Response;
 use bytes::Bytes;
-use hyper::HeaderMap;
-use tokio::sync::{mpsc, watch};
-use tokio::time::{sleep, timeout};
-
-use super::body::BodyError;
-use super::call::Counts;
-use super::connection::{Phase, Session, closing};
-use super::content::Content;
-use super::exchange::contained;
-use super::memory::{Held, Memory};
-use super::options::options;
-use super::predict::log;
-use super::problem::{Kind, Problem};
-use super::{HttpConfig, coding, media_type};
-use input::{Line, Lines};
-pub(crate) use line::TextLine;
-pub use output::Streamed;
-pub(crate) use output::{ErrorLine, ScoredLine, respond};
+use connection::body::BodyError;
+use connection::decompress::Decompressed;
+use connection::{Memory, Reservation, Session};
+use futures_util::FutureExt as _;
 use predictor::{Answer, ErrorKind, PredictError, Source};
 use service::{Options, Service};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
 
-/// A line may be so many times longer than the longest text, since JSON may write a
-/// byte with six, and an object may hold more than the text.
+use crate::observe::Progress;
+use crate::options::options;
+use crate::predict::log;
+use crate::problem::{Kind, Problem};
+use crate::{HttpConfig, coding, media_type};
+pub(crate) use line::TextLine;
+use lines::{Line, Lines};
+pub(crate) use stream::{ErrorLine, ScoredLine};
+
+/// A line may be so many times longer than the longest text: JSON may write a byte with
+/// six, and an object may hold more than the text.
 const LINE_OVER_TEXT: usize = 8;
 
-/// What an exchange holds beside a line, in bytes: texts and answers under way.
-const UNDER_WAY: usize = 2 << 20;
+/// What an exchange holds beside a line, in bytes: texts and answers in progress.
+const IN_PROGRESS: usize = 2 << 20;
 
-/// From this size on, in bytes, answers are sent without waiting for more.
+/// Answers of this size, in bytes, are sent without waiting for more.
 const PIECE: usize = 16 * 1024;
 
-/// How many failures of ours an exchange logs.
-const LOGGED: u32 = 8;
+/// How many internal failures an exchange logs: one cause may fail a million lines.
+const MAX_LOGGED: u32 = 8;
 
-/// The route.
+/// What bulk requests work with.
 pub(crate) struct Route {
     service: Arc<Service>,
     memory: Memory,
     max_line: usize,
-    /// What an exchange takes of the memory.
-    room: usize,
+    /// The memory that an exchange reserves, in bytes.
+    reserved: usize,
     patience: Duration,
 }
 
 /// One request and its answer.
-pub(crate) struct Exchange {
+struct Exchange {
     lines: Lines,
     bulk: service::Bulk<Place>,
-    phase: watch::Receiver<Phase>,
+    session: Session,
     options: Options,
     patience: Duration,
-    /// Answers that are not sent.
+    /// Answers that are not sent yet.
     out: Vec<u8>,
     /// Whether anything has been sent.
-    begun: bool,
+    has_begun: bool,
     /// Whether more lines are read.
     reads: bool,
     /// Why not, unless there are none.
-    early: Option<Problem>,
+    ended_by: Option<Problem>,
     /// The last line that was answered.
     answered: u64,
     logged: u32,
-    counts: Arc<Counts>,
-    /// The connection is busy for as long as this lasts.
-    _session: Session,
-    _held: Held,
+    progress: Progress,
+    _reservation: Reservation,
 }
 
 /// A line's place in the answer.
 struct Place {
     line: u64,
-    /// What is wrong with it, if it holds no text.
+    /// What is wrong with the line, if it holds no text.
     problem: Option<Problem>,
 }
 
-/// What an exchange goes on with.
+/// What happens next in an exchange.
 enum Event {
     Read(Line),
     Answered(Place, Option<Result<Answer, PredictError>>),
-    /// No more is read.
+    /// No more lines are read.
     End(Option<Problem>),
-    /// Nothing else is there at the moment.
+    /// Answers are there, and nothing else is.
     Send,
     /// Everything is answered.
     Done,
@@ -111,61 +108,59 @@ enum Event {
 impl Route {
     pub(crate) fn new(service: Arc<Service>, memory: Memory, config: &HttpConfig) -> Self {
         let max_line = service.max_text_bytes().saturating_mul(LINE_OVER_TEXT);
-        let room = max_line.saturating_add(UNDER_WAY);
+        let reserved = max_line.saturating_add(IN_PROGRESS);
         Self {
             service,
             memory,
             max_line,
-            // One exchange at least has to be possible.
-            room: room.min(config.body_memory / 2),
+            // At least one exchange must be possible.
+            reserved: reserved.min(config.body_memory / 2),
             patience: config.body_timeout,
         }
     }
 
-    /// Begins to answer: resolves with the first lines of the answer, or none if
-    /// there are none at all.
-    pub(crate) async fn begin(
+    /// Answers a request. Resolves once the first lines of the answer are there.
+    pub(crate) async fn answer(
         &self,
-        headers: &HeaderMap,
-        body: &mut Content,
+        head: &Parts,
+        body: Body,
         session: Session,
-    ) -> Result<(Exchange, Option<Bytes>), Problem> {
-        media_type::require_utf8_lines(headers)
+    ) -> Result<Response, Problem> {
+        media_type::require_utf8_lines(&head.headers)
             .map_err(|detail| Problem::new(Kind::UnsupportedMediaType, detail))?;
-        let coding = coding::of_request(headers)?;
-        // Lines may go on for ever.
-        body.unpack(coding, usize::MAX, &self.memory);
-        let options = options(headers)?;
-        let mut held = self.memory.begin(0).map_err(BodyError::from)?;
-        held.take(self.room).map_err(BodyError::from)?;
+        let coding = coding::of_request(&head.headers)?;
+        let options = options(&head.headers)?;
+        // There may be any number of lines.
+        let mut body = Decompressed::new(body, coding, usize::MAX, &self.memory);
+        let mut reservation = self.memory.begin(0).map_err(BodyError::from)?;
+        reservation.take(self.reserved).map_err(BodyError::from)?;
         let mut exchange = Exchange {
             lines: Lines::new(self.max_line),
             bulk: self.service.bulk(options),
-            phase: session.phase(),
+            session,
             options,
             patience: self.patience,
             out: Vec::new(),
-            begun: false,
+            has_begun: false,
             reads: true,
-            early: None,
+            ended_by: None,
             answered: 0,
             logged: 0,
-            counts: Arc::default(),
-            _session: session,
-            _held: held,
+            progress: Progress::default(),
+            _reservation: reservation,
         };
-        let first = exchange.next(body).await?;
-        Ok((exchange, first))
+        let first = exchange.next(&mut body).await?;
+        Ok(stream::respond(exchange, first, head.version, body))
     }
 }
 
 impl Exchange {
-    /// Sends the `first` lines and all that follow. Tells whether the answer is
-    /// complete: it is not if the client leaves or does not read.
+    /// Sends the `first` lines and all that follow. Returns whether the answer is complete,
+    /// which it is not if the client leaves or does not read.
     async fn run(
         &mut self,
         first: Option<Bytes>,
-        body: &mut Content,
+        body: &mut Decompressed<Body>,
         pieces: &mpsc::Sender<Bytes>,
     ) -> bool {
         let mut piece = first;
@@ -181,13 +176,18 @@ impl Exchange {
             let next = tokio::select! {
                 biased;
                 () = pieces.closed() => return false,
-                next = contained(self.next(body)) => next,
+                next = AssertUnwindSafe(self.next(body)).catch_unwind() => next,
             };
+            // After a panic nothing is known of the lines in progress, and the exchange is
+            // not polled again.
+            let next = next.unwrap_or_else(|_| {
+                tracing::error!("a bulk request panicked");
+                Err(Problem::failed())
+            });
             piece = match next {
                 Ok(next) => next,
-                // Of ours, and nothing is known of the lines under way any more.
                 Err(problem) => {
-                    let last = output::last(&problem, self.answered);
+                    let last = stream::last(&problem, self.answered);
                     return pieces.send(last.into()).await.is_ok();
                 }
             };
@@ -197,45 +197,44 @@ impl Exchange {
 
     /// The next lines of the answer, none once it is complete. An error is one of
     /// the whole request, before anything has been sent.
-    async fn next(&mut self, body: &mut Content) -> Result<Option<Bytes>, Problem> {
+    async fn next(&mut self, body: &mut Decompressed<Body>) -> Result<Option<Bytes>, Problem> {
         while self.out.len() < PIECE {
             match self.event(body).await {
                 Event::Read(line) => self.ask(line),
                 Event::Answered(place, answer) => self.write(place, answer)?,
                 Event::End(problem) => {
                     self.reads = false;
-                    self.early = problem;
-                    let kind = self.early.as_ref().map(|problem| problem.kind);
+                    self.ended_by = problem;
+                    let kind = self.ended_by.as_ref().map(|problem| problem.kind);
                     if kind == Some(Kind::IncompleteBody) {
-                        // Most likely nobody is there any more.
+                        // Most likely the client has gone.
                         self.bulk.abandon();
                     }
                 }
                 Event::Send => break,
-                Event::Done => match self.early.take() {
-                    Some(problem) if !self.begun => return Err(problem),
+                Event::Done => match self.ended_by.take() {
+                    Some(problem) if !self.has_begun => return Err(problem),
                     Some(problem) => {
-                        self.out = output::last(&problem, self.answered);
+                        self.out = stream::last(&problem, self.answered);
                         break;
                     }
                     None => return Ok(None),
                 },
             }
         }
-        self.begun = true;
+        self.has_begun = true;
         Ok(Some(std::mem::take(&mut self.out).into()))
     }
 
-    /// What comes next. Lines that are there are read before answers are waited
-    /// for, so that chunks are large; and what is answered is sent before anything
-    /// is waited for.
-    async fn event(&mut self, body: &mut Content) -> Event {
+    /// What happens next. Lines that have arrived are read before the exchange waits for
+    /// answers, so that chunks are large. Answers are sent before it waits for anything.
+    async fn event(&mut self, body: &mut Decompressed<Body>) -> Event {
         let (reads, room, idle) = (self.reads, self.bulk.has_room(), self.bulk.is_empty());
         tokio::select! {
             biased;
-            () = closing(&mut self.phase), if reads => Event::End(Some(Problem::new(
+            () = self.session.closing(), if reads => Event::End(Some(Problem::new(
                 Kind::Draining,
-                "the server is about to stop, and reads no more lines",
+                "the server is about to stop and reads no more lines",
             ))),
             read = self.lines.next(body), if reads && room => match read {
                 Ok(Some(line)) => Event::Read(line),
@@ -244,16 +243,16 @@ impl Exchange {
             },
             Some((place, answer)) = self.bulk.next() => Event::Answered(place, answer),
             () = ready(()), if !self.out.is_empty() => Event::Send,
-            // While texts are under way, it is not the client who is silent.
+            // While texts are in progress, it is not the client that is silent.
             () = sleep(self.patience), if reads && idle => Event::End(Some(Problem::new(
                 Kind::BodyTimeout,
-                format!("no line came within {:?}", self.patience),
+                format!("no line arrived within {:?}", self.patience),
             ))),
             else => Event::Done,
         }
     }
 
-    /// Asks for the text of a line.
+    /// Has the text of a line predicted.
     fn ask(&mut self, line: Line) {
         let number = line.number;
         let place = |problem| Place {
@@ -279,29 +278,28 @@ impl Exchange {
         let Place { line, problem } = place;
         match answer {
             Some(Ok(answer)) => {
-                self.counts.add(answer.source != Source::Computed);
-                output::predictions(&mut self.out, &answer.scores)?;
+                self.progress.add(answer.source != Source::Computed);
+                stream::predictions(&mut self.out, &answer.scores)?;
             }
             Some(Err(error)) => {
                 self.log(&error);
                 let is_whole = matches!(error.kind, ErrorKind::Overloaded { .. });
-                if is_whole && !self.begun && self.out.is_empty() {
+                if is_whole && !self.has_begun && self.out.is_empty() {
                     return Err(error.into());
                 }
-                output::error(&mut self.out, &line::problem(error), line);
+                stream::error(&mut self.out, &line::problem(error), line);
             }
             None => {
                 let problem = problem.unwrap_or_else(Problem::failed);
-                output::error(&mut self.out, &problem, line);
+                stream::error(&mut self.out, &problem, line);
             }
         }
         self.answered = line;
         Ok(())
     }
 
-    /// One cause may fail a million lines.
     fn log(&mut self, error: &PredictError) {
-        if self.logged < LOGGED {
+        if self.logged < MAX_LOGGED {
             self.logged += 1;
             log(error, self.options);
         }

@@ -1,197 +1,125 @@
-//! Documents of OpenAPI 3.1, and what those of all listeners have in common.
-//!
-//! Schemas are those of the types that are sent and read (`utoipa`), paths and methods
-//! those of the tables that requests are routed by, and problems those that the code
-//! answers with: they are asked for here, and shown as they come.
-//!
-//! This module must not know the routes of any listener.
+//! OpenAPI 3.1 documents. Paths, parameters and schemas come from the handlers and the
+//! types that are really read and written (`utoipa`); problems are made by the code that
+//! answers with them, and shown as they are sent. What is true of every path is added
+//! here.
 
-pub(crate) mod common;
-mod inputs;
-mod lines;
-pub(crate) mod main;
-mod pages;
+pub(crate) mod public;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
+use axum::extract::State;
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::response::IntoResponse;
 use bytes::Bytes;
-use hyper::header::{ACCEPT_ENCODING, ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
-use serde::Serialize;
 use serde_json::{Map, Value, json};
-use utoipa::ToSchema;
-use utoipa::openapi::{Components, ComponentsBuilder};
+use utoipa::openapi::extensions::Extensions;
+use utoipa::openapi::{OpenApi, RefOr, Response};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::methods;
-use super::problem::{Kind, Problem, TYPE};
+use crate::problem::{Kind, Problem, TYPE};
 
-/// The header that names a request, as documents spell it.
+/// The header with a request's id, as documents spell it.
 const REQUEST_ID: &str = "X-Request-Id";
 
-/// The tag of what is at every path.
+/// The tag of operations that most paths have.
 const COMMON: &str = "HEAD and OPTIONS";
 
-/// What a document says beside its paths.
-pub(crate) struct About {
-    pub(crate) title: &'static str,
-    pub(crate) description: String,
-    /// Names of groups of operations, in the order in which they are shown, and
-    /// what they have in common.
-    pub(crate) tags: &'static [(&'static str, &'static str)],
-    /// The schemas that operations refer to.
-    pub(crate) schemas: Components,
-}
+/// The extension in which a response waits that utoipa's types cannot express.
+const RESPONSE: &str = "x-response";
 
-/// A path of a document: itself, the methods that it takes, and its operations.
-pub(crate) struct Operations {
-    pub(crate) path: &'static str,
-    pub(crate) item: Value,
-}
+/// What is true of every path.
+pub(crate) const COMMON_RULES: &str = "\
+    Errors are `application/problem+json` (RFC 9457), each with a type of its own. An \
+    unknown path is 404; a method that a path does not take is 405, with `Allow`. Every \
+    answer has an `X-Request-Id`, and a problem repeats it; `traceparent` (W3C Trace \
+    Context) is recorded in the server's log. `HEAD` works wherever `GET` does, and \
+    `OPTIONS` everywhere. A request whose head is not HTTP, or is larger than 64 KiB, is \
+    refused with 400, 414 or 431 and no content, and its connection is closed.";
 
-impl Operations {
-    /// The operations of a path: those that `describe` gives for each method, with
-    /// `HEAD` and `OPTIONS` as they always are. `OPTIONS` can have these `problems`.
-    pub(crate) fn new(
-        path: &'static str,
-        allow: &'static str,
-        problems: &[Problem],
-        describe: impl Fn(&str) -> Value,
-    ) -> Self {
-        let mut item = Map::new();
-        let own = methods::each(allow).filter(|method| !["HEAD", "OPTIONS"].contains(method));
-        for method in own {
-            item.insert(method.to_ascii_lowercase(), describe(method));
-        }
-        if let Some(first) = item.values().next().cloned() {
-            if methods::each(allow).any(|method| method == "HEAD") {
-                item.insert("head".to_owned(), head(describe("GET")));
+/// Declares a type that lists the problems of an operation for `#[utoipa::path]`.
+macro_rules! problems {
+    ($name:ident, $problems:expr $(,)?) => {
+        struct $name;
+
+        impl utoipa::IntoResponses for $name {
+            fn responses() -> std::collections::BTreeMap<
+                String,
+                utoipa::openapi::RefOr<utoipa::openapi::Response>,
+            > {
+                $crate::openapi::into_responses(&$problems)
             }
-            item.insert("options".to_owned(), options(&first, allow, problems));
         }
-        let item = item.into();
-        Self { path, item }
-    }
+    };
+}
+pub(crate) use problems;
+
+/// The document of a listener, once it is there.
+pub(crate) type Document = Arc<OnceLock<Bytes>>;
+
+/// Serves the document.
+pub(crate) fn router(document: Document) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(openapi))
+        .with_state(document)
 }
 
-/// The same as `GET`, without the content.
-fn head(mut operation: Value) -> Value {
-    rename(&mut operation, "Head");
-    operation["summary"] = "The headers that `GET` would have".into();
-    if let Some(responses) = operation["responses"].as_object_mut() {
-        for response in responses.values_mut().filter_map(Value::as_object_mut) {
-            response.remove("content");
-        }
-    }
-    operation
+/// This document
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "Documentation",
+    responses((status = 200, description = "An OpenAPI 3.1 document", body = Object))
+)]
+async fn openapi(State(document): State<Document>) -> impl IntoResponse {
+    let document = document.get().cloned().unwrap_or_default();
+    ([(CONTENT_TYPE, "application/json")], document)
 }
 
-fn options(like: &Value, allow: &'static str, problems: &[Problem]) -> Value {
-    let allow = header(
-        "The methods that the path takes.",
-        json!({"type": "string", "const": allow}),
-    );
-    let mut operation = json!({
-        "operationId": like["operationId"],
-        "summary": "The methods that the path takes",
-        "responses": responses(
-            json!({"204": {"description": "The methods", "headers": {"Allow": allow}}}),
-            problems,
-        ),
+/// Problems as responses, one for each status.
+pub(crate) fn into_responses(problems: &[Problem]) -> BTreeMap<String, RefOr<Response>> {
+    let responses = responses_of(problems).into_iter();
+    let wrapped = responses.map(|(status, value)| {
+        let extensions = Extensions::builder().add(RESPONSE, value).build();
+        let response = utoipa::openapi::ResponseBuilder::new().extensions(Some(extensions));
+        (status, RefOr::T(response.build()))
     });
-    // What is in the path itself has to be said for each method.
-    let parameters = like["parameters"].as_array().into_iter().flatten();
-    let in_path: Vec<_> = parameters
-        .filter(|parameter| parameter["in"] == "path")
-        .collect();
-    if !in_path.is_empty() {
-        operation["parameters"] = json!(in_path);
-    }
-    if let Some(security) = like.get("security") {
-        operation["security"] = security.clone();
-    }
-    rename(&mut operation, "Options");
-    operation
+    wrapped.collect()
 }
 
-fn rename(operation: &mut Value, suffix: &str) {
-    let name = operation["operationId"].as_str().unwrap_or_default();
-    operation["operationId"] = format!("{name}{suffix}").into();
-    operation["tags"] = json!([COMMON]);
-}
-
-/// A header of a response that always has it.
-pub(crate) fn header(description: &str, schema: Value) -> Value {
-    let mut header = json!({"description": description, "required": true});
-    header["schema"] = schema;
-    header
-}
-
-/// A response with a JSON document: of which schema, with which example.
-pub(crate) fn document_of(description: &str, schema: &str, example: &impl Serialize) -> Value {
-    // By way of its text, which has the digits that are sent.
-    let text = serde_json::to_vec(example).unwrap_or_default();
-    let example: Value = serde_json::from_slice(&text).unwrap_or_default();
-    json!({
-        "description": description,
-        "content": {"application/json": {"schema": reference(schema), "example": example}},
-    })
-}
-
-/// Adds the schema of a type, and of all types in it.
-pub(crate) fn with_schema<T: ToSchema>(schemas: ComponentsBuilder) -> ComponentsBuilder {
-    let mut inner = Vec::new();
-    T::schemas(&mut inner);
-    schemas.schemas_from_iter(inner).schema_from::<T>()
-}
-
-/// A response with content of another type.
-pub(crate) fn content(description: &str, content_type: &str) -> Value {
-    json!({
-        "description": description,
-        "content": {content_type: {"schema": {"type": "string"}}},
-    })
-}
-
-/// What refers to a schema of the document's own.
-pub(crate) fn reference(schema: &str) -> Value {
-    json!({"$ref": format!("#/components/schemas/{schema}")})
-}
-
-/// Responses with those of problems added, one for each status.
-pub(crate) fn responses(mut good: Value, problems: &[Problem]) -> Value {
+/// Problems as the values of responses, one for each status.
+pub(crate) fn responses_of(problems: &[Problem]) -> BTreeMap<String, Value> {
     let mut by_status: BTreeMap<u16, Vec<&Problem>> = BTreeMap::new();
     for problem in problems {
         let status = problem.kind.row().0.as_u16();
         by_status.entry(status).or_default().push(problem);
     }
-    for (status, problems) in by_status {
-        good[status.to_string()] = response(status, &problems);
-    }
-    good
+    let responses = by_status.into_iter();
+    responses
+        .map(|(status, problems)| (status.to_string(), response(status, &problems)))
+        .collect()
 }
 
-/// The response of a status: which types it can have, with one problem of each.
+/// The response of a status: the types that it can have, with an example of each problem.
 fn response(status: u16, problems: &[&Problem]) -> Value {
     let (mut titles, mut types) = (Vec::new(), Vec::new());
     let (mut examples, mut headers) = (Map::new(), Map::new());
     for problem in problems {
         let (_, name, title) = problem.kind.row();
-        let example = json!({"summary": title, "value": problem.document()});
         if !titles.contains(&title) {
             titles.push(title);
             types.push(format!("{TYPE}{name}"));
         }
-        let key = (1..=problems.len())
-            .map(|nth| {
-                if nth > 1 {
-                    format!("{name}-{nth}")
-                } else {
-                    name.to_owned()
-                }
-            })
-            .find(|key| !examples.contains_key(key));
+        let nth = (1..).map(|nth| match nth {
+            1 => name.to_owned(),
+            nth => format!("{name}-{nth}"),
+        });
+        let example = json!({"summary": title, "value": problem.document()});
+        let key = nth.take(problems.len()).find(|key| !examples.contains_key(key));
         examples.extend(key.map(|key| (key, example)));
-        let answer = (*problem).clone().into_response();
-        headers.extend(answer.headers().keys().filter_map(described));
+        let names = problem.headers().into_iter().map(|(name, _)| name);
+        headers.extend(names.filter_map(|name| described(&name)));
     }
     let mut response = json!({
         "description": titles.join("; "),
@@ -209,116 +137,173 @@ fn response(status: u16, problems: &[&Problem]) -> Value {
     response
 }
 
-/// A header that problems come with.
+/// A header of problems.
 fn described(name: &HeaderName) -> Option<(String, Value)> {
-    let (name, described) = match *name {
+    let (name, schema, description) = match *name {
         RETRY_AFTER => (
             "Retry-After",
-            header(
-                "When another try is worth while, in seconds.",
-                json!({"type": "integer", "minimum": 1}),
-            ),
+            json!({"type": "integer", "minimum": 1}),
+            "When to try again, in seconds.",
         ),
         WWW_AUTHENTICATE => (
             "WWW-Authenticate",
-            header(
-                "What to show.",
-                json!({"type": "string", "const": "Bearer"}),
-            ),
+            json!({"type": "string", "const": "Bearer"}),
+            "How to authenticate.",
         ),
-        ACCEPT_ENCODING => ("Accept-Encoding", {
-            let mut header = header(
-                "What the body may be packed with, if that is what is wrong.",
-                json!({"type": "string"}),
-            );
-            header["required"] = false.into();
-            header
-        }),
-        ALLOW => (
-            "Allow",
-            header(
-                "The methods that the path takes.",
-                json!({"type": "string"}),
-            ),
+        ACCEPT_ENCODING => (
+            "Accept-Encoding",
+            json!({"type": "string"}),
+            "The content codings of request bodies, if the coding is what is wrong.",
         ),
         _ => return None,
     };
-    Some((name.to_owned(), described))
+    let mut header = header(description, schema);
+    header["required"] = (name != "Accept-Encoding").into();
+    Some((name.to_owned(), header))
 }
 
-/// The document of these paths.
-pub(crate) fn document(about: About, paths: Vec<Operations>) -> Value {
-    let paths: Map<_, _> = paths
-        .into_iter()
-        .map(|Operations { path, item }| (path.to_owned(), item))
+/// A header that a response always has.
+fn header(description: &str, schema: Value) -> Value {
+    let mut header = json!({"description": description, "required": true});
+    header["schema"] = schema;
+    header
+}
+
+/// A reference to a schema of the document.
+pub(crate) fn reference(schema: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{schema}")})
+}
+
+/// What a document says beside its paths.
+pub(crate) struct About {
+    pub(crate) title: &'static str,
+    pub(crate) description: String,
+    /// Names and descriptions of groups of operations, in the order of pages.
+    pub(crate) tags: &'static [(&'static str, &'static str)],
+}
+
+/// Adds what is true of every path to what handlers say of themselves.
+pub(crate) fn complete(described: &OpenApi, about: &About) -> Value {
+    let mut document = json!(described);
+    let tags = about.tags.iter().copied();
+    let tags = tags.chain([(COMMON, "Methods that every readable path has.")]);
+    document["openapi"] = "3.1.0".into();
+    document["info"] = json!({
+        "title": about.title,
+        "version": env!("CARGO_PKG_VERSION"),
+        "description": about.description,
+        "license": {"name": "MIT", "identifier": "MIT"},
+    });
+    // Relative, for proxies that serve the document below another path.
+    document["servers"] = json!([{"url": "./", "description": "this server"}]);
+    document["tags"] = tags
+        .map(|(name, description)| json!({"name": name, "description": description}))
         .collect();
-    let About {
-        title,
-        description,
-        tags,
-        schemas,
-    } = about;
-    let tags = tags.iter().copied();
-    let tags = tags.chain([(COMMON, "What there is at every path that is read.")]);
-    let mut components = json!(schemas);
-    components["headers"] = json!({REQUEST_ID: header(
-        "What the request is known by in the server's log: what the client has sent under \
-         this name, if it is 1 to 128 letters, digits and `-_.:/+=@`, or else a new UUID.",
+    document["components"]["headers"] = json!({REQUEST_ID: header(
+        "The id of the request in the server's log: what the client sent under this name, \
+         if it is 1 to 128 letters, digits and `-_.:/+=@`, or else a new UUID.",
         json!({"type": "string", "minLength": 1, "maxLength": 128}),
     )});
-    // Of what is in no operation, since every operation is one that there is.
-    components["responses"] = json!({
+    // No operation refers to these, since every operation is one that exists.
+    document["components"]["responses"] = json!({
         "NotFound": response(404, &[&Problem::new(
             Kind::NotFound,
             "there is nothing at this path",
         )]),
-        "MethodNotAllowed": response(405, &[&Problem::method_not_allowed(methods::READ_ONLY)]),
+        "MethodNotAllowed": response(405, &[&Problem::method_not_allowed()]),
     });
-    let mut document = json!({
-        "openapi": "3.1.0",
-        "info": {
-            "title": title,
-            "version": env!("CARGO_PKG_VERSION"),
-            "description": description,
-            "license": {"name": "MIT", "identifier": "MIT"},
-        },
-        // Where the document lies, also behind a proxy that serves it below another path.
-        "servers": [{"url": "./", "description": "this server"}],
-        "tags": tags
-            .map(|(name, description)| json!({"name": name, "description": description}))
-            .collect::<Vec<_>>(),
-        "paths": paths,
-        "components": components,
-    });
-    name_requests(&mut document);
+    for item in members(&mut document["paths"]) {
+        for operation in members(item) {
+            members(&mut operation["responses"]).for_each(unwrap_response);
+        }
+        add_common_methods(item);
+        for operation in members(item) {
+            members(&mut operation["responses"]).for_each(add_request_id);
+        }
+    }
+    members(&mut document["components"]["responses"]).for_each(add_request_id);
     document
 }
 
-/// Says of every response that it names its request.
-fn name_requests(document: &mut Value) {
-    let operations = members(&mut document["paths"]).flat_map(members);
-    for operation in operations {
-        members(&mut operation["responses"]).for_each(name_request);
+fn unwrap_response(response: &mut Value) {
+    if let Some(inner) = response.get_mut(RESPONSE) {
+        *response = inner.take();
     }
-    members(&mut document["components"]["responses"]).for_each(name_request);
 }
 
-fn name_request(response: &mut Value) {
+fn add_request_id(response: &mut Value) {
     response["headers"][REQUEST_ID] = json!({"$ref": format!("#/components/headers/{REQUEST_ID}")});
 }
 
-fn members(value: &mut Value) -> impl Iterator<Item = &mut Value> {
-    value.as_object_mut().into_iter().flat_map(Map::values_mut)
+/// A response that is added after the others.
+pub(crate) fn with_request_id(mut response: Value) -> Value {
+    add_request_id(&mut response);
+    response
 }
 
-/// What is true of every path, for the description of a document.
-pub(crate) const COMMON_RULES: &str = "\
-    Errors are `application/problem+json` (RFC 9457), each of a type of its own. A path \
-    that there is not is 404; a method that a path does not take is 405, with `Allow`. \
-    Every answer has an `X-Request-Id`, and a problem repeats it; `traceparent` (W3C Trace \
-    Context) is taken for the server's log. `HEAD` answers wherever `GET` does, and `OPTIONS` everywhere. A request whose head is \
-    no HTTP, or is larger than 64 KiB, is refused with 400, 414 or 431 and no content, and \
-    its connection is closed.";
+/// Adds `HEAD`, if there is `GET`, and `OPTIONS` to the operations of a path.
+fn add_common_methods(item: &mut Value) {
+    let Some(operations) = item.as_object_mut() else {
+        return;
+    };
+    let Some(first) = operations.values().next().cloned() else {
+        return;
+    };
+    if let Some(get) = operations.get("get").cloned() {
+        operations.insert("head".to_owned(), head(get));
+    }
+    let mut allow: Vec<_> = operations.keys().map(|name| name.to_uppercase()).collect();
+    allow.push("OPTIONS".to_owned());
+    allow.sort_unstable();
+    operations.insert("options".to_owned(), options(&first, &allow.join(", ")));
+    // Pages list operations in this order.
+    operations.sort_keys();
+}
+
+/// The operation of `GET` without the content.
+fn head(mut operation: Value) -> Value {
+    rename(&mut operation, "Head");
+    operation["summary"] = "The headers of `GET`".into();
+    for response in members(&mut operation["responses"]) {
+        if let Some(response) = response.as_object_mut() {
+            response.remove("content");
+        }
+    }
+    operation
+}
+
+fn options(like: &Value, allow: &str) -> Value {
+    let header = header(
+        "The methods that the path takes.",
+        json!({"type": "string", "const": allow}),
+    );
+    let mut operation = json!({
+        "operationId": like["operationId"],
+        "summary": "The methods that the path takes",
+        "responses": {"204": {"description": "The methods", "headers": {"Allow": header}}},
+    });
+    // Parameters of the path belong to every method.
+    let parameters = like["parameters"].as_array().into_iter().flatten();
+    let in_path: Vec<_> = parameters
+        .filter(|parameter| parameter["in"] == "path")
+        .collect();
+    if !in_path.is_empty() {
+        operation["parameters"] = json!(in_path);
+    }
+    rename(&mut operation, "Options");
+    operation
+}
+
+fn rename(operation: &mut Value, suffix: &str) {
+    let name = operation["operationId"].as_str().unwrap_or_default();
+    operation["operationId"] = format!("{name}{suffix}").into();
+    operation["tags"] = json!([COMMON]);
+}
+
+/// The values of an object.
+pub(crate) fn members(value: &mut Value) -> impl Iterator<Item = &mut Value> {
+    value.as_object_mut().into_iter().flat_map(Map::values_mut)
+}
 
 /// A document as it is sent.
 pub(crate) fn bytes(document: &Value) -> Bytes {

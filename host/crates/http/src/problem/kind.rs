@@ -1,6 +1,6 @@
-//! The kinds of problem, and what each of them is to HTTP.
+//! The kinds of problem, with their statuses and titles.
 
-use hyper::StatusCode;
+use axum::http::StatusCode;
 
 use predictor::ErrorKind;
 
@@ -61,7 +61,7 @@ impl Kind {
             Self::InvalidJson => (S::BAD_REQUEST, "invalid-json", "Not valid JSON"),
             Self::InvalidHeader => (S::BAD_REQUEST, "invalid-header", "Invalid header"),
             Self::InvalidQuery => (S::BAD_REQUEST, "invalid-query", "Invalid query"),
-            Self::InvalidEncoding => (S::BAD_REQUEST, "invalid-encoding", "Not as it is packed"),
+            Self::InvalidEncoding => (S::BAD_REQUEST, "invalid-encoding", "Body cannot be decoded"),
             Self::IncompleteBody => (S::BAD_REQUEST, "incomplete-body", "Incomplete body"),
             Self::Unauthorized => (S::UNAUTHORIZED, "unauthorized", "Unauthorized"),
             Self::Forbidden => (S::FORBIDDEN, "forbidden", "Forbidden"),

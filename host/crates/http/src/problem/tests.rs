@@ -4,8 +4,10 @@ use super::*;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
-async fn sent(problem: Problem) -> (hyper::http::response::Parts, Value) {
-    let (head, body) = problem.into_response().into_parts();
+async fn sent(problem: Problem) -> (axum::http::response::Parts, Value) {
+    let mut response = problem.into_response();
+    render(&mut response, &HeaderValue::from_static("an-id"));
+    let (head, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     (head, serde_json::from_slice(&body).unwrap())
 }
@@ -28,6 +30,7 @@ async fn a_field_error_points_to_its_field() {
             "status": 422,
             "detail": "`/text/3`: too long",
             "errors": [{"pointer": "/text/3", "detail": "`/text/3`: too long"}],
+            "request_id": "an-id",
         })
     );
 }

@@ -1,12 +1,11 @@
-//! The body of a request as it was before it was packed.
+//! Decompresses request bodies: gzip, Brotli and Zstandard.
 //!
-//! It is unpacked as it is read, a piece at a time, so that the bounds on bodies are
-//! bounds on what comes out: of a body that unpacks to a thousand times its size no more
-//! is unpacked than is allowed. After each few pieces other connections have their turn.
-//! What an unpacker remembers takes room of the memory for bodies, as it fills.
-//!
-//! This module must not know what the bytes mean.
+//! Bodies are decompressed as they are read, a piece at a time, so that limits on bodies
+//! are limits on what comes out: of a body that expands to a thousand times its size, no
+//! more is expanded than is allowed. The task yields after every few pieces. What a
+//! decoder remembers counts as memory of the request, as it fills.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
@@ -15,99 +14,49 @@ use std::task::{Context, Poll, ready};
 use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZstdDecoder};
 use async_compression::zstd::DParameter;
 use bytes::{Buf, Bytes, BytesMut};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, ReadBuf};
 
-use super::body::BodyError;
-use super::coding::Coding;
-use super::memory::{Held, Memory};
+use crate::body::BodyError;
+use crate::memory::{Memory, Reservation};
 
-/// How much is unpacked at a time, in bytes.
+/// How much is decompressed at a time, in bytes.
 const PIECE: usize = 16 * 1024;
 
-/// After so many pieces others have their turn: that takes about as long as reading a
-/// short body of JSON.
+/// The task yields after so many pieces, which take about as long as parsing a short
+/// JSON document.
 const PIECES_IN_A_ROW: u8 = 4;
 
-/// The largest window of Zstandard that is taken, as a power of two: the 8 MiB that every
-/// decoder has to take (RFC 9659), and no more.
+/// The largest window of Zstandard that is accepted, as a power of two: the 8 MiB that
+/// every decoder has to support (RFC 9659).
 const ZSTD_WINDOW_LOG: u32 = 23;
 
-/// A body, packed or not.
-pub(crate) struct Content<B = Incoming> {
-    body: B,
-    packed: Option<Box<Packed>>,
-}
-
-/// What unpacks a body.
-struct Packed {
-    unpacker: Unpacker,
-    coding: Coding,
-    /// The most bytes, as they come.
-    limit: usize,
-    taken: usize,
-    memory: Memory,
-    held: Option<Held>,
-    /// So many bytes of the window are not filled.
-    window_left: usize,
-    in_a_row: u8,
-    /// Whether the packed bytes say that they end here.
-    has_ended: bool,
-}
-
-/// The unpacker of a coding, with the packed bytes that it has not taken.
-enum Unpacker {
-    Gzip(GzipDecoder<Chunk>),
-    Brotli(BrotliDecoder<Chunk>),
-    Zstd(ZstdDecoder<Chunk>),
-}
-
-/// What has come and is not unpacked.
-#[derive(Default)]
-struct Chunk {
-    bytes: Bytes,
-    is_last: bool,
-}
-
-impl Content {
-    /// A body as it is, until it is known to be packed.
-    pub(crate) fn new(body: Incoming) -> Self {
-        Self::of(body)
-    }
-
-    /// What is left of the body, as it comes.
-    pub(crate) fn into_inner(self) -> Incoming {
-        self.body
-    }
-}
-
-impl<B> Content<B> {
-    fn of(body: B) -> Self {
-        Self { body, packed: None }
-    }
-
-    /// From now on the body is unpacked, if it is packed: `limit` bytes of it at most, as
-    /// they come.
-    pub(crate) fn unpack(&mut self, coding: Option<Coding>, limit: usize, memory: &Memory) {
-        self.packed = coding.map(|coding| {
-            Box::new(Packed {
-                unpacker: Unpacker::new(coding),
-                coding,
-                limit,
-                taken: 0,
-                memory: memory.clone(),
-                held: None,
-                window_left: coding.window(),
-                in_a_row: 0,
-                has_ended: false,
-            })
-        });
-    }
+/// A content coding of request bodies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// RFC 8878
+    Zstd,
+    /// RFC 7932
+    Brotli,
+    /// RFC 1952
+    Gzip,
 }
 
 impl Coding {
-    /// What unpacking takes beside the window, at most, in bytes: of Brotli, which may
-    /// have many tables of symbols, most.
+    /// The coding of this name in `Content-Encoding`, in any case.
+    pub fn named(name: &str) -> Option<Self> {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        if is("gzip") || is("x-gzip") {
+            Some(Self::Gzip)
+        } else if is("br") {
+            Some(Self::Brotli)
+        } else {
+            is("zstd").then_some(Self::Zstd)
+        }
+    }
+
+    /// What decoding takes beside the window, at most, in bytes. Brotli may have many
+    /// tables of symbols.
     fn overhead(self) -> usize {
         match self {
             Self::Gzip => 64 << 10,
@@ -116,7 +65,7 @@ impl Coding {
         }
     }
 
-    /// The largest window, in bytes: it is memory only as far as it is filled.
+    /// The largest window, in bytes. It uses memory only as far as it is filled.
     fn window(self) -> usize {
         match self {
             Self::Gzip => 0,
@@ -126,7 +75,79 @@ impl Coding {
     }
 }
 
-impl Unpacker {
+impl fmt::Display for Coding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gzip => "gzip",
+            Self::Brotli => "br",
+            Self::Zstd => "zstd",
+        })
+    }
+}
+
+/// A body as it was before it was compressed, if it was.
+pub struct Decompressed<B> {
+    body: B,
+    decoder: Option<Box<Decoder>>,
+}
+
+/// Decompresses a body.
+struct Decoder {
+    reader: Reader,
+    coding: Coding,
+    /// The most compressed bytes.
+    limit: usize,
+    received: usize,
+    memory: Memory,
+    reservation: Option<Reservation>,
+    /// So many bytes of the window are not filled yet.
+    window_left: usize,
+    in_a_row: u8,
+    /// Whether the compressed stream has ended.
+    has_ended: bool,
+}
+
+/// The decoder of a coding, with the compressed bytes that it has not read.
+enum Reader {
+    Gzip(GzipDecoder<Chunk>),
+    Brotli(BrotliDecoder<Chunk>),
+    Zstd(ZstdDecoder<Chunk>),
+}
+
+/// Compressed bytes that have arrived and are not decoded yet.
+#[derive(Default)]
+struct Chunk {
+    bytes: Bytes,
+    is_last: bool,
+}
+
+impl<B> Decompressed<B> {
+    /// The body before it was compressed with `coding`, or the body itself. At most
+    /// `limit` compressed bytes are read.
+    pub fn new(body: B, coding: Option<Coding>, limit: usize, memory: &Memory) -> Self {
+        let decoder = coding.map(|coding| {
+            Box::new(Decoder {
+                reader: Reader::new(coding),
+                coding,
+                limit,
+                received: 0,
+                memory: memory.clone(),
+                reservation: None,
+                window_left: coding.window(),
+                in_a_row: 0,
+                has_ended: false,
+            })
+        });
+        Self { body, decoder }
+    }
+
+    /// The rest of the body as it arrives.
+    pub fn into_inner(self) -> B {
+        self.body
+    }
+}
+
+impl Reader {
     fn new(coding: Coding) -> Self {
         let chunk = Chunk::default();
         match coding {
@@ -154,7 +175,7 @@ impl Unpacker {
     }
 }
 
-impl AsyncRead for Unpacker {
+impl AsyncRead for Reader {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -187,7 +208,7 @@ impl AsyncRead for Chunk {
 }
 
 impl AsyncBufRead for Chunk {
-    /// Who finds nothing has the next chunk put there, and needs not be woken.
+    /// Whoever finds nothing puts the next chunk here itself, and needs no waking.
     fn poll_fill_buf(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let Self { bytes, is_last } = self.get_mut();
         if bytes.is_empty() && !*is_last {
@@ -201,30 +222,30 @@ impl AsyncBufRead for Chunk {
     }
 }
 
-impl Packed {
-    /// The next piece of what is unpacked, none at the end; pending if more is needed of
-    /// what is packed.
+impl Decoder {
+    /// The next decompressed piece, none at the end; pending if it takes more compressed
+    /// bytes.
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         let broken = BodyError::Broken {
             coding: self.coding,
         };
         if !self.has_ended {
             let mut piece = BytesMut::with_capacity(PIECE);
-            let unpacked = pin!(self.unpacker.read_buf(&mut piece)).poll(context);
-            if ready!(unpacked).is_err() {
+            let read = pin!(self.reader.read_buf(&mut piece)).poll(context);
+            if ready!(read).is_err() {
                 return Poll::Ready(Some(Err(broken)));
             }
             if !piece.is_empty() {
                 let filled = piece.len().min(self.window_left);
                 self.window_left -= filled;
-                return Poll::Ready(Some(match self.hold(filled) {
+                return Poll::Ready(Some(match self.reserve(filled) {
                     Ok(()) => Ok(piece.freeze()),
                     Err(error) => Err(error),
                 }));
             }
             self.has_ended = true;
         }
-        let chunk = self.unpacker.chunk();
+        let chunk = self.reader.chunk();
         if !chunk.bytes.is_empty() {
             return Poll::Ready(Some(Err(broken)));
         }
@@ -234,43 +255,43 @@ impl Packed {
         Poll::Pending
     }
 
-    fn hold(&mut self, bytes: usize) -> Result<(), BodyError> {
-        let held = match &mut self.held {
-            Some(held) => held,
+    fn reserve(&mut self, bytes: usize) -> Result<(), BodyError> {
+        let reservation = match &mut self.reservation {
+            Some(reservation) => reservation,
             None => {
-                let mut held = self.memory.begin(0)?;
-                held.take(self.coding.overhead())?;
-                self.held.insert(held)
+                let mut reservation = self.memory.begin(0)?;
+                reservation.take(self.coding.overhead())?;
+                self.reservation.insert(reservation)
             }
         };
-        Ok(held.take(bytes)?)
+        Ok(reservation.take(bytes)?)
     }
 
-    /// Takes what has come next, or that nothing more comes.
+    /// Takes the next compressed bytes, or none at their end.
     fn feed(&mut self, data: Option<Bytes>) -> Result<(), BodyError> {
-        let chunk = self.unpacker.chunk();
+        let chunk = self.reader.chunk();
         let Some(data) = data else {
             chunk.is_last = true;
             return Ok(());
         };
-        // A window of more than 16 MiB is announced by a first byte that is none in the
-        // standard, and that this unpacker takes all the same.
-        let is_first = self.taken == 0 && !data.is_empty();
+        // A window of more than 16 MiB is announced by a first byte that the standard does
+        // not allow, and that this decoder accepts all the same.
+        let is_first = self.received == 0 && !data.is_empty();
         if self.coding == Coding::Brotli && is_first && data[0] & 0x7f == 0x11 {
             return Err(BodyError::Broken {
                 coding: self.coding,
             });
         }
         chunk.bytes = data;
-        self.taken = self.taken.saturating_add(chunk.bytes.len());
-        if self.taken > self.limit {
+        self.received = self.received.saturating_add(chunk.bytes.len());
+        if self.received > self.limit {
             return Err(BodyError::TooLarge { limit: self.limit });
         }
-        self.hold(0)
+        self.reserve(0)
     }
 }
 
-impl<B> Body for Content<B>
+impl<B> Body for Decompressed<B>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -281,34 +302,34 @@ where
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Self { body, packed } = &mut *self;
+        let Self { body, decoder } = &mut *self;
         let mut body = Pin::new(body);
-        let Some(packed) = packed else {
+        let Some(decoder) = decoder else {
             let frame = ready!(body.poll_frame(context));
             return Poll::Ready(frame.map(|frame| frame.map_err(|_| BodyError::Incomplete)));
         };
-        if packed.in_a_row >= PIECES_IN_A_ROW {
-            packed.in_a_row = 0;
+        if decoder.in_a_row >= PIECES_IN_A_ROW {
+            decoder.in_a_row = 0;
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
         loop {
-            if let Poll::Ready(piece) = packed.poll_piece(context) {
-                packed.in_a_row += 1;
+            if let Poll::Ready(piece) = decoder.poll_piece(context) {
+                decoder.in_a_row += 1;
                 return Poll::Ready(piece.map(|piece| piece.map(Frame::data)));
             }
             let Poll::Ready(frame) = body.as_mut().poll_frame(context) else {
-                packed.in_a_row = 0;
+                decoder.in_a_row = 0;
                 return Poll::Pending;
             };
             let fed = match frame {
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => packed.feed(Some(data)),
-                    // Trailers mean nothing here.
+                    Ok(data) => decoder.feed(Some(data)),
+                    // Trailers have no meaning here.
                     Err(_) => continue,
                 },
                 Some(Err(_)) => Err(BodyError::Incomplete),
-                None => packed.feed(None),
+                None => decoder.feed(None),
             };
             if let Err(error) = fed {
                 return Poll::Ready(Some(Err(error)));
@@ -317,7 +338,7 @@ where
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.packed {
+        match &self.decoder {
             Some(_) => SizeHint::default(),
             None => self.body.size_hint(),
         }

@@ -1,25 +1,22 @@
-//! Cuts a body into lines, and holds no more of it than one line and what has come
-//! with it.
-//!
-//! This module must not know what a line means.
+//! Splits a body into lines. Holds no more of it than one line and what arrived with it.
 
 use bytes::{Bytes, BytesMut};
+use connection::body::BodyError;
+use http_body::Body;
 use http_body_util::BodyExt;
-use hyper::body::Body;
 
-use crate::body::BodyError;
 use crate::problem::{Kind, Problem};
 
 /// The lines of a body, as far as they have been read.
 pub(crate) struct Lines {
     buffer: BytesMut,
-    /// So many bytes of the buffer hold no end of a line.
+    /// The first so many bytes of the buffer hold no end of a line.
     searched: usize,
     /// The number of the last line, from 1.
     number: u64,
     /// The longest line, in bytes without its end.
     limit: usize,
-    /// Whether what comes is the rest of a line that is too long.
+    /// Whether the next bytes are the rest of a line that is too long.
     skips: bool,
     is_complete: bool,
 }
@@ -80,7 +77,7 @@ impl Lines {
                 Some(Err(error)) => return Err(error),
                 None => {
                     self.is_complete = true;
-                    // What has no end yet has one now.
+                    // The last line needs no end.
                     if !self.buffer.is_empty() {
                         self.buffer.extend_from_slice(b"\n");
                     }
@@ -89,7 +86,7 @@ impl Lines {
         }
     }
 
-    /// The next line that is in the buffer as a whole, or known to be too long.
+    /// The next line that is complete in the buffer, or known to be too long.
     fn buffered(&mut self) -> Option<Line> {
         while let Some(at) = memchr::memchr(b'\n', &self.buffer[self.searched..]) {
             let mut line = self.buffer.split_to(self.searched + at + 1);
@@ -134,10 +131,10 @@ impl Lines {
 mod tests {
     use super::*;
     use http_body_util::StreamBody;
-    use hyper::body::Frame;
+    use http_body::Frame;
 
-    /// The lines of a body that comes in such pieces, each with its number, or
-    /// nothing for one that is too long; and how the body ended.
+    /// The lines of a body that arrives in these pieces, each with its number, or nothing
+    /// for one that is too long; and whether the body ended well.
     async fn lines(pieces: &[&'static [u8]]) -> (Vec<(u64, Option<Bytes>)>, bool) {
         let frames = pieces.iter().map(|piece| match *piece {
             b"broken" => Err(BodyError::Incomplete),

@@ -1,25 +1,24 @@
-//! Takes components from clients: no more of them at a time than there is room
-//! for, whatever becomes of the clients.
-//!
-//! This module must not know what is done with a version.
+//! Receives components from clients: no more of them at a time than there is memory for,
+//! whatever becomes of the clients.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::HeaderMap;
-use hyper::body::Incoming;
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
-
-use crate::body::{self, Whole};
-use crate::memory::Memory;
-use crate::problem::{Kind, Problem};
+use axum::body::Body;
+use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use connection::body::{self, BodyError, Whole};
+use connection::decompress::Decompressed;
+use connection::{Memory, Session};
 use revisions::{Added, Origin, Versions, VersionsError};
 
-/// How many components of the largest size may be here at a time: one that is
-/// loaded, and those that wait for it.
+use crate::problem::{Kind, Problem};
+
+/// How many components of the largest size may be in memory: one that is loaded, and
+/// those that wait for it.
 const AT_A_TIME: usize = 4;
 
-/// The bounds on components that clients send.
+/// Limits on components that clients send.
 pub struct Uploads {
     memory: Memory,
     max_bytes: usize,
@@ -27,10 +26,9 @@ pub struct Uploads {
 }
 
 impl Uploads {
-    /// Components of at most `max_bytes`, which may take until `patience` is over
-    /// to arrive.
+    /// Components of at most `max_bytes`, which may take `patience` to arrive.
     pub fn new(max_bytes: usize, patience: Duration) -> Self {
-        // A little is taken beside each.
+        // Each takes a little beside its bytes.
         let room = max_bytes.saturating_add(64 * 1024);
         Self {
             memory: Memory::new(room.saturating_mul(AT_A_TIME)),
@@ -40,28 +38,33 @@ impl Uploads {
     }
 
     /// The size of the largest component, and how long it may take to arrive.
-    pub(super) fn bounds(&self) -> (usize, Duration) {
+    pub(super) fn limits(&self) -> (usize, Duration) {
         (self.max_bytes, self.patience)
     }
 
-    /// Adds the component in a body. It is added even if the client leaves once
-    /// it has sent it all.
+    /// Adds the component in a body, even if the client leaves after sending it.
     pub(super) async fn add(
         &self,
         versions: &Arc<Versions>,
         headers: &HeaderMap,
-        body: &mut Incoming,
+        body: Body,
+        session: &Session,
     ) -> Result<Added, Problem> {
         require_component(headers)
             .map_err(|detail| Problem::new(Kind::UnsupportedMediaType, detail))?;
-        let Whole { bytes, held } =
-            body::read(body, self.max_bytes, self.patience, &self.memory).await?;
+        let mut body = Decompressed::new(body, None, self.max_bytes, &self.memory);
+        let whole = body::read(&mut body, self.max_bytes, self.patience, &self.memory).await;
+        let Whole { bytes, reservation } = whole.inspect_err(|error| {
+            if matches!(error, BodyError::TimedOut { .. }) {
+                session.close_after_answer();
+            }
+        })?;
         let versions = Arc::clone(versions);
-        // The room is taken for as long as the component is there, and so also
-        // when nobody waits for it any more.
+        // The memory is reserved for as long as the component is there, even if nobody
+        // waits for it any more.
         let adding = tokio::spawn(async move {
             let added = versions.add(bytes, Origin::Upload).await;
-            drop(held);
+            drop(reservation);
             added
         });
         let added = adding.await.unwrap_or(Err(VersionsError::Ended));
@@ -69,7 +72,7 @@ impl Uploads {
     }
 }
 
-/// Accepts WebAssembly, bytes of any kind, and a request that does not say. The
+/// Accepts WebAssembly, bytes of any kind, and a request without `Content-Type`. The
 /// error says what to send instead.
 pub(super) fn require_component(headers: &HeaderMap) -> Result<(), &'static str> {
     if let Some(value) = headers.get(CONTENT_TYPE) {

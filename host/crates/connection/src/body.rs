@@ -1,7 +1,4 @@
-//! Reads a request's body: never more of it than is allowed or than there is
-//! room for, and never for longer.
-//!
-//! This module must not know what the bytes mean, nor status codes.
+//! Reads request bodies within limits on their size, time and memory.
 
 use std::time::Duration;
 
@@ -10,37 +7,42 @@ use http_body_util::BodyExt;
 use hyper::body::Body;
 use tokio::time::timeout;
 
-use super::coding::Coding;
-use super::memory::{Held, Memory, NoRoom};
+use crate::decompress::Coding;
+use crate::memory::{Memory, NoRoom, Reservation};
 
-/// Why a body could not be had.
+/// How much of a refused body is still read, in bytes. A client that sends all of it
+/// before it looks for the answer would otherwise find the connection reset, and the
+/// answer lost with it.
+pub const MAX_DISCARDED: usize = 64 * 1024 * 1024;
+
+/// Why a body could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum BodyError {
+pub enum BodyError {
     /// It is announced to be, or has turned out to be, over the limit.
     #[error("the body is larger than the {limit} bytes that are allowed")]
     TooLarge {
         /// The largest body allowed, in bytes.
         limit: usize,
     },
-    /// It was not there in time.
+    /// It did not arrive in time.
     #[error("the body did not arrive within {patience:?}")]
     TimedOut {
-        /// How long it was waited for.
+        /// How long the server waited.
         patience: Duration,
     },
     /// The client left, or broke the transfer coding.
     #[error("the body ended before it was complete")]
     Incomplete,
-    /// It is not packed as it says.
+    /// It cannot be decompressed.
     #[error(
-        "the body can not be unpacked: it is not, or not all, of what {coding} makes, or it is \
-         to be unpacked with more memory than is allowed"
+        "the body cannot be decoded: it is not complete and valid {coding}, or it takes more \
+         memory to decode than is allowed"
     )]
     Broken {
-        /// What it says that it is packed with.
+        /// The coding that its `Content-Encoding` names.
         coding: Coding,
     },
-    /// Other requests take the memory for it.
+    /// Other requests use the memory for it.
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
 }
@@ -51,19 +53,25 @@ impl From<hyper::Error> for BodyError {
     }
 }
 
-/// A body, with the room that it takes.
-pub(crate) struct Whole {
-    pub(crate) bytes: Vec<u8>,
+/// A complete body, with the memory that it uses.
+pub struct Whole {
+    /// The bytes, decompressed.
+    pub bytes: Vec<u8>,
     /// To be kept for as long as anything of the body is.
-    pub(crate) held: Held,
+    pub reservation: Reservation,
 }
 
 /// Reads the whole of `body`.
 ///
-/// A body whose announced length is over `limit` (bytes), or over what is left
-/// of `memory`, is refused without being polled: a client that waits for `100
-/// Continue` then never sends it.
-pub(crate) async fn read<B>(
+/// A body whose announced length is over `limit` (bytes), or over what is left of
+/// `memory`, is refused without being polled: a client that waits for `100 Continue`
+/// then never sends it.
+///
+/// # Errors
+///
+/// If it is too large, too slow, cut off, cannot be decompressed, or if there is no
+/// memory for it.
+pub async fn read<B>(
     body: &mut B,
     limit: usize,
     patience: Duration,
@@ -78,7 +86,7 @@ where
         Ok(announced) if announced <= limit => announced,
         _ => return Err(too_large),
     };
-    let mut held = memory.begin(announced)?;
+    let mut reservation = memory.begin(announced)?;
     let whole = async {
         let mut bytes = Vec::new();
         while let Some(frame) = body.frame().await {
@@ -86,23 +94,22 @@ where
                 if data.len() > limit - bytes.len() {
                     return Err(too_large);
                 }
-                held.take(data.len())?;
-                // Untouched, the rest takes no memory; a vector that grows by
-                // itself would take up to twice as much in the end.
+                reservation.take(data.len())?;
+                // Untouched memory costs nothing; a vector that grows by itself would
+                // take up to twice as much in the end.
                 bytes.reserve_exact(announced.saturating_sub(bytes.len()).max(data.len()));
                 bytes.extend_from_slice(&data);
             }
         }
-        Ok(Whole { bytes, held })
+        Ok(Whole { bytes, reservation })
     };
     timeout(patience, whole)
         .await
         .unwrap_or(Err(BodyError::TimedOut { patience }))
 }
 
-/// Reads and forgets what is left of `body`, up to `limit` bytes and for no
-/// longer than `patience`.
-pub(crate) async fn discard<B>(mut body: B, mut limit: usize, patience: Duration)
+/// Reads and drops the rest of `body`, at most `limit` bytes and for at most `patience`.
+pub async fn discard<B>(mut body: B, mut limit: usize, patience: Duration)
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -115,8 +122,8 @@ where
             }
         }
     };
-    // Whether it was all read makes no difference: the body is dropped either
-    // way, and hyper closes the connection if something is left.
+    // Whether all was read makes no difference: the body is dropped either way, and
+    // hyper closes the connection if something is left.
     let _ = timeout(patience, rest).await;
 }
 

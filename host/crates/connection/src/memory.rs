@@ -1,64 +1,70 @@
-//! A bound on what the bodies of all requests take together.
+//! Bounds the memory that the bodies of all requests take together.
 //!
-//! Bytes are counted when they have come, not when they are announced: what a
-//! client only promises to send takes no room from others. One that announces
-//! more than there is room for is refused before anything is read.
-//!
-//! This module must not know how bodies are read.
+//! Bytes are counted when they arrive, not when they are announced: what a client only
+//! promises to send takes no room from others. A client that announces more than there
+//! is room for is refused before anything is read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What a request takes beside its body, in bytes: its head, its task, and what
-/// the layers below note about it. Counting it bounds how many there can be.
-pub(crate) const OVERHEAD: usize = 4096;
+/// What a request takes beside its body, in bytes: its head, its task, and what the
+/// layers below keep about it. Counting it bounds the number of requests.
+pub const OVERHEAD: usize = 4096;
 
-/// The memory that there is for requests.
+/// The memory for the bodies of requests; clones share it.
 #[derive(Clone)]
-pub(crate) struct Memory(Arc<Inner>);
+pub struct Memory(Arc<Inner>);
 
 struct Inner {
     limit: usize,
     used: AtomicUsize,
 }
 
-/// There is no room for a request.
+/// There is no memory for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the requests in flight take all the memory that there is for them")]
-pub(crate) struct NoRoom;
+#[error("the requests in flight use all the memory reserved for them")]
+pub struct NoRoom;
 
 impl Memory {
     /// Room for `limit` bytes.
-    pub(crate) fn new(limit: usize) -> Self {
+    pub fn new(limit: usize) -> Self {
         let used = AtomicUsize::new(0);
         Self(Arc::new(Inner { limit, used }))
     }
 
-    /// Takes room for a request, if there is enough for the `announced` bytes
-    /// of its body as well.
-    pub(crate) fn begin(&self, announced: usize) -> Result<Held, NoRoom> {
-        let mut held = Held {
+    /// Reserves memory for a request, if there is enough for the `announced` bytes of
+    /// its body as well.
+    ///
+    /// # Errors
+    ///
+    /// If there is not.
+    pub fn begin(&self, announced: usize) -> Result<Reservation, NoRoom> {
+        let mut reservation = Reservation {
             memory: self.clone(),
             bytes: 0,
         };
-        held.take(OVERHEAD)?;
+        reservation.take(OVERHEAD)?;
         let used = self.0.used.load(Ordering::Relaxed);
         if announced > self.0.limit.saturating_sub(used) {
             return Err(NoRoom);
         }
-        Ok(held)
+        Ok(reservation)
     }
 }
 
-/// Room that one request has taken; it is given back when this is dropped.
-pub(crate) struct Held {
+/// The memory that one request uses; it is released when this is dropped.
+pub struct Reservation {
     memory: Memory,
     bytes: usize,
 }
 
-impl Held {
-    /// Takes more.
-    pub(crate) fn take(&mut self, bytes: usize) -> Result<(), NoRoom> {
+impl Reservation {
+    /// Reserves more.
+    ///
+    /// # Errors
+    ///
+    /// If there is too little left.
+    pub fn take(&mut self, bytes: usize) -> Result<(), NoRoom> {
         let Inner { limit, used } = &*self.memory.0;
         let before = used.fetch_add(bytes, Ordering::Relaxed);
         if before.saturating_add(bytes) > *limit {
@@ -70,7 +76,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.memory.0.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
@@ -81,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_is_taken_and_given_back() {
+    fn memory_is_reserved_and_released() {
         let memory = Memory::new(2 * OVERHEAD + 100);
         let mut first = memory.begin(100).unwrap();
         first.take(60).unwrap();
@@ -98,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn an_announcement_takes_no_room() {
+    fn an_announcement_reserves_nothing() {
         let memory = Memory::new(2 * OVERHEAD + 100);
         let _first = memory.begin(100).unwrap();
         assert!(memory.begin(100).is_ok());

@@ -1,8 +1,7 @@
-//! When a connection last had something to do.
+//! Tracks when a connection was last active.
 //!
-//! This module must not know sockets or HTTP. What is done for each request is
-//! two additions and one look at the clock: the timers that are derived from it
-//! are set when they fire, and not whenever a request comes or goes.
+//! A request costs two atomic additions and one look at the clock. Timers are set again
+//! when they fire, and not whenever a request comes or goes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -11,7 +10,7 @@ use std::time::Duration;
 use hyper::Version;
 use tokio::time::{Instant, sleep_until};
 
-/// What the requests of a connection tell of themselves.
+/// The activity of one connection, shared by its socket and its requests.
 pub(crate) struct Activity {
     opened: Instant,
     /// Whether there has been a request.
@@ -19,8 +18,9 @@ pub(crate) struct Activity {
     /// Whether requests come over HTTP/2.
     is_http2: AtomicBool,
     in_flight: AtomicUsize,
-    /// When the last request ended, in nanoseconds since the opening.
-    ended: AtomicU64,
+    /// When a request last ended or a part of an answer was last sent, in nanoseconds
+    /// since the opening.
+    last: AtomicU64,
 }
 
 impl Activity {
@@ -31,7 +31,7 @@ impl Activity {
             begun: AtomicBool::new(false),
             is_http2: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
-            ended: AtomicU64::new(0),
+            last: AtomicU64::new(0),
         })
     }
 
@@ -42,6 +42,13 @@ impl Activity {
             .store(version == Version::HTTP_2, Ordering::Relaxed);
         self.begun.store(true, Ordering::SeqCst);
         InFlight(Arc::clone(self))
+    }
+
+    /// Notes that the client has read a part of an answer. A client that reads a large
+    /// answer slowly but steadily is not idle.
+    pub(crate) fn touch(&self) {
+        let elapsed = u64::try_from(self.opened.elapsed().as_nanos());
+        self.last.store(elapsed.unwrap_or(u64::MAX), Ordering::SeqCst);
     }
 
     /// Whether a request is in flight.
@@ -65,7 +72,7 @@ impl Activity {
         }
     }
 
-    /// Resolves once no request has been in flight for `limit` from now on.
+    /// Resolves once the connection has been idle for `limit`, counted from now.
     pub(crate) async fn idle(&self, limit: Duration) {
         let since = self.opened.elapsed();
         while let Look::Again(at) = self.look_idle(self.opened.elapsed(), limit, since) {
@@ -73,7 +80,7 @@ impl Activity {
         }
     }
 
-    /// What is to be done at `now`; all times count from the opening.
+    /// What to do at `now`. All times count from the opening.
     fn look(&self, now: Duration, first: Duration, idle: Duration) -> Look {
         if self.begun.load(Ordering::SeqCst) {
             self.look_idle(now, idle, Duration::ZERO)
@@ -89,7 +96,7 @@ impl Activity {
         let idle_since = if self.is_busy() {
             now
         } else {
-            since.max(Duration::from_nanos(self.ended.load(Ordering::SeqCst)))
+            since.max(Duration::from_nanos(self.last.load(Ordering::SeqCst)))
         };
         let at = idle_since.saturating_add(limit);
         if now >= at {
@@ -100,12 +107,12 @@ impl Activity {
     }
 }
 
-/// Why a connection is to be closed.
+/// Why a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Overdue {
     /// There was no request at all.
     Silent,
-    /// There was none for a while.
+    /// There was none for too long.
     Idle,
 }
 
@@ -116,15 +123,13 @@ enum Look {
     Overdue(Overdue),
 }
 
-/// A request in flight; it ends when this is dropped, also half way.
+/// A request in flight, until this is dropped.
 pub(crate) struct InFlight(Arc<Activity>);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let elapsed = self.0.opened.elapsed().as_nanos();
-        let elapsed = u64::try_from(elapsed).unwrap_or(u64::MAX);
         // Before the count: a connection never looks idle for longer than it is.
-        self.0.ended.store(elapsed, Ordering::SeqCst);
+        self.0.touch();
         self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
     }
 }
@@ -145,7 +150,7 @@ mod tests {
         let activity = Activity::new();
         drop(activity.begin(Version::HTTP_11));
         activity
-            .ended
+            .last
             .store(second * 1_000_000_000, Ordering::SeqCst);
         activity
     }
@@ -179,7 +184,7 @@ mod tests {
         let look = |now| activity.look_idle(seconds(now), FIRST, seconds(100));
         assert_eq!(look(100), Look::Again(seconds(110)));
         assert_eq!(look(110), Look::Overdue(Overdue::Idle));
-        activity.ended.store(105_000_000_000, Ordering::SeqCst);
+        activity.last.store(105_000_000_000, Ordering::SeqCst);
         assert_eq!(look(110), Look::Again(seconds(115)));
     }
 }

@@ -1,12 +1,9 @@
-//! A client's socket whose end is told at the right time.
+//! A client's socket that reports the end of what the client sends at the right time.
 //!
-//! A client that has sent its request may close its side of the connection and
-//! still wait for the answer; one that has gone looks the same from here. TCP
-//! does not tell the two apart, so that a request whose client has closed its
-//! side goes on for a while, and no longer: the first gets its answer unless
-//! that takes long, and the second costs little.
-//!
-//! This module must not know requests: it asks whether there are any.
+//! A client that has sent its request may close its side of the connection and still
+//! wait for the answer. TCP cannot tell it from a client that has gone. So a request
+//! whose client has closed its side goes on for a while and no longer: a client that
+//! waits gets its answer unless that takes long, and one that has gone costs little.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -18,37 +15,46 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-use super::activity::Activity;
+use crate::activity::Activity;
 
-/// A socket that keeps the end of what the client sends to itself while a
-/// request is in flight.
+/// A socket that withholds the end of what the client sends while a request is in
+/// flight.
 pub(crate) struct Stream {
     socket: TcpStream,
     activity: Arc<Activity>,
     /// How long requests may go on after that end.
-    patience: Duration,
+    half_close: Duration,
     /// Set once the client has closed its side.
     ended: Option<Pin<Box<Sleep>>>,
-    /// Whether the reader waits to be told of it.
+    /// Whether the reader waits to hear of it.
     is_held_back: bool,
     /// Whether a part of an answer waits for the client to read.
     is_blocked: bool,
+    /// Whether it has waited since the client was last seen to read.
+    was_blocked: bool,
 }
 
 impl Stream {
-    pub(crate) fn new(socket: TcpStream, activity: Arc<Activity>, patience: Duration) -> Self {
+    pub(crate) fn new(socket: TcpStream, activity: Arc<Activity>, half_close: Duration) -> Self {
         Self {
             socket,
             activity,
-            patience,
+            half_close,
             ended: None,
             is_held_back: false,
             is_blocked: false,
+            was_blocked: false,
         }
     }
 
     fn wrote<T>(&mut self, wrote: Poll<T>) -> Poll<T> {
         self.is_blocked = wrote.is_pending();
+        // After a wait, the client has read something. Other writes belong to a request
+        // that ends about now, and need no second look at the clock.
+        if !self.is_blocked && std::mem::take(&mut self.was_blocked) {
+            self.activity.touch();
+        }
+        self.was_blocked |= self.is_blocked;
         wrote
     }
 }
@@ -68,7 +74,7 @@ impl AsyncRead for Stream {
                 if buffer.remaining() < before || before == 0 {
                     return Poll::Ready(Ok(()));
                 }
-                this.ended.insert(Box::pin(sleep(this.patience)))
+                this.ended.insert(Box::pin(sleep(this.half_close)))
             }
         };
         // An answer that is being sent is bounded as any other.
@@ -110,7 +116,7 @@ impl AsyncWrite for Stream {
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        // The last answer is out: nothing else would have the reader look.
+        // The last answer is sent: nothing else would wake the reader.
         if this.is_held_back && !this.activity.is_busy() {
             this.is_held_back = false;
             context.waker().wake_by_ref();

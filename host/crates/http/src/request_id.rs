@@ -1,29 +1,26 @@
-//! What a request is known by: its own id, and the trace that it belongs to, if its
-//! client names one (W3C Trace Context). Both are in every line of the log that is
-//! about the request, by way of a span.
+//! Request ids, and the trace that a request belongs to (W3C Trace Context). A span puts
+//! both into every log line about the request.
 //!
-//! What a client sends is taken only if it can do no harm in a line of the log.
-//!
-//! This module must not know what is asked for.
+//! What clients send is used only if it is harmless in a log line.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hyper::HeaderMap;
-use hyper::header::{HeaderName, HeaderValue};
+use axum::http::HeaderMap;
+use axum::http::header::{HeaderName, HeaderValue};
 use tracing::{Span, error_span};
 use uuid::Builder;
 
-/// The header that names a request, and its answer.
+/// The header with the id of a request, and of its answer.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The header that names a trace (W3C Trace Context).
+/// The header with the trace of a request (W3C Trace Context).
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The longest id that is accepted, in bytes.
 const MAX_ID: usize = 128;
 
-/// The id of a request: the client's own, if it is fit to be one.
-pub(crate) fn id(headers: &HeaderMap) -> HeaderValue {
+/// The id of a request: the client's own, if it is valid.
+pub(crate) fn of(headers: &HeaderMap) -> HeaderValue {
     only(headers, &REQUEST_ID)
         .filter(|id| is_id(id.as_bytes()))
         .map_or_else(new_id, HeaderValue::clone)
@@ -31,7 +28,7 @@ pub(crate) fn id(headers: &HeaderMap) -> HeaderValue {
 
 /// The span of a request: its fields are in every line of the log about it.
 ///
-/// It is an error's, since else there would be none where only errors are logged.
+/// Its level is that of errors, so that it exists even if only errors are logged.
 pub(crate) fn span(id: &HeaderValue, headers: &HeaderMap) -> Span {
     let id = id.to_str().unwrap_or_default();
     let parent = only(headers, &TRACEPARENT);
@@ -46,21 +43,20 @@ pub(crate) fn span(id: &HeaderValue, headers: &HeaderMap) -> Span {
     }
 }
 
-/// A header that is there once: of two, none is more right than the other.
+/// A header that is given once: of two, neither is right.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())
 }
 
-/// Whether bytes are an id that can be in a header, a line of the log and a URL.
+/// Whether bytes are an id that is safe in a header, a log line and a URL.
 fn is_id(bytes: &[u8]) -> bool {
     let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte);
     (1..=MAX_ID).contains(&bytes.len()) && bytes.iter().all(fits)
 }
 
-/// A UUID of version 7 (RFC 9562): such ids sort by time, and so do the lines that
-/// hold them. They need to differ and not to be secret, so that their random part
-/// costs no system call.
+/// A UUID of version 7 (RFC 9562), which sorts by time. It must be unique and need not
+/// be secret, so that its random part costs no system call.
 fn new_id() -> HeaderValue {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let millis = now.unwrap_or_default().as_millis();
@@ -70,13 +66,12 @@ fn new_id() -> HeaderValue {
     let id = Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
     let text = id.as_hyphenated().encode_lower(&mut text);
-    // Hexadecimal digits can always be in a header.
+    // Hexadecimal digits are always valid in a header.
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("unknown"))
 }
 
-/// The trace and the parent of a `traceparent`, as Trace Context (level 2) has it:
-/// what is no valid one is as if it was not there. Later versions may have more
-/// parts, of which nothing is known.
+/// The trace and the parent in a `traceparent` (Trace Context level 2), unless it is
+/// invalid. Later versions may have more parts, which are ignored.
 fn trace(header: &[u8]) -> Option<(&str, &str)> {
     const LENGTH: usize = 55;
     let is_hex = |part: &str| {
@@ -120,11 +115,11 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_taken_if_it_can_do_no_harm() {
+    fn harmless_ids_are_kept() {
         let longest = "x".repeat(MAX_ID);
         for good in ["a", "0-_.:/+=@Z", longest.as_str()] {
             let headers = with(&REQUEST_ID, &[good.as_bytes()]);
-            assert_eq!(id(&headers), good);
+            assert_eq!(of(&headers), good);
         }
         let too_long = "x".repeat(MAX_ID + 1);
         for bad in [
@@ -139,18 +134,19 @@ mod tests {
             "ä",
             too_long.as_str(),
         ] {
-            assert_made(&id(&with(&REQUEST_ID, &[bad.as_bytes()])));
+            assert_made(&of(&with(&REQUEST_ID, &[bad.as_bytes()])));
         }
         for values in [&[][..], &[&b"\xff"[..]], &[b"a", b"a"]] {
-            assert_made(&id(&with(&REQUEST_ID, values)));
+            assert_made(&of(&with(&REQUEST_ID, values)));
         }
     }
 
     #[test]
-    fn ids_that_are_made_differ_and_sort_by_time() {
+    fn new_ids_are_unique_and_sort_by_time() {
         let mut ids = std::collections::BTreeSet::new();
         let first = new_id();
-        std::thread::sleep(std::time::Duration::from_millis(3));
+        let before = SystemTime::now();
+        while before.elapsed().unwrap_or_default().as_millis() < 2 {}
         for _ in 0..10_000 {
             assert!(ids.insert(new_id().to_str().unwrap().to_owned()));
         }
@@ -158,12 +154,12 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_is_taken_as_the_standard_says() {
+    fn traces_follow_the_standard() {
         let (id, parent) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
         for good in [
             format!("00-{id}-{parent}-01"),
             format!("00-{id}-{parent}-00"),
-            // Flags that are not known are no fault.
+            // Unknown flags are allowed.
             format!("00-{id}-{parent}-ff"),
             format!("01-{id}-{parent}-01"),
             format!("cc-{id}-{parent}-01-what-the-future-will-be-like"),
@@ -203,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_traces_none_is_taken() {
+    fn two_traces_are_none() {
         let header = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let headers = with(&TRACEPARENT, &[header, header]);
         assert!(only(&headers, &TRACEPARENT).is_none());

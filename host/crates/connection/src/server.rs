@@ -1,88 +1,106 @@
 //! Accepts connections until told to stop, then lets them finish.
-//!
-//! This module must not know requests or routes: a connection is a task that
-//! ends, and what answers is given to it.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use hyper::body::Body;
+use hyper::{Request, Response};
 #[cfg(target_os = "linux")]
 use socket2::{SockFilter, SockRef};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
+use tower_service::Service;
 
-use super::HttpConfig;
-use super::connection::{self, Phase};
-use super::exchange::Handler;
+use crate::connection::{self, Phase};
+use crate::{Config, RequestBody};
 
-/// How long to wait after an accept that failed for want of a resource, such
-/// as file descriptors: long enough not to spin, short beside the time in
-/// which another connection ends and frees one.
+/// How long to wait after an accept that failed for want of a resource, such as file
+/// descriptors: long enough not to spin, short beside the time in which another
+/// connection ends and frees one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a connection may take to be established that was begun before the listener
-/// closes.
-const BEGUN: Duration = Duration::from_millis(50);
+/// How long a TCP handshake that began before the listener closes may take.
+const HANDSHAKE: Duration = Duration::from_millis(50);
 
-/// Serves `handler` on `listener` until `shutdown` resolves; then for
-/// `config.drain_delay` as before, but that clients of HTTP/1 are asked to close their
-/// connections; and then until the requests in flight are answered or `config.drain` is
-/// over.
+/// Serves `service` on `listener` until `shutdown` resolves. After that it goes on for
+/// `config.drain_delay` while it asks HTTP/1 clients to close their connections, and
+/// then waits until the requests in flight are answered, for at most `config.drain`.
 ///
-/// After that no connection is left, so there is nothing to return: neither a
-/// client nor a failed accept can end the loop.
-pub async fn serve<H: Handler>(
+/// Calls `report_open` with the number of open connections whenever it changes.
+///
+/// No connection is left when this returns. Neither a client nor a failed accept can end
+/// the loop, so that there is no error to return.
+pub async fn serve<S, B>(
     listener: TcpListener,
-    handler: Arc<H>,
-    config: HttpConfig,
+    service: S,
+    config: Config,
+    report_open: impl Fn(usize),
     shutdown: impl Future<Output = ()>,
-) {
+) where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let (phase, _) = watch::channel(Phase::Serving);
     let (delay, drain) = (config.drain_delay, config.drain);
     let mut connections = Connections {
-        handler,
+        service,
         config: Arc::new(config),
         phase,
         tasks: JoinSet::new(),
+        report_open,
     };
     connections.accept_until(&listener, shutdown).await;
     connections.phase.send_replace(Phase::Draining);
     connections.accept_until(&listener, sleep(delay)).await;
-    // A connection that is begun now would be reset when the listener closes.
+    // A connection whose handshake begins now would be reset when the listener closes.
     if refuse_new(&listener) {
-        connections.accept_until(&listener, sleep(BEGUN)).await;
+        connections.accept_until(&listener, sleep(HANDSHAKE)).await;
     }
     connections.open_waiting(listener);
     connections.phase.send_replace(Phase::Closing);
     let drained = tokio::time::timeout(drain, async {
         while let Some(ended) = connections.tasks.join_next().await {
-            connections.note(ended);
+            connections.ended(ended);
         }
     });
     if drained.await.is_err() {
         tracing::warn!(
             connections = connections.tasks.len(),
-            "connections were cut off: they did not finish within the drain time"
+            "closed connections that did not finish within the drain time"
         );
         connections.tasks.shutdown().await;
-        connections.handler.connections(0);
+        (connections.report_open)(0);
     }
 }
 
-/// The connections that are open.
-struct Connections<H> {
-    handler: Arc<H>,
-    config: Arc<HttpConfig>,
+/// The open connections.
+struct Connections<S, F> {
+    service: S,
+    config: Arc<Config>,
     phase: watch::Sender<Phase>,
     tasks: JoinSet<()>,
+    report_open: F,
 }
 
-impl<H: Handler> Connections<H> {
+impl<S, F, B> Connections<S, F>
+where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    F: Fn(usize),
+{
     fn has_room(&self) -> bool {
         self.tasks.len() < self.config.max_connections
     }
@@ -92,7 +110,7 @@ impl<H: Handler> Connections<H> {
         loop {
             tokio::select! {
                 () = &mut end => return,
-                Some(ended) = self.tasks.join_next() => self.note(ended),
+                Some(ended) = self.tasks.join_next() => self.ended(ended),
                 accepted = listener.accept(), if self.has_room() => match accepted {
                     Ok((socket, _)) => self.open(socket),
                     Err(error) => pause_after(error).await,
@@ -102,16 +120,15 @@ impl<H: Handler> Connections<H> {
     }
 
     fn open(&mut self, socket: TcpStream) {
-        let (handler, config) = (Arc::clone(&self.handler), Arc::clone(&self.config));
-        let connection = connection::run(socket, handler, config, self.phase.subscribe());
+        let (service, config) = (self.service.clone(), Arc::clone(&self.config));
+        let connection = connection::run(socket, service, config, self.phase.subscribe());
         self.tasks.spawn(connection);
-        self.handler.connections(self.tasks.len());
+        (self.report_open)(self.tasks.len());
     }
 
-    /// Opens the connections that the kernel has taken on already: closing the
-    /// listener would reset them, and lose what they have been sent. Closed, it
-    /// refuses new ones at once, so that a load balancer turns elsewhere
-    /// instead of waiting.
+    /// Opens the connections that the kernel has accepted already: closing the listener
+    /// would reset them, and lose what was sent. Once closed, it refuses new ones at
+    /// once, so that a load balancer turns elsewhere instead of waiting.
     fn open_waiting(&mut self, listener: TcpListener) {
         // Asked directly, since the runtime may not have heard of them yet.
         let Ok(listener) = listener.into_std() else {
@@ -127,26 +144,21 @@ impl<H: Handler> Connections<H> {
         }
     }
 
-    fn note(&self, ended: Result<(), JoinError>) {
-        note(ended);
-        self.handler.connections(self.tasks.len());
+    /// A connection's task is never cancelled while the loop runs, so that a join error
+    /// is a panic: a defect that has cost that connection only.
+    fn ended(&self, ended: Result<(), JoinError>) {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a connection panicked");
+        }
+        (self.report_open)(self.tasks.len());
     }
 }
 
-/// A connection's task cannot be cancelled while the loop runs, so a join
-/// error is a panic: a defect to log, which has cost that connection only.
-fn note(ended: Result<(), JoinError>) {
-    if let Err(error) = ended {
-        tracing::error!(%error, "a connection ended in a panic");
-    }
-}
-
-/// Has the kernel drop what would begin a connection, which its client sends again a
-/// second later, and take on those that are begun. Tells whether it does.
+/// Has the kernel drop the first packet of new connections, which clients send again a
+/// second later, and finish handshakes that have begun. Returns whether it does.
 #[cfg(target_os = "linux")]
 fn refuse_new(listener: &TcpListener) -> bool {
-    // In the classic instructions of BPF: drop a segment whose flags, in its 14th byte,
-    // have SYN, and let all others through.
+    // Classic BPF: drop a segment whose flags (byte 13) include SYN, pass all others.
     const LOAD_BYTE: u16 = 0x30;
     const JUMP_IF_SET: u16 = 0x45;
     const RETURN: u16 = 0x06;
@@ -159,7 +171,7 @@ fn refuse_new(listener: &TcpListener) -> bool {
     ];
     let attached = SockRef::from(listener).attach_filter(&filter);
     attached
-        .inspect_err(|error| tracing::debug!(%error, "the listener takes no filter"))
+        .inspect_err(|error| tracing::debug!(%error, "no filter on the listener"))
         .is_ok()
 }
 
@@ -170,8 +182,7 @@ fn refuse_new(_listener: &TcpListener) -> bool {
 
 async fn pause_after(error: io::Error) {
     match error.kind() {
-        // The client was gone before it was accepted, which says nothing about
-        // the next one.
+        // The client left before it was accepted, which says nothing about the next.
         io::ErrorKind::ConnectionAborted
         | io::ErrorKind::ConnectionRefused
         | io::ErrorKind::ConnectionReset => {}

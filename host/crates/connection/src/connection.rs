@@ -1,0 +1,159 @@
+//! One connection: HTTP/1.1 or HTTP/2, bounded in how long it may go without a request,
+//! and closed cleanly when the server stops.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Request, Response, Version};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tower_service::Service;
+
+use crate::activity::{Activity, InFlight, Overdue};
+use crate::stream::Stream;
+use crate::{Config, RequestBody};
+
+/// The most bytes of HTTP/1 in a connection's read buffer, and so the longest head of a
+/// request. Hyper's default of 400 KiB is more than any honest client needs, times the
+/// number of connections.
+const MAX_BUFFER: usize = 64 * 1024;
+
+/// How far the server has come on its way to stopping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It serves.
+    Serving,
+    /// It still serves, and asks clients to go elsewhere with their next request.
+    Draining,
+    /// It accepts no more connections, and closes those that are open.
+    Closing,
+}
+
+/// A request's handle on its connection, found in the request's extensions. The
+/// connection counts as busy until the answer has begun and all clones are dropped.
+#[derive(Clone)]
+pub struct Session {
+    _in_flight: Arc<InFlight>,
+    phase: watch::Receiver<Phase>,
+    closes: Arc<AtomicBool>,
+}
+
+impl Session {
+    /// How far the server has come on its way to stopping.
+    pub fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// Resolves when the connection is to be closed.
+    pub async fn closing(&mut self) {
+        closing(&mut self.phase).await;
+    }
+
+    /// Closes an HTTP/1 connection after this answer, and has the rest of the request's
+    /// body ignored: there is no telling where the next request would begin.
+    pub fn close_after_answer(&self) {
+        self.closes.store(true, Ordering::Release);
+    }
+}
+
+/// Serves `socket` until the client leaves or is too slow, or until `phase` says that
+/// connections close and the requests in flight are answered.
+pub(crate) async fn run<S, B>(
+    socket: TcpStream,
+    service: S,
+    config: Arc<Config>,
+    mut phase: watch::Receiver<Phase>,
+) where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    // Answers are written whole, so that waiting for more to send only adds delay. It
+    // fails only for a socket that is gone, which the first read will find.
+    let _ = socket.set_nodelay(true);
+
+    let activity = Activity::new();
+    let stream = Stream::new(socket, Arc::clone(&activity), config.half_close);
+    let shared_phase = phase.clone();
+    let body_timeout = config.body_timeout;
+    let service = service_fn(|request: Request<Incoming>| {
+        let mut service = service.clone();
+        let version = request.version();
+        let session = Session {
+            _in_flight: Arc::new(activity.begin(version)),
+            phase: shared_phase.clone(),
+            closes: Arc::default(),
+        };
+        let (mut head, body) = request.into_parts();
+        let closes = Arc::clone(&session.closes);
+        let body = RequestBody::new(&head, body, body_timeout, closes);
+        head.extensions.insert(session.clone());
+        let answer = service.call(Request::from_parts(head, body));
+        async move {
+            let mut answer = answer.await?;
+            let closes = session.closes.load(Ordering::Acquire);
+            // HTTP/2 says the same of a whole connection (GOAWAY).
+            if version < Version::HTTP_2 && (closes || session.phase() != Phase::Serving) {
+                let close = HeaderValue::from_static("close");
+                answer.headers_mut().insert(CONNECTION, close);
+            }
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // Hyper's own timeout covers neither HTTP/2 nor the time before the protocol is
+    // known. Counting the requests in flight covers both.
+    builder.http1().header_read_timeout(None);
+    builder.http1().max_buf_size(MAX_BUFFER);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+
+    let told_to_close = async {
+        closing(&mut phase).await;
+        // GOAWAY loses nothing. An HTTP/1 client may just be sending its next request,
+        // which closing would lose; the answer to that one says `Connection: close`.
+        if !activity.is_http2() {
+            activity.idle(config.close_grace).await;
+        }
+    };
+    // Biased: the connection is what the task is nearly always woken for.
+    tokio::select! {
+        biased;
+        ended = connection.as_mut() => return log(ended),
+        overdue = activity.overdue(config.header_timeout, config.idle_timeout) => {
+            // Without a request there is nothing to finish.
+            if overdue == Overdue::Silent {
+                return;
+            }
+        }
+        () = told_to_close => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    tokio::select! {
+        ended = connection => log(ended),
+        // What is left is a client that does not read its answer, or that has begun a
+        // request and does not finish it.
+        () = activity.idle(config.header_timeout) => {}
+    }
+}
+
+async fn closing(phase: &mut watch::Receiver<Phase>) {
+    // The server holds the sender for as long as there are connections.
+    let _ = phase.wait_for(|phase| *phase == Phase::Closing).await;
+}
+
+/// Clients that leave in mid-request or speak nonsense are everyday life.
+fn log(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+    if let Err(error) = ended {
+        tracing::debug!(error, "a connection ended early");
+    }
+}

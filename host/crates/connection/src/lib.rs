@@ -1,0 +1,64 @@
+//! Accepts HTTP/1.1 and HTTP/2 connections, serves a [`tower_service::Service`] on
+//! them, and bounds what clients may take: connections, time, and memory for bodies.
+//!
+//! This crate must not know routes, JSON or status codes, with one exception: it closes
+//! a connection whose request body is given up in the middle.
+
+mod activity;
+pub mod body;
+mod connection;
+pub mod decompress;
+mod memory;
+mod request_body;
+mod server;
+mod stream;
+
+pub use connection::{Phase, Session};
+pub use memory::{Memory, NoRoom, OVERHEAD, Reservation};
+pub use request_body::RequestBody;
+pub use server::serve;
+
+use std::time::Duration;
+
+/// What clients may hold of the server, and how it stops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How long a new connection may take to send the head of its first request.
+    pub header_timeout: Duration,
+    /// How long the rest of a request body is still read after the answer is sent.
+    pub body_timeout: Duration,
+    /// How long a connection that has had a request may go without one, or without
+    /// reading its answer.
+    pub idle_timeout: Duration,
+    /// How long requests in flight go on after their client has closed its side of the
+    /// connection: it may still wait for the answer, or be gone.
+    pub half_close: Duration,
+    /// How long connections are still accepted after shutdown was requested.
+    pub drain_delay: Duration,
+    /// How long requests in flight may go on after that.
+    pub drain: Duration,
+    /// How long an HTTP/1 connection may be idle after that before it is closed. Its
+    /// client may just be sending a request.
+    pub close_grace: Duration,
+    /// The most connections served at a time, at least 1. More wait unaccepted in the
+    /// kernel's queue.
+    pub max_connections: usize,
+}
+
+impl Default for Config {
+    /// The idle timeout is longer than the 60 seconds for which common load balancers
+    /// keep a connection, so that they close it first. A server that closes first races
+    /// with their next request.
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(75),
+            half_close: Duration::from_secs(1),
+            drain_delay: Duration::ZERO,
+            drain: Duration::from_secs(25),
+            close_grace: Duration::from_secs(1),
+            max_connections: 4096,
+        }
+    }
+}

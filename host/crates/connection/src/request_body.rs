@@ -1,0 +1,83 @@
+//! The body of a request as it arrives from the network.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::Version;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::header::EXPECT;
+use hyper::http::request::Parts;
+
+use crate::body::{MAX_DISCARDED, discard};
+
+/// A request body whose rest is read and discarded when it is dropped, so that the client
+/// sees the answer and the connection can go on.
+pub struct RequestBody {
+    /// None once it has ended.
+    body: Option<Incoming>,
+    discards: bool,
+    timeout: Duration,
+    closes: Arc<AtomicBool>,
+}
+
+impl RequestBody {
+    pub(crate) fn new(
+        head: &Parts,
+        body: Incoming,
+        timeout: Duration,
+        closes: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            body: Some(body),
+            // HTTP/2 can refuse the rest of a body by itself. A client that waits for
+            // `100 Continue` must not be told to go on, which reading would do.
+            discards: head.version < Version::HTTP_2 && !head.headers.contains_key(EXPECT),
+            timeout,
+            closes,
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(Pin::new(body).poll_frame(context));
+        if !matches!(frame, Some(Ok(_))) {
+            self.body = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map(Body::size_hint).unwrap_or_default()
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        let unread = self.body.take().filter(|body| !body.is_end_stream());
+        if let Some(body) = unread
+            && self.discards
+            && !self.closes.load(Ordering::Acquire)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(discard(body, MAX_DISCARDED, self.timeout));
+        }
+    }
+}

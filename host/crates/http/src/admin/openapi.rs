@@ -1,0 +1,139 @@
+//! What the document of the admin API says beside its handlers: who may use it, its
+//! limits, and examples of its problems.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use connection::body::BodyError;
+use predictor::Digest;
+use revisions::{Refusal, VersionsError};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
+
+use super::access::Access;
+use super::versions::Id;
+use crate::openapi::{About, COMMON_RULES, bytes, complete, members, with_request_id, responses_of};
+use crate::problem::{self, Problem};
+
+const TAGS: [(&str, &str); 3] = [
+    (
+        "Versions",
+        "List, add, try and change the versions of the guest. For operators only.",
+    ),
+    ("Operation", "For probes and operators."),
+    ("Documentation", "This document."),
+];
+
+/// Schemas that no handler names.
+#[derive(utoipa::OpenApi)]
+#[openapi(components(schemas(problem::Document<'static>)))]
+struct Schemas;
+
+/// The document of a listener with these rules, and these limits on a component's size
+/// and the time that it may take to arrive.
+pub(super) fn document(
+    mut described: OpenApi,
+    access: &Access,
+    (limit, patience): (usize, Duration),
+) -> Bytes {
+    described.merge(Schemas::openapi());
+    let about = About {
+        title: "FastSentiment: the admin listener",
+        description: format!(
+            "Metrics, health, and the versions of the guest. {COMMON_RULES} A parameter that \
+             a path does not take is refused."
+        ),
+        tags: &TAGS,
+    };
+    let mut document = complete(&described, &about);
+    let refused = responses_of(&access.problems());
+    let closed = ["/versions", "/trial", "/rollback", "/reload"];
+    if let Some(paths) = document["paths"].as_object_mut() {
+        let is_closed = |path: &str| closed.iter().any(|closed| path.starts_with(closed));
+        let items = paths.iter_mut().filter(|(path, _)| is_closed(path));
+        for operation in items.flat_map(|(_, item)| members(item)) {
+            for (status, response) in &refused {
+                operation["responses"][status] = with_request_id(response.clone());
+            }
+            if access.has_token() {
+                operation["security"] = json!([{"token": []}]);
+            }
+        }
+    }
+    let add = &mut document["paths"]["/versions"]["post"];
+    let too_large = [
+        BodyError::TooLarge { limit }.into(),
+        BodyError::TimedOut { patience }.into(),
+    ];
+    for (status, response) in responses_of(&too_large) {
+        add["responses"][status] = with_request_id(response);
+    }
+    let body = &mut add["requestBody"];
+    body["required"] = true.into();
+    body["description"] = format!("A WebAssembly component of at most {limit} bytes.").into();
+    for content in members(&mut body["content"]) {
+        content["schema"] = json!({"type": "string", "format": "binary", "maxLength": limit});
+    }
+    for status in ["200", "201"] {
+        add["responses"][status]["links"] = links();
+    }
+    document["components"]["securitySchemes"] = json!({"token": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The server's admin token (`--admin-token-file`). Without one, \
+            versions can be managed over a loopback address only.",
+    }});
+    bytes(&document)
+}
+
+/// What can be done with a version that was added.
+fn links() -> Value {
+    let link = |operation: &str| {
+        json!({
+            "operationId": operation,
+            "parameters": {"id": "$response.body#/version/guest"},
+        })
+    };
+    json!({
+        "show": link("showVersion"),
+        "activate": link("activateVersion"),
+        "tryAsCanary": link("tryAsCanary"),
+        "tryAsShadow": link("tryAsShadow"),
+        "remove": link("removeVersion"),
+    })
+}
+
+// ---- Examples of problems, made as they are made elsewhere ----
+
+/// A digest that a guest might have.
+pub(super) fn example(guest: &str) -> Digest {
+    Digest(Sha256::digest(guest.as_bytes()).into())
+}
+
+pub(super) fn unknown() -> Vec<Problem> {
+    let mut problems: Vec<_> = Id::problem().into_iter().collect();
+    problems.extend([
+        VersionsError::Unknown("0123456789ab".to_owned()).into(),
+        VersionsError::Ambiguous("0123".to_owned()).into(),
+    ]);
+    problems
+}
+
+pub(super) fn quarantined() -> Problem {
+    let guest = example("another guest").short();
+    let reason = "5 of its last 5 calls failed".to_owned();
+    VersionsError::Quarantined { guest, reason }.into()
+}
+
+pub(super) fn refused() -> Problem {
+    let step = "contract";
+    let reason = "the component does not export `predict`".to_owned();
+    VersionsError::Refused(Refusal { step, reason }).into()
+}
+
+pub(super) fn unavailable() -> Problem {
+    let reason = "no thread can be started: Resource temporarily unavailable (os error 11)";
+    VersionsError::Unavailable(reason.to_owned()).into()
+}

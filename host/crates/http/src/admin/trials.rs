@@ -1,0 +1,121 @@
+//! The part of the versions API that tries versions: canaries and shadows.
+
+use axum::Json;
+use axum::extract::State;
+use revisions::VersionsError;
+use rollout::{Share, Trial};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::document::{self, Change, Gone, Name};
+use super::openapi::{example, quarantined, unknown};
+use super::query::{CanaryParameters, NoParameters, Query, ShadowParameters};
+use super::versions::{Context, Id, gone};
+use crate::openapi::problems;
+use crate::problem::{Problem, no_version};
+
+/// Serves trials.
+pub(super) fn router() -> OpenApiRouter<Context> {
+    OpenApiRouter::new()
+        .routes(routes!(canary))
+        .routes(routes!(shadow))
+        .routes(routes!(end_trial))
+        .routes(routes!(promote))
+}
+
+problems!(TrialProblems, {
+    let is_live = VersionsError::IsLive(example("the guest").short());
+    let mut problems = Query::<ShadowParameters>::unknown_parameter();
+    problems.extend(unknown());
+    problems.extend([is_live.into(), quarantined(), no_version()]);
+    problems
+});
+
+/// Let a version answer a share of the texts
+#[utoipa::path(
+    post,
+    path = "/versions/{id}/canary",
+    operation_id = "tryAsCanary",
+    tag = "Versions",
+    params(Id, CanaryParameters),
+    responses((status = 200, description = "The trial has begun", body = document::Trial), TrialProblems)
+)]
+async fn canary(
+    id: Id,
+    Query(parameters): Query<CanaryParameters>,
+    State(context): State<Context>,
+) -> Result<Json<document::Trial>, Problem> {
+    begin_trial(&context, &id, Trial::Canary, parameters.share)
+}
+
+/// Give a version copies of texts, and compare its answers
+#[utoipa::path(
+    post,
+    path = "/versions/{id}/shadow",
+    operation_id = "tryAsShadow",
+    tag = "Versions",
+    params(Id, ShadowParameters),
+    responses((status = 200, description = "The trial has begun", body = document::Trial), TrialProblems)
+)]
+async fn shadow(
+    id: Id,
+    Query(parameters): Query<ShadowParameters>,
+    State(context): State<Context>,
+) -> Result<Json<document::Trial>, Problem> {
+    // All of its answers are dropped.
+    let share = parameters.share.unwrap_or(Share::ALL);
+    begin_trial(&context, &id, Trial::Shadow, share)
+}
+
+problems!(
+    NoTrialProblems,
+    [
+        Query::<NoParameters>::unknown_parameter(),
+        vec![VersionsError::NoTrial.into(), no_version()]
+    ]
+    .concat()
+);
+
+/// End the trial
+#[utoipa::path(
+    delete,
+    path = "/trial",
+    operation_id = "endTrial",
+    tag = "Versions",
+    responses((status = 200, description = "It has ended", body = Gone), NoTrialProblems)
+)]
+async fn end_trial(
+    _: Query<NoParameters>,
+    State(context): State<Context>,
+) -> Result<Json<Gone>, Problem> {
+    let version = context.managed.get()?.end_trial()?;
+    Ok(gone(&Name::from(&*version)))
+}
+
+/// Make the version on trial live
+#[utoipa::path(
+    post,
+    path = "/trial/promote",
+    operation_id = "promote",
+    tag = "Versions",
+    responses((status = 200, description = "It is live", body = Change), NoTrialProblems)
+)]
+async fn promote(
+    _: Query<NoParameters>,
+    State(context): State<Context>,
+) -> Result<Json<Change>, Problem> {
+    let change = context.managed.get()?.promote()?;
+    Ok(Json(Change::from(&change)))
+}
+
+fn begin_trial(
+    context: &Context,
+    id: &Id,
+    trial: Trial,
+    share: Share,
+) -> Result<Json<document::Trial>, Problem> {
+    let known = id.find(context)?;
+    let versions = context.managed.get()?;
+    versions.begin_trial(&known.version.guest, trial, share)?;
+    Ok(Json(document::Trial::new(&known.version, trial, share)))
+}

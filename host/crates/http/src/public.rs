@@ -1,0 +1,94 @@
+//! The public API: predictions, health, documentation and the page.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::Router;
+use prometheus::Registry;
+use service::Service;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::inputs::Allowed;
+use crate::observe::Observer;
+use crate::openapi::{self, public as document};
+use crate::predict::{self, Predict};
+use crate::problem::{Kind, Problem};
+use crate::{
+    HttpConfig, Metrics, Readiness, Served, cors, health, info, layers, pages, prometheus_text,
+    version,
+};
+
+/// What the public API is made of.
+pub struct Public {
+    /// Predicts.
+    pub service: Arc<Service>,
+    /// Describes the model, for `GET /info`.
+    pub served: Served,
+    /// The server's state, for probes.
+    pub readiness: Readiness,
+    /// Counts requests.
+    pub metrics: Arc<Metrics>,
+    /// The registry to publish at `/metrics`, if clients may see it.
+    pub published: Option<Registry>,
+    /// Limits on requests.
+    pub config: HttpConfig,
+}
+
+impl Public {
+    /// The routes, with the layers that every request passes.
+    pub fn router(self) -> Router {
+        let Self {
+            service,
+            served,
+            readiness,
+            metrics,
+            published,
+            config,
+        } = self;
+        let allowed = Allowed::from(&served.model);
+        let predict = Predict::new(Arc::clone(&service), allowed, &config);
+        let live = {
+            let service = Arc::clone(&service);
+            Arc::new(move || Ok(service.version()))
+        };
+        let facts = document::Facts {
+            limits: service.limits().clone(),
+            config: config.clone(),
+            live: service.version(),
+            allowed,
+        };
+        let openapi = Arc::new(OnceLock::new());
+        let mut routes = OpenApiRouter::new()
+            .routes(routes!(predict::predict))
+            .routes(routes!(pages::page, predict::predict_at_root))
+            .with_state(predict)
+            .merge(health::router(readiness))
+            .merge(version::router(live))
+            .merge(info::router(info::Info {
+                service,
+                served: Arc::new(served),
+                config: Arc::new(config.clone()),
+            }))
+            .merge(openapi::router(Arc::clone(&openapi)))
+            .merge(pages::router());
+        if let Some(registry) = published {
+            routes = routes.merge(prometheus_text::router(registry));
+        }
+        let (router, described) = routes.split_for_parts();
+        let _ = openapi.set(document::document(described, &facts));
+        let observer = Observer {
+            metrics: Some(metrics),
+            log_requests: config.log_requests,
+        };
+        layers::stack(router, not_found, cors::layer(&config.cors_origins), observer)
+    }
+}
+
+/// There is nothing at a path.
+pub(crate) fn not_found() -> Problem {
+    Problem::new(
+        Kind::NotFound,
+        "there is nothing at this path; see `POST /predict`, `GET /health` and \
+         `GET /version`, or all paths at `GET /docs` and `GET /openapi.json`",
+    )
+}
