@@ -1,13 +1,8 @@
 //! The admin listener of a server process: metrics, and the state of the server
 //! from its start to its end; and what it is for, the versions.
 
-mod access;
-mod api;
-mod fake;
-mod refusals;
 mod swapping;
 mod tokens;
-mod uploads;
 
 use std::io::Read;
 use std::process::Stdio;

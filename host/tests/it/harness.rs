@@ -219,16 +219,4 @@ pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
         .block_on(async { tokio::time::timeout(PATIENCE, future).await.unwrap() })
 }
 
-/// A version that only lends its name: whoever stands above it in a test answers
-/// by itself.
-pub(crate) struct Named(pub(crate) Arc<Version>);
-
-impl Scorer for Named {
-    fn version(&self) -> &Arc<Version> {
-        &self.0
-    }
-
-    fn score(&self, _: &[String], _: &Abandoned) -> Result<Vec<Scores>, PredictError> {
-        unreachable!("the fake asks nobody")
-    }
-}
+pub(crate) use testing::Named;

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
 use crate::harness::{BINARY, PATIENCE, artifacts, guest_path, loading, onnxruntime};
-use crate::http::metric;
+use testing::metric;
+pub(crate) use testing::{Answer, answer};
 
 /// The binary, with nothing of the developer's own settings.
 pub(crate) fn bare() -> Command {
@@ -89,19 +90,6 @@ pub(crate) struct ServerProcess {
     url: String,
     admin_url: String,
     client: reqwest::Client,
-}
-
-/// An answer of a server.
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) headers: reqwest::header::HeaderMap,
-    pub(crate) body: String,
-}
-
-impl Answer {
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap()
-    }
 }
 
 impl ServerProcess {
@@ -269,14 +257,4 @@ pub(crate) fn signal(child: &Child, name: &str) {
     let mut kill = Command::new("kill");
     let status = kill.args([format!("-{name}"), id]).status().unwrap();
     assert!(status.success());
-}
-
-/// Sends a request and takes the whole answer.
-pub(crate) async fn answer(request: reqwest::RequestBuilder) -> Answer {
-    let response = request.send().await.unwrap();
-    Answer {
-        status: response.status().as_u16(),
-        headers: response.headers().clone(),
-        body: response.text().await.unwrap(),
-    }
 }

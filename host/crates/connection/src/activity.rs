@@ -48,7 +48,8 @@ impl Activity {
     /// answer slowly but steadily is not idle.
     pub(crate) fn touch(&self) {
         let elapsed = u64::try_from(self.opened.elapsed().as_nanos());
-        self.last.store(elapsed.unwrap_or(u64::MAX), Ordering::SeqCst);
+        self.last
+            .store(elapsed.unwrap_or(u64::MAX), Ordering::SeqCst);
     }
 
     /// Whether a request is in flight.

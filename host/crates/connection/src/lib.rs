@@ -1,8 +1,28 @@
-//! Accepts HTTP/1.1 and HTTP/2 connections, serves a [`tower_service::Service`] on
-//! them, and bounds what clients may take: connections, time, and memory for bodies.
+//! Accepts HTTP/1.1 and HTTP/2 connections, serves a [`tower_service::Service`] on them,
+//! and limits what clients may take: connections, time, and memory for bodies.
 //!
-//! This crate must not know routes, JSON or status codes, with one exception: it closes
-//! a connection whose request body is given up in the middle.
+//! This crate must not know routes, JSON or statuses.
+//!
+//! # Time
+//!
+//! A connection without a request is closed after `header_timeout`, and after
+//! `idle_timeout` between requests. A client that reads a large answer slowly but steadily
+//! is not idle; one that stops reading is. A request whose client has closed its side of
+//! the connection goes on for `half_close` and is cancelled after that.
+//!
+//! # Bodies
+//!
+//! A handler reads a [`RequestBody`] through [`decompress::Decompressed`], within limits on
+//! size, time and [`Memory`]. Limits apply to decompressed bytes. The rest of a body that a
+//! handler does not read is read and discarded, within limits, so that the client sees the
+//! answer and an HTTP/1 connection can go on.
+//!
+//! # Stopping
+//!
+//! At shutdown, answers over HTTP/1 say `Connection: close` from then on. After
+//! `drain_delay` the listener closes, HTTP/2 clients get GOAWAY, HTTP/1 connections are
+//! closed once they have been idle for `close_grace`, and requests in flight have `drain` to
+//! end. Connections that the kernel has accepted already are served first.
 
 mod activity;
 pub mod body;

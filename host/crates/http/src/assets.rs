@@ -67,7 +67,11 @@ static FILES: [File; 16] = [
     file("scored.mjs", SCRIPT, plain!("page/scored.mjs")),
     file("source.mjs", SCRIPT, plain!("page/source.mjs")),
     file("initializer.js", SCRIPT, plain!("docs/initializer.js")),
-    file("swagger-ui-bundle.js", SCRIPT, gzip!("swagger-ui-bundle.js")),
+    file(
+        "swagger-ui-bundle.js",
+        SCRIPT,
+        gzip!("swagger-ui-bundle.js"),
+    ),
     file("swagger-ui.css", STYLE, gzip!("swagger-ui.css")),
 ];
 

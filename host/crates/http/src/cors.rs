@@ -50,7 +50,14 @@ pub(crate) fn layer(origins: &[Origin]) -> Option<CorsLayer> {
             TIMEOUT,
             REQUEST_ID,
         ])
-        .expose_headers([RETRY_AFTER, SERVER_TIMING, CACHE_HITS, GUEST, MODEL, REQUEST_ID])
+        .expose_headers([
+            RETRY_AFTER,
+            SERVER_TIMING,
+            CACHE_HITS,
+            GUEST,
+            MODEL,
+            REQUEST_ID,
+        ])
         .max_age(MAX_AGE);
     (!origins.is_empty()).then_some(layer)
 }

@@ -133,7 +133,9 @@ pub(crate) struct Info {
 
 /// Serves the description.
 pub(crate) fn router(info: Info) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(describe)).with_state(info)
+    OpenApiRouter::new()
+        .routes(routes!(describe))
+        .with_state(info)
 }
 
 /// What is served, as Text Embeddings Inference describes it

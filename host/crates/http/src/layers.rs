@@ -1,8 +1,12 @@
 //! The layers that both listeners stack around their routes.
 
 use std::any::Any;
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::MatchedPath;
+use axum::http::header::ALLOW;
 use axum::http::{Method, StatusCode};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
@@ -13,6 +17,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate as _, SizeAbove};
 use tower_http::cors::CorsLayer;
+use utoipa::openapi::OpenApi;
 
 use crate::observe::{Observer, observe};
 use crate::problem::Problem;
@@ -45,17 +50,39 @@ pub(crate) fn stack(
         .layer(CatchPanicLayer::custom(panicked));
     router
         .fallback(async move || not_found().into_response())
-        .method_not_allowed_fallback(other_method)
         .layer(layers)
 }
 
-/// Answers the methods that a path has no handler for. Axum adds `Allow`.
-pub(crate) async fn other_method(method: Method) -> Response {
-    if method == Method::OPTIONS {
-        StatusCode::NO_CONTENT.into_response()
-    } else {
-        Problem::method_not_allowed().into_response()
-    }
+/// Answers the methods that a path has no handler for.
+pub(crate) fn answer_other_methods(router: Router, described: &OpenApi) -> Router {
+    let methods = Arc::new(methods_of(described));
+    router.method_not_allowed_fallback(async move |method: Method, path: MatchedPath| {
+        let allow = methods.get(path.as_str()).cloned().unwrap_or_default();
+        let answer = if method == Method::OPTIONS {
+            StatusCode::NO_CONTENT.into_response()
+        } else {
+            Problem::method_not_allowed(&allow).into_response()
+        };
+        ([(ALLOW, allow)], answer)
+    })
+}
+
+/// The value of `Allow` for each path.
+fn methods_of(described: &OpenApi) -> HashMap<String, String> {
+    let paths = described.paths.paths.iter();
+    let allowed = paths.map(|(path, item)| {
+        let methods = [
+            ("DELETE", item.delete.is_some()),
+            ("GET", item.get.is_some()),
+            ("HEAD", item.get.is_some()),
+            ("OPTIONS", true),
+            ("POST", item.post.is_some()),
+        ];
+        let methods = methods.iter().filter(|(_, is_taken)| *is_taken);
+        let methods: Vec<_> = methods.map(|(name, _)| *name).collect();
+        (path.clone(), methods.join(", "))
+    });
+    allowed.collect()
 }
 
 /// What the panic says stays with the process's panic hook: it may hold a text.

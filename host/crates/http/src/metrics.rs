@@ -99,7 +99,8 @@ impl Metrics {
 
     /// Sets the number of open connections.
     pub fn set_connections(&self, open: usize) {
-        self.connections.set(i64::try_from(open).unwrap_or(i64::MAX));
+        self.connections
+            .set(i64::try_from(open).unwrap_or(i64::MAX));
     }
 
     /// Measures a request until the result is dropped.

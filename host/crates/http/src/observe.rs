@@ -126,7 +126,9 @@ impl Progress {
     /// The last piece was sent, or the client left before that.
     pub(crate) fn end(&self, is_complete: bool) {
         let slot = self.0.line.lock();
-        let line = slot.unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let line = slot
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take();
         if let Some(mut line) = line {
             let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
             line.texts = Some((count(&self.0.texts), count(&self.0.hits)));

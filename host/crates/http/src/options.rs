@@ -32,7 +32,9 @@ fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
     if !is_number || millis == 0 || values.next().is_some() {
         return Err(Problem::new(
             Kind::InvalidHeader,
-            format!("`{TIMEOUT}` must be given once, as a whole number of milliseconds, at least 1"),
+            format!(
+                "`{TIMEOUT}` must be given once, as a whole number of milliseconds, at least 1"
+            ),
         ));
     }
     Ok(Some(Duration::from_millis(millis)))

@@ -13,9 +13,9 @@ use utoipa_axum::routes;
 
 use crate::assets::{self, BUILD};
 use crate::coding::members;
-use crate::public::not_found;
 use crate::openapi::problems;
 use crate::problem::Problem;
+use crate::public::not_found;
 
 /// A file has another path in the next version of the server.
 const FOREVER: &str = "public, max-age=31536000, immutable";

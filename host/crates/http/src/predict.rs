@@ -389,7 +389,11 @@ pub(crate) fn log(error: &PredictError, options: Options) {
     match kind {
         ErrorKind::Failed => tracing::error!(reason = message, detail, "a prediction failed"),
         ErrorKind::TimedOut if options.timeout.is_some() => {
-            tracing::debug!(reason = message, detail, "a prediction took longer than its client allows");
+            tracing::debug!(
+                reason = message,
+                detail,
+                "a prediction took longer than its client allows"
+            );
         }
         ErrorKind::TimedOut | ErrorKind::Unavailable => {
             tracing::warn!(reason = message, detail, "a prediction was not made");

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::StatusCode;
 use axum::http::header::{
-    ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use axum::response::{IntoResponse, Response};
 use connection::body::BodyError;
@@ -214,9 +214,9 @@ impl Problem {
         }
     }
 
-    /// A method that the path does not take.
-    pub(crate) fn method_not_allowed() -> Self {
-        Self::new(Kind::MethodNotAllowed, "the path does not take this method")
+    /// A method that the path does not take; it takes those in `allow`.
+    pub(crate) fn method_not_allowed(allow: &str) -> Self {
+        Self::new(Kind::MethodNotAllowed, format!("this path takes {allow}"))
     }
 
     /// An internal failure, about which a client learns nothing more.
@@ -318,24 +318,8 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Writes the document of a problem into the response to the request with this id, and
-/// lists all methods in `Allow`.
+/// Writes the document of a problem into the response to the request with this id.
 pub(crate) fn render(response: &mut Response, request_id: &HeaderValue) {
-    if let Some(allow) = response.headers().get(ALLOW) {
-        // Axum leaves out `OPTIONS`, which every path answers.
-        let listed = allow.to_str().unwrap_or_default();
-        let mut methods: Vec<_> = listed.split(',').chain(["OPTIONS"]).map(str::trim).collect();
-        methods.retain(|method| !method.is_empty());
-        methods.sort_unstable();
-        methods.dedup();
-        let methods = methods.join(", ");
-        if let Some(problem) = response.extensions_mut().get_mut::<Problem>() {
-            problem.detail = format!("this path takes {methods}").into();
-        }
-        if let Ok(allow) = HeaderValue::try_from(methods) {
-            response.headers_mut().insert(ALLOW, allow);
-        }
-    }
     let Some(problem) = response.extensions_mut().remove::<Problem>() else {
         return;
     };

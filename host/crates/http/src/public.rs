@@ -75,12 +75,18 @@ impl Public {
             routes = routes.merge(prometheus_text::router(registry));
         }
         let (router, described) = routes.split_for_parts();
+        let router = layers::answer_other_methods(router, &described);
         let _ = openapi.set(document::document(described, &facts));
         let observer = Observer {
             metrics: Some(metrics),
             log_requests: config.log_requests,
         };
-        layers::stack(router, not_found, cors::layer(&config.cors_origins), observer)
+        layers::stack(
+            router,
+            not_found,
+            cors::layer(&config.cors_origins),
+            observer,
+        )
     }
 }
 

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::exchange::{Body, Exchange, Next};
 use crate::harness::fixture;
 use crate::limits::resident_mib;
 use crate::server_process::ServerProcess;
+use testing::exchange::{Body, Exchange, Next};
 
 fn start() -> ServerProcess {
     ServerProcess::with(&fixture("tiny-bert"), &["--cache-mib", "1"])

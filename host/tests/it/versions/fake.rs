@@ -24,7 +24,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::harness::{Named, PATIENCE};
-use crate::http::metric;
+use testing::metric;
 
 /// What a component is known by.
 pub(super) fn digest(component: &str) -> Digest {

@@ -19,7 +19,7 @@ use utoipa_axum::router::OpenApiRouter;
 pub use access::{Access, Token, TokenError};
 pub use uploads::Uploads;
 
-use crate::layers::{self, other_method};
+use crate::layers;
 use crate::observe::Observer;
 use crate::problem::{Kind, Problem, no_version};
 use crate::{Readiness, health, prometheus_text, version};
@@ -76,12 +76,12 @@ impl Admin {
         let access = Arc::new(access);
         let limits = uploads.limits();
         let (open, mut described) = open.split_for_parts();
-        let (closed, of_versions) =
-            versions::router(managed.clone(), Arc::new(uploads)).split_for_parts();
-        // Around methods that do not exist as well: they tell nothing without access.
-        let closed = closed
-            .method_not_allowed_fallback(other_method)
-            .layer(middleware::from_fn_with_state(Arc::clone(&access), access::check));
+        let open = layers::answer_other_methods(open, &described);
+        let closed = versions::router(managed.clone(), Arc::new(uploads));
+        let (closed, of_versions) = closed.split_for_parts();
+        // Access is checked first, so that strangers do not even learn the methods.
+        let check = middleware::from_fn_with_state(Arc::clone(&access), access::check);
+        let closed = layers::answer_other_methods(closed, &of_versions).layer(check);
         described.merge(of_versions);
         let _ = document.set(openapi::document(described, &access, limits));
         let observer = Observer {

@@ -14,7 +14,9 @@ use utoipa::openapi::OpenApi;
 
 use super::access::Access;
 use super::versions::Id;
-use crate::openapi::{About, COMMON_RULES, bytes, complete, members, with_request_id, responses_of};
+use crate::openapi::{
+    About, COMMON_RULES, bytes, complete, members, responses_of, with_request_id,
+};
 use crate::problem::{self, Problem};
 
 const TAGS: [(&str, &str); 3] = [

@@ -50,7 +50,11 @@ pub(super) fn router(managed: Managed, uploads: Arc<Uploads>) -> OpenApiRouter {
 
 problems!(
     ListProblems,
-    [Query::<NoParameters>::unknown_parameter(), vec![no_version()]].concat()
+    [
+        Query::<NoParameters>::unknown_parameter(),
+        vec![no_version()]
+    ]
+    .concat()
 );
 
 /// All versions, and which is used for what
@@ -74,12 +78,9 @@ async fn list(
 }
 
 problems!(AddProblems, {
-    let text = HeaderMap::from_iter([(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/plain"),
-    )]);
-    let unsupported = require_component(&text)
-        .map_err(|detail| Problem::new(Kind::UnsupportedMediaType, detail));
+    let text = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("text/plain"))]);
+    let unsupported =
+        require_component(&text).map_err(|detail| Problem::new(Kind::UnsupportedMediaType, detail));
     let mut problems = Query::<AddParameters>::unknown_parameter();
     problems.extend(unsupported.err());
     problems.extend([
@@ -135,7 +136,10 @@ async fn add(
         }
     };
     let versions = context.managed.get()?;
-    let added = context.uploads.add(versions, &headers, body, &session).await?;
+    let added = context
+        .uploads
+        .add(versions, &headers, body, &session)
+        .await?;
     let version = &added.version;
     let mut document = Added::from(&added);
     if let Some((trial, share)) = trial {
@@ -148,7 +152,11 @@ async fn add(
         (StatusCode::OK, None, Json(document))
     } else {
         let location = format!("/versions/{}", version.guest);
-        (StatusCode::CREATED, Some([(LOCATION, location)]), Json(document))
+        (
+            StatusCode::CREATED,
+            Some([(LOCATION, location)]),
+            Json(document),
+        )
     })
 }
 

@@ -130,8 +130,8 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http_body_util::StreamBody;
     use http_body::Frame;
+    use http_body_util::StreamBody;
 
     /// The lines of a body that arrives in these pieces, each with its number, or nothing
     /// for one that is too long; and whether the body ended well.

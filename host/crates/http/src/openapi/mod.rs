@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use axum::extract::State;
-use axum::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{
+    ACCEPT_ENCODING, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -44,10 +46,9 @@ macro_rules! problems {
         struct $name;
 
         impl utoipa::IntoResponses for $name {
-            fn responses() -> std::collections::BTreeMap<
-                String,
-                utoipa::openapi::RefOr<utoipa::openapi::Response>,
-            > {
+            fn responses()
+            -> std::collections::BTreeMap<String, utoipa::openapi::RefOr<utoipa::openapi::Response>>
+            {
                 $crate::openapi::into_responses(&$problems)
             }
         }
@@ -116,7 +117,9 @@ fn response(status: u16, problems: &[&Problem]) -> Value {
             nth => format!("{name}-{nth}"),
         });
         let example = json!({"summary": title, "value": problem.document()});
-        let key = nth.take(problems.len()).find(|key| !examples.contains_key(key));
+        let key = nth
+            .take(problems.len())
+            .find(|key| !examples.contains_key(key));
         examples.extend(key.map(|key| (key, example)));
         let names = problem.headers().into_iter().map(|(name, _)| name);
         headers.extend(names.filter_map(|name| described(&name)));
@@ -210,7 +213,7 @@ pub(crate) fn complete(described: &OpenApi, about: &About) -> Value {
             Kind::NotFound,
             "there is nothing at this path",
         )]),
-        "MethodNotAllowed": response(405, &[&Problem::method_not_allowed()]),
+        "MethodNotAllowed": response(405, &[&Problem::method_not_allowed("GET, HEAD, OPTIONS")]),
     });
     for item in members(&mut document["paths"]) {
         for operation in members(item) {

@@ -17,7 +17,7 @@ use service::Limits;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 
-use super::{About, COMMON_RULES, bytes, complete, reference, with_request_id, responses_of};
+use super::{About, COMMON_RULES, bytes, complete, reference, responses_of, with_request_id};
 use crate::bulk::{ErrorLine, ScoredLine, TextLine};
 use crate::inputs::{self, Allowed, Inputs};
 use crate::options::{TIMEOUT, options};
@@ -44,7 +44,10 @@ const ABOUT_PREDICT: &str = "\
 const TAGS: [(&str, &str); 4] = [
     ("Predictions", "What the server is for."),
     ("Operation", "For probes and operators."),
-    ("Documentation", "This document, and the page that shows it."),
+    (
+        "Documentation",
+        "This document, and the page that shows it.",
+    ),
     ("Pages", "For people, in a browser."),
 ];
 
@@ -202,10 +205,9 @@ fn limit_schemas(schemas: &mut Value, facts: &Facts) {
     } = facts.limits;
     let limit_text = |text: &mut Value| {
         text["maxLength"] = max_text_bytes.into();
-        text["description"] = format!(
-            "At most {max_text_bytes} bytes of UTF-8, and so at most as many characters."
-        )
-        .into();
+        text["description"] =
+            format!("At most {max_text_bytes} bytes of UTF-8, and so at most as many characters.")
+                .into();
     };
     let texts = &mut schemas["PredictRequest"]["properties"]["text"];
     texts["maxItems"] = max_texts.into();
@@ -311,9 +313,8 @@ fn problems(facts: &Facts) -> Vec<Problem> {
         ..
     } = facts.limits;
     let failure = |kind, message: String| Problem::from(PredictError::new(kind, message));
-    let with = |name: HeaderName, value| {
-        HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
-    };
+    let with =
+        |name: HeaderName, value| HeaderMap::from_iter([(name, HeaderValue::from_static(value))]);
     let too_many = max_texts.saturating_add(1);
     let too_long = max_text_bytes.saturating_add(1);
     let (limit, patience) = (facts.config.max_body_bytes, facts.config.body_timeout);

@@ -2,6 +2,17 @@
 //! predictor, with `reqwest` for well-behaved clients and a bare socket for
 //! the others.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+#![allow(
+    clippy::cast_precision_loss,
+    reason = "what tests count and measure is small"
+)]
+
 mod answers;
 mod bulk;
 mod connections;
@@ -24,8 +35,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use connection::serve;
-use http::public::Public;
-use http::{Metrics, Readiness, Served};
+use fastsentiment_http::public::Public;
+use fastsentiment_http::{Metrics, Readiness, Served};
 use predictor::{
     Activation, Answer as TextAnswer, BoxFuture, Caching, Digest, ErrorKind, ModelCard, Pending,
     PredictError, Predictor, Request, Score, Side, Source, Version, Work,
@@ -40,8 +51,8 @@ use tokio::sync::{Barrier, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::harness::Named;
 use settings::Settings;
+use testing::{Named, metric};
 
 /// Longer than anything here takes: a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -296,12 +307,6 @@ fn served() -> Served {
         batch_texts: 32,
         workers: 3,
     }
-}
-
-/// The value of a metric in Prometheus's text format.
-pub(crate) fn metric(text: &str, name: &str) -> Option<f64> {
-    let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
-    text.lines().find_map(value)
 }
 
 fn http1() -> reqwest::Client {

@@ -7,8 +7,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::fake::{FIRST, Server, digest, problem};
-use crate::harness::PATIENCE;
-use crate::server_process::answer;
+use testing::PATIENCE;
+use testing::answer;
 
 /// A request to `/versions?activate=true` with these header lines, and what is
 /// sent of its body.

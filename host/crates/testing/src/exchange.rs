@@ -7,22 +7,22 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, ReadHal
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::harness::PATIENCE;
+use crate::PATIENCE;
 
 /// For what must not happen, or must be over soon.
 const SHORT: Duration = Duration::from_millis(500);
 
 /// A bulk request over a connection of its own, and the answer to it.
-pub(crate) struct Exchange {
-    pub(crate) to: Body,
-    pub(crate) from: Answer,
+pub struct Exchange {
+    pub to: Body,
+    pub from: Answer,
 }
 
 /// The body of a request that is being sent.
-pub(crate) struct Body(pub(crate) WriteHalf<TcpStream>);
+pub struct Body(pub WriteHalf<TcpStream>);
 
 /// The answer to it.
-pub(crate) struct Answer {
+pub struct Answer {
     reader: BufReader<ReadHalf<TcpStream>>,
     /// What is left of the last piece.
     piece: Vec<u8>,
@@ -30,7 +30,7 @@ pub(crate) struct Answer {
 
 /// How an answer goes on.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Next {
+pub enum Next {
     Line(Value),
     /// It has ended as it should.
     End,
@@ -40,7 +40,7 @@ pub(crate) enum Next {
 
 impl Exchange {
     /// Opens a connection to an address, and sends a head with further lines.
-    pub(crate) async fn open(address: &str, headers: &str) -> Self {
+    pub async fn open(address: &str, headers: &str) -> Self {
         let socket = TcpStream::connect(address).await.unwrap();
         let (reader, mut writer) = tokio::io::split(socket);
         let head = format!(
@@ -57,37 +57,37 @@ impl Exchange {
         }
     }
 
-    pub(crate) async fn send(&mut self, part: &str) {
+    pub async fn send(&mut self, part: &str) {
         self.to.send(part).await.unwrap();
     }
 
-    pub(crate) async fn finish(&mut self) {
+    pub async fn finish(&mut self) {
         self.to.finish().await;
     }
 
-    pub(crate) async fn started(&mut self) {
+    pub async fn started(&mut self) {
         self.from.started().await;
     }
 
-    pub(crate) async fn next(&mut self) -> Next {
+    pub async fn next(&mut self) -> Next {
         self.from.next().await
     }
 
-    pub(crate) async fn line(&mut self) -> Value {
+    pub async fn line(&mut self) -> Value {
         self.from.line().await
     }
 }
 
 impl Body {
     /// Sends a part of the body.
-    pub(crate) async fn send(&mut self, part: &str) -> std::io::Result<()> {
+    pub async fn send(&mut self, part: &str) -> std::io::Result<()> {
         let chunk = format!("{:x}\r\n{part}\r\n", part.len());
         self.0.write_all(chunk.as_bytes()).await
     }
 
     /// Sends the same part again and again until the server reads no more. Gives
     /// how often it was sent as a whole. No more can be sent after that.
-    pub(crate) async fn fill(&mut self, part: &str) -> usize {
+    pub async fn fill(&mut self, part: &str) -> usize {
         let mut sent = 0;
         while let Ok(sending) = timeout(SHORT * 2, self.send(part)).await {
             sending.unwrap();
@@ -98,14 +98,14 @@ impl Body {
     }
 
     /// Says that the body is complete.
-    pub(crate) async fn finish(&mut self) {
+    pub async fn finish(&mut self) {
         self.0.write_all(b"0\r\n\r\n").await.unwrap();
     }
 }
 
 impl Answer {
     /// The status of the answer, and its head in lower case.
-    pub(crate) async fn head(&mut self) -> (u16, String) {
+    pub async fn head(&mut self) -> (u16, String) {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
             let read = timeout(PATIENCE, self.reader.read_line(&mut head)).await;
@@ -115,18 +115,18 @@ impl Answer {
         (status, head.to_lowercase())
     }
 
-    pub(crate) async fn started(&mut self) {
+    pub async fn started(&mut self) {
         let (status, head) = self.head().await;
         assert_eq!(status, 200, "{head}");
         assert!(head.contains("content-type: application/x-ndjson\r\n"));
         assert!(head.contains("transfer-encoding: chunked\r\n"));
     }
 
-    pub(crate) async fn next(&mut self) -> Next {
+    pub async fn next(&mut self) -> Next {
         timeout(PATIENCE, self.read()).await.expect("no line came")
     }
 
-    pub(crate) async fn read(&mut self) -> Next {
+    pub async fn read(&mut self) -> Next {
         loop {
             if let Some(at) = self.piece.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.piece.drain(..=at).collect();
@@ -151,7 +151,7 @@ impl Answer {
     }
 
     /// The next line, which must be there.
-    pub(crate) async fn line(&mut self) -> Value {
+    pub async fn line(&mut self) -> Value {
         match self.next().await {
             Next::Line(line) => line,
             other => panic!("{other:?}"),
@@ -159,7 +159,7 @@ impl Answer {
     }
 
     /// The document of a refusal.
-    pub(crate) async fn refused(&mut self, expected: u16) -> (String, Value) {
+    pub async fn refused(&mut self, expected: u16) -> (String, Value) {
         let (status, head) = self.head().await;
         assert_eq!(status, expected, "{head}");
         let length = head

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::Readiness;
-use http::admin::{Access, Admin, Managed, Token, Uploads};
+use fastsentiment_http::Readiness;
+use fastsentiment_http::admin::{Access, Admin, Managed, Token, Uploads};
 use predictor::{
     Answer as TextAnswer, BoxFuture, Caching, Digest, Pending, PredictError, Predictor, Priority,
     Request, Router, Source, Version,
@@ -26,8 +26,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::harness::{Named, PATIENCE};
-use crate::server_process::{Answer, answer};
+use testing::{Answer, answer};
+use testing::{Named, PATIENCE};
 
 /// What the configured guest's file holds at the start.
 pub(super) const FIRST: &str = "good first";

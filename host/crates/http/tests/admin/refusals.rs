@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::fake::{FIRST, Server, digest, problem};
-use crate::server_process::answer;
+use testing::answer;
 
 #[tokio::test]
 async fn a_guest_that_is_refused_changes_nothing() {
@@ -110,7 +110,7 @@ async fn a_version_is_found_by_what_names_it_alone() {
             problem(&answer, 404, "unknown-version");
         }
     }
-    problem(&server.get("/versions/").await, 404, "unknown-version");
+    problem(&server.get("/versions/").await, 404, "not-found");
     server.assert_live(FIRST).await;
 }
 

@@ -3,8 +3,8 @@
 use reqwest::Method;
 
 use super::fake::{FIRST, Server, digest, problem};
-use crate::harness::PATIENCE;
-use crate::server_process::{Answer, answer};
+use testing::PATIENCE;
+use testing::{Answer, answer};
 
 const TOKEN: &str = "0123456789abcdef";
 

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::fake::{FIRST, Server, digest, problem};
-use crate::server_process::answer;
+use testing::answer;
 
 #[tokio::test]
 async fn a_version_is_added_made_live_and_left_again() {

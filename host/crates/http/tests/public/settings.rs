@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::HttpConfig;
+use fastsentiment_http::HttpConfig;
 
 /// What a test may set of a server.
 pub(super) struct Settings {
@@ -16,7 +16,7 @@ pub(super) struct Settings {
     pub(super) drain: Duration,
     pub(super) close_grace: Duration,
     pub(super) max_connections: usize,
-    pub(super) cors_origins: Vec<http::Origin>,
+    pub(super) cors_origins: Vec<fastsentiment_http::Origin>,
     pub(super) log_requests: bool,
 }
 

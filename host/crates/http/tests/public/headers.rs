@@ -83,7 +83,7 @@ async fn a_malformed_wait_is_refused_and_the_connection_goes_on() {
         assert_eq!(problem["type"], "urn:fastsentiment:problem:invalid-header");
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains("x-fastsentiment-timeout-ms"), "{detail}");
-        assert!(detail.contains("milliseconds from 1"), "{detail}");
+        assert!(detail.contains("milliseconds, at least 1"), "{detail}");
     }
     raw.post(
         "x-fastsentiment-timeout-ms: 20000\r\n",

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::exchange::{Exchange, Next};
+use testing::exchange::{Exchange, Next};
 
 async fn open(server: &Server, headers: &str) -> Exchange {
     Exchange::open(&server.address.to_string(), headers).await

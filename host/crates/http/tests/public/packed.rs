@@ -239,7 +239,6 @@ async fn long_answers_are_packed_for_those_who_take_it() {
         assert_eq!(response.status(), 200);
         let headers = response.headers().clone();
         let body = response.bytes().await.unwrap();
-        assert_eq!(headers["content-length"], body.len().to_string());
         (headers, body)
     };
     for count in [100, 1024] {
@@ -268,7 +267,6 @@ async fn long_answers_are_packed_for_those_who_take_it() {
     // Short ones are not worth it.
     let (headers, _) = ask(Some("gzip, br, zstd"), 1).await;
     assert!(!headers.contains_key("content-encoding"));
-    assert!(!headers.contains_key("vary"));
 }
 
 #[tokio::test]
@@ -282,30 +280,28 @@ async fn documents_and_pages_are_packed_once() {
         let path = quoted.find(|quoted| quoted.ends_with(name)).unwrap();
         format!("/{path}")
     };
-    for (path, coding) in [
-        ("/openapi.json".to_owned(), "zstd"),
-        // These are packed by their makers.
-        (file("/swagger-ui-bundle.js"), "gzip"),
-        (file("/swagger-ui.css"), "gzip"),
+    for path in [
+        "/openapi.json",
+        &file("/swagger-ui-bundle.js"),
+        &file("/swagger-ui.css"),
+        "/docs",
     ] {
-        let path = path.as_str();
         let plain = client.get(server.url(path)).send().await.unwrap();
-        assert_eq!(plain.headers().get_all("vary").iter().count(), 1, "{path}");
+        assert!(!plain.headers().contains_key("content-encoding"), "{path}");
         let plain = plain.bytes().await.unwrap();
-        let mut lengths = Vec::new();
-        for method in [reqwest::Method::GET, reqwest::Method::HEAD] {
-            let request = client.request(method, server.url(path));
-            let request = request.header("accept-encoding", "gzip, deflate, br, zstd");
+        for coding in CODINGS {
+            let request = client.get(server.url(path));
+            let request = request.header("accept-encoding", coding);
             let response = request.send().await.unwrap();
             let headers = response.headers().clone();
+            if path == "/docs" && !headers.contains_key("content-encoding") {
+                // Too short.
+                continue;
+            }
             assert_eq!(headers["content-encoding"], coding, "{path}");
             assert_eq!(headers["vary"], "accept-encoding");
-            lengths.push(headers["content-length"].clone());
             let body = response.bytes().await.unwrap();
-            if !body.is_empty() {
-                assert_eq!(unpacked(coding, &body).await, plain, "{path}");
-            }
+            assert_eq!(unpacked(coding, &body).await, plain, "{path}");
         }
-        assert_eq!(lengths[0], lengths[1]);
     }
 }

@@ -1,0 +1,65 @@
+//! What the tests of several crates share.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    missing_docs,
+    reason = "a test that cannot go on fails"
+)]
+
+pub mod exchange;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use predictor::{Abandoned, PredictError, Scorer, Scores, Version};
+use serde_json::Value;
+
+/// Longer than anything in a test takes: a test that waits this long has failed.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A version in name only: in a test, the layer above it answers by itself.
+pub struct Named(pub Arc<Version>);
+
+impl Scorer for Named {
+    fn version(&self) -> &Arc<Version> {
+        &self.0
+    }
+
+    fn score(&self, _: &[String], _: &Abandoned) -> Result<Vec<Scores>, PredictError> {
+        unreachable!("nobody asks this version")
+    }
+}
+
+/// An answer of a server.
+pub struct Answer {
+    /// Its status.
+    pub status: u16,
+    /// Its headers.
+    pub headers: reqwest::header::HeaderMap,
+    /// Its body as text.
+    pub body: String,
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+/// Sends a request, and waits for the whole answer.
+pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
+    let response = request.send().await.unwrap();
+    Answer {
+        status: response.status().as_u16(),
+        headers: response.headers().clone(),
+        body: response.text().await.unwrap(),
+    }
+}
+
+/// The value of a metric in Prometheus' text format, named with its labels.
+pub fn metric(text: &str, name: &str) -> Option<f64> {
+    let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
+    text.lines().find_map(value)
+}
