@@ -8,7 +8,7 @@ use utoipa::openapi::ComponentsBuilder;
 
 use super::main::{Bounds, limit_text};
 use super::{reference, with_schema};
-use crate::inputs::{Allowed, Document, Inputs};
+use crate::inputs::{Allowed, Inputs, InputsRequest};
 use crate::predict;
 use predictor::Scores;
 
@@ -22,7 +22,7 @@ pub(super) const ABOUT: &str = "\
 
 /// The schemas of requests in this form.
 pub(super) fn schemas(schemas: ComponentsBuilder) -> ComponentsBuilder {
-    with_schema::<Document>(schemas)
+    with_schema::<InputsRequest>(schemas)
 }
 
 /// Adds what is allowed to these schemas.

@@ -62,7 +62,7 @@ const TAGS: [(&str, &str); 4] = [
 
 /// The document of the main listener, where metrics are or are not.
 pub(crate) fn document(bounds: &Bounds, has_metrics: bool) -> Bytes {
-    let schemas = with_schema::<request::Document>(ComponentsBuilder::new());
+    let schemas = with_schema::<request::PredictRequest>(ComponentsBuilder::new());
     let schemas = with_schema::<predict::Document<'static>>(schemas);
     let schemas = lines::schemas(inputs::schemas(schemas));
     let schemas = with_schema::<info::Document>(schemas);
