@@ -1,73 +1,93 @@
-//! The form of request that Hugging Face's clients send, `{"inputs": ..}`: which options
-//! it may hold, and what it is answered.
+//! Requests in the form that Hugging Face's clients send, `{"inputs": ..}`: which options
+//! they may hold, and how they are answered.
 //!
-//! It is that of Text Embeddings Inference (TEI), but for one thing: there, two strings
-//! in a list are a pair, and here a list of strings is a list of texts. A request with
-//! `parameters` is one to Hugging Face's Inference API, as `huggingface_hub` sends it,
-//! which is answered with a list for each text, also if there is one text only.
+//! The form is that of Text Embeddings Inference (TEI), with one difference: there, two
+//! strings in a list are a pair, and here a list of strings is a list of texts. A request
+//! with `parameters` is one to Hugging Face's Inference API, as `huggingface_hub` sends
+//! it, and is answered with a list for each text, even for one text.
 //!
-//! What a guest can not be asked for is refused, and never ignored: it truncates at the
-//! model's limit, and gives scores and not logits.
+//! An option that a guest cannot honour is refused, never ignored: guests truncate at the
+//! model's limit, and return scores and not logits.
 //!
-//! This module must not know how a document is read, or how the scores come about.
+//! This module must not know how the scores come about.
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::predict::{List, Lists};
 use super::problem::{FieldError, Problem};
+use super::request::Texts;
+use super::request::json::Object;
 use predictor::{Activation, ModelCard, PredictError, Scores, Side};
 
-/// What is read, for the document of the API: it is read without ever making one.
-#[derive(ToSchema)]
-#[schema(
-    as = InputsRequest,
-    description = "The texts of a request, as clients of Hugging Face send them."
-)]
-#[expect(dead_code, reason = "only its schema is used")]
-pub(crate) struct Document {
-    inputs: Given,
-    /// Logits instead of scores, which there are not.
+/// The texts of a request, as clients of Hugging Face send them.
+#[derive(Default, Deserialize, ToSchema)]
+pub(crate) struct InputsRequest {
+    // `InputsSeed` reads it, within a bound, before the options are read.
+    #[serde(deserialize_with = "skip")]
+    pub(crate) inputs: OneOrMany,
+    /// Logits instead of scores, which are not available.
     raw_scores: Option<bool>,
     /// Texts that are too long for the model are always truncated.
     truncate: Option<bool>,
-    /// The end at which texts are cut, which is for the model to say.
+    /// The end at which texts are truncated, which depends on the model.
     truncation_direction: Option<String>,
-    parameters: Option<Parameters>,
+    #[schema(value_type = Option<Parameters>)]
+    parameters: Option<Object<Parameters>>,
 }
 
 /// One text, or a list of texts.
 #[derive(ToSchema)]
 #[schema(as = Inputs)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "only its schema is used")]
-enum Given {
+pub(crate) enum OneOrMany {
     One(String),
-    Many(Vec<Element>),
+    #[schema(value_type = Vec<Input>)]
+    Many(Texts),
 }
 
 /// A text; or, as TEI's clients send it in a list, a list of it alone.
 #[derive(ToSchema)]
-#[schema(as = Input)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "only its schema is used")]
-enum Element {
+enum Input {
     Text(String),
-    Alone(Vec<String>),
+    Alone([String; 1]),
 }
 
-/// What Hugging Face's Inference API may be asked for. With it, even if it is empty,
-/// the answer is a list for each text, also if there is one text only.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "only its schema is used")]
+/// Options of Hugging Face's Inference API. With them, even if there are none, the answer
+/// is a list for each text, even for one text.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct Parameters {
-    /// So many labels of each text, the highest scores first; all if it is left out.
+    /// The number of labels for each text, highest scores first; all by default.
+    #[serde(default, deserialize_with = "top_k")]
     #[schema(minimum = 1)]
     top_k: Option<usize>,
-    /// How outputs of the model become scores, which is for the model to say.
+    /// How outputs of the model become scores, which depends on the model.
     function_to_apply: Option<String>,
+}
+
+fn skip<'de, D: Deserializer<'de>>(json: D) -> Result<OneOrMany, D::Error> {
+    IgnoredAny::deserialize(json)?;
+    Ok(OneOrMany::default())
+}
+
+/// Takes floats as well: to JSON Schema, and to clients that count in floats, 2.0 is a
+/// whole number.
+fn top_k<'de, D: Deserializer<'de>>(json: D) -> Result<Option<usize>, D::Error> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a whole number, and one that is too large becomes the largest"
+    )]
+    match Option::<f64>::deserialize(json) {
+        Ok(None) => Ok(None),
+        Ok(Some(count)) if count >= 1.0 && count.fract() == 0.0 => Ok(Some(count as usize)),
+        _ => Err(D::Error::custom("must be a whole number, at least 1")),
+    }
 }
 
 /// What a request in this form asks for beside its texts.
@@ -81,44 +101,6 @@ pub(crate) struct Inputs {
     pub(crate) top_k: Option<usize>,
 }
 
-/// The options, by their names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Name {
-    RawScores,
-    Truncate,
-    TruncationDirection,
-    Parameters,
-    TopK,
-    FunctionToApply,
-    /// Another one of the parameters.
-    Other,
-}
-
-/// What an option is found to be.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Found<'a> {
-    Null,
-    Bool(bool),
-    Count(u64),
-    Number,
-    Text(&'a str),
-    Array,
-    Object,
-}
-
-impl fmt::Display for Found<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Null => "null",
-            Self::Bool(_) => "a boolean",
-            Self::Count(_) | Self::Number => "a number",
-            Self::Text(_) => "a string",
-            Self::Array => "an array",
-            Self::Object => "an object",
-        })
-    }
-}
-
 /// What may be asked for of the model that is served.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Allowed {
@@ -127,7 +109,7 @@ pub(crate) struct Allowed {
 }
 
 impl Default for Allowed {
-    /// What may be asked for where nothing is known of the model.
+    /// The options where nothing is known about the model.
     fn default() -> Self {
         Self {
             cut: Side::Right,
@@ -163,97 +145,146 @@ impl Allowed {
     }
 }
 
-impl Name {
-    /// The option of this name in a document.
-    pub(crate) fn in_document(key: &str) -> Option<Self> {
-        Some(match key {
-            "raw_scores" => Self::RawScores,
-            "truncate" => Self::Truncate,
-            "truncation_direction" => Self::TruncationDirection,
-            "parameters" => Self::Parameters,
-            _ => return None,
-        })
+impl InputsRequest {
+    /// The texts, and what is asked for beside them.
+    ///
+    /// # Errors
+    ///
+    /// The first option that cannot be honoured.
+    pub(crate) fn accept(self, allowed: Allowed) -> Result<(OneOrMany, Inputs), FieldError> {
+        if self.raw_scores == Some(true) {
+            let reason = "must be false: guests return scores, and logits are not available";
+            return Err(FieldError::at("/raw_scores", reason));
+        }
+        if self.truncate == Some(false) {
+            let reason = "must be true or left out: a text that is too long for the model is \
+                          always truncated";
+            return Err(FieldError::at("/truncate", reason));
+        }
+        let directions = allowed.direction();
+        if let Some(direction) = &self.truncation_direction
+            && !directions.contains(&&**direction)
+        {
+            let reason = format!("must be \"{}\", as the model requires", directions[0]);
+            return Err(FieldError::at("/truncation_direction", &reason));
+        }
+        let is_nested = self.parameters.is_some();
+        let parameters = self
+            .parameters
+            .map_or_else(Parameters::default, |Object(parameters)| parameters);
+        if let Some(function) = &parameters.function_to_apply
+            && allowed.function() != Some(function)
+        {
+            let reason = match allowed.function() {
+                Some(function) => format!("must be \"{function}\", as the model requires"),
+                None => "must be left out: the model's files do not name one".to_owned(),
+            };
+            return Err(FieldError::at("/parameters/function_to_apply", &reason));
+        }
+        let options = Inputs {
+            is_one: matches!(self.inputs, OneOrMany::One(_)),
+            is_nested,
+            top_k: parameters.top_k,
+        };
+        Ok((self.inputs, options))
     }
+}
 
-    /// The option of this name in `parameters`.
-    pub(crate) fn in_parameters(key: &str) -> Self {
-        match key {
-            "top_k" => Self::TopK,
-            "function_to_apply" => Self::FunctionToApply,
-            _ => Self::Other,
+impl Default for OneOrMany {
+    fn default() -> Self {
+        Self::Many(Texts::default())
+    }
+}
+
+impl OneOrMany {
+    /// The texts, of which at most `max` are kept.
+    pub(crate) fn into_texts(self, max: usize) -> Texts {
+        match self {
+            Self::One(text) => {
+                let mut texts = Texts::default();
+                texts.push(text, max);
+                texts
+            }
+            Self::Many(texts) => texts,
         }
     }
+}
 
-    fn pointer(self) -> &'static str {
-        match self {
-            Self::RawScores => "/raw_scores",
-            Self::Truncate => "/truncate",
-            Self::TruncationDirection => "/truncation_direction",
-            Self::Parameters | Self::Other => "/parameters",
-            Self::TopK => "/parameters/top_k",
-            Self::FunctionToApply => "/parameters/function_to_apply",
+/// Reads one text or a list, of which at most `max` texts are kept.
+#[derive(Clone, Copy)]
+pub(crate) struct InputsSeed {
+    pub(crate) max: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for InputsSeed {
+    type Value = OneOrMany;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<OneOrMany, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for InputsSeed {
+    type Value = OneOrMany;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string or an array of strings")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<OneOrMany, E> {
+        Ok(OneOrMany::One(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, array: A) -> Result<OneOrMany, A::Error> {
+        Texts::read::<Input, A>(array, self.max).map(OneOrMany::Many)
+    }
+}
+
+impl From<Input> for String {
+    fn from(input: Input) -> Self {
+        match input {
+            Input::Text(text) | Input::Alone([text]) => text,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Input {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_any(InputVisitor)
+    }
+}
+
+struct InputVisitor;
+
+impl<'de> Visitor<'de> for InputVisitor {
+    type Value = Input;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string, or an array of one string")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Input, E> {
+        Ok(Input::Text(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Input, A::Error> {
+        let first: Option<String> = array.next_element()?;
+        let mut count = usize::from(first.is_some());
+        while array.next_element::<IgnoredAny>()?.is_some() {
+            count += 1;
+        }
+        match first {
+            Some(text) if count == 1 => Ok(Input::Alone([text])),
+            // In TEI, two strings are a pair for a model that compares texts.
+            _ => Err(A::Error::custom(format_args!(
+                "must be a string, or an array of one string, found an array of {count}; \
+                 pairs of texts cannot be scored"
+            ))),
         }
     }
 }
 
 impl Inputs {
-    /// Takes an option. `null` is as if it was left out.
-    ///
-    /// # Errors
-    ///
-    /// If it can not be had: what is wrong, without what the client sent.
-    pub(crate) fn set(
-        &mut self,
-        name: Name,
-        found: Found<'_>,
-        allowed: Allowed,
-    ) -> Result<(), FieldError> {
-        let wanted = match (name, found) {
-            (Name::Other, _) => "may hold `top_k` and `function_to_apply` and nothing else".into(),
-            (_, Found::Null)
-            | (Name::RawScores, Found::Bool(false))
-            | (Name::Truncate, Found::Bool(true)) => return Ok(()),
-            (Name::RawScores, Found::Bool(true)) => {
-                "must be false: guests give scores, and their logits are not known".into()
-            }
-            (Name::Truncate, Found::Bool(false)) => "must be true, or left out: texts that are \
-                 too long for the model are always truncated, and whether one was is not known"
-                .into(),
-            (Name::RawScores | Name::Truncate, _) => format!("must be a boolean, found {found}"),
-            (Name::TruncationDirection, Found::Text(text)) => {
-                let directions = allowed.direction();
-                if directions.contains(&text) {
-                    return Ok(());
-                }
-                format!("must be \"{}\", as the model wants it", directions[0])
-            }
-            (Name::Parameters, Found::Object) => {
-                self.is_nested = true;
-                return Ok(());
-            }
-            (Name::Parameters, _) => format!("must be an object, found {found}"),
-            (Name::TopK, Found::Count(count @ 1..)) => {
-                // More than fits is more than there are.
-                self.top_k = Some(usize::try_from(count).unwrap_or(usize::MAX));
-                return Ok(());
-            }
-            (Name::TopK, _) => "must be a whole number from 1".into(),
-            (Name::FunctionToApply, Found::Text(text)) => match allowed.function() {
-                Some(function) if function == text => return Ok(()),
-                Some(function) => format!("must be \"{function}\", as the model wants it"),
-                None => "must be left out: the model's files do not say what it may be".into(),
-            },
-            (Name::TruncationDirection | Name::FunctionToApply, _) => {
-                format!("must be a string, found {found}")
-            }
-        };
-        let pointer = name.pointer();
-        Err(FieldError {
-            pointer: pointer.to_owned(),
-            detail: format!("`{pointer}` {wanted}"),
-        })
-    }
-
     /// The answer to a request, to be written as JSON.
     pub(crate) fn answer<'a>(&self, scores: &'a [Scores]) -> Answer<'a> {
         let most = self.top_k.unwrap_or(usize::MAX);
@@ -263,7 +294,7 @@ impl Inputs {
         }
     }
 
-    /// What went wrong below, for a client of this form.
+    /// The problem document for a failed prediction, for a client of this form.
     pub(crate) fn problem(&self, error: PredictError) -> Problem {
         let pointer = |text: Option<usize>| match text {
             Some(index) if !self.is_one => format!("/inputs/{index}"),
@@ -284,83 +315,78 @@ pub(crate) enum Answer<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::{Value, json};
 
     const ALLOWED: Allowed = Allowed {
         cut: Side::Right,
         activation: Some(Activation::Softmax),
     };
 
-    #[test]
-    fn what_a_guest_does_anyway_can_be_asked_for() {
-        let mut inputs = Inputs::default();
-        for (name, found) in [
-            (Name::RawScores, Found::Bool(false)),
-            (Name::RawScores, Found::Null),
-            (Name::Truncate, Found::Bool(true)),
-            (Name::Truncate, Found::Null),
-            (Name::TruncationDirection, Found::Text("right")),
-            (Name::TruncationDirection, Found::Text("Right")),
-            (Name::TruncationDirection, Found::Null),
-            (Name::FunctionToApply, Found::Text("softmax")),
-            (Name::FunctionToApply, Found::Null),
-            (Name::TopK, Found::Null),
-            (Name::Parameters, Found::Null),
-        ] {
-            assert_eq!(inputs.set(name, found, ALLOWED), Ok(()), "{name:?}");
-        }
-        assert_eq!(inputs, Inputs::default());
-        inputs.set(Name::TopK, Found::Count(2), ALLOWED).unwrap();
-        inputs
-            .set(Name::Parameters, Found::Object, ALLOWED)
-            .unwrap();
-        assert_eq!((inputs.top_k, inputs.is_nested), (Some(2), true));
+    fn options(mut options: Value, allowed: Allowed) -> Result<Inputs, FieldError> {
+        options["inputs"] = json!(["a"]);
+        let request: InputsRequest = serde_json::from_value(options).unwrap();
+        request.accept(allowed).map(|(_, options)| options)
     }
 
     #[test]
-    fn what_it_does_not_is_refused_with_what_is_allowed() {
-        for (name, found, words) in [
-            (Name::RawScores, Found::Bool(true), "must be false"),
+    fn options_that_guests_honour_are_accepted() {
+        for accepted in [
+            json!({"raw_scores": false, "truncate": true, "truncation_direction": "right"}),
+            json!({"raw_scores": null, "truncate": null, "truncation_direction": "Right"}),
+            json!({"truncation_direction": null, "parameters": null}),
+        ] {
+            assert_eq!(options(accepted, ALLOWED), Ok(Inputs::default()));
+        }
+        for (top_k, expected) in [
+            (json!(2), Some(2)),
+            (json!(2.0), Some(2)),
+            (json!(1e300), Some(usize::MAX)),
+            (json!(null), None),
+        ] {
+            let parameters = json!({"top_k": top_k, "function_to_apply": "softmax"});
+            let found = options(json!({"parameters": parameters}), ALLOWED).unwrap();
+            assert_eq!((found.top_k, found.is_nested), (expected, true));
+        }
+    }
+
+    #[test]
+    fn other_options_are_refused_with_the_allowed_value() {
+        for (refused, pointer, words) in [
+            (json!({"raw_scores": true}), "/raw_scores", "must be false"),
+            (json!({"truncate": false}), "/truncate", "must be true"),
             (
-                Name::RawScores,
-                Found::Text("secret"),
-                "a boolean, found a string",
-            ),
-            (Name::Truncate, Found::Bool(false), "always truncated"),
-            (Name::Truncate, Found::Count(1), "a boolean, found a number"),
-            (Name::TruncationDirection, Found::Text("left"), "\"right\""),
-            (
-                Name::TruncationDirection,
-                Found::Text("secret"),
+                json!({"truncation_direction": "secret"}),
+                "/truncation_direction",
                 "\"right\"",
             ),
             (
-                Name::TruncationDirection,
-                Found::Array,
-                "a string, found an array",
+                json!({"parameters": {"function_to_apply": "secret"}}),
+                "/parameters/function_to_apply",
+                "\"softmax\"",
             ),
-            (Name::FunctionToApply, Found::Text("none"), "\"softmax\""),
-            (
-                Name::FunctionToApply,
-                Found::Object,
-                "a string, found an object",
-            ),
-            (Name::TopK, Found::Count(0), "from 1"),
-            (Name::TopK, Found::Number, "from 1"),
-            (Name::Parameters, Found::Array, "an object, found an array"),
-            (Name::Other, Found::Null, "`top_k` and `function_to_apply`"),
         ] {
-            let error = Inputs::default().set(name, found, ALLOWED).unwrap_err();
+            let error = options(refused, ALLOWED).unwrap_err();
+            assert_eq!(error.pointer, pointer);
             assert!(error.detail.contains(words), "{}", error.detail);
             assert!(!error.detail.contains("secret"), "{}", error.detail);
-            assert_eq!(error.pointer, name.pointer());
         }
+    }
+
+    #[test]
+    fn the_allowed_values_depend_on_the_model() {
         let unknown = Allowed {
             cut: Side::Left,
             activation: None,
         };
-        let set = |name, text| Inputs::default().set(name, Found::Text(text), unknown);
-        assert_eq!(set(Name::TruncationDirection, "left"), Ok(()));
-        assert!(set(Name::TruncationDirection, "right").is_err());
-        assert!(set(Name::FunctionToApply, "softmax").is_err());
+        let direction = |direction| json!({"truncation_direction": direction});
+        assert!(options(direction("left"), unknown).is_ok());
+        assert!(options(direction("right"), unknown).is_err());
+        let function = json!({"parameters": {"function_to_apply": "softmax"}});
+        let error = options(function, unknown).unwrap_err();
+        assert!(
+            error.detail.contains("must be left out"),
+            "{}",
+            error.detail
+        );
     }
 }

@@ -74,7 +74,7 @@ struct Named {
     tag = "Predictions",
     params(Headers),
     request_body(content(
-        (request::Document = "application/json"),
+        (request::PredictRequest = "application/json"),
         (String = "application/x-ndjson"),
     )),
     responses((

@@ -1,47 +1,67 @@
-//! Reads the document that `POST /predict` takes: `{"text": ["..", ".."]}`, or
-//! `{"inputs": ..}` as clients of Hugging Face send it.
+//! Reads the body of `POST /predict`: `{"text": ["..", ".."]}`, or `{"inputs": ..}` as
+//! clients of Hugging Face send it.
 //!
-//! This module must not know limits on texts, or how they are answered. Its
-//! messages never repeat what the client sent.
+//! This module must not know limits on texts, or how they are answered.
 
-mod visitor;
+pub(crate) mod json;
 
-use serde::de::DeserializeSeed;
+use std::fmt;
+
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use utoipa::ToSchema;
 
-use super::inputs::{Allowed, Inputs};
+use super::inputs::{Allowed, Inputs, InputsRequest, InputsSeed, OneOrMany};
 use super::problem::{FieldError, Kind, Problem};
+use json::{Json, Skipped, Source, found_string};
 use predictor::PredictError;
-use visitor::{At, Place};
 
-/// The most field errors listed in one answer. They tend to have one cause,
-/// and an answer should not grow with the mistakes in a request.
-const MAX_LISTED: usize = 16;
+/// The longest string that an option may hold, in bytes. Serde's errors quote strings, so
+/// that long ones would take much memory.
+const MAX_OPTION_BYTES: usize = 256;
 
-/// What a document looks like, for messages.
-const EXAMPLE: &str = r#"{"text": ["I love it"]}"#;
-
-/// What is read, for the document of the API: [`texts`] reads it without ever making
-/// one.
-#[derive(ToSchema)]
-#[schema(as = PredictRequest, description = "The texts of a request.")]
-#[expect(dead_code, reason = "only its schema is used")]
-pub(crate) struct Document {
-    /// The texts to be scored. An empty text is a text. Each is truncated at the
-    /// model's limit.
-    text: Vec<String>,
+/// The texts of a request.
+#[derive(Debug, ToSchema)]
+pub(crate) struct PredictRequest {
+    /// The texts to score. An empty text is allowed. A text that is too long for the
+    /// model is truncated.
+    #[schema(value_type = Vec<String>)]
+    text: Texts,
 }
 
-/// The texts of a document.
+/// A list of texts. Only as many as a request may hold are kept: the strings of a body
+/// of empty texts would take many times its size.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Texts {
-    /// The texts, in their order, as far as they were to be kept.
+    /// The first texts, in the order of the request.
     pub(crate) kept: Vec<String>,
-    /// How many there are.
+    /// How many there are in the request.
     pub(crate) given: usize,
 }
 
-/// The form of a document, and so of its answer.
+impl Texts {
+    /// Adds a text, which is only counted where `max` are kept.
+    pub(crate) fn push(&mut self, text: String, max: usize) {
+        if self.kept.len() < max {
+            self.kept.push(text);
+        }
+        self.given += 1;
+    }
+
+    /// Reads an array whose elements are read as `T`.
+    pub(crate) fn read<'de, T, A>(mut array: A, max: usize) -> Result<Self, A::Error>
+    where
+        T: Deserialize<'de> + Into<String>,
+        A: SeqAccess<'de>,
+    {
+        let mut texts = Self::default();
+        while let Some(text) = array.next_element::<T>()? {
+            texts.push(text.into(), max);
+        }
+        Ok(texts)
+    }
+}
+
+/// The form of a request, and so of its answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// `{"text": [..]}`
@@ -51,7 +71,7 @@ pub(crate) enum Form {
 }
 
 impl Form {
-    /// What went wrong below, for a client of this form.
+    /// The problem document for a failed prediction, for a client of this form.
     pub(crate) fn problem(&self, error: PredictError) -> Problem {
         match self {
             Self::Text => error.into(),
@@ -60,166 +80,209 @@ impl Form {
     }
 }
 
-/// A document that was read.
+/// A request that was read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Read {
     pub(crate) texts: Texts,
     pub(crate) form: Form,
 }
 
-/// The texts of a document of the first form, however many there are.
+/// The texts of a request of the first form, however many there are.
 ///
 /// # Errors
 ///
 /// As for [`read`].
-pub(crate) fn texts(document: &[u8]) -> Result<Vec<String>, Problem> {
-    let read = read(document, usize::MAX, Allowed::default())?;
+pub(crate) fn texts(bytes: &[u8]) -> Result<Vec<String>, Problem> {
+    let read = read(bytes, usize::MAX, Allowed::default())?;
     match read.form {
         Form::Text => Ok(read.texts.kept),
-        Form::Inputs(_) => Err(missing_text().into()),
+        Form::Inputs(_) => Err(FieldError::at("/text", "is missing").into()),
     }
 }
 
-/// Reads a document, of whose texts the first `most` are kept: a body of empty
-/// texts would otherwise take many times its own size.
+/// Reads a request, of which at most `max_texts` texts are kept.
 ///
 /// # Errors
 ///
-/// A document that is not JSON (RFC 8259 in UTF-8, nested at most 127 deep,
-/// with one `text` or `inputs` at most) is [`Kind::InvalidJson`]; JSON of another
-/// shape is [`Kind::InvalidBody`], with every wrong field.
-pub(crate) fn read(document: &[u8], most: usize, allowed: Allowed) -> Result<Read, Problem> {
-    if document.is_empty() {
-        let detail = format!("the body is empty; it must be a JSON object such as {EXAMPLE}");
+/// As for [`Json::read_with`]; options that the model does not allow are
+/// [`Kind::InvalidBody`].
+pub(crate) fn read(bytes: &[u8], max_texts: usize, allowed: Allowed) -> Result<Read, Problem> {
+    if bytes.is_empty() {
+        let example = Source::Body.example();
+        let detail = format!("the body is empty; it must be a JSON object such as {example}");
         return Err(Problem::new(Kind::InvalidJson, detail));
     }
-    let document = std::str::from_utf8(document).map_err(|error| {
-        let detail = format!("the body is not UTF-8 at byte {}", error.valid_up_to());
-        Problem::new(Kind::InvalidJson, detail)
-    })?;
-    let mut reader = Reader {
-        most,
-        allowed,
-        ..Reader::default()
-    };
-    let mut json = serde_json::Deserializer::from_str(document);
-    At(Place::Document, &mut reader)
-        .deserialize(&mut json)
-        .and_then(|()| json.end())
-        .map_err(|error| {
-            // Serde's messages are fixed texts with a line and a column, since
-            // no type of ours makes it quote a value.
-            let detail = format!("the body is not valid JSON: {error}");
-            let problem = Problem::new(Kind::InvalidJson, detail);
-            if reader.has_inputs {
-                problem.for_tei()
-            } else {
-                problem
-            }
-        })?;
-    reader.finish()
-}
-
-/// What has been read so far.
-#[derive(Default)]
-struct Reader {
-    most: usize,
-    allowed: Allowed,
-    has_text: bool,
-    has_inputs: bool,
-    texts: Texts,
-    inputs: Inputs,
-    errors: Blame,
-    /// What is wrong with the options of the form `inputs`; in the other form, those
-    /// are fields like any other.
-    option_errors: Blame,
-}
-
-/// What is wrong, as far as it is listed.
-#[derive(Default)]
-struct Blame {
-    errors: Vec<FieldError>,
-    unlisted: usize,
-}
-
-impl Blame {
-    fn add(&mut self, error: impl FnOnce() -> FieldError) {
-        if self.errors.len() < MAX_LISTED {
-            self.errors.push(error());
+    let json = Json::new(Source::Body, bytes)?;
+    read_json(json, max_texts, allowed).map_err(|problem| {
+        // Clients of `text` would ignore the fields that this adds, so that a hint is
+        // enough where the form cannot be known for sure.
+        if json.mentions("\"inputs\"") {
+            problem.for_tei()
         } else {
-            self.unlisted += 1;
+            problem
         }
-    }
+    })
 }
 
-impl From<Blame> for Problem {
-    fn from(Blame { errors, unlisted }: Blame) -> Self {
-        let first = errors
-            .first()
-            .map_or_else(String::new, |error| error.detail.clone());
-        let detail = match errors.len() + unlisted {
-            1 => first,
-            errors => format!("{first} (errors in all: {errors})"),
-        };
-        Self::in_fields(Kind::InvalidBody, detail, errors)
-    }
-}
-
-impl From<FieldError> for Problem {
-    fn from(error: FieldError) -> Self {
-        Self::in_fields(Kind::InvalidBody, error.detail.clone(), vec![error])
-    }
-}
-
-fn missing_text() -> FieldError {
-    FieldError {
-        pointer: "/text".to_owned(),
-        detail: "`/text` is missing; it must be an array of strings".to_owned(),
-    }
-}
-
-impl Reader {
-    fn finish(mut self) -> Result<Read, Problem> {
-        if self.has_text && self.has_inputs {
-            self.errors.add(|| FieldError {
-                pointer: "/inputs".to_owned(),
-                detail: "`/inputs` is another form of `/text`: only one of them can be given"
-                    .to_owned(),
-            });
-        } else if !self.has_text && !self.has_inputs && self.errors.errors.is_empty() {
-            self.errors.add(missing_text);
+#[inline]
+fn read_json(json: Json<'_>, max_texts: usize, allowed: Allowed) -> Result<Read, Problem> {
+    let (request, options) = json.read_with(RequestSeed { max_texts })?;
+    let inputs = match request {
+        Request::Text(PredictRequest { text: texts }) => {
+            let form = Form::Text;
+            return Ok(Read { texts, form });
         }
-        if self.has_inputs {
-            for error in self.option_errors.errors {
-                self.errors.add(|| error);
+        Request::Inputs(inputs) => inputs,
+    };
+    // Only now is it known that the options matter: beside `text` they may be anything.
+    let mut request = match options {
+        None => InputsRequest::default(),
+        Some(Skipped { longest }) if longest > MAX_OPTION_BYTES => {
+            let detail = format!(
+                "the body must hold no option with a string of more than {MAX_OPTION_BYTES} bytes"
+            );
+            let pointer = String::new();
+            return Err(FieldError { pointer, detail }.into());
+        }
+        Some(_) => json.read()?,
+    };
+    request.inputs = inputs;
+    let (inputs, form) = request.accept(allowed)?;
+    let texts = inputs.into_texts(max_texts);
+    let form = Form::Inputs(form);
+    Ok(Read { texts, form })
+}
+
+/// A request in either form.
+enum Request {
+    Text(PredictRequest),
+    Inputs(OneOrMany),
+}
+
+/// The fields of a request.
+#[derive(serde::Deserialize)]
+#[serde(field_identifier, rename_all = "lowercase")]
+enum Field {
+    Text,
+    Inputs,
+    /// One that matters with `inputs` only.
+    #[serde(
+        rename = "raw_scores",
+        alias = "truncate",
+        alias = "truncation_direction",
+        alias = "parameters"
+    )]
+    Option,
+    #[serde(other)]
+    Unknown,
+}
+
+/// Reads a request in one pass, so that its texts are bounded as they are read. Of its
+/// options, if there are any, it is known only how long they are.
+#[derive(Clone, Copy)]
+struct RequestSeed {
+    max_texts: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for RequestSeed {
+    type Value = (Request, Option<Skipped>);
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for RequestSeed {
+    type Value = (Request, Option<Skipped>);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an object such as {}", Source::Body.example())
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
+        Err(found_string(&self))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
+        let max = self.max_texts;
+        let (mut request, mut options) = (None, None::<Skipped>);
+        while let Some(field) = object.next_key()? {
+            match (field, &request) {
+                (Field::Text, None) => {
+                    let text = object.next_value_seed(TextsSeed { max })?;
+                    request = Some(Request::Text(PredictRequest { text }));
+                }
+                (Field::Inputs, None) => {
+                    let inputs = object.next_value_seed(InputsSeed { max })?;
+                    request = Some(Request::Inputs(inputs));
+                }
+                (Field::Text, Some(Request::Text(_))) => {
+                    return Err(A::Error::duplicate_field("text"));
+                }
+                (Field::Inputs, Some(Request::Inputs(_))) => {
+                    return Err(A::Error::duplicate_field("inputs"));
+                }
+                (Field::Text | Field::Inputs, Some(_)) => object.next_value_seed(SecondForm)?,
+                (Field::Option, _) => {
+                    let option = object.next_value()?;
+                    options.get_or_insert_default().add(option);
+                }
+                (Field::Unknown, _) => {
+                    object.next_value::<Skipped>()?;
+                }
             }
-            self.errors.unlisted += self.option_errors.unlisted;
         }
-        if !self.errors.errors.is_empty() {
-            let problem = Problem::from(self.errors);
-            return Err(if self.has_inputs {
-                problem.for_tei()
-            } else {
-                problem
-            });
+        match request {
+            Some(request) => Ok((request, options)),
+            None => Err(A::Error::missing_field("text")),
         }
-        Ok(Read {
-            texts: self.texts,
-            form: if self.has_inputs {
-                Form::Inputs(self.inputs)
-            } else {
-                Form::Text
-            },
-        })
-    }
-
-    fn keep(&mut self, text: &str) {
-        if self.texts.kept.len() < self.most {
-            self.texts.kept.push(text.to_owned());
-        }
-        self.texts.given += 1;
     }
 }
 
+/// Refuses `text` beside `inputs`.
+struct SecondForm;
+
+impl<'de> DeserializeSeed<'de> for SecondForm {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, _: D) -> Result<(), D::Error> {
+        Err(D::Error::custom(
+            "must be left out: only one of `text` and `inputs` can be given",
+        ))
+    }
+}
+
+/// Reads an array of strings.
+#[derive(Clone, Copy)]
+struct TextsSeed {
+    max: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for TextsSeed {
+    type Value = Texts;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Texts, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for TextsSeed {
+    type Value = Texts;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of strings")
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<Texts, E> {
+        Err(found_string(&self))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, array: A) -> Result<Texts, A::Error> {
+        Texts::read::<String, A>(array, self.max)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod properties;
 #[cfg(test)]
 mod tests;

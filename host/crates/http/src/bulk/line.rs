@@ -1,175 +1,92 @@
 //! Reads a line of a bulk request: `"a text"` or `{"text": "a text"}`.
 //!
-//! This module must not know limits on texts, or how they are answered. Its
-//! messages never repeat what the client sent.
+//! This module must not know limits on texts, or how they are answered.
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use utoipa::ToSchema;
 
 use crate::problem::{FieldError, Kind, Problem};
+use crate::request::json::{Json, Source};
 use predictor::{ErrorKind, PredictError};
 
-/// Some files begin with this, and it means nothing.
-const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
-
-/// What is read, for the document of the API: a text.
+/// One text.
 #[derive(ToSchema)]
 #[schema(as = Line)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "only its schema is used")]
 pub(crate) enum TextLine {
     Text(String),
-    /// Other fields are ignored.
-    Object {
-        text: String,
-    },
+    Object(#[schema(inline)] TextObject),
+}
+
+/// Other fields are ignored.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct TextObject {
+    text: String,
+}
+
+impl<'de> Deserialize<'de> for TextLine {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_any(LineVisitor)
+    }
+}
+
+struct LineVisitor;
+
+impl<'de> Visitor<'de> for LineVisitor {
+    type Value = TextLine;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let example = Source::Line.example();
+        write!(f, "a string or an object such as {example}")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<TextLine, E> {
+        Ok(TextLine::Text(text.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<TextLine, A::Error> {
+        TextObject::deserialize(MapAccessDeserializer::new(object)).map(TextLine::Object)
+    }
 }
 
 /// The text of a line.
 ///
 /// # Errors
 ///
-/// A line that is not JSON is [`Kind::InvalidJson`]; JSON of another shape is
-/// [`Kind::InvalidBody`].
-pub(super) fn text(line: &[u8]) -> Result<String, Problem> {
-    let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
-    let line = std::str::from_utf8(line).map_err(|error| {
-        let detail = format!("the line is not UTF-8 at byte {}", error.valid_up_to());
-        Problem::new(Kind::InvalidJson, detail)
-    })?;
-    let value: Value = serde_json::from_str(line).map_err(|error| {
-        // Serde's messages are fixed texts, since no type of ours makes it quote a
-        // value; the line that they name is always the first.
-        let column = error.column();
-        let mut reason = error.to_string();
-        reason.truncate(reason.rfind(" at line ").unwrap_or(reason.len()));
-        let detail = format!("the line is not valid JSON: {reason} at column {column}");
-        Problem::new(Kind::InvalidJson, detail)
-    })?;
-    match value {
-        Value::Text(text) => Ok(text),
-        Value::Object(Some(found)) => match *found {
-            Value::Text(text) => Ok(text),
-            other => Err(wrong(
-                "/text",
-                &format!("`/text` must be a string, found {other}"),
-            )),
-        },
-        Value::Object(None) => Err(wrong("/text", "`/text` is missing; it must be a string")),
-        other => Err(wrong(
-            "",
-            &format!(
-                "the line must be a string or an object such as {{\"text\": \"I love it\"}}, \
-                 found {other}"
-            ),
-        )),
+/// As for [`Json::read`].
+pub(crate) fn text(line: &[u8]) -> Result<String, Problem> {
+    match Json::new(Source::Line, line)?.read()? {
+        TextLine::Text(text) | TextLine::Object(TextObject { text }) => Ok(text),
     }
 }
 
-/// An error of a text as one of its line.
+/// The problem document for the text of a line that was not scored.
 pub(super) fn problem(error: PredictError) -> Problem {
-    let mut problem = match error.kind {
+    match error.kind {
         ErrorKind::TextTooLong { .. } | ErrorKind::InvalidText { .. } => {
-            wrong("/text", &error.message)
+            let errors = vec![FieldError {
+                pointer: "/text".to_owned(),
+                detail: error.message.clone(),
+            }];
+            Problem::in_fields(Kind::from(&error.kind), error.message, errors)
         }
-        _ => return error.into(),
-    };
-    problem.kind = Kind::from(&error.kind);
-    problem
-}
-
-fn wrong(pointer: &str, detail: &str) -> Problem {
-    let errors = vec![FieldError {
-        pointer: pointer.to_owned(),
-        detail: detail.to_owned(),
-    }];
-    Problem::in_fields(Kind::InvalidBody, detail.to_owned(), errors)
-}
-
-/// Any JSON, of which no more is kept than is needed.
-enum Value {
-    Text(String),
-    /// What its field `text` holds.
-    Object(Option<Box<Value>>),
-    /// Something else, by its name.
-    Other(&'static str),
-}
-
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Text(_) => "a string",
-            Self::Object(_) => "an object",
-            Self::Other(name) => name,
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        json.deserialize_any(AnyValue)
-    }
-}
-
-struct AnyValue;
-
-impl<'de> Visitor<'de> for AnyValue {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON value")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::Text(text.to_owned()))
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Other("null"))
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
-        Ok(Value::Other("a boolean"))
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Value, E> {
-        Ok(Value::Other("a number"))
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Value, E> {
-        Ok(Value::Other("a number"))
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
-        Ok(Value::Other("a number"))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Value, A::Error> {
-        while array.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Value::Other("an array"))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value, A::Error> {
-        let mut text = None;
-        while let Some(key) = object.next_key::<String>()? {
-            if key != "text" {
-                object.next_value::<IgnoredAny>()?;
-            } else if text.is_some() {
-                return Err(A::Error::custom("the field `text` is given twice"));
-            } else {
-                text = Some(Box::new(object.next_value()?));
-            }
-        }
-        Ok(Value::Object(text))
+        _ => error.into(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::inputs::Allowed;
+    use crate::request;
+    use crate::request::properties::{escaped, value};
 
     #[test]
     fn a_string_and_an_object_are_texts() {
@@ -207,7 +124,7 @@ mod tests {
             (
                 br#"{"text": "secret", "text": "a"}"#,
                 InvalidJson,
-                "given twice",
+                "duplicate field",
             ),
             (br#"{"text": "secret"#, InvalidJson, "EOF"),
             (
@@ -224,6 +141,45 @@ mod tests {
             assert_eq!(problem.kind, kind, "{}", problem.detail);
             assert!(problem.detail.contains(words), "{}", problem.detail);
             assert!(!problem.detail.contains("secret"), "{}", problem.detail);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_survives(text: String) {
+            for quoted in [json!(text).to_string(), escaped(&text)] {
+                for line in [quoted.clone(), format!(r#"{{"id": 1, "text": {quoted}}}"#)] {
+                    prop_assert_eq!(&super::text(line.as_bytes()).unwrap(), &text);
+                }
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(line in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let is_json = serde_json::from_slice::<Value>(&line).is_ok();
+            let found = text(&line);
+            let is_refused = found.is_err_and(|problem| problem.kind == Kind::InvalidJson);
+            prop_assert_eq!(is_refused, !is_json);
+        }
+
+        #[test]
+        fn a_line_is_what_an_element_of_a_body_is(value in value()) {
+            let body = json!({"text": [value]}).to_string();
+            let body = request::read(body.as_bytes(), 1, Allowed::default());
+            let body = body.map(|mut read| read.texts.kept.remove(0));
+            let object = text(json!({"text": value}).to_string().as_bytes());
+            match (body, object) {
+                (Ok(body), Ok(object)) => {
+                    prop_assert_eq!(&body, &object);
+                    prop_assert_eq!(body, text(value.to_string().as_bytes()).unwrap());
+                }
+                (Err(body), Err(object)) => {
+                    prop_assert_eq!(body.kind, object.kind);
+                    let object = object.detail.replace("`/text`", "`/text/0`");
+                    prop_assert_eq!(body.detail, object);
+                }
+                (body, object) => prop_assert!(false, "{body:?} but {object:?}"),
+            }
         }
     }
 }

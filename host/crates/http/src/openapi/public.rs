@@ -19,7 +19,7 @@ use utoipa::openapi::OpenApi;
 
 use super::{About, COMMON_RULES, bytes, complete, reference, responses_of, with_request_id};
 use crate::bulk::{ErrorLine, ScoredLine, TextLine};
-use crate::inputs::{self, Allowed, Inputs};
+use crate::inputs::{Allowed, Inputs, InputsRequest};
 use crate::options::{TIMEOUT, options};
 use crate::predict::{CACHE_HITS, GUEST, MODEL};
 use crate::problem::{Kind, Problem};
@@ -65,7 +65,7 @@ pub(crate) struct Facts {
 #[derive(utoipa::OpenApi)]
 #[openapi(components(schemas(
     problem::Document<'static>,
-    inputs::Document,
+    InputsRequest,
     TextLine,
     ScoredLine<'static>,
     ErrorLine<'static>,

@@ -39,25 +39,109 @@ fn texts_beyond_the_limit_are_counted_and_not_kept() {
 }
 
 #[test]
-fn every_wrong_field_is_named() {
-    let document = r#"{"text": ["a", 1, "b", null, [2], {"text": []}, true]}"#;
-    let (pointers, detail) = blamed(document);
-    assert_eq!(
-        pointers,
-        ["/text/1", "/text/3", "/text/4", "/text/5", "/text/6"]
-    );
-    assert_eq!(
-        detail,
-        "`/text/1` must be a string, found a number (errors in all: 5)"
-    );
+fn the_first_wrong_field_is_named() {
+    for (document, pointer, detail) in [
+        (
+            r#"{"text": ["a", 1, "b", null, [2], {"text": []}, true]}"#,
+            "/text/1",
+            "`/text/1` must be a string, found a number",
+        ),
+        (
+            r#"{"text": ["secret", -0.5]}"#,
+            "/text/1",
+            "`/text/1` must be a string, found a number",
+        ),
+        (
+            r#"{"inputs": ["a", ["secret", "b"]]}"#,
+            "/inputs/1",
+            "`/inputs/1` must be a string, or an array of one string, found an array of 2; \
+             pairs of texts cannot be scored",
+        ),
+        (
+            r#"{"inputs": [["a"], [true]]}"#,
+            "/inputs/1/0",
+            "`/inputs/1/0` must be a string, found a boolean",
+        ),
+        (
+            r#"{"inputs": {"secret": 1}}"#,
+            "/inputs",
+            "`/inputs` must be a string or an array of strings, found an object",
+        ),
+        (
+            r#"{"inputs": "a", "truncate": "secret, expected secret"}"#,
+            "/truncate",
+            "`/truncate` must be a boolean, found a string",
+        ),
+        (
+            r#"{"parameters": {"top_k": -1}, "inputs": "a"}"#,
+            "/parameters/top_k",
+            "`/parameters/top_k` must be a whole number, at least 1",
+        ),
+        (
+            r#"{"inputs": "a", "parameters": {"top_k": 1, "secret/secret, expected secret": 1}}"#,
+            "/parameters",
+            "`/parameters` must hold `top_k` or `function_to_apply` and nothing else",
+        ),
+        (
+            r#"{"inputs": "a", "parameters": ["secret"]}"#,
+            "/parameters",
+            "`/parameters` must be an object, found an array",
+        ),
+        (
+            r#"{"inputs": "a", "text": ["secret"]}"#,
+            "/text",
+            "`/text` must be left out: only one of `text` and `inputs` can be given",
+        ),
+    ] {
+        assert_eq!(
+            blamed(document),
+            (vec![pointer.to_owned()], detail.to_owned()),
+            "{document}"
+        );
+    }
+}
+
+/// Serde's errors quote strings, and take six bytes for each of these.
+#[test]
+fn long_strings_are_refused_without_being_quoted() {
+    let long = "\u{7f}".repeat(1 << 20);
+    for (document, pointer, words) in [
+        (format!("\"{long}\""), "", "an object"),
+        (
+            format!(r#"{{"text": "{long}"}}"#),
+            "/text",
+            "an array of strings",
+        ),
+        (
+            format!(r#"{{"raw_scores": "{long}", "inputs": "a"}}"#),
+            "",
+            "256 bytes",
+        ),
+        (
+            format!(r#"{{"inputs": "a", "parameters": {{"{long}": 1}}}}"#),
+            "",
+            "256 bytes",
+        ),
+    ] {
+        let (pointers, detail) = blamed(&document);
+        assert_eq!(pointers, [pointer]);
+        assert!(detail.contains(words), "{detail}");
+    }
+    let beside_text = format!(r#"{{"raw_scores": "{long}", "text": ["a"]}}"#);
+    assert_eq!(texts(beside_text.as_bytes()).unwrap(), ["a"]);
 }
 
 #[test]
-fn many_wrong_fields_are_counted_but_not_listed() {
-    let document = format!(r#"{{"text": [{}0]}}"#, "0,".repeat(99));
-    let (pointers, detail) = blamed(&document);
-    assert_eq!(pointers.len(), MAX_LISTED);
-    assert!(detail.ends_with("(errors in all: 100)"), "{detail}");
+fn options_are_fields_like_any_other_beside_text() {
+    let document = br#"{"truncate": false, "text": ["a"], "parameters": {"top_k": 0}}"#;
+    assert_eq!(texts(document).unwrap(), ["a"]);
+}
+
+#[test]
+fn a_byte_order_mark_is_skipped() {
+    assert_eq!(texts(b"\xef\xbb\xbf{\"text\": [\"a\"]}").unwrap(), ["a"]);
+    // One only, and nowhere else.
+    assert!(invalid(b"\xef\xbb\xbf\xef\xbb\xbf{}").contains("column 1"));
 }
 
 #[test]
@@ -88,9 +172,32 @@ fn what_is_not_json_says_where() {
         (b"{\"text\": [\n\"secret\" 1]}", "line 2 column 10"),
         (br#"{"text": ["secret"]} x"#, "trailing characters"),
         (br#"{"text": ["secret"#, "EOF"),
-        (br#"{"text": [], "text": []}"#, "given twice"),
-        (br#"{"text": [], "\u0074ext": []}"#, "given twice"),
-        (br#"{"text": ["\ud800"]}"#, "hex escape"),
+        (br#"{"text": [], "text": []}"#, "duplicate field `text`"),
+        (
+            br#"{"text": [], "\u0074ext": []}"#,
+            "duplicate field `text`",
+        ),
+        (
+            br#"{"inputs": "a", "inputs": 1}"#,
+            "duplicate field `inputs`",
+        ),
+        (
+            br#"{"text": ["a", "\ud800"]}"#,
+            "hex escape at line 1 column 23, in `/text/1`",
+        ),
+        (
+            br#"{"inputs": "a", "truncate": true, "truncate": true}"#,
+            "duplicate field `truncate`",
+        ),
+        (br#"{"inputs": [["\ud800"]]}"#, "in `/inputs/0/0`"),
+        (
+            b"{\"text\": [\n\"a\", NaN]}",
+            "NaN is not a JSON value at line 2 column 6, in `/text/1`",
+        ),
+        (
+            br#"{"secret": -Infinity, "text": []}"#,
+            "Infinity is not a JSON value at line 1 column 13",
+        ),
         (br#"{"text": ["\udc00"]}"#, "surrogate"),
         (br#"{"text": ["\ud800\ud800"]}"#, "surrogate"),
         (br#"{"text": [], "other": "\ud800"}"#, "hex escape"),
