@@ -7,8 +7,11 @@ use prometheus::{Counter, IntGauge, Registry, register_int_gauge_vec_with_regist
 use std::sync::{Mutex, PoisonError};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
-/// Tells which build this is.
-pub(super) fn tell_build(registry: &Registry, onnxruntime: &str) -> prometheus::Result<()> {
+/// Registers the metric that names the versions in use.
+pub(super) fn register_build_info(
+    registry: &Registry,
+    onnxruntime: &str,
+) -> prometheus::Result<()> {
     let build = register_int_gauge_vec_with_registry!(
         "fastsentiment_build_info",
         "The versions of the server, of the compiler and the runtime that it was built with, \

@@ -1,7 +1,7 @@
-//! Reads the records of a CSV file, and knows where each of them begins.
+//! Reads the records of a CSV file, with the position of each.
 //!
-//! On `csv_core` rather than on `csv`: that counts lines wrongly where they end in
-//! CR LF, and would take all of a file for one record if a quote is not closed.
+//! It uses `csv_core`, since `csv` miscounts lines that end in CR LF, and reads the rest of
+//! the file into one record if a quote is not closed.
 
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
@@ -13,7 +13,7 @@ use super::rows::{MAX_ROW, Mark};
 pub(super) struct Records<R> {
     input: BufReader<R>,
     core: csv_core::Reader,
-    /// Where the next record begins, or the ends of lines before it.
+    /// Where the next record begins, or the line ends before it.
     pub(super) mark: Mark,
 }
 
@@ -29,7 +29,7 @@ impl Fields {
         self.ends.len()
     }
 
-    /// How many bytes they have together.
+    /// The length of all fields together, in bytes.
     pub(super) fn size(&self) -> usize {
         self.bytes.len()
     }
@@ -56,14 +56,14 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// Whether reading on might have to wait for the input.
-    pub(super) fn may_wait(&self) -> bool {
+    /// Whether the next read may block on the input.
+    pub(super) fn may_block(&self) -> bool {
         self.input.buffer().is_empty()
     }
 
-    /// The next record, and the line on which it begins; none at the end.
+    /// The next record and the line where it begins, or `None` at the end of the input.
     pub(super) fn next(&mut self) -> io::Result<Option<(u64, Fields)>> {
-        self.skip_ends_of_lines()?;
+        self.skip_line_ends()?;
         let begin = self.mark;
         let mut fields = Fields::default();
         let (mut bytes, mut ends) = (0, 0);
@@ -92,7 +92,7 @@ impl<R: Read> Records<R> {
             }
             if self.mark.offset - begin.offset > MAX_ROW {
                 return Err(io::Error::other(format!(
-                    "the row at line {} is longer than {} MiB; maybe a quote is not closed",
+                    "the row at line {} is longer than {} MiB; is a quote not closed?",
                     begin.line,
                     MAX_ROW >> 20
                 )));
@@ -100,9 +100,8 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// An end of a line before a record is a part of the last one, or an empty
-    /// line, which is nothing.
-    fn skip_ends_of_lines(&mut self) -> io::Result<()> {
+    /// Skips the rest of the line end of the previous record, and empty lines.
+    fn skip_line_ends(&mut self) -> io::Result<()> {
         loop {
             let input = self.input.fill_buf()?;
             let is_end = |byte: &&u8| matches!(**byte, b'\r' | b'\n');
@@ -117,7 +116,7 @@ impl<R: Read> Records<R> {
 }
 
 impl<R: Read + Seek> Records<R> {
-    /// Goes on at a place where a record begins.
+    /// Continues at the beginning of a record.
     pub(super) fn seek(&mut self, mark: Mark) -> io::Result<()> {
         self.input.seek(SeekFrom::Start(mark.offset))?;
         self.core.reset();
