@@ -192,6 +192,7 @@ fn report(fault: &Fault) {
 impl RunGuest {
     fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.load.resolve()?;
+        signals::end_on_closed_pipe();
         let ran = runtime()?.block_on(app::run_guest(&config, &self.arguments));
         let code = ran.map_err(|error| match error {
             RunGuestError::App(error) => hints::explain(&config, error),

@@ -52,6 +52,16 @@ pub(super) fn print(result: impl Display) -> anyhow::Result<()> {
         .context(CANNOT_WRITE)
 }
 
+/// Prints what clap has to say: help and versions to standard output, errors to standard
+/// error.
+pub(super) fn print_clap(message: &clap::Error) -> anyhow::Result<()> {
+    match message.print() {
+        Err(error) if !message.use_stderr() => Err(marked(error)).context(CANNOT_WRITE),
+        // Nothing can be done about a standard error that cannot be written to.
+        _ => Ok(()),
+    }
+}
+
 /// How long [`print_in_background`] waits for a reader.
 const READER_TIMEOUT: Duration = Duration::from_secs(1);
 

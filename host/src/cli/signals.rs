@@ -77,6 +77,17 @@ pub(super) fn reload_at(mut hangups: unix::Signal, versions: &Arc<Versions>) -> 
     })
 }
 
+/// Lets SIGPIPE end this process, as it ends most programs: Rust's runtime ignores the signal,
+/// and a guest that runs as a command would report an error of its own instead. A process
+/// that writes to pipes of children must not call this.
+pub(super) fn end_on_closed_pipe() {
+    // SAFETY: the default action involves no handler.
+    #[expect(unsafe_code, reason = "no safe interface restores a default action")]
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
+}
+
 /// Ignores SIGXFSZ, which ends a process that writes beyond its file size limit
 /// (`ulimit -f`). The write then fails, as it does on a full disk.
 pub(super) fn ignore_file_size_limit() -> io::Result<()> {

@@ -22,7 +22,7 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches};
 
 use super::Cli;
-use super::exit;
+use super::{exit, output};
 pub(super) use fault::Fault;
 use fault::Origin;
 use file::File;
@@ -182,12 +182,13 @@ impl Stop {
     /// Prints it. Returns the exit code.
     fn report(self) -> ExitCode {
         match self {
-            Self::Clap(message) => {
-                // Nothing can be done about a standard error that cannot be written to.
-                let _ = message.print();
-                let code = u8::try_from(message.exit_code());
-                ExitCode::from(code.unwrap_or(exit::USAGE_ERROR))
-            }
+            Self::Clap(message) => match output::print_clap(&message) {
+                Ok(()) => {
+                    let code = u8::try_from(message.exit_code());
+                    ExitCode::from(code.unwrap_or(exit::USAGE_ERROR))
+                }
+                Err(error) => super::fail(&error, false),
+            },
             Self::Faults(faults) => {
                 faults.iter().for_each(super::report);
                 ExitCode::from(exit::USAGE_ERROR)
