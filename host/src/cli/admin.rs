@@ -22,35 +22,34 @@ use tokio::task::JoinHandle;
 use super::listen::bind;
 use super::values::secret;
 
-/// The variable that may hold the token itself.
+/// The environment variable that may hold the token itself.
 const TOKEN: &str = "FASTSENTIMENT_ADMIN_TOKEN";
 
-/// How long a component may take to arrive, also over a slow link.
-const UPLOAD_PATIENCE: Duration = Duration::from_secs(60);
+/// Time limit for receiving a component, even over a slow link.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Who may change versions at the admin listener.
+/// Who may manage versions at the admin listener.
 #[derive(Args)]
 pub(super) struct AdminOptions {
     #[command(flatten)]
     token: TokenOptions,
 }
 
-/// Where the token is.
+/// Where the admin token comes from.
 #[derive(Args)]
-#[command(next_help_heading = "Access")]
+#[command(next_help_heading = "Admin access")]
 pub(super) struct TokenOptions {
-    /// A file with the token for managing versions
+    /// File with the token for managing versions
     ///
-    /// A token has at least 16 bytes that can be in a header. Without this, the
-    /// environment variable `FASTSENTIMENT_ADMIN_TOKEN` or the key `admin-token` of the
-    /// configuration file may hold the token itself. A server without a token has its
-    /// versions managed over loopback addresses only; metrics and health never ask for
-    /// one.
+    /// A token has at least 16 characters that are valid in an HTTP header. Alternatively,
+    /// the environment variable `FASTSENTIMENT_ADMIN_TOKEN` or the key `admin-token` of the
+    /// configuration file holds the token itself. Without a token, versions can be managed
+    /// over loopback addresses only. Metrics and health never need one.
     #[arg(long, env = "FASTSENTIMENT_ADMIN_TOKEN_FILE", value_name = "FILE")]
     admin_token_file: Option<PathBuf>,
 
-    /// The token itself, in the environment or in the configuration file; the command
-    /// lines of processes are for everyone to see, so that it is refused there
+    /// The token itself, in the environment or the configuration file; rejected on the
+    /// command line, which other users can see
     #[arg(
         long,
         env = TOKEN,
@@ -70,22 +69,21 @@ impl TokenOptions {
                 read(path).with_context(|| format!("--admin-token-file {}", path.display()))?;
             return Ok(Some(token));
         }
-        // One that is empty is an error: something went wrong where it was to be
-        // filled in, and the server would be open to everyone on this machine.
+        // An empty token is an error: where it should have been filled in, something went
+        // wrong, and the server would be open to every user of this machine.
         let token = self.admin_token.as_ref();
         let token = token.map(|token| Token::parse(token.as_encoded_bytes()));
         token
             .transpose()
-            .with_context(|| format!("{TOKEN}, or admin-token in the configuration file"))
+            .with_context(|| format!("{TOKEN} or admin-token in the configuration file"))
     }
 }
 
-/// Reads a token; of a file that is something else, no more than is needed to
-/// tell.
+/// Reads a token. A file that is too large for one is not read in full.
 fn read(path: &Path) -> anyhow::Result<Token> {
-    const MOST: u64 = 16 * 1024;
+    const MAX_BYTES: u64 = 16 * 1024;
     let mut text = Vec::new();
-    File::open(path)?.take(MOST).read_to_end(&mut text)?;
+    File::open(path)?.take(MAX_BYTES).read_to_end(&mut text)?;
     Ok(Token::parse(&text)?)
 }
 
@@ -95,7 +93,7 @@ impl AdminOptions {
         self.token.resolve()
     }
 
-    /// Opens the listener at an address, if there is one.
+    /// Starts the admin listener, if there is an address for it.
     pub(super) async fn start(
         &self,
         address: Option<SocketAddr>,
@@ -112,7 +110,7 @@ impl AdminOptions {
         let access = Access::new(token.as_ref(), listener.local_addr()?.ip());
         if access.is_closed() {
             tracing::info!(
-                "versions can not be managed over {address}, which is no loopback address, \
+                "versions cannot be managed at {address}, which is not a loopback address, \
                  without a token: see --admin-token-file"
             );
         }
@@ -120,14 +118,14 @@ impl AdminOptions {
             registry: registry.clone(),
             readiness: readiness.clone(),
             access,
-            uploads: Uploads::new(config.compiler.limits().component, UPLOAD_PATIENCE),
+            uploads: Uploads::new(config.compiler.limits().component, UPLOAD_TIMEOUT),
             log_requests,
         };
         Admin::start(listener, api).map(Some)
     }
 }
 
-/// The admin listener, which is there for longer than the other one.
+/// The running admin listener. It opens before the main listener, and closes after it.
 pub(super) struct Admin {
     address: SocketAddr,
     managed: Managed,
@@ -144,14 +142,14 @@ impl Admin {
             max_connections: 64,
             body_timeout: Duration::from_secs(5),
             drain: Duration::from_secs(1),
-            // The kubelet and Prometheus ask again.
+            // The kubelet and Prometheus try again.
             close_grace: Duration::ZERO,
             ..connection::Config::default()
         };
         let managed = Managed::default();
         let router = api.router(&managed);
         let task = tokio::spawn(connection::serve(listener, router, config, |_| {}, async {
-            // Without the sender there is nobody left to wait for either.
+            // A dropped sender also means to stop.
             let _ = stopped.await;
         }));
         Ok(Self {
@@ -162,18 +160,19 @@ impl Admin {
         })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Has these versions managed from now on.
+    /// Lets requests manage these versions from now on.
     pub(super) fn manage(&self, versions: &Arc<Versions>) {
         self.managed.set(Arc::clone(versions));
     }
 
+    /// Stops the listener, and waits until it has ended.
     pub(super) async fn stop(self) {
-        // It may have ended in a panic, which has been logged.
+        // A panic of the task has been logged.
         let _ = self.stop.send(());
         let _ = self.task.await;
     }

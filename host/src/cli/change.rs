@@ -1,4 +1,4 @@
-//! The commands that change which version of a running server is in use.
+//! The commands that change which version a running server uses.
 
 use std::process::ExitCode;
 
@@ -6,17 +6,17 @@ use clap::Args;
 use http::admin::document::{Change, Gone, Listing};
 use reqwest::Method;
 
-use super::client::{Ask, Client, ClientOptions, id};
-use super::swap::words_of_added;
+use super::client::{Call, Client, ClientOptions, id};
+use super::swap::describe_added;
 
 /// Makes a version live.
 #[derive(Args)]
 pub(super) struct ActivateCommand {
-    /// The version: the first digits of its digest
+    /// Version: its digest, or the first 4 or more digits of it
     #[arg(value_name = "ID", value_parser = id)]
     id: String,
 
-    /// Make it live even if it was taken out of use because it failed
+    /// Make it live even if it is quarantined
     #[arg(long)]
     force: bool,
 
@@ -27,16 +27,15 @@ pub(super) struct ActivateCommand {
 impl ActivateCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let path = ["versions", &self.id, "activate"];
-        let ask = Ask::new(Method::POST, &path).with("force", &self.force);
-        Client::new(self.client)?.tell(ask, words_of_change)
+        let call = Call::new(Method::POST, &path).query("force", &self.force);
+        Client::new(self.client)?.run(call, describe_change)
     }
 }
 
 /// Goes back to the version before the live one.
 #[derive(Args)]
 pub(super) struct RollbackCommand {
-    /// The version to be left: nothing is done if it is not live any more
-    /// [default: the one that is live now]
+    /// Go back only if this version is still live [default: the live version]
     #[arg(long, value_name = "ID", value_parser = id)]
     from: Option<String>,
 
@@ -47,17 +46,17 @@ pub(super) struct RollbackCommand {
 impl RollbackCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let client = Client::new(self.client)?;
-        // Named, it is left once, even if the request is sent twice or somebody
-        // else goes back at the same time.
+        // With its name, the version is left only once, even if the request is repeated or
+        // somebody else rolls back at the same time.
         let from = match self.from {
             Some(from) => from,
             None => {
-                let listing: Listing = client.ask(Ask::new(Method::GET, &["versions"]))?;
+                let listing: Listing = client.get(Call::new(Method::GET, &["versions"]))?;
                 listing.live.guest
             }
         };
-        let ask = Ask::new(Method::POST, &["rollback"]).with("from", &from);
-        client.tell(ask, words_of_change)
+        let call = Call::new(Method::POST, &["rollback"]).query("from", &from);
+        client.run(call, describe_change)
     }
 }
 
@@ -70,8 +69,8 @@ pub(super) struct PromoteCommand {
 
 impl PromoteCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let ask = Ask::new(Method::POST, &["trial", "promote"]);
-        Client::new(self.client)?.tell(ask, words_of_change)
+        let call = Call::new(Method::POST, &["trial", "promote"]);
+        Client::new(self.client)?.run(call, describe_change)
     }
 }
 
@@ -84,17 +83,17 @@ pub(super) struct EndTrialCommand {
 
 impl EndTrialCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let ask = Ask::new(Method::DELETE, &["trial"]);
-        Client::new(self.client)?.tell(ask, |gone: &Gone| {
-            format!("not on trial any more: {}", gone.version.short)
+        let call = Call::new(Method::DELETE, &["trial"]);
+        Client::new(self.client)?.run(call, |gone: &Gone| {
+            format!("trial ended: {}", gone.version.short)
         })
     }
 }
 
-/// Has a version forgotten.
+/// Removes a version.
 #[derive(Args)]
 pub(super) struct RemoveCommand {
-    /// The version: the first digits of its digest
+    /// Version: its digest, or the first 4 or more digits of it
     #[arg(value_name = "ID", value_parser = id)]
     id: String,
 
@@ -105,14 +104,14 @@ pub(super) struct RemoveCommand {
 impl RemoveCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let path = ["versions", &self.id];
-        let ask = Ask::new(Method::DELETE, &path);
-        Client::new(self.client)?.tell(ask, |gone: &Gone| {
-            format!("forgotten: {}", gone.version.short)
+        let call = Call::new(Method::DELETE, &path);
+        Client::new(self.client)?.run(call, |gone: &Gone| {
+            format!("removed: {}", gone.version.short)
         })
     }
 }
 
-/// Has the configured guest read again.
+/// Reloads the configured guest.
 #[derive(Args)]
 pub(super) struct ReloadCommand {
     #[command(flatten)]
@@ -121,16 +120,16 @@ pub(super) struct ReloadCommand {
 
 impl ReloadCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let ask = Ask::new(Method::POST, &["reload"]);
-        Client::new(self.client)?.tell(ask, words_of_added)
+        let call = Call::new(Method::POST, &["reload"]);
+        Client::new(self.client)?.run(call, describe_added)
     }
 }
 
-/// What became of the live version, in words.
-pub(super) fn words_of_change(change: &Change) -> String {
+/// One line on which version is live.
+pub(super) fn describe_change(change: &Change) -> String {
     if change.changed {
         format!("live: {} (was {})", change.live.short, change.before.short)
     } else {
-        format!("live: {} (as before)", change.live.short)
+        format!("live: {} (unchanged)", change.live.short)
     }
 }

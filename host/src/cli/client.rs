@@ -1,6 +1,4 @@
-//! The client of a running server's admin API.
-//!
-//! What it is for is in `swap`, `versions` and `change`.
+//! The client of a running server's admin API, for `swap`, `versions` and `change`.
 
 use std::error::Error;
 use std::net::IpAddr;
@@ -18,22 +16,22 @@ use tokio::runtime::Runtime;
 use super::admin::TokenOptions;
 use super::output;
 
-/// How long a server may take to take a connection on.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+/// Time limit for connecting to a server.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long it may take to answer: a candidate is compiled, maybe after others.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// Time limit for a response: a candidate is compiled, maybe after others.
+const TIMEOUT: Duration = Duration::from_secs(600);
 
-/// What the help of each command says at its end.
+/// The end of each command's help.
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 the server can not be reached or has failed, 2 wrong use
-of the command line, 3 refused by the server";
+Exit codes: 0 success, 1 the server is unreachable or has failed, 2 usage error
+in the command line, 3 rejected by the server";
 
-/// Where the server is, and what to print.
+/// Which server to manage, and what to print.
 #[derive(Args)]
 #[command(after_help = EXIT_CODES)]
 pub(super) struct ClientOptions {
-    /// The admin listener of the server
+    /// URL of the server's admin listener
     #[arg(
         long = "admin",
         env = "FASTSENTIMENT_ADMIN_URL",
@@ -43,7 +41,7 @@ pub(super) struct ClientOptions {
     )]
     admin: Url,
 
-    /// Print the JSON document with which the server answers
+    /// Print the server's response as JSON
     #[arg(long)]
     json: bool,
 
@@ -51,51 +49,51 @@ pub(super) struct ClientOptions {
     token: TokenOptions,
 }
 
-/// Why a server did not do what it was asked for.
+/// Why a command at a server failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientError {
-    /// It did not answer.
-    #[error("no answer from {url}: {reason} (`--admin` says where the admin listener is)")]
+    /// There was no response.
+    #[error("no response from {url}: {reason} (set the admin listener with `--admin`)")]
     Unreachable { url: Url, reason: String },
-    /// It answered that it could not.
+    /// The server failed (status 5xx).
     #[error("{0}")]
     Failed(String),
-    /// It answered that it would not.
+    /// The server rejected the request (status 4xx).
     #[error("{0}")]
-    Refused(String),
+    Rejected(String),
 }
 
-/// The first digits of a version's digest, at least.
+/// Parses a version's digest, or the first digits of it.
 pub(super) fn id(text: &str) -> Result<String, &'static str> {
     let is_hexadecimal = text.bytes().all(|digit| digit.is_ascii_hexdigit());
     if (4..=64).contains(&text.len()) && is_hexadecimal {
         Ok(text.to_ascii_lowercase())
     } else {
-        Err("a version is named by the first 4 or more hexadecimal digits of its digest")
+        Err("must be 4 to 64 hexadecimal digits of the version's digest")
     }
 }
 
-/// The address of a server, without a token.
+/// Parses the URL of a server, without credentials.
 pub(super) fn base(text: &str) -> Result<Url, String> {
     let url: Url = text.parse().map_err(|error| format!("{error}"))?;
     if url.scheme() != "http" || !url.has_host() {
-        return Err("it must begin with `http://` and a host".to_owned());
+        return Err("must start with `http://` and a host".to_owned());
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("a token is not part of it: see `--admin-token-file`".to_owned());
+        return Err("must not contain credentials: see `--admin-token-file`".to_owned());
     }
     Ok(url)
 }
 
-/// What the server is asked.
-pub(super) struct Ask<'a> {
+/// A call of the admin API.
+pub(super) struct Call<'a> {
     method: Method,
     path: &'a [&'a str],
     query: Vec<(&'a str, String)>,
     component: Option<Vec<u8>>,
 }
 
-impl<'a> Ask<'a> {
+impl<'a> Call<'a> {
     pub(super) fn new(method: Method, path: &'a [&'a str]) -> Self {
         Self {
             method,
@@ -105,20 +103,20 @@ impl<'a> Ask<'a> {
         }
     }
 
-    /// Adds a parameter.
-    pub(super) fn with(mut self, name: &'a str, value: &impl ToString) -> Self {
+    /// Adds a query parameter.
+    pub(super) fn query(mut self, name: &'a str, value: &impl ToString) -> Self {
         self.query.push((name, value.to_string()));
         self
     }
 
-    /// Sends a component.
+    /// Adds a component as the body.
     pub(super) fn component(mut self, component: Vec<u8>) -> Self {
         self.component = Some(component);
         self
     }
 }
 
-/// A server that answers.
+/// A client for one server.
 pub(super) struct Client {
     runtime: Runtime,
     http: reqwest::Client,
@@ -128,12 +126,12 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// A client for a server that need not be there yet.
+    /// Creates a client. It connects with the first call.
     pub(super) fn new(options: ClientOptions) -> anyhow::Result<Self> {
         let mut http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_PATIENCE)
-            .timeout(PATIENCE)
-            // A token is for this server and for no other.
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TIMEOUT)
+            // The token must not reach another server.
             .redirect(redirect::Policy::none());
         if is_loopback(&options.admin) {
             http = http.no_proxy();
@@ -145,52 +143,53 @@ impl Client {
         });
         Ok(Self {
             runtime: super::runtime()?,
-            http: http.build().context("the HTTP client can not be made")?,
+            http: http.build().context("cannot create the HTTP client")?,
             base: options.admin,
             authorization: authorization.transpose()?,
             json: options.json,
         })
     }
 
-    /// Asks the server, and prints its answer: in `words`, or as it is.
-    pub(super) fn tell<T: DeserializeOwned>(
+    /// Makes a call, and prints the response: as JSON if that was asked for, or as `describe`
+    /// words it.
+    pub(super) fn run<T: DeserializeOwned>(
         &self,
-        ask: Ask<'_>,
-        words: impl FnOnce(&T) -> String,
+        call: Call<'_>,
+        describe: impl FnOnce(&T) -> String,
     ) -> anyhow::Result<ExitCode> {
-        let document = self.send(ask)?;
+        let document = self.send(call)?;
         let text = if self.json {
             document
         } else {
-            words(&parse(&document)?)
+            describe(&parse(&document)?)
         };
         output::print(format_args!("{}\n", text.trim_end()))?;
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Asks the server.
-    pub(super) fn ask<T: DeserializeOwned>(&self, ask: Ask<'_>) -> anyhow::Result<T> {
-        parse(&self.send(ask)?)
+    /// Makes a call, and returns the response.
+    pub(super) fn get<T: DeserializeOwned>(&self, call: Call<'_>) -> anyhow::Result<T> {
+        parse(&self.send(call)?)
     }
 
-    /// The document with which the server answers.
-    fn send(&self, ask: Ask<'_>) -> anyhow::Result<String> {
-        let mut request = self.http.request(ask.method.clone(), self.url(&ask)?);
+    /// Sends a request. Returns the body of a successful response.
+    fn send(&self, call: Call<'_>) -> anyhow::Result<String> {
+        let mut request = self.http.request(call.method.clone(), self.url(&call)?);
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization.clone());
         }
-        if let Some(component) = ask.component {
+        if let Some(component) = call.component {
             let wasm = "application/wasm";
             request = request.header(CONTENT_TYPE, wasm).body(component);
         }
-        let answer = async {
+        let response = async {
             let response = request.send().await?;
             let status = response.status();
             Ok((status, response.text().await?))
         };
         let (status, document) =
             self.runtime
-                .block_on(answer)
+                .block_on(response)
                 .map_err(|error: reqwest::Error| ClientError::Unreachable {
                     url: self.base.clone(),
                     reason: reason(&error),
@@ -198,55 +197,56 @@ impl Client {
         if status.is_success() {
             return Ok(document);
         }
-        let said = match serde_json::from_str(&document) {
+        let reason = match serde_json::from_str(&document) {
             Ok(Problem { detail }) => detail,
             Err(_) => format!(
-                "{} answers {status}, and not as this server does",
+                "{} is not the admin listener of a FastSentiment server: it responded with status \
+                 {status}",
                 self.base
             ),
         };
         Err(if status.is_client_error() {
-            ClientError::Refused(said).into()
+            ClientError::Rejected(reason).into()
         } else {
-            ClientError::Failed(said).into()
+            ClientError::Failed(reason).into()
         })
     }
 
-    fn url(&self, ask: &Ask<'_>) -> anyhow::Result<Url> {
+    fn url(&self, call: &Call<'_>) -> anyhow::Result<Url> {
         let mut url = self.base.clone();
         url.path_segments_mut()
-            .map_err(|()| anyhow::anyhow!("{} has no paths", self.base))?
+            .map_err(|()| anyhow::anyhow!("{} cannot have a path", self.base))?
             .pop_if_empty()
-            .extend(ask.path);
+            .extend(call.path);
         url.set_query(None);
-        if !ask.query.is_empty() {
-            url.query_pairs_mut().extend_pairs(&ask.query);
+        if !call.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&call.query);
         }
         Ok(url)
     }
 }
 
-/// What the server says of a wish that it does not grant.
+/// A problem document of the server (RFC 9457).
 #[derive(Deserialize)]
 struct Problem {
     detail: String,
 }
 
 fn parse<T: DeserializeOwned>(document: &str) -> anyhow::Result<T> {
-    serde_json::from_str(document).context("the server's answer is not understood")
+    serde_json::from_str(document).context("the server sent an unexpected response")
 }
 
-/// Whether nothing stands between here and the server, such as a proxy that the
-/// environment names.
+/// Whether the server is on this machine, where a proxy from the environment must not be
+/// used.
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse();
-    // 0.0.0.0, as a server says that listens everywhere, leads to this machine too.
-    let is_here = |address: IpAddr| address.is_loopback() || address.is_unspecified();
-    host == "localhost" || address.is_ok_and(is_here)
+    // The unspecified address, on which a server may listen, connects to this machine.
+    let is_local = |address: IpAddr| address.is_loopback() || address.is_unspecified();
+    host == "localhost" || address.is_ok_and(is_local)
 }
 
-/// What was wrong in the end: the outer errors say only that something was.
+/// The innermost cause: the outer errors say only that the request failed.
 pub(super) fn reason(error: &reqwest::Error) -> String {
     let mut inner: &dyn Error = error;
     while let Some(source) = inner.source() {

@@ -1,5 +1,4 @@
-//! `fastsentiment compile-guest`: what a server runs to compile a guest, and
-//! nobody else.
+//! `fastsentiment compile-guest`: the child process in which a server compiles a guest.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -7,21 +6,21 @@ use std::process::ExitCode;
 use clap::Args;
 use sandbox::compile_for_parent;
 
-/// Reads a component from standard input, and writes code to standard output.
+/// Reads a component from standard input, and writes machine code to standard output.
 #[derive(Args)]
 pub(super) struct CompileGuest {
-    /// What is asked for, as the server puts it.
+    /// The task, as the server encodes it
     task: String,
 }
 
 impl CompileGuest {
     pub(super) fn run(self) -> ExitCode {
-        // Its own buffer would only be one more copy of the code.
+        // A buffered writer would only copy the code once more.
         let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
         match compile_for_parent(&self.task, &mut input, &mut output) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                // The exit code says as much as can be said without it.
+                // If this fails, the exit code still names the kind of error.
                 let _ = writeln!(io::stderr(), "{error}");
                 ExitCode::from(error.exit_code())
             }

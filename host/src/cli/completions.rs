@@ -1,4 +1,4 @@
-//! `fastsentiment completions`: what shells need to complete command lines.
+//! `fastsentiment completions`: prints shell completion scripts.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -8,18 +8,18 @@ use clap_complete::Shell;
 
 use super::{Cli, output};
 
-/// How a shell is told.
-const HOW: &str = "\
-For example:
+/// The end of the command's help.
+const EXAMPLES: &str = "\
+Examples:
     bash  source <(fastsentiment completions bash)
     zsh   source <(fastsentiment completions zsh)
     fish  fastsentiment completions fish | source";
 
-/// For which shell.
+/// The shell to complete command lines in.
 #[derive(Args)]
-#[command(after_long_help = HOW)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct CompletionsCommand {
-    /// The shell
+    /// Shell to print the script for
     #[arg(value_enum, value_name = "SHELL")]
     shell: Shell,
 }
@@ -34,7 +34,7 @@ impl CompletionsCommand {
     }
 }
 
-/// The command without what is hidden, which shells would offer as well.
+/// The command without its hidden options and subcommands, which shells would offer too.
 fn visible(command: &Command) -> Command {
     let arguments = command.get_arguments().filter(|arg| !arg.is_hide_set());
     let commands = command.get_subcommands().filter(|one| !one.is_hide_set());

@@ -4,44 +4,44 @@ use std::process::ExitCode;
 
 use super::client::ClientError;
 
-/// The exit code if the command line, the environment or the configuration file
-/// asks for what can not be; that of clap.
-pub(super) const WRONG_USE: u8 = 2;
+/// The exit code for an invalid command line, environment or configuration file; the same
+/// as clap's.
+pub(super) const USAGE_ERROR: u8 = 2;
 
-/// The exit code if a server refuses, or if rows were left out.
-pub(super) const REFUSED: u8 = 3;
+/// The exit code if the server rejects a request, or if bad rows were skipped.
+pub(super) const REJECTED: u8 = 3;
 
-/// The exit code if whoever read standard output has gone: what a shell reports of a
-/// command that was ended by SIGPIPE.
+/// The exit code if standard output was closed by its reader: what a shell reports for a
+/// command that SIGPIPE ended.
 pub(super) const READER_GONE: u8 = 141;
 
-/// What the help says at its end.
+/// The end of the main help.
 pub(super) const ALL: &str = "\
 Exit codes:
-    0         done; of `serve`: asked to stop, and all requests were answered
-    1         failed: something is missing, does not work or can not be reached
-    2         wrong use: command line, environment or configuration file
-    3         refused by the server; of `predict --file`: bad rows were left out
+    0         success; `serve`: stopped on request, with every request answered
+    1         failure: something is missing, broken or unreachable
+    2         usage error in the command line, environment or configuration file
+    3         rejected by the server; `predict --file`: bad rows were skipped
     130, 143  interrupted by SIGINT or SIGTERM (`predict --file`)
-    141       the reader of standard output has left, as `head` does";
+    141       standard output was closed by its reader, such as `head`";
 
-/// What the help of a command says that loads something.
+/// The end of the help of a command that loads a model.
 pub(super) const LOADS: &str = "\
-Exit codes: 0 done, 1 something is missing or does not work, 2 wrong use of the
-command line, the environment or the configuration file";
+Exit codes: 0 success, 1 failure, 2 usage error in the command line, environment
+or configuration file";
 
-/// Options that are understood one by one, and make no sense together.
+/// Options that are valid one by one, and not together.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct WrongUse(pub(super) String);
+pub(super) struct UsageError(pub(super) String);
 
-/// The exit code of a command that ends with this error.
+/// The exit code of a command that fails with this error.
 pub(super) fn code(error: &anyhow::Error) -> ExitCode {
-    if error.is::<WrongUse>() {
-        return ExitCode::from(WRONG_USE);
+    if error.is::<UsageError>() {
+        return ExitCode::from(USAGE_ERROR);
     }
     match error.downcast_ref() {
-        Some(ClientError::Refused(_)) => ExitCode::from(REFUSED),
+        Some(ClientError::Rejected(_)) => ExitCode::from(REJECTED),
         Some(ClientError::Unreachable { .. } | ClientError::Failed(_)) | None => ExitCode::FAILURE,
     }
 }

@@ -1,5 +1,5 @@
-//! `fastsentiment health`: asks a running server whether it is ready, for
-//! container engines whose image holds no other HTTP client.
+//! `fastsentiment health`: asks a running server whether it is ready. It is for the health
+//! checks of container engines, since the image has no other HTTP client.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -15,33 +15,32 @@ use super::output;
 use super::settings::ConfigOption;
 use super::values::{AT_LEAST_ONE, whole};
 
-/// The path that says whether the server takes requests.
+/// The path of the readiness check.
 const READY: &str = "/health/ready";
 
-/// From so many bytes on, no more of an answer is read; a health document is far
-/// shorter.
-const MAX_ANSWER: usize = 16 * 1024;
+/// How much of a response is read, in bytes. A health document is far shorter.
+const MAX_RESPONSE: usize = 16 * 1024;
 
-/// What the help of the command says at its end.
+/// The end of the command's help.
 const EXIT_CODES: &str = "\
-Exit codes: 0 ready, 1 not ready, or nobody answers, 2 wrong use of the command
-line, the environment or the configuration file";
+Exit codes: 0 ready, 1 not ready or no answer, 2 usage error in the command
+line, environment or configuration file";
 
-/// What to ask; nothing if the variable is there and empty.
+/// A URL, or `None` if the variable is set to nothing.
 #[derive(Clone)]
 struct Target(Option<Url>);
 
-/// What to ask, and for how long.
+/// What to request, and how long to wait.
 #[derive(Args)]
 #[command(after_help = EXIT_CODES)]
 pub(super) struct HealthCommand {
-    /// What to ask, such as `http://127.0.0.1:8001/health/live` [default:
-    /// /health/ready where `serve` listens with the same settings, on the admin
-    /// listener if there is one]
+    /// URL to request, such as `http://127.0.0.1:8001/health/live` [default:
+    /// /health/ready at the address where `serve` listens with the same settings, preferably
+    /// the admin listener]
     #[arg(long, env = "FASTSENTIMENT_HEALTH_URL", value_name = "URL", value_parser = target)]
     url: Option<Target>,
 
-    /// The longest that the answer may take, in milliseconds
+    /// Time limit for the response, in milliseconds
     #[arg(
         long,
         env = "FASTSENTIMENT_HEALTH_TIMEOUT_MS",
@@ -67,31 +66,31 @@ impl HealthCommand {
                     listen,
                     admin_listen,
                 } = self.listen;
-                ready(admin_listen.0.unwrap_or(listen))?
+                ready_url(admin_listen.0.unwrap_or(listen))?
             }
         };
         let http = reqwest::Client::builder()
             .timeout(Duration::from_millis(self.timeout_ms))
             .redirect(redirect::Policy::none())
-            // What a proxy says of itself is no health of the server.
+            // A proxy's response says nothing about the server.
             .no_proxy()
             .build()
-            .context("the HTTP client can not be made")?;
-        let answer = async {
+            .context("cannot create the HTTP client")?;
+        let response = async {
             let mut response = http.get(url.clone()).send().await?;
             let mut body = Vec::new();
             while let Some(piece) = response.chunk().await? {
                 body.extend(piece);
-                if body.len() >= MAX_ANSWER {
+                if body.len() >= MAX_RESPONSE {
                     break;
                 }
             }
             Ok((response.status(), body))
         };
         let (status, body) = super::runtime()?
-            .block_on(answer)
+            .block_on(response)
             .map_err(|error: reqwest::Error| anyhow::anyhow!(reason(&error)))
-            .with_context(|| format!("{url} does not answer"))?;
+            .with_context(|| format!("no response from {url}"))?;
         let body = String::from_utf8_lossy(&body);
         ensure!(status == 200, "status {status}: {}", body.trim());
         output::print(format_args!("{}\n", body.trim()))?;
@@ -104,17 +103,17 @@ fn target(text: &str) -> Result<Target, String> {
         return Ok(Target(None));
     }
     let mut url = base(text)?;
-    // A URL's path is never empty: one that was not given is `/` as well.
-    let names_path = text.matches('/').count() > 2;
-    if !names_path {
+    // A parsed URL without a path has the path `/`, so look at the text.
+    let has_path = text.matches('/').count() > 2;
+    if !has_path {
         url.set_path(READY);
     }
     Ok(Target(Some(url)))
 }
 
-/// Where a server says whether it is ready, by the address that it listens on.
-fn ready(listens: SocketAddr) -> anyhow::Result<Url> {
-    let address = reachable(listens);
+/// The URL of the readiness check of a server that listens on an address.
+fn ready_url(listener: SocketAddr) -> anyhow::Result<Url> {
+    let address = reachable(listener);
     Ok(format!("http://{address}{READY}").parse()?)
 }
 
@@ -123,8 +122,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_taken_as_it_is_given() {
-        for (given, asked) in [
+    fn the_path_of_a_url_defaults_to_the_readiness_check() {
+        for (given, requested) in [
             ("http://a:1", "http://a:1/health/ready"),
             ("http://a", "http://a/health/ready"),
             ("http://a:1/health/live", "http://a:1/health/live"),
@@ -132,7 +131,7 @@ mod tests {
             ("http://[::1]:5/x?y", "http://[::1]:5/x?y"),
         ] {
             let Target(url) = target(given).expect(given);
-            assert_eq!(url.expect(given).as_str(), asked);
+            assert_eq!(url.expect(given).as_str(), requested);
         }
         assert!(target("").expect("none").0.is_none());
         for wrong in ["a:1", "https://a:1", "http://", "http://user@a:1"] {
@@ -141,9 +140,9 @@ mod tests {
     }
 
     #[test]
-    fn a_server_is_asked_where_it_listens() {
-        let listens = "0.0.0.0:8001".parse().expect("an address");
-        let url = ready(listens).expect("a URL");
+    fn a_server_is_reached_where_it_listens() {
+        let listener = "0.0.0.0:8001".parse().expect("an address");
+        let url = ready_url(listener).expect("a URL");
         assert_eq!(url.as_str(), "http://127.0.0.1:8001/health/ready");
     }
 }

@@ -1,5 +1,5 @@
-//! Where a server listens: for `serve` and `check`, and for `health`, which asks
-//! there.
+//! The addresses a server listens on: for `serve` and `check`, which bind them, and for
+//! `health`, which connects to them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -9,14 +9,13 @@ use tokio::net::TcpListener;
 
 use super::values::{OptionalAddress, address, optional_address};
 
-/// Where to listen.
+/// The addresses of a server's listeners.
 #[derive(Args)]
 #[command(next_help_heading = "Listeners")]
 pub(super) struct ListenOptions {
-    /// The address for clients
+    /// Address of the main listener, for clients
     ///
-    /// 0.0.0.0 and [::] stand for all addresses of this machine; with the port 0, a
-    /// free one is taken.
+    /// 0.0.0.0 and [::] mean all addresses of this machine. Port 0 picks a free port.
     #[arg(
         long,
         env = "FASTSENTIMENT_LISTEN",
@@ -26,9 +25,10 @@ pub(super) struct ListenOptions {
     )]
     pub(super) listen: SocketAddr,
 
-    /// The address for metrics, health and versions; empty for none
+    /// Address of the admin listener; empty to disable it
     ///
-    /// It is for the operator and not for clients. An empty value switches it off.
+    /// It serves metrics, health and the management of versions. It is for operators, not
+    /// for clients.
     #[arg(
         long,
         env = "FASTSENTIMENT_ADMIN_LISTEN",
@@ -40,7 +40,7 @@ pub(super) struct ListenOptions {
 }
 
 impl ListenOptions {
-    /// Both listeners, each with the option that names it.
+    /// The address of each listener, with the option that sets it.
     pub(super) fn each(&self) -> Vec<(&'static str, SocketAddr)> {
         let admin = self.admin_listen.0.map(|admin| ("--admin-listen", admin));
         [("--listen", self.listen)]
@@ -49,34 +49,34 @@ impl ListenOptions {
             .collect()
     }
 
-    /// What can not be listened on, since both listeners want it.
-    pub(super) fn contradiction(&self) -> Option<String> {
+    /// An error if both listeners are to have the same address.
+    pub(super) fn conflict(&self) -> Option<String> {
         let same = self.admin_listen.0 == Some(self.listen) && self.listen.port() != 0;
         same.then(|| {
             format!(
-                "--listen and --admin-listen are both {}: two listeners need two ports",
+                "--listen and --admin-listen are both {}: each listener needs its own port",
                 self.listen
             )
         })
     }
 }
 
-/// Takes an address, which the option names.
+/// Listens on an address; `option` is the option that sets it.
 pub(super) async fn bind(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
-        format!("can not listen on {address}; {option} says where to listen, such as 127.0.0.1:0")
-    })
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}; set another address with {option}"))
 }
 
-/// The address by which this machine itself finds what listens on another: one that
-/// stands for all of them is none to connect to.
-pub(super) fn reachable(listens: SocketAddr) -> SocketAddr {
-    let ip = match listens.ip() {
+/// The address at which this machine can connect to a listener: the loopback address if it
+/// listens on all addresses.
+pub(super) fn reachable(listener: SocketAddr) -> SocketAddr {
+    let ip = match listener.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    SocketAddr::new(ip, listens.port())
+    SocketAddr::new(ip, listener.port())
 }
 
 #[cfg(test)]
@@ -84,29 +84,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_for_all_is_reached_on_this_machine() {
-        for (listens, reached) in [
+    fn a_listener_on_all_addresses_is_reached_over_loopback() {
+        for (listener, reached) in [
             ("127.0.0.1:8001", "127.0.0.1:8001"),
             ("0.0.0.0:8001", "127.0.0.1:8001"),
             ("[::]:8001", "[::1]:8001"),
             ("10.1.2.3:8080", "10.1.2.3:8080"),
         ] {
-            let listens = listens.parse().expect("an address");
-            assert_eq!(reachable(listens).to_string(), reached);
+            let listener = listener.parse().expect("an address");
+            assert_eq!(reachable(listener).to_string(), reached);
         }
     }
 
     #[test]
-    fn two_listeners_need_two_ports() {
+    fn listeners_on_one_address_are_rejected() {
         let options = |listen: &str, admin| ListenOptions {
             listen: listen.parse().expect("an address"),
             admin_listen: optional_address(admin).expect("an address"),
         };
         let same = "127.0.0.1:80";
-        let told = options(same, same).contradiction().expect("a fault");
-        assert!(told.contains(same), "{told}");
+        let error = options(same, same).conflict().expect("an error");
+        assert!(error.contains(same), "{error}");
         for (listen, admin) in [("127.0.0.1:0", "127.0.0.1:0"), (same, "")] {
-            assert_eq!(options(listen, admin).contradiction(), None);
+            assert_eq!(options(listen, admin).conflict(), None);
         }
     }
 }

@@ -1,10 +1,11 @@
-//! The log: to standard error, so that standard output holds results only; for a
-//! person, or as lines of JSON for a program.
+//! The log: text or lines of JSON on standard error, so that standard output holds results
+//! only.
 //!
-//! Nothing of a text gets into it above the level of trace: what may hold one is not
-//! given to `tracing` at all, and the messages of panics are looked at here.
+//! Above the trace level it contains nothing of the texts that are predicted: other modules
+//! never pass anything that may contain one to `tracing`, and this one filters the messages
+//! of panics.
 //!
-//! Whatever becomes of standard error, logging neither fails nor blocks (`writer`).
+//! Logging neither fails nor blocks, whatever happens to standard error (`writer`).
 
 mod writer;
 
@@ -27,16 +28,15 @@ use tracing_subscriber::registry::{LookupSpan, Scope};
 use super::values;
 use writer::LogWriter;
 
-/// Where the log goes, as soon as there is one. Like `tracing`'s own subscriber, it is one
-/// for the process.
+/// The log's writer, once the log is started. Like the subscriber of `tracing`, it is global.
 static WRITER: OnceLock<LogWriter> = OnceLock::new();
 
-/// What is logged, and how.
+/// What to log, and in which format.
 #[derive(Args)]
 pub(super) struct LogOptions {
-    /// What to log: error, warn, info, debug or trace
+    /// Log level: error, warn, info, debug, trace or off
     ///
-    /// Also by module, such as `info,http=debug`.
+    /// It can be set per module, for example `info,fastsentiment_http=debug`.
     #[arg(
         long,
         global = true,
@@ -44,11 +44,11 @@ pub(super) struct LogOptions {
         value_name = "FILTER",
         default_value = "info",
         value_parser = values::log_filter,
-        help_heading = "Log"
+        help_heading = "Logging"
     )]
     log: String,
 
-    /// How to log: for people, or for programs
+    /// Log format
     #[arg(
         long,
         global = true,
@@ -56,43 +56,43 @@ pub(super) struct LogOptions {
         value_name = "FORMAT",
         value_enum,
         default_value_t = LogFormat::Text,
-        help_heading = "Log"
+        help_heading = "Logging"
     )]
     log_format: LogFormat,
 }
 
-/// How lines of the log look.
+/// The format of log lines.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum LogFormat {
-    /// For people; in colours on a terminal.
+    /// Text, coloured on a terminal
     Text,
-    /// For programs: an object of JSON in each line.
+    /// One JSON object per line
     Json,
 }
 
 impl LogOptions {
-    /// Whether whoever reads the log is a program.
-    pub(super) fn is_for_programs(&self) -> bool {
+    /// Whether log lines are JSON.
+    pub(super) fn is_json(&self) -> bool {
         self.log_format == LogFormat::Json
     }
 
-    /// Begins to log.
+    /// Starts the log.
     pub(super) fn start(&self) -> anyhow::Result<()> {
-        let filter: EnvFilter = self.log.parse().context("--log is not understood")?;
+        let filter: EnvFilter = self.log.parse().context("--log is invalid")?;
         let lost = IntCounter::new(
             "fastsentiment_log_lost_lines_total",
             "Lines of the log that were dropped, since standard error did not take them.",
         )?;
         let writer = LogWriter::start(stderr(), lost);
-        let writer = writer.context("the log's thread cannot be started")?;
+        let writer = writer.context("cannot start the log's thread")?;
         let writer = WRITER.get_or_init(|| writer);
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter)
-            // They would be printed to standard error, past the queue.
+            // These would bypass the queue, and block on standard error.
             .log_internal_errors(false)
             .with_writer(move || writer);
         match self.log_format {
-            LogFormat::Text => log.with_ansi(has_colours()).init(),
+            LogFormat::Text => log.with_ansi(wants_colours()).init(),
             LogFormat::Json => log
                 .with_ansi(false)
                 .fmt_fields(JsonFields::new())
@@ -103,26 +103,25 @@ impl LogOptions {
     }
 }
 
-/// Prints something that is no event of the log, in its turn; waits a moment until it is
-/// written.
-pub(super) fn print(line: &str) {
-    // Nothing can be done about a standard error that is gone.
+/// Prints text that is not a log event to standard error, after the log lines before it.
+/// Waits up to a second until it is written.
+pub(super) fn print(text: &str) {
+    // Nothing can be done about a standard error that cannot be written to.
     let _ = match WRITER.get() {
-        Some(writer) => (&*writer).write_all(line.as_bytes()),
-        None => stderr().write_all(line.as_bytes()),
+        Some(writer) => (&*writer).write_all(text.as_bytes()),
+        None => stderr().write_all(text.as_bytes()),
     };
     flush();
 }
 
-/// Waits a moment until what was logged is written: before the process ends, and before
-/// something else writes to standard error.
+/// Waits up to a second until all log lines are written. Call it before the process ends.
 pub(super) fn flush() {
     if let Some(writer) = WRITER.get() {
         writer.flush();
     }
 }
 
-/// Registers the metric of lines that were lost.
+/// Registers the counter of lost lines.
 pub(super) fn register(registry: &Registry) -> prometheus::Result<()> {
     match WRITER.get() {
         Some(writer) => registry.register(Box::new(writer.lost().clone())),
@@ -130,27 +129,27 @@ pub(super) fn register(registry: &Registry) -> prometheus::Result<()> {
     }
 }
 
-/// Whether standard error is a terminal whose user has nothing against colours
+/// Whether standard error is a terminal, and its user has not disabled colours
 /// (no-color.org).
-fn has_colours() -> bool {
-    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    stderr().is_terminal() && !unwanted
+fn wants_colours() -> bool {
+    let disabled = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    stderr().is_terminal() && !disabled
 }
 
-/// Has panics logged like everything else, with what they are about. A message that
-/// was put together may hold a text, and is left to the level of trace.
+/// Logs panics like everything else. A formatted message may contain a text, and is logged
+/// at the trace level only; a literal one is logged with the panic.
 pub(super) fn log_panics() {
-    set_hook(Box::new(tell));
+    set_hook(Box::new(log_panic));
 }
 
-fn tell(panic: &PanicHookInfo<'_>) {
+fn log_panic(panic: &PanicHookInfo<'_>) {
     let at = panic.location().map(ToString::to_string);
     let thread = std::thread::current();
     let thread = thread.name();
     let literal = panic.payload().downcast_ref::<&'static str>();
     let backtrace = Backtrace::capture();
-    let is_there = backtrace.status() == BacktraceStatus::Captured;
-    let backtrace = is_there.then(|| tracing::field::display(&backtrace));
+    let is_captured = backtrace.status() == BacktraceStatus::Captured;
+    let backtrace = is_captured.then(|| tracing::field::display(&backtrace));
     tracing::error!(at, thread, reason = literal, backtrace, "the host panicked");
     if literal.is_none() {
         let message = panic.payload_as_str();
@@ -158,8 +157,8 @@ fn tell(panic: &PanicHookInfo<'_>) {
     }
 }
 
-/// An event as an object of JSON: when, how important, where, what; then its fields,
-/// and those of the spans that it is in, the outermost first.
+/// Formats an event as a JSON object: its timestamp, level, target, message and fields, and
+/// the fields of the spans around it, outermost first.
 struct Json;
 
 impl<S, N> FormatEvent<S, N> for Json
@@ -180,23 +179,23 @@ where
             line,
             "\",\"level\":\"{}\",\"target\":\"{}\"",
             metadata.level(),
-            // The path of a module, or a name of ours.
+            // A module path or a constant: nothing to escape.
             metadata.target()
         )?;
         let mut fields = String::new();
         context.format_fields(Writer::new(&mut fields), event)?;
-        add(&mut line, &fields)?;
+        add_members(&mut line, &fields)?;
         for span in context.event_scope().into_iter().flat_map(Scope::from_root) {
             if let Some(fields) = span.extensions().get::<FormattedFields<N>>() {
-                add(&mut line, fields)?;
+                add_members(&mut line, fields)?;
             }
         }
         line.write_str("}\n")
     }
 }
 
-/// Adds the members of an object to one that has some already.
-fn add(line: &mut Writer<'_>, object: &str) -> fmt::Result {
+/// Appends the members of a JSON object to an object that already has members.
+fn add_members(line: &mut Writer<'_>, object: &str) -> fmt::Result {
     let members = object.strip_prefix('{');
     match members.and_then(|members| members.strip_suffix('}')) {
         None | Some("") => Ok(()),
@@ -215,7 +214,7 @@ mod tests {
 
     use super::*;
 
-    /// What is logged.
+    /// A log in memory.
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -248,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_all_fields_in_one_object() {
+    fn a_line_is_one_object_with_all_fields() {
         let lines = logged(Level::INFO, || {
             let outer =
                 tracing::info_span!("outer", request_id = %"a\"b", empty = tracing::field::Empty);
@@ -279,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_logged_without_what_may_be_a_text() {
+    fn a_panic_is_logged_without_a_message_that_may_contain_a_text() {
         let before = take_hook();
         log_panics();
         let text = "a text";

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod admin;
+mod banner;
 mod bulk;
 mod change;
 mod check;
@@ -8,22 +9,21 @@ mod client;
 mod compile;
 mod completions;
 mod exit;
-mod greeting;
 mod health;
+mod hints;
 mod listen;
 mod log;
 mod memory;
-mod needs;
-mod observe;
+mod observability;
 mod options;
 mod output;
 mod predict;
 mod process;
 mod serve;
 mod settings;
+mod signals;
+mod startup;
 mod swap;
-mod telemetry;
-mod triggers;
 mod values;
 mod versions;
 
@@ -55,7 +55,7 @@ pub(crate) struct Cli {
     log: log::LogOptions,
 }
 
-/// The version, with those of what it stands on.
+/// The version, with those of the runtimes.
 fn long_version() -> String {
     format!(
         "{}\nwasmtime {}\nONNX Runtime 1.{} or newer",
@@ -71,16 +71,16 @@ enum Command {
     Serve(Box<serve::ServeCommand>),
     /// Predict texts without a server, or score every row of a file.
     ///
-    /// Texts are arguments, or lines of standard input; the answer is printed as
-    /// `POST /predict` gives it.
+    /// Texts are arguments or lines of standard input. The output is the JSON of
+    /// `POST /predict`.
     Predict(Box<predict::PredictCommand>),
-    /// Say everything that is wrong with the options of `serve`, and what they come to.
+    /// Check the options of `serve`, and print the resulting configuration.
     ///
-    /// Takes what `serve` takes. Tells every fault at once: of flags, variables and the
-    /// configuration file, contradictions, what is missing, and what can not be listened
-    /// on. If there is none, it loads everything that `serve` would load, predicts once,
-    /// and prints what was found and what every option has come to, as a configuration
-    /// file, with secrets hidden.
+    /// Takes the options of `serve`. Reports all errors at once: in flags, variables and the
+    /// configuration file, options that conflict, missing files, and addresses that cannot
+    /// be listened on. If there are none, it loads everything that `serve` would load and
+    /// predicts a text; then it prints what it found, and the value of every option as a
+    /// configuration file with secrets hidden.
     Check(Box<check::CheckCommand>),
     /// Ask a running server whether it is ready.
     Health(health::HealthCommand),
@@ -88,33 +88,33 @@ enum Command {
     ///
     /// The model directory is mounted at /model. The exit code is the guest's own.
     RunGuest(RunGuest),
-    /// Compile a guest for the process that runs this.
+    /// Compile a guest for the parent process.
     #[command(hide = true)]
     CompileGuest(compile::CompileGuest),
-    /// Give a running server another guest, and make it live.
+    /// Upload a guest to a running server, and make it live.
     Swap(swap::SwapCommand),
-    /// Show the versions of a running server's guest, or one of them.
+    /// List the guest versions of a running server, or show one of them.
     Versions(versions::VersionsCommand),
-    /// Make a version live that a running server knows.
+    /// Make a version live that the server already has.
     Activate(change::ActivateCommand),
-    /// Make the version live that was live before the one that is.
+    /// Go back to the version that was live before.
     Rollback(change::RollbackCommand),
-    /// Make the version live that is on trial as a canary or in the shadow.
+    /// Make the version on trial live: the canary or the shadow.
     Promote(change::PromoteCommand),
-    /// End the trial of a version; the live version stays live.
+    /// End the trial of the canary or the shadow; the live version stays live.
     EndTrial(change::EndTrialCommand),
-    /// Have a running server forget a version that is not in use.
+    /// Remove a version that is not in use.
     Remove(change::RemoveCommand),
-    /// Have a running server read its `--guest` file again, and make it live.
+    /// Reload the server's `--guest` file, and make it live.
     Reload(change::ReloadCommand),
-    /// Print what a shell needs to complete command lines.
+    /// Print a shell completion script.
     Completions(completions::CompletionsCommand),
 }
 
 #[derive(Args)]
 #[command(after_help = exit::LOADS)]
 struct RunGuest {
-    /// Arguments for the guest
+    /// Arguments of the guest
     #[arg(value_name = "ARGUMENT")]
     arguments: Vec<String>,
 
@@ -125,10 +125,11 @@ struct RunGuest {
     load: LoadOptions,
 }
 
-/// Runs the command of this process; errors go to standard error, each in one line.
+/// Runs the command that this process was started with. Errors go to standard error, one
+/// per line.
 pub(crate) fn run() -> ExitCode {
-    telemetry::disable();
-    memory::give_back_large_blocks();
+    startup::disable_telemetry();
+    startup::return_large_blocks();
     let settings = match Settings::read() {
         Ok(settings) => settings,
         Err(code) => return code,
@@ -139,11 +140,11 @@ pub(crate) fn run() -> ExitCode {
         resolved,
     } = settings;
     let started = match cli.command {
-        // It reports to the process that has started it, and logs nothing.
+        // It reports to its parent, and logs nothing.
         Command::CompileGuest(_) => Ok(()),
         _ => cli.log.start(),
     };
-    let is_logged = started.is_ok() && cli.log.is_for_programs();
+    let is_logged = started.is_ok() && cli.log.is_json();
     let result = started.and_then(|()| match cli.command {
         Command::CompileGuest(command) => Ok(command.run()),
         Command::Serve(command) => command.run(),
@@ -161,43 +162,48 @@ pub(crate) fn run() -> ExitCode {
         Command::Reload(command) => command.run(),
         Command::Completions(command) => command.run(),
     });
-    let code = result.unwrap_or_else(|error| {
-        if output::is_reader_gone(&error) {
-            return ExitCode::from(exit::READER_GONE);
-        }
-        // Some messages, such as that of a file without the magic number of
-        // WebAssembly, come in several lines.
-        let fault = Fault::of(format!("{error:#}"));
-        if is_logged && tracing::enabled!(Level::ERROR) {
-            tracing::error!("{fault}");
-        } else {
-            tell(&fault);
-        }
-        exit::code(&error)
-    });
+    let code = result.unwrap_or_else(|error| fail(&error, is_logged));
     log::flush();
     code
 }
 
-/// Tells of a fault, in a line.
-fn tell(fault: &Fault) {
+/// Reports the error that ends this process, in the log if that is to be JSON. Returns the
+/// exit code.
+fn fail(error: &anyhow::Error, is_logged: bool) -> ExitCode {
+    if output::is_reader_gone(error) {
+        return ExitCode::from(exit::READER_GONE);
+    }
+    // Some messages have several lines, such as wasmtime's for a file that is not
+    // WebAssembly.
+    let fault = Fault::of(format!("{error:#}"));
+    if is_logged && tracing::enabled!(Level::ERROR) {
+        tracing::error!("{fault}");
+    } else {
+        report(&fault);
+    }
+    exit::code(error)
+}
+
+/// Prints an error in one line.
+fn report(fault: &Fault) {
     log::print(&format!("error: {fault}\n"));
 }
 
 impl RunGuest {
     fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.load.resolve()?;
+        signals::end_on_closed_pipe();
         let ran = runtime()?.block_on(app::run_guest(&config, &self.arguments));
         let code = ran.map_err(|error| match error {
-            RunGuestError::App(error) => needs::explained(&config, error),
+            RunGuestError::App(error) => hints::explain(&config, error),
             error @ RunGuestError::Command(_) => error.into(),
         })?;
         Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
     }
 }
 
-/// How a guest came to be ready, in words.
-fn loaded(compiled: bool) -> &'static str {
+/// Whether a guest had to be compiled, in words.
+fn compilation(compiled: bool) -> &'static str {
     if compiled {
         "compiled just now"
     } else {
@@ -205,20 +211,21 @@ fn loaded(compiled: bool) -> &'static str {
     }
 }
 
-/// How many threads do at most what would hold up those that serve sockets: parsing and
-/// compressing large bodies, and looking names up.
+/// The maximum number of threads for work that would block those that serve sockets:
+/// parsing and compressing large bodies, and resolving host names.
 const BLOCKING_THREADS: usize = 32;
 
-/// The threads that serve sockets; guests have their own.
+/// Starts the async runtime, whose threads serve sockets. Guests run on threads of their
+/// own.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
         .thread_keep_alive(Duration::from_secs(u32::MAX.into()))
         .build()
-        .context("the async runtime can not be started")?;
-    // While there is one such thread, work for which the system gives no other waits for
-    // it. Without any, tokio would panic.
+        .context("the async runtime cannot be started")?;
+    // If the system refuses another thread, blocking work waits for this one, which lives
+    // forever. Without it, tokio would panic.
     runtime.spawn_blocking(|| ());
     Ok(runtime)
 }

@@ -1,6 +1,7 @@
 //! Standard output, where results go.
 //!
-//! Whoever reads it may leave early, as `head` does. That ends a command without a word.
+//! Its reader may close it early, as `head` does. That ends a command silently, with
+//! [`exit::READER_GONE`](super::exit::READER_GONE).
 
 use std::error::Error as StdError;
 use std::fmt::Display;
@@ -10,12 +11,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-/// Why a command ends when its reader has gone.
+/// The cause of an error, if standard output was closed.
 #[derive(Debug, thiserror::Error)]
 #[error("standard output was closed by its reader")]
 struct ReaderGone;
 
-/// Standard output. A write to it that finds no reader fails with an error that
+/// Standard output. If its reader has closed it, a write fails with an error that
 /// [`is_reader_gone`] recognises.
 pub(super) struct Stdout(io::Stdout);
 
@@ -41,35 +42,47 @@ fn marked(error: io::Error) -> io::Error {
     }
 }
 
-/// Prints a result as it is.
+const CANNOT_WRITE: &str = "cannot write to standard output";
+
+/// Prints a result.
 pub(super) fn print(result: impl Display) -> anyhow::Result<()> {
     let mut out = stdout();
     write!(out, "{result}")
         .and_then(|()| out.flush())
-        .context("standard output cannot be written to")
+        .context(CANNOT_WRITE)
 }
 
-/// How long [`print_aside`] waits for a reader.
+/// Prints what clap has to say: help and versions to standard output, errors to standard
+/// error.
+pub(super) fn print_clap(message: &clap::Error) -> anyhow::Result<()> {
+    match message.print() {
+        Err(error) if !message.use_stderr() => Err(marked(error)).context(CANNOT_WRITE),
+        // Nothing can be done about a standard error that cannot be written to.
+        _ => Ok(()),
+    }
+}
+
+/// How long [`print_in_background`] waits for a reader.
 const READER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Prints on a thread of its own what nobody has to read: a server goes on also if its
-/// reader has stalled or gone. Any other reader has it when this returns.
-pub(super) fn print_aside(text: String) {
+/// Prints on a separate thread, so that a server runs on even if its reader has stalled or
+/// gone. A reader that keeps up has the text when this returns.
+pub(super) fn print_in_background(text: String) {
     let (done, printed) = mpsc::channel();
     let thread = std::thread::Builder::new().spawn(move || {
         if let Err(error) = print(text) {
-            tracing::warn!("what the server would say of itself is lost: {error:#}");
+            tracing::warn!("the startup banner cannot be printed: {error:#}");
         }
-        // Nobody waits any more for a reader that is late.
+        // The receiver is gone if the reader was too slow.
         let _ = done.send(());
     });
     match thread {
         Ok(_) => drop(printed.recv_timeout(READER_TIMEOUT)),
-        Err(error) => tracing::warn!(%error, "what the server would say of itself is lost"),
+        Err(error) => tracing::warn!(%error, "the startup banner cannot be printed"),
     }
 }
 
-/// Whether an error says that nobody reads standard output any more.
+/// Whether an error means that standard output was closed by its reader.
 pub(super) fn is_reader_gone(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         let of_csv = cause.downcast_ref().map(csv::Error::kind);

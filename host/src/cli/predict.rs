@@ -1,4 +1,4 @@
-//! `fastsentiment predict`.
+//! `fastsentiment predict`: predicts texts, or scores every row of a file, without a server.
 
 use std::io::{self, BufRead};
 use std::process::ExitCode;
@@ -7,21 +7,22 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use fastsentiment::app::App;
+use predictor::PredictError;
 use service::{Options, Service};
 
 use super::bulk::{self, FileOptions};
 use super::options::LoadOptions;
 use super::settings::ConfigOption;
-use super::{needs, output};
+use super::{hints, output};
 
-/// Longer than anything takes.
-const FOREVER: Duration = Duration::from_secs(86_400);
+/// The deadline of a row of a file, long enough never to be met.
+const NO_DEADLINE: Duration = Duration::from_secs(86_400);
 
-/// What to predict, and with what.
+/// What to predict, and what to load for it.
 #[derive(Args)]
 #[command(after_help = bulk::EXIT_CODES)]
 pub(super) struct PredictCommand {
-    /// The texts [default: the lines of standard input]
+    /// Texts to predict [default: the lines of standard input]
     #[arg(value_name = "TEXT")]
     texts: Vec<String>,
 
@@ -39,26 +40,26 @@ impl PredictCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let mut config = self.load.resolve()?;
         if self.file.is_given() {
-            // Nobody waits for a single answer; calls of the guest have their limit.
-            config.limits.deadline = FOREVER;
+            // No client waits for a row, and a call of the guest has a time limit of its own.
+            config.limits.deadline = NO_DEADLINE;
             let runtime = super::runtime()?;
             return self.file.run(&runtime, || {
                 let registry = prometheus::Registry::new();
                 let loaded = App::load(&config, &registry, runtime.handle());
-                loaded.map_err(|error| needs::explained(&config, error))
+                loaded.map_err(|error| hints::explain(&config, error))
             });
         }
-        // What is asked once is worth no cache, nor a connection to one.
+        // Texts that are predicted once need no cache.
         config.cache = cache::Options::default();
         let runtime = super::runtime()?;
         let app = App::load(&config, &prometheus::Registry::new(), runtime.handle())
-            .map_err(|error| needs::explained(&config, error))?;
+            .map_err(|error| hints::explain(&config, error))?;
         let texts = if self.texts.is_empty() {
             io::stdin()
                 .lock()
                 .lines()
                 .collect::<io::Result<_>>()
-                .context("standard input can not be read")?
+                .context("cannot read standard input")?
         } else {
             self.texts
         };
@@ -68,16 +69,18 @@ impl PredictCommand {
     }
 }
 
-/// Scores texts; the answer is the JSON that `POST /predict` gives.
+/// Predicts texts. Returns the JSON of `POST /predict`.
 pub(super) async fn answer(service: &Service, texts: Vec<String>) -> anyhow::Result<String> {
-    let predictions =
-        service
-            .predict(texts, Options::default())
-            .await
-            .map_err(|error| match &error.detail {
-                // On a terminal, whoever asks is the operator.
-                Some(detail) => anyhow::anyhow!("{error}: {detail}"),
-                None => error.into(),
-            })?;
+    let predictions = service.predict(texts, Options::default()).await;
+    let predictions = predictions.map_err(|error| anyhow::anyhow!(describe(&error)))?;
     Ok(http::predictions_json(&predictions)?)
+}
+
+/// An error with its detail, which is hidden from clients of a server, but not from the user
+/// of a command.
+pub(super) fn describe(error: &PredictError) -> String {
+    match &error.detail {
+        Some(detail) => format!("{error}: {detail}"),
+        None => error.to_string(),
+    }
 }

@@ -1,4 +1,4 @@
-//! `fastsentiment serve`: the listeners, the signals, and the way out.
+//! `fastsentiment serve`: starts a server, and runs it until a signal stops it.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -16,17 +16,16 @@ use prometheus::Registry;
 use tokio::runtime::Handle;
 
 use super::admin::{Admin, AdminOptions};
-use super::check::reach;
-use super::greeting::Greeting;
+use super::banner::Banner;
+use super::check::redis_status;
 use super::listen::{ListenOptions, bind};
-use super::observe::ObserveOptions;
-use super::options::LoadOptions;
+use super::observability::ObservabilityOptions;
+use super::options::{LoadOptions, RevisionOptions};
 use super::settings::ConfigOption;
-use super::triggers::{self, TriggerOptions};
 use super::values::{AT_LEAST_ONE, AT_LEAST_ONE_32, OptionalOrigin, optional_origin, whole};
-use super::{exit, log, needs, output, process};
+use super::{exit, hints, log, output, process, signals};
 
-/// What is served, where, and until when.
+/// The options of a server.
 #[derive(Args)]
 #[command(after_help = exit::LOADS)]
 pub(super) struct ServeCommand {
@@ -40,29 +39,28 @@ pub(super) struct ServeCommand {
     pub(super) admin: AdminOptions,
 
     #[command(flatten)]
-    clients: ClientOptions,
+    clients: ClientLimits,
 
     #[command(flatten)]
-    observe: ObserveOptions,
+    observability: ObservabilityOptions,
 
     #[command(flatten)]
-    pub(super) swaps: TriggerOptions,
+    pub(super) revisions: RevisionOptions,
 
     #[command(flatten)]
-    stop: StopOptions,
+    shutdown: ShutdownOptions,
 
     #[command(flatten)]
     file: ConfigOption,
 }
 
-/// How a server ends.
+/// How a server stops.
 #[derive(Args)]
-#[command(next_help_heading = "Stop")]
-struct StopOptions {
-    /// How long to go on as before after SIGTERM, in milliseconds
+#[command(next_help_heading = "Shutdown")]
+struct ShutdownOptions {
+    /// How long to keep accepting requests after SIGTERM, in milliseconds
     ///
-    /// But for `/health/ready`, which says 503 at once; for load balancers that need
-    /// time to notice.
+    /// Meanwhile `/health/ready` answers with status 503, so that load balancers notice.
     #[arg(
         long,
         env = "FASTSENTIMENT_DRAIN_DELAY_MS",
@@ -73,9 +71,9 @@ struct StopOptions {
     )]
     drain_delay_ms: u64,
 
-    /// How long requests in flight may go on after that, in milliseconds
+    /// How long to wait after that for requests in flight, in milliseconds
     ///
-    /// From then on, no new connections are accepted.
+    /// During this time no new connections are accepted.
     #[arg(
         long,
         env = "FASTSENTIMENT_DRAIN_MS",
@@ -87,11 +85,11 @@ struct StopOptions {
     drain_ms: u64,
 }
 
-/// What clients may hold of the server.
+/// Limits on clients and their connections.
 #[derive(Args)]
-#[command(next_help_heading = "Bounds on clients")]
-struct ClientOptions {
-    /// The largest request body, in bytes
+#[command(next_help_heading = "Client limits")]
+struct ClientLimits {
+    /// Maximum size of a request body, in bytes
     #[arg(
         long,
         env = "FASTSENTIMENT_MAX_BODY_BYTES",
@@ -102,9 +100,9 @@ struct ClientOptions {
     )]
     max_body_bytes: usize,
 
-    /// The memory for the bodies of all requests in flight, in MiB
+    /// Memory for the bodies of all requests in flight, in MiB
     ///
-    /// Requests beyond that are refused with 503.
+    /// Requests beyond that are rejected with status 503.
     #[arg(
         long,
         env = "FASTSENTIMENT_BODY_MEMORY_MIB",
@@ -115,9 +113,9 @@ struct ClientOptions {
     )]
     body_memory_mib: u32,
 
-    /// The most connections at a time
+    /// Maximum number of open connections
     ///
-    /// More wait until others are closed.
+    /// Further clients wait until another connection is closed.
     #[arg(
         long,
         env = "FASTSENTIMENT_MAX_CONNECTIONS",
@@ -128,7 +126,8 @@ struct ClientOptions {
     )]
     max_connections: NonZeroUsize,
 
-    /// How long the head of a connection's first request may take, in milliseconds
+    /// Time limit for receiving the headers of a connection's first request, in
+    /// milliseconds
     #[arg(
         long,
         env = "FASTSENTIMENT_HEADER_TIMEOUT_MS",
@@ -139,7 +138,7 @@ struct ClientOptions {
     )]
     header_timeout_ms: u64,
 
-    /// How long the body of a request may take to arrive, in milliseconds
+    /// Time limit for receiving the body of a request, in milliseconds
     #[arg(
         long,
         env = "FASTSENTIMENT_BODY_TIMEOUT_MS",
@@ -150,9 +149,9 @@ struct ClientOptions {
     )]
     body_timeout_ms: u64,
 
-    /// How long a connection may be without a request, in milliseconds
+    /// How long an idle connection stays open, in milliseconds
     ///
-    /// Then it is closed. It should be more than a load balancer before it keeps one.
+    /// Set it higher than the idle timeout of a load balancer in front of the server.
     #[arg(
         long,
         env = "FASTSENTIMENT_IDLE_TIMEOUT_MS",
@@ -163,9 +162,9 @@ struct ClientOptions {
     )]
     idle_timeout_ms: u64,
 
-    /// The origins whose pages may ask from a browser (CORS) [default: none]
+    /// Origins of web pages that may call the API from a browser (CORS) [default: none]
     ///
-    /// Such as `https://example.org`, or `*` for all; several are parted by commas.
+    /// For example `https://example.org`, or `*` for all. Separate several with commas.
     #[arg(
         long,
         env = "FASTSENTIMENT_CORS_ORIGIN",
@@ -177,7 +176,7 @@ struct ClientOptions {
     cors_origin: Vec<OptionalOrigin>,
 }
 
-impl ClientOptions {
+impl ClientLimits {
     fn connections(&self) -> connection::Config {
         connection::Config {
             header_timeout: Duration::from_millis(self.header_timeout_ms),
@@ -202,67 +201,66 @@ impl ClientOptions {
         }
     }
 
-    /// Bounds that leave no room for each other.
-    fn contradiction(&self) -> Option<String> {
+    /// An error if the limits conflict with each other.
+    fn conflict(&self) -> Option<String> {
         let http = self.http();
-        // A request takes a little beside its body.
+        // A request needs a little more memory than its body.
         let has_room = http.max_body_bytes < http.body_memory;
         (!has_room).then(|| {
             format!(
-                "--body-memory-mib {} has no room for a body of --max-body-bytes {}",
+                "--body-memory-mib {} is too small for one body of --max-body-bytes {}",
                 self.body_memory_mib, self.max_body_bytes,
             )
         })
     }
 }
 
-/// How long what goes on beside requests may take once all are answered: writing
-/// the state is a matter of milliseconds.
-const PATIENCE_AT_THE_END: Duration = Duration::from_secs(2);
+/// How long background tasks may take once all requests are answered. Writing the state
+/// takes milliseconds.
+const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl ServeCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let runtime = super::runtime()?;
         let ended = runtime.block_on(self.serve());
-        // A candidate that is being compiled is not waited for: its compiler ends
-        // with this process.
-        runtime.shutdown_timeout(PATIENCE_AT_THE_END);
+        // A candidate that is being compiled is abandoned: its compiler ends with this process.
+        runtime.shutdown_timeout(BACKGROUND_TIMEOUT);
         ended
     }
 
-    /// What is right by itself, and not together.
-    pub(super) fn contradictions(&self) -> Vec<String> {
-        let found = [self.clients.contradiction(), self.listen.contradiction()];
+    /// Options that are valid one by one, but conflict with each other.
+    pub(super) fn conflicts(&self) -> Vec<String> {
+        let found = [self.clients.conflict(), self.listen.conflict()];
         found.into_iter().flatten().collect()
     }
 
     async fn serve(self) -> anyhow::Result<ExitCode> {
         log::log_panics();
-        if let Some(contradiction) = self.contradictions().into_iter().next() {
-            return Err(exit::WrongUse(contradiction).into());
+        if let Some(conflict) = self.conflicts().into_iter().next() {
+            return Err(exit::UsageError(conflict).into());
         }
         let mut config = self.load.resolve()?;
-        self.swaps.apply(&mut config.versions)?;
+        self.revisions.apply(&mut config.versions)?;
         let http = HttpConfig {
-            log_requests: self.observe.log_requests,
+            log_requests: self.observability.log_requests,
             ..self.clients.http()
         };
         let connections = connection::Config {
-            drain_delay: Duration::from_millis(self.stop.drain_delay_ms),
-            drain: Duration::from_millis(self.stop.drain_ms),
+            drain_delay: Duration::from_millis(self.shutdown.drain_delay_ms),
+            drain: Duration::from_millis(self.shutdown.drain_ms),
             ..self.clients.connections()
         };
-        survive_full_files()?;
-        let mut stop = pin!(asked_to_stop()?);
-        // Taken before the load too: by itself, the signal ends a process.
-        let hangups = triggers::hangups()?;
-        // Taken before the load, so that a port in use is reported at once.
+        signals::ignore_file_size_limit()?;
+        let mut stop = pin!(signals::shutdown()?);
+        // Before the load, during which SIGHUP would otherwise end the process.
+        let hangups = signals::hangups()?;
+        // Before the load, so that a port in use is reported at once.
         let listener = bind(self.listen.listen, "--listen").await?;
         let readiness = Readiness::default();
         let registry = Registry::new();
         process::register(&registry)?;
         log::register(&registry)?;
-        // Open before the load, so that probes are told that it goes on.
+        // Open before the load, so that probes can follow it.
         let admin = self
             .admin
             .start(
@@ -273,8 +271,8 @@ impl ServeCommand {
                 &readiness,
             )
             .await?;
-        // It is tried while everything else is loaded, and not waited for.
-        let redis = tokio::spawn(reach(config.cache.redis.clone()));
+        // Tried while everything else is loaded, and not waited for.
+        let redis = tokio::spawn(redis_status(config.cache.redis.clone()));
         let mut load = tokio::task::spawn_blocking({
             let (registry, runtime) = (registry.clone(), Handle::current());
             let (config, readiness) = (config.clone(), readiness.clone());
@@ -282,34 +280,34 @@ impl ServeCommand {
             move || App::load_and_tell(&config, &registry, &runtime, model_is_loaded)
         });
         let app = tokio::select! {
-            app = &mut load => app?.map_err(|error| needs::explained(&config, error))?,
+            app = &mut load => app?.map_err(|error| hints::explain(&config, error))?,
             () = &mut stop => {
                 readiness.set_draining();
-                // Ending the process under ONNX Runtime can crash it, and there
-                // is no interrupting it. What comes of the load is of no use.
+                // The process could crash if it ended while ONNX Runtime works, which
+                // cannot be interrupted. The result of the load is not needed.
                 let _ = load.await;
                 return Ok(ExitCode::SUCCESS);
             }
         };
         let metrics = Arc::new(http::Metrics::new(&registry)?);
-        process::tell_build(&registry, app.onnxruntime_version())?;
+        process::register_build_info(&registry, app.onnxruntime_version())?;
         let public = Public {
             service: Arc::clone(app.service()),
             served: app.served().clone(),
             readiness: readiness.clone(),
             metrics: Arc::clone(&metrics),
-            published: self.observe.public_metrics.then(|| registry.clone()),
+            published: self.observability.public_metrics.then(|| registry.clone()),
             config: http,
         };
-        let reloads = triggers::reload_at(hangups, app.versions());
+        let reloads = signals::reload_at(hangups, app.versions());
         if let Some(admin) = &admin {
             admin.manage(app.versions());
         }
         readiness.check_by(checkup(&app));
-        // Whoever reads the next lines may ask at once.
+        // Programs that read the banner may send requests at once.
         readiness.set_ready();
         let redis = redis.now_or_never().and_then(Result::ok);
-        let greeting = Greeting {
+        let banner = Banner {
             app: &app,
             config: &config,
             main: listener.local_addr()?,
@@ -317,7 +315,7 @@ impl ServeCommand {
             redis: redis.as_deref().unwrap_or("no answer yet"),
             file: self.file.path().map(PathBuf::as_path),
         };
-        output::print_aside(greeting.to_string());
+        output::print_in_background(banner.to_string());
         let shutdown = async {
             stop.await;
             readiness.set_draining();
@@ -333,7 +331,7 @@ impl ServeCommand {
     }
 }
 
-/// What tells how a server does that is ready.
+/// Checks the health of a server that is ready.
 fn checkup(app: &App) -> impl Fn() -> Health + Send + Sync + 'static {
     let (service, versions) = (Arc::clone(app.service()), Arc::downgrade(app.versions()));
     move || {
@@ -346,37 +344,4 @@ fn checkup(app: &App) -> impl Fn() -> Health + Send + Sync + 'static {
             conditions: conditions.into_iter().collect(),
         }
     }
-}
-
-/// Has a write beyond the largest file that this process may have (`ulimit -f`) fail, as
-/// one to a full disk does: by itself, the signal ends the process.
-fn survive_full_files() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let beyond = rustix::process::Signal::XFSZ.as_raw();
-    // It stays caught when this is dropped.
-    drop(signal(SignalKind::from_raw(beyond))?);
-    Ok(())
-}
-
-/// Resolves at the first SIGTERM or SIGINT; the second ends the process.
-fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::info!("stopping: requests in flight are finished first");
-        tokio::spawn(async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            tracing::warn!("stopping at once: asked a second time");
-            log::flush();
-            std::process::exit(1);
-        });
-    })
 }

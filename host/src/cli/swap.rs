@@ -1,4 +1,4 @@
-//! `fastsentiment swap`.
+//! `fastsentiment swap`: uploads a guest to a running server.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,36 +9,37 @@ use http::admin::document::{Added, Standing};
 use reqwest::Method;
 use rollout::Share;
 
-use super::change::words_of_change;
-use super::client::{Ask, Client, ClientOptions};
+use super::change::describe_change;
+use super::client::{Call, Client, ClientOptions};
 use super::versions::percent;
 
-/// Gives a running server another guest.
+/// Uploads a guest to a running server.
 #[derive(Args)]
 pub(super) struct SwapCommand {
-    /// The component
+    /// Guest component to upload
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
     #[command(flatten)]
-    then: Then,
+    role: Role,
 
     #[command(flatten)]
     client: ClientOptions,
 }
 
-/// What is done with the new version; it is made live unless one of these is
-/// given.
+/// What becomes of the new version: by default it is made live.
 #[derive(Args)]
 #[group(multiple = false)]
-struct Then {
-    /// Let it answer this share of the texts, such as 0.1; which ones depends on
-    /// nothing but the texts
+struct Role {
+    /// Start a canary: the new version answers this share of texts, such as 0.1
+    ///
+    /// The same text is always answered by the same version.
     #[arg(long, value_name = "SHARE", value_parser = share)]
     canary: Option<f64>,
 
-    /// Give it copies of this share of the texts [default: 1], compare its
-    /// answers with those of the live version, and drop them
+    /// Start a shadow: the new version gets copies of this share of texts [default: 1]
+    ///
+    /// Its answers are compared with those of the live version, and then dropped.
     #[arg(
         long,
         value_name = "SHARE",
@@ -48,7 +49,7 @@ struct Then {
     )]
     shadow: Option<f64>,
 
-    /// Have it ready, and do nothing with it
+    /// Only make the new version ready
     #[arg(long)]
     no_activate: bool,
 }
@@ -57,52 +58,49 @@ fn share(text: &str) -> Result<f64, &'static str> {
     let share = text.parse().ok().and_then(Share::new);
     share
         .map(Share::get)
-        .ok_or("a share is a number greater than 0 and at most 1")
+        .ok_or("must be a number greater than 0 and at most 1")
 }
 
 impl SwapCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let component = std::fs::read(&self.file)
-            .with_context(|| format!("can not read {}", self.file.display()))?;
-        let ask = Ask::new(Method::POST, &["versions"]).component(component);
-        let ask = match self.then {
-            Then {
-                no_activate: true, ..
-            } => ask,
-            Then {
-                canary: Some(share),
-                ..
-            } => ask.with("canary", &share),
-            Then {
-                shadow: Some(share),
-                ..
-            } => ask.with("shadow", &share),
-            Then { .. } => ask.with("activate", &true),
+            .with_context(|| format!("cannot read {}", self.file.display()))?;
+        let call = Call::new(Method::POST, &["versions"]).component(component);
+        let Role {
+            canary,
+            shadow,
+            no_activate,
+        } = self.role;
+        let call = match (canary, shadow) {
+            (Some(share), _) => call.query("canary", &share),
+            (_, Some(share)) => call.query("shadow", &share),
+            _ if no_activate => call,
+            _ => call.query("activate", &true),
         };
-        Client::new(self.client)?.tell(ask, words_of_added)
+        Client::new(self.client)?.run(call, describe_added)
     }
 }
 
-/// What was done with a version that was added, in a line.
-pub(super) fn words_of_added(added: &Added) -> String {
+/// One line on a version that was added, and what became of it.
+pub(super) fn describe_added(added: &Added) -> String {
     #[expect(clippy::cast_precision_loss, reason = "no load takes years")]
     let seconds = added.took_ms as f64 / 1e3;
     let took = match (added.known, added.compiled) {
-        (true, _) => "known before".to_owned(),
+        (true, _) => "already known".to_owned(),
         (false, true) => format!("compiled in {seconds:.1} s"),
         (false, false) => format!("ready in {seconds:.1} s, compiled before"),
     };
     let short = &added.version.short;
-    let what = match (&added.change, &added.trial) {
-        (Some(change), _) => words_of_change(change),
+    let outcome = match (&added.change, &added.trial) {
+        (Some(change), _) => describe_change(change),
         (None, Some(trial)) => {
-            let kind = match trial.standing {
-                Standing::Shadow => "in the shadow with copies of",
-                _ => "on trial with",
+            let role = match trial.standing {
+                Standing::Shadow => "shadow with copies of",
+                _ => "canary with",
             };
-            format!("{kind} {} of the texts: {short}", percent(trial.share))
+            format!("{role} {} of texts: {short}", percent(trial.share))
         }
-        (None, None) => format!("ready, and not live: {short}"),
+        (None, None) => format!("ready, not live: {short}"),
     };
-    format!("{what}, {took}")
+    format!("{outcome}, {took}")
 }

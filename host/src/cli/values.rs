@@ -1,4 +1,4 @@
-//! How values of options are read, with errors that say what is allowed.
+//! Value parsers for options, with errors that say what is allowed.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -10,13 +10,13 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use http::{Origin, OriginError};
 use tracing_subscriber::EnvFilter;
 
-/// Any number but none.
+/// A number, at least 1.
 pub(super) const AT_LEAST_ONE: RangeInclusive<u64> = 1..=u64::MAX;
 
-/// The same for 32 bits.
+/// A number, at least 1, that fits into 32 bits.
 pub(super) const AT_LEAST_ONE_32: RangeInclusive<u64> = 1..=u32::MAX as u64;
 
-/// A whole number of this range, which a `T` can hold.
+/// Parses a whole number in `range`, which a `T` must be able to hold.
 pub(super) fn whole<T>(range: RangeInclusive<u64>) -> impl TypedValueParser<Value = T>
 where
     T: FromStr + Clone + Send + Sync + 'static,
@@ -25,50 +25,53 @@ where
         let number = text.parse().ok().filter(|number| range.contains(number));
         let value = number.and_then(|_| text.parse().ok());
         value.ok_or_else(|| match (*range.start(), *range.end()) {
-            (least, u64::MAX) => format!("a whole number of {least} or more is allowed"),
-            (least, most) => format!("a whole number from {least} to {most} is allowed"),
+            (least, u64::MAX) => format!("must be a whole number, at least {least}"),
+            (least, most) => format!("must be a whole number from {least} to {most}"),
         })
     }
 }
 
-/// A path that may be empty, which paths usually may not.
+/// Parses a path that may be empty; clap's own path parser rejects an empty value.
 pub(super) fn path_or_none() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
 }
 
-/// Anything at all: looked at where a mistake can be told without the value.
+/// Accepts any value. clap would repeat a rejected value in its error, so secrets are
+/// validated later.
 pub(super) fn secret() -> impl TypedValueParser<Value = OsString> {
     OsStringValueParser::new()
 }
 
-/// An address to listen on.
+/// Parses an address to listen on.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     let wrong = || {
-        "an IP address and a port are allowed, such as 127.0.0.1:8000 or [::]:8000 (0.0.0.0 and \
-         [::] stand for all addresses)"
+        "must be an IP address and a port, such as 127.0.0.1:8000 or [::]:8000 (0.0.0.0 and [::] \
+         mean all addresses)"
             .to_owned()
     };
     text.parse().map_err(|_| wrong())
 }
 
-/// An address, or none.
+/// An address, or `None` if the value is empty.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OptionalAddress(pub(super) Option<SocketAddr>);
 
-/// An address to listen on, or nothing.
+/// Parses an address to listen on, or an empty value.
 pub(super) fn optional_address(text: &str) -> Result<OptionalAddress, String> {
     if text.is_empty() {
         return Ok(OptionalAddress(None));
     }
-    let address = address(text).map_err(|wrong| format!("{wrong}, and nothing for none"))?;
+    let address =
+        address(text).map_err(|wrong| format!("{wrong}, or empty to disable the listener"))?;
     Ok(OptionalAddress(Some(address)))
 }
 
-/// An origin, or none.
+/// An origin, or `None` if the value is empty.
 #[derive(Clone, Debug)]
 pub(super) struct OptionalOrigin(pub(super) Option<Origin>);
 
-/// The origin of pages, or nothing, as in a file of settings that leaves it out.
+/// Parses a CORS origin, or an empty value: an environment file may set a variable to
+/// nothing.
 pub(super) fn optional_origin(text: &str) -> Result<OptionalOrigin, OriginError> {
     match text.trim() {
         "" => Ok(OptionalOrigin(None)),
@@ -76,13 +79,13 @@ pub(super) fn optional_origin(text: &str) -> Result<OptionalOrigin, OriginError>
     }
 }
 
-/// What is logged; as text, since filters can not be copied.
+/// Checks a log filter. The text is kept, since `EnvFilter` is not `Clone`.
 pub(super) fn log_filter(text: &str) -> Result<String, String> {
     let filter: Result<EnvFilter, _> = text.parse();
     filter.map(|_| text.to_owned()).map_err(|error| {
         format!(
-            "{error}; error, warn, info, debug, trace or off are allowed, also by module, such as \
-             info,http=debug"
+            "{error}; must be error, warn, info, debug, trace or off, optionally per module, such as \
+             info,fastsentiment_http=debug"
         )
     })
 }
@@ -107,30 +110,30 @@ mod tests {
     }
 
     #[test]
-    fn whole_numbers_are_within_their_range_or_told_what_it_is() {
+    fn a_number_outside_its_range_is_rejected_with_the_range() {
         let small = || whole::<u16>(1..=1024);
         assert_eq!(parsed(small(), "1024"), Ok(1024));
         for wrong in ["0", "1025", "99999", "-1", "1.5", "many", " 1", "0x10"] {
             let error = parsed(small(), wrong).unwrap_err();
-            assert!(error.contains("from 1 to 1024 is allowed"), "{error}");
+            assert!(error.contains("from 1 to 1024"), "{error}");
         }
         let many = || whole::<NonZeroUsize>(AT_LEAST_ONE);
         assert_eq!(parsed(many(), "7").unwrap().get(), 7);
         let error = parsed(many(), "0").unwrap_err();
-        assert!(error.contains("of 1 or more is allowed"), "{error}");
+        assert!(error.contains("at least 1"), "{error}");
         let many = || whole::<NonZeroU32>(AT_LEAST_ONE_32);
         let error = parsed(many(), "4294967296").unwrap_err();
         assert!(error.contains("from 1 to 4294967295"), "{error}");
     }
 
     #[test]
-    fn addresses_and_filters_say_what_they_may_be() {
+    fn addresses_and_filters_say_what_is_allowed() {
         assert!(address("[::1]:80").is_ok());
         for wrong in ["localhost:80", "127.0.0.1", ":80", ""] {
             assert!(address(wrong).unwrap_err().contains("127.0.0.1:8000"));
         }
         assert!(optional_address("").unwrap().0.is_none());
-        assert!(optional_address("off").unwrap_err().contains("for none"));
+        assert!(optional_address("off").unwrap_err().contains("to disable"));
         assert_eq!(log_filter("warn,a=trace").unwrap(), "warn,a=trace");
         assert!(log_filter("=loud=").unwrap_err().contains("debug"));
     }

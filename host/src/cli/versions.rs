@@ -1,4 +1,4 @@
-//! `fastsentiment versions`: what a running server knows, as a table.
+//! `fastsentiment versions`: the versions of a running server, as a table.
 
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -8,13 +8,12 @@ use clap::Args;
 use http::admin::document::{Comparison, Entry, Listing, Origin, Standing};
 use reqwest::Method;
 
-use super::client::{Ask, Client, ClientOptions, id};
+use super::client::{Call, Client, ClientOptions, id};
 
-/// Shows versions.
+/// Lists versions, or shows one.
 #[derive(Args)]
 pub(super) struct VersionsCommand {
-    /// Show this one, with all that is known of it: the first digits of its
-    /// digest
+    /// Show only this version, in detail: its digest, or the first 4 or more digits of it
     #[arg(value_name = "ID", value_parser = id)]
     id: Option<String>,
 
@@ -27,18 +26,18 @@ impl VersionsCommand {
         let client = Client::new(self.client)?;
         let now = SystemTime::now();
         match &self.id {
-            None => client.tell(Ask::new(Method::GET, &["versions"]), |listing| {
-                words_of_listing(listing, now)
+            None => client.run(Call::new(Method::GET, &["versions"]), |listing| {
+                describe_listing(listing, now)
             }),
-            Some(id) => client.tell(Ask::new(Method::GET, &["versions", id]), |entry| {
-                words_of_entry(entry, now)
+            Some(id) => client.run(Call::new(Method::GET, &["versions", id]), |entry| {
+                describe_entry(entry, now)
             }),
         }
     }
 }
 
-/// A table of all versions, and what there is to say of those in use.
-fn words_of_listing(listing: &Listing, now: SystemTime) -> String {
+/// A table of all versions, and details of those on probation, on trial or in quarantine.
+fn describe_listing(listing: &Listing, now: SystemTime) -> String {
     let head = [
         "VERSION", "STANDING", "SIZE", "ADDED", "TEXTS", "FAILURES", "ORIGIN",
     ];
@@ -59,12 +58,12 @@ fn words_of_listing(listing: &Listing, now: SystemTime) -> String {
         .collect();
     let mut text = table(&rows);
     if let Some(fault) = &listing.configured_fault {
-        let _ = writeln!(text, "the configured guest is not served: {fault}");
+        let _ = writeln!(text, "the configured guest is not live: {fault}");
     }
     if let Some(probation) = &listing.probation {
         let _ = writeln!(
             text,
-            "{} is on probation for {:.0} s more; then comes {}",
+            "{} is on probation for another {:.0} s; its fallback is {}",
             listing.live.short, probation.left_s, probation.fallback.short
         );
     }
@@ -72,7 +71,7 @@ fn words_of_listing(listing: &Listing, now: SystemTime) -> String {
         let standing = standing(trial.standing, Some(trial.share));
         let _ = writeln!(text, "{} is on trial: {standing}", trial.name.short);
         if let Some(comparison) = &trial.comparison {
-            let _ = writeln!(text, "  {}", words_of_comparison(comparison));
+            let _ = writeln!(text, "  {}", describe_comparison(comparison));
         }
     }
     for entry in &listing.versions {
@@ -80,7 +79,7 @@ fn words_of_listing(listing: &Listing, now: SystemTime) -> String {
             let (short, since) = (&entry.name.short, ago(&quarantine.since, now));
             let _ = writeln!(
                 text,
-                "{short} is quarantined since {since}: {}",
+                "{short} was quarantined {since}: {}",
                 quarantine.reason
             );
         }
@@ -88,8 +87,8 @@ fn words_of_listing(listing: &Listing, now: SystemTime) -> String {
     text
 }
 
-/// All that is known of one version.
-fn words_of_entry(entry: &Entry, now: SystemTime) -> String {
+/// Everything that is known about one version.
+fn describe_entry(entry: &Entry, now: SystemTime) -> String {
     let activated = entry.activated.as_deref();
     let mut lines = vec![
         ("guest", entry.name.guest.clone()),
@@ -117,7 +116,7 @@ fn words_of_entry(entry: &Entry, now: SystemTime) -> String {
         ));
     }
     if let Some(comparison) = &entry.comparison {
-        lines.push(("comparison", words_of_comparison(comparison)));
+        lines.push(("comparison", describe_comparison(comparison)));
     }
     let mut text = String::new();
     for (name, value) in lines {
@@ -126,7 +125,7 @@ fn words_of_entry(entry: &Entry, now: SystemTime) -> String {
     text
 }
 
-fn words_of_comparison(comparison: &Comparison) -> String {
+fn describe_comparison(comparison: &Comparison) -> String {
     let Comparison {
         texts,
         failed,
@@ -140,12 +139,12 @@ fn words_of_comparison(comparison: &Comparison) -> String {
             comparison.mean_difference,
             comparison.largest_difference
         ),
-        None => "nothing to compare yet".to_owned(),
+        None => "no result yet".to_owned(),
     };
     format!("{texts} texts compared, {agreed}; {failed} failed, {skipped} skipped")
 }
 
-/// Rows in columns as wide as is needed; the last one is as long as it is.
+/// Aligns rows in columns; the last column is not padded.
 fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
@@ -178,9 +177,9 @@ fn standing(standing: Standing, share: Option<f64>) -> String {
     }
 }
 
-/// A part of one, in percent, with no more digits than it has.
-pub(super) fn percent(part: f64) -> String {
-    let text = format!("{:.2}", part * 100.0);
+/// A ratio in percent, with at most two decimals and no trailing zeros.
+pub(super) fn percent(ratio: f64) -> String {
+    let text = format!("{:.2}", ratio * 100.0);
     let text = text.trim_end_matches('0').trim_end_matches('.');
     format!("{text} %")
 }
@@ -202,8 +201,8 @@ fn size(bytes: usize) -> String {
     }
 }
 
-/// How long ago a time was; as it is if it can not be read, or is still to come
-/// by this machine's clock.
+/// How long ago a time was. A time that cannot be parsed, or that is in the future by this
+/// machine's clock, is returned as it is.
 fn ago(time: &str, now: SystemTime) -> String {
     let since = humantime::parse_rfc3339(time).ok();
     let Some(since) = since.and_then(|time| now.duration_since(time).ok()) else {
@@ -263,11 +262,11 @@ mod tests {
     }
 
     #[test]
-    fn the_table_says_what_is_in_use_and_how_it_does() {
+    fn the_table_lists_versions_and_their_states() {
         let listing = json!({
             "live": name("a"),
             "probation": {"left_s": 211.7, "fallback": name("c")},
-            "configured_fault": "guest.wasm can not be read",
+            "configured_fault": "guest.wasm cannot be read",
             "trial": with(name("b"), json!({
                 "standing": "shadow", "share": 0.125, "comparison": comparison(),
             })),
@@ -291,23 +290,23 @@ bbbbbbbbbbbb  shadow 12.5 %  2.7 MiB  3 min ago  0      0         upload
 aaaaaaaaaaaa  live           2.7 MiB  3 min ago  1204   2         upload
 dddddddddddd  quarantined    900 B    3 min ago  0      0         upload
 cccccccccccc  ready          2.0 KiB  2 d ago    0      0         guest.wasm
-the configured guest is not served: guest.wasm can not be read
-aaaaaaaaaaaa is on probation for 212 s more; then comes cccccccccccc
+the configured guest is not live: guest.wasm cannot be read
+aaaaaaaaaaaa is on probation for another 212 s; its fallback is cccccccccccc
 bbbbbbbbbbbb is on trial: shadow 12.5 %
   512 texts compared, 98.44 % agree; score differences: mean 0.0031, largest 0.2100; 1 failed, 3 skipped
-dddddddddddd is quarantined since 2 h ago: 5 calls failed
+dddddddddddd was quarantined 2 h ago: 5 calls failed
 ";
-        assert_eq!(words_of_listing(&listing, now()), expected);
+        assert_eq!(describe_listing(&listing, now()), expected);
     }
 
     #[test]
-    fn one_version_is_told_in_full() {
+    fn one_version_is_described_in_full() {
         let shown = entry(
             "a",
             json!({"comparison": comparison(), "standing": "shadow"}),
         );
         let shown: Entry = serde_json::from_value(shown).unwrap();
-        let text = words_of_entry(&shown, now());
+        let text = describe_entry(&shown, now());
         for words in [
             "guest       aaaa",
             "added       2027-01-15T07:57:00Z (3 min ago)",
@@ -319,7 +318,7 @@ dddddddddddd is quarantined since 2 h ago: 5 calls failed
     }
 
     #[test]
-    fn times_that_mean_nothing_here_are_shown_as_they_are() {
+    fn invalid_and_future_times_are_shown_as_they_are() {
         for time in ["soon", "2027-01-15T08:00:01Z"] {
             assert_eq!(ago(time, now()), time);
         }
@@ -327,14 +326,14 @@ dddddddddddd is quarantined since 2 h ago: 5 calls failed
     }
 
     #[test]
-    fn parts_and_sizes_are_short() {
-        for (part, text) in [
+    fn ratios_and_sizes_are_short() {
+        for (ratio, text) in [
             (1.0, "100 %"),
             (0.1, "10 %"),
             (0.001, "0.1 %"),
             (0.0, "0 %"),
         ] {
-            assert_eq!(percent(part), text);
+            assert_eq!(percent(ratio), text);
         }
         for (bytes, text) in [(0, "0 B"), (1024, "1.0 KiB"), (67_108_864, "64.0 MiB")] {
             assert_eq!(size(bytes), text);

@@ -1,4 +1,4 @@
-//! Texts in bulk: requests of lines to a server, and files on the command line.
+//! Bulk scoring: requests of lines to a server, and files on the command line.
 
 mod files;
 mod interrupted;

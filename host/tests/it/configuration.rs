@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::harness::{artifacts, fixture, guest_path, onnxruntime, repository};
 use crate::server_process::{ServerProcess, bare, run};
 
-/// A file that leads to everything that is needed, and more lines behind that.
+/// A configuration file with the paths of everything that is needed, followed by `more`.
 fn file(more: &str) -> (TempDir, String) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("fastsentiment.toml");
@@ -28,8 +28,8 @@ fn file(more: &str) -> (TempDir, String) {
     (dir, path)
 }
 
-/// What stands in the way of nobody: tests run beside each other, and `bare` sets
-/// the variables of the listeners.
+/// Listeners on free ports, since tests run in parallel. (`bare` sets variables for the
+/// same purpose, which would hide the file's keys.)
 const FREE: &str = "listen = '127.0.0.1:0'\nadmin-listen = '127.0.0.1:0'\n";
 
 fn command(name: &str) -> Command {
@@ -54,14 +54,14 @@ fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// The lines of a file that are no comments, without where their values came from.
-fn said(toml: &str) -> Vec<&str> {
+/// The settings in a configuration file, without comments.
+fn settings(toml: &str) -> Vec<&str> {
     let lines = toml.lines().filter(|line| !line.starts_with('#'));
-    let said = lines.filter_map(|line| line.split("  # ").next());
-    said.filter(|line| !line.is_empty()).collect()
+    let settings = lines.filter_map(|line| line.split("  # ").next());
+    settings.filter(|line| !line.is_empty()).collect()
 }
 
-/// Asserts that there is exactly one line for each entry, which holds all its words.
+/// Asserts that for each entry there is exactly one line that contains all its words.
 fn assert_lines(lines: &[String], expected: &[&[&str]]) {
     assert_eq!(lines.len(), expected.len(), "{lines:#?}");
     for words in expected {
@@ -72,9 +72,9 @@ fn assert_lines(lines: &[String], expected: &[&[&str]]) {
 }
 
 #[tokio::test]
-async fn a_flag_comes_before_a_variable_and_that_before_the_file() {
+async fn flags_override_variables_and_variables_override_the_file() {
     let (_dir, path) = file(&format!("{FREE}max-texts = 3\n"));
-    // By a flag and by a variable: each names the same file.
+    // A flag and a variable with the path of the same file.
     let mut by_file = command("serve");
     by_file.args(["--config", &path]);
     let mut by_variable = command("serve");
@@ -94,7 +94,7 @@ async fn a_flag_comes_before_a_variable_and_that_before_the_file() {
 }
 
 #[test]
-fn every_fault_of_a_file_is_told_at_once_and_where_it_is() {
+fn all_errors_in_a_file_are_reported_at_once_with_their_lines() {
     let text = "lsten = '127.0.0.1:0'\nmax-texts = 0\nwatch = 'maybe'\nlog = ['a']\n[redis]\n";
     let (_dir, path) = file(text);
     let at = |line| format!("error: {path}:{line}: ");
@@ -116,14 +116,14 @@ fn every_fault_of_a_file_is_told_at_once_and_where_it_is() {
             &of_the_file,
             &[
                 &[&at(5), "`lsten`", "did you mean `listen`?"],
-                &[&at(6), "max-texts = 0", "of 1 or more is allowed"],
+                &[&at(6), "max-texts = 0", "at least 1"],
                 &[&at(7), "watch = \"maybe\"", "true, false"],
-                &[&at(8), "log = [\"a\"]", "no list"],
+                &[&at(8), "log = [\"a\"]", "not a list"],
                 &[&at(9), "`redis`", "without tables"],
             ],
         );
-        // Those that have such an option tell of the variable as well.
-        let variable = "FASTSENTIMENT_ADMIN_LISTEN=off: an IP address and a port";
+        // Commands with this option report the variable, too.
+        let variable = "FASTSENTIMENT_ADMIN_LISTEN=off: must be an IP address and a port";
         let told = faults.iter().any(|line| line.contains(variable));
         assert_eq!(
             told,
@@ -134,7 +134,10 @@ fn every_fault_of_a_file_is_told_at_once_and_where_it_is() {
     let (_dir, path) = file("workers = \n");
     let output = run(command("serve").args(["--config", &path]));
     assert_eq!(output.status.code(), Some(2));
-    assert_lines(&lines(&output), &[&[&format!("{path}:5: "), "not TOML"]]);
+    assert_lines(
+        &lines(&output),
+        &[&[&format!("{path}:5: "), "invalid TOML"]],
+    );
     let output = run(command("serve").env("FASTSENTIMENT_CONFIG", "/nowhere.toml"));
     assert_eq!(output.status.code(), Some(2));
     assert_lines(
@@ -144,7 +147,7 @@ fn every_fault_of_a_file_is_told_at_once_and_where_it_is() {
 }
 
 #[test]
-fn check_tells_every_fault_of_every_kind_at_once() {
+fn check_reports_all_kinds_of_errors_at_once() {
     let more = "workers = 0\nbody-memory-mib = 1\nadmin-token = 'shorter'\n";
     let (dir, path) = file(more);
     std::fs::create_dir(dir.path().join("model")).unwrap();
@@ -175,18 +178,18 @@ fn check_tells_every_fault_of_every_kind_at_once() {
         &[
             &["fastsentiment.toml:5: workers = 0"],
             &["--guest-max-mib 0", "from 1 to 1024"],
-            &["FASTSENTIMENT_DEADLINE_MS=soon", "of 1 or more"],
-            &["--body-memory-mib 1 has no room"],
-            &["--listen 192.0.2.1:80 can not be listened on"],
-            &["model.onnx is not there", "make model"],
-            &["/nowhere.wasm can not be read", "make guest"],
+            &["FASTSENTIMENT_DEADLINE_MS=soon", "at least 1"],
+            &["--body-memory-mib 1 is too small"],
+            &["--listen: cannot listen on 192.0.2.1:80"],
+            &["model.onnx does not exist", "make model"],
+            &["/nowhere.wasm cannot be read", "make guest"],
             &["Redis"],
             &["admin-token", "at least 16"],
             &["--state", "is not a directory"],
         ],
     );
     assert!(!faults.concat().contains("secret"), "{faults:?}");
-    // Without those of options it is the other code.
+    // Without usage errors, the exit code is 1.
     let (_dir, path) = file(FREE);
     let output = checked(&path, &["--onnxruntime", "/nowhere.so"]);
     assert_eq!(output.status.code(), Some(1));
@@ -194,7 +197,7 @@ fn check_tells_every_fault_of_every_kind_at_once() {
 }
 
 #[tokio::test]
-async fn what_check_prints_is_a_file_that_says_the_same() {
+async fn check_prints_a_configuration_file_with_the_same_settings() {
     let more = "max-texts = 3\nredis-prefix = \"a \\\"b\\\" \\\\ \u{e9}\"\nwatch = false\n";
     let (dir, path) = file(&format!("{FREE}{more}"));
     let options = ["--workers", "2", "--probation-s", "0"];
@@ -213,16 +216,16 @@ async fn what_check_prints_is_a_file_that_says_the_same() {
     let again = dir.path().join("again.toml");
     std::fs::write(&again, &first).unwrap();
     let second = stdout(&checked(again.to_str().unwrap(), &["--no-load"]));
-    assert!(said(&first).len() > 25, "{first}");
-    assert_eq!(said(&second), said(&first));
-    // With nothing loaded there is nothing to tell of it.
+    assert!(settings(&first).len() > 25, "{first}");
+    assert_eq!(settings(&second), settings(&first));
+    // Nothing was loaded.
     assert!(!second.contains("answer"), "{second}");
     let server = ServerProcess::spawn(command("serve").arg("--config").arg(&again));
     assert_eq!(server.post(&vec!["a".to_owned(); 4]).await.status, 422);
 }
 
 #[tokio::test]
-async fn secrets_of_a_file_are_used_and_not_shown() {
+async fn secrets_in_a_file_are_used_but_not_shown() {
     const TOKEN: &str = "0123456789abcdef-of-a-file";
     let redis = "redis-url = 'redis://me:hushhush@127.0.0.1:1/3'\n";
     let (_dir, path) = file(&format!("{FREE}{redis}admin-token = '{TOKEN}'\n"));
@@ -249,7 +252,7 @@ async fn secrets_of_a_file_are_used_and_not_shown() {
 }
 
 #[test]
-fn a_token_is_not_taken_from_the_command_line() {
+fn a_token_on_the_command_line_is_rejected() {
     for name in ["serve", "check", "versions"] {
         let output = run(command(name).args(["--admin-token", "0123456789abcdef"]));
         assert_eq!(output.status.code(), Some(2), "{name}");
@@ -261,7 +264,7 @@ fn a_token_is_not_taken_from_the_command_line() {
 }
 
 #[test]
-fn check_beside_a_running_server_warns_of_its_addresses() {
+fn check_warns_of_addresses_in_use() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let (_dir, path) = file(FREE);
@@ -269,7 +272,7 @@ fn check_beside_a_running_server_warns_of_its_addresses() {
     assert_eq!(output.status.code(), Some(0));
     let told = lines(&output);
     assert_lines(&told, &[&["warning: --listen", &address, "is in use"]]);
-    // So does one where there is a listener and nobody may do anything.
+    // It also warns of an admin listener at which versions cannot be managed.
     let everywhere = ["--admin-listen", "0.0.0.0:0", "--no-load"];
     let output = checked(&path, &everywhere);
     assert_eq!(output.status.code(), Some(0));
@@ -277,20 +280,20 @@ fn check_beside_a_running_server_warns_of_its_addresses() {
         &lines(&output),
         &[&["warning: --admin-listen 0.0.0.0:0", "--admin-token-file"]],
     );
-    // One that nobody can have twice is a fault.
+    // The same address for both listeners is an error.
     let same = ["--listen", "127.0.0.1:9", "--admin-listen", "127.0.0.1:9"];
     let output = checked(&path, &same);
     assert_eq!(output.status.code(), Some(2));
-    assert!(lines(&output)[0].contains("two ports"), "{output:?}");
+    assert!(lines(&output)[0].contains("its own port"), "{output:?}");
 }
 
 #[tokio::test]
-async fn health_asks_where_the_file_says() {
+async fn health_uses_the_address_in_the_file() {
     let (dir, path) = file(FREE);
     let server = ServerProcess::spawn(command("serve").args(["--config", &path]));
     let admin = server.admin_url("").replace("http://", "");
     let said = dir.path().join("health.toml");
-    // Of what it has no use for, nothing is looked at but whether it is right.
+    // Other settings only have to be valid.
     let text = format!("admin-listen = '{admin}'\nmax-texts = 5\n");
     std::fs::write(&said, text).unwrap();
     let health = command("health").arg("--config").arg(&said).output();
@@ -315,5 +318,5 @@ fn relative_paths_are_relative_to_the_working_directory() {
     assert_eq!(code, Some(0), "{told}");
     let (code, told) = in_directory(dir.path());
     assert_eq!(code, Some(1), "{told}");
-    assert!(told.contains("tiny-bert is not there"), "{told}");
+    assert!(told.contains("tiny-bert does not exist"), "{told}");
 }

@@ -1,4 +1,4 @@
-//! A server that stops while clients go on asking: none of their requests is lost.
+//! A server that stops while clients keep sending requests loses none of them.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -8,24 +8,23 @@ use std::sync::{Arc, Barrier};
 use crate::harness::{PATIENCE, fixture};
 use crate::server_process::ServerProcess;
 
-/// How many clients there are, each with one connection.
+/// The number of clients, each with one connection.
 const CLIENTS: usize = 32;
 
-/// How many requests a client has had answered before the server is told to stop.
+/// How many requests of a client are answered, on average, before the server is stopped.
 const BEFORE: usize = 20;
 
-/// What has become of a client.
+/// Why a client stopped.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
-    /// It could not connect any more: behind a load balancer it would be elsewhere.
+    /// It could no longer connect. A load balancer would send it to another server.
     Refused,
-    /// A request that it had sent was not answered.
+    /// A request was not answered.
     Lost(String),
 }
 
-/// Asks again and again, over a connection that is kept until the server asks for its
-/// end.
-fn ask(address: &str, id: usize, answered: &AtomicUsize, begun: &Barrier) -> End {
+/// Sends requests until it cannot connect. A connection is used until the server closes it.
+fn send_requests(address: &str, id: usize, answered: &AtomicUsize, begun: &Barrier) -> End {
     for connection in 0.. {
         let socket = match TcpStream::connect(address) {
             Ok(socket) => socket,
@@ -58,7 +57,7 @@ fn ask(address: &str, id: usize, answered: &AtomicUsize, begun: &Barrier) -> End
     unreachable!("there is no end to connections")
 }
 
-/// Sends a request, and takes its answer; tells whether that was the connection's last.
+/// Sends a request, and reads the response. Returns whether the connection is to be closed.
 fn exchange(reader: &mut BufReader<TcpStream>, body: &str) -> std::io::Result<bool> {
     let length = body.len();
     let request = format!(
@@ -92,7 +91,7 @@ fn no_request_of_a_busy_client_is_lost_when_the_server_stops() {
             .map(|id| {
                 let (answered, begun) = (Arc::clone(&answered), Arc::clone(&begun));
                 let address = server.address().to_owned();
-                std::thread::spawn(move || ask(&address, id, &answered, &begun))
+                std::thread::spawn(move || send_requests(&address, id, &answered, &begun))
             })
             .collect();
         begun.wait();

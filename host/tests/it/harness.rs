@@ -1,5 +1,4 @@
-//! What the tests stand on: the guest, ONNX Runtime, the models, and the
-//! layers in this process or in a server of their own.
+//! The basis of the tests: guests, models, ONNX Runtime, and the layers of the host.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -16,12 +15,11 @@ use sandbox::{
 };
 use tempfile::TempDir;
 
-/// Longer than anything here takes, also on a machine with much else to do: a
-/// test that waits this long has failed.
+/// Longer than any step of a test takes, even on a busy machine. A test that waits this long
+/// has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
 
-/// The models made for these tests; `fixtures/models/README.md` says what each
-/// is for.
+/// The models made for these tests; `fixtures/models/README.md` describes each.
 pub(crate) const FIXTURES: [&str; 7] = [
     "tiny-bert",
     "tiny-roberta",
@@ -52,7 +50,7 @@ pub(crate) fn fixture(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// A copy of a fixture to be changed.
+/// A copy of a fixture that a test may change.
 pub(crate) fn copy_of(name: &str) -> TempDir {
     let copy = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(fixture(name)).unwrap() {
@@ -62,21 +60,20 @@ pub(crate) fn copy_of(name: &str) -> TempDir {
     copy
 }
 
-/// The default guest's file, built once for a run of the tests.
+/// The default guest, built once per run of the tests.
 pub(crate) fn guest_path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| build_guest("guest"))
 }
 
-/// The file of one of the guests in `guest/examples/`, built if it has to be.
+/// A guest of `guest/examples/`, built if necessary.
 pub(crate) fn example_path(name: &str) -> PathBuf {
     build_guest(name)
 }
 
-/// Builds one of this repository's guests, as the Makefile does, and gives its
-/// file.
+/// Builds one of this repository's guests, as the Makefile does. Returns its path.
 pub(crate) fn build_guest(name: &str) -> PathBuf {
-    // Cargo makes this directory inside the target directory in use.
+    // Cargo creates this directory inside the target directory.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
@@ -88,12 +85,12 @@ pub(crate) fn build_guest(name: &str) -> PathBuf {
         .arg(target)
         .status()
         .expect("cargo can be run");
-    assert!(status.success(), "the guest {name} can not be built");
+    assert!(status.success(), "the guest {name} cannot be built");
     let name = name.replace('-', "_");
     target.join(format!("wasm32-wasip2/guest/fastsentiment_{name}.wasm"))
 }
 
-/// The default guest.
+/// The bytes of the default guest.
 pub(crate) fn guest() -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
     BYTES.get_or_init(|| std::fs::read(guest_path()).unwrap())
@@ -112,21 +109,20 @@ pub(crate) fn onnxruntime() -> PathBuf {
     let path = Path::new(BINARY).with_file_name(name);
     assert!(
         path.is_file(),
-        "{} is not there: run `make onnxruntime`",
+        "{} does not exist: run `make onnxruntime`",
         path.display()
     );
     path
 }
 
-/// ONNX Runtime, which a process opens once.
+/// ONNX Runtime, which a process can open only once.
 fn library() -> &'static Library {
     static LIBRARY: OnceLock<Library> = OnceLock::new();
     LIBRARY.get_or_init(|| Library::open(Some(&onnxruntime())).unwrap())
 }
 
-/// Where compiled guests are kept from test to test and from run to run, which
-/// saves most of a run's time. Keys hold the contents, so that nothing here is
-/// ever out of date.
+/// The directory for compiled guests, which later tests and runs use again: that saves most
+/// of the time. Keys are digests of the contents, so no entry is ever out of date.
 pub(crate) fn artifacts() -> PathBuf {
     static PRUNED: Once = Once::new();
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("artifacts");
@@ -134,7 +130,7 @@ pub(crate) fn artifacts() -> PathBuf {
     dir
 }
 
-/// Deletes what guests of long ago have left, which are some 12 MB each.
+/// Deletes old compiled guests, which are about 12 MB each.
 fn prune(dir: &Path) {
     const KEPT: usize = 40;
     let Ok(entries) = std::fs::read_dir(dir) else {
@@ -146,33 +142,33 @@ fn prune(dir: &Path) {
         .collect();
     files.sort();
     for (_, path) in files.iter().rev().skip(KEPT) {
-        // Another run may be quicker.
+        // Another run may have deleted it.
         let _ = std::fs::remove_file(path);
     }
 }
 
-/// Held while something is loaded, so that no two tests compile the same guest
-/// at the same time.
+/// A lock to hold while a guest is loaded, so that no two tests compile the same guest at
+/// the same time.
 pub(crate) fn loading() -> MutexGuard<'static, ()> {
     static LOADING: Mutex<()> = Mutex::new(());
     LOADING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The model of a directory.
+/// Loads the model of a directory.
 pub(crate) fn model(dir: &Path) -> Model {
     let options = SessionOptions { threads: 1 };
     let metrics = inference::Metrics::new(&Registry::new()).unwrap();
     Model::load(library(), &dir.join("model.onnx"), options, metrics).unwrap()
 }
 
-/// The model of a directory, for guests.
+/// Loads the model of a directory for guests.
 pub(crate) fn graphs(dir: &Path) -> Graphs {
     let model = model(dir);
     Graphs::of(move || model.graph())
 }
 
-/// Limits that nothing but a hostile guest meets. The memory is the binary's
-/// default, so that both share their compiled guests.
+/// Limits that only a hostile guest exceeds. The memory limit is the binary's default, so
+/// that both can use the same compiled guests.
 pub(crate) const GENEROUS: Limits = Limits {
     memory: 512 << 20,
     call: PATIENCE,
@@ -180,24 +176,24 @@ pub(crate) const GENEROUS: Limits = Limits {
     instances: 4,
 };
 
-/// A runtime whose guests find `graphs`, and are compiled as a server does it.
+/// A runtime with the compiler of a server.
 pub(crate) fn runtime(limits: Limits, graphs: Graphs) -> Arc<Runtime> {
     let compiler = Compiler::child(BINARY.into(), CompileLimits::default());
     runtime_with(limits, compiler, graphs)
 }
 
-/// A runtime with a compiler of its own.
+/// A runtime with another compiler.
 pub(crate) fn runtime_with(limits: Limits, compiler: Compiler, graphs: Graphs) -> Arc<Runtime> {
     let metrics = sandbox::Metrics::new(&Registry::new()).unwrap();
     Runtime::new(limits, compiler, graphs, metrics).unwrap()
 }
 
-/// The default guest for a model directory, with `graphs` as its model.
+/// Loads the default guest for a model directory, with `graphs` as its model.
 pub(crate) fn load_default(dir: &Path, graphs: Graphs) -> Result<Guest, LoadError> {
     load_guest(guest(), dir, graphs)
 }
 
-/// Any guest for a model directory, with `graphs` as its model.
+/// Loads a guest for a model directory, with `graphs` as its model.
 pub(crate) fn load_guest(component: &[u8], dir: &Path, graphs: Graphs) -> Result<Guest, LoadError> {
     let _loading = loading();
     let store = ArtifactStore::open(&artifacts()).unwrap();
@@ -210,7 +206,7 @@ pub(crate) fn load_guest(component: &[u8], dir: &Path, graphs: Graphs) -> Result
     )
 }
 
-/// Resolves a future on this thread, with the timer that guests need.
+/// Runs a future on this thread, with the timer that guests need.
 pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()

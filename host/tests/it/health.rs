@@ -1,4 +1,4 @@
-//! `fastsentiment health`, beside servers in every state.
+//! `fastsentiment health`, with servers in every state.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -26,7 +26,7 @@ fn assert_fails(output: &Output, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_server_that_is_ready_is_healthy_by_any_of_its_addresses() {
+async fn a_ready_server_is_healthy_at_each_of_its_addresses() {
     let server = ServerProcess::start(&fixture("tiny-bert"));
     let admin = server.admin_url("").replace("http://", "");
     let everywhere = admin.replace("127.0.0.1", "0.0.0.0");
@@ -52,7 +52,7 @@ async fn a_server_that_is_ready_is_healthy_by_any_of_its_addresses() {
 }
 
 #[tokio::test]
-async fn a_server_that_drains_is_not_healthy() {
+async fn a_draining_server_is_not_healthy() {
     let options = ["--drain-delay-ms", "240000"];
     let server = ServerProcess::with(&fixture("tiny-bert"), &options);
     server.terminate();
@@ -67,24 +67,24 @@ async fn a_server_that_drains_is_not_healthy() {
 }
 
 #[test]
-fn nobody_there_silence_and_another_protocol_are_not_healthy() {
+fn without_a_valid_response_a_server_is_not_healthy() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let mut silent = health(&address);
     silent.args(["--timeout-ms", "50"]);
-    assert_fails(&silent.output().unwrap(), &[&address, "does not answer"]);
+    assert_fails(&silent.output().unwrap(), &[&address, "no response"]);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            // The silent one was taken on by the kernel.
+            // The connection of the command above, which the kernel accepted.
             let _silent = listener.accept().unwrap();
             let (mut stream, _) = listener.accept().unwrap();
             assert_ne!(stream.read(&mut [0; 1024]).unwrap(), 0);
             stream.write_all(b"SSH-2.0-something\r\n").unwrap();
         });
         let output = health(&address).output().unwrap();
-        assert_fails(&output, &[&address, "does not answer", "invalid HTTP"]);
+        assert_fails(&output, &[&address, "no response", "invalid HTTP"]);
     });
     drop(listener);
     let output = health(&address).output().unwrap();
-    assert_fails(&output, &[&address, "does not answer"]);
+    assert_fails(&output, &[&address, "no response"]);
 }

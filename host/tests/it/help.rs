@@ -1,5 +1,4 @@
-//! What the binary says of itself: help, completions, colours, and what it prints
-//! when it serves.
+//! The binary's help, completions and colours, and its startup banner.
 
 use std::process::{Command, Output};
 
@@ -57,7 +56,7 @@ fn help_can_be_read_in_80_columns() {
     }
     let of = |name: &str| pages.iter().find(|(command, ..)| command == name).unwrap();
     let (_, short, long) = of("serve");
-    // The short one fits a screen or so, and leaves out what few need.
+    // The short help fits on a screen or two, and leaves out what few users need.
     assert!(short.lines().count() < 80, "{short}");
     for option in ["--listen", "--model", "--redis-url", "--config"] {
         assert!(short.contains(option), "{option}: {short}");
@@ -71,7 +70,7 @@ fn help_can_be_read_in_80_columns() {
     ] {
         assert!(long.contains(words), "{words}: {long}");
     }
-    // What is secret is not shown, and what is not for the command line is not there.
+    // Secrets are not shown, and neither are options that are rejected on the command line.
     let secret = bare()
         .args(["serve", "--help"])
         .env("REDIS_URL", "redis://:hush@h")
@@ -82,7 +81,7 @@ fn help_can_be_read_in_80_columns() {
 }
 
 #[test]
-fn every_command_says_its_exit_codes() {
+fn every_command_documents_its_exit_codes() {
     let all = help(&["--help"]);
     for code in ["0 ", "1 ", "2 ", "3 ", "130, 143 ", "141 "] {
         assert!(all.contains(&format!("\n    {code} ")), "{code}: {all}");
@@ -136,7 +135,7 @@ fn shells_complete_command_lines() {
     assert_eq!(other.status.code(), Some(2));
 }
 
-/// What a command writes, as to a terminal.
+/// The output of a command on a terminal.
 #[cfg(target_os = "linux")]
 fn on_a_terminal(arguments: &[&str], no_color: Option<&str>) -> String {
     let words: Vec<String> = arguments.iter().map(|word| format!("'{word}'")).collect();
@@ -155,9 +154,9 @@ fn on_a_terminal(arguments: &[&str], no_color: Option<&str>) -> String {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn colours_are_for_terminals_whose_users_want_them() {
+fn colours_are_for_terminals_without_no_color() {
     const COLOUR: &str = "\u{1b}[";
-    // It logs where its admin listener is before it finds no model.
+    // It logs the address of its admin listener before it finds that there is no model.
     let serve = [
         ("--log", "fastsentiment=debug"),
         ("--listen", "127.0.0.1:0"),
@@ -189,13 +188,13 @@ fn colours_are_for_terminals_whose_users_want_them() {
 }
 
 #[tokio::test]
-async fn a_server_says_where_it_is_and_what_it_is_made_of() {
+async fn the_banner_lists_addresses_and_what_is_loaded() {
     let (model, redis) = (fixture("tiny-bert"), "redis://127.0.0.1:1");
     let options = ["--listen", "0.0.0.0:0", "--redis-url", redis];
     let server = ServerProcess::with(&model, &options);
     let greeting = &server.greeting;
     let mut lines = greeting.lines();
-    let first = format!("FastSentiment {} serves", env!("CARGO_PKG_VERSION"));
+    let first = format!("FastSentiment {} is ready", env!("CARGO_PKG_VERSION"));
     assert_eq!(lines.next(), Some(first.as_str()));
     let rows: Vec<(&str, &str)> = lines
         .map(|line| line.strip_prefix("  ").unwrap().split_once(' ').unwrap())
@@ -218,7 +217,7 @@ async fn a_server_says_where_it_is_and_what_it_is_made_of() {
         ]
     );
     let value = |name: &str| rows.iter().find(|(found, _)| *found == name).unwrap().1;
-    // An address that stands for all is none that could be opened.
+    // The unspecified address is not one that can be opened.
     assert!(value("page").starts_with("http://127.0.0.1:"), "{greeting}");
     assert!(value("page").contains("all other addresses"), "{greeting}");
     for name in ["docs", "metrics"] {
@@ -246,7 +245,7 @@ async fn a_server_says_where_it_is_and_what_it_is_made_of() {
     assert_eq!(value("config"), "no file");
 }
 
-/// The error of `serve` with a model directory, which is one line.
+/// The error of `serve` with a model directory, which must be one line.
 fn refused(model: &std::path::Path) -> String {
     let mut serve = crate::server_process::subcommand("serve", model);
     let output = run(&mut serve);
@@ -259,13 +258,13 @@ fn refused(model: &std::path::Path) -> String {
 }
 
 #[test]
-fn a_model_directory_that_can_not_be_served_is_told_with_what_to_do() {
+fn a_model_directory_that_cannot_be_served_is_reported_with_a_hint() {
     let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 23000000\n";
     let changes: [(&str, Option<&str>, &[&str]); 5] = [
         (
             "model.onnx",
             None,
-            &["model.onnx is not there", "make model", "--model"],
+            &["model.onnx does not exist", "make model", "--model"],
         ),
         ("model.onnx", Some(pointer), &["Git LFS", "git lfs pull"]),
         (
@@ -276,17 +275,17 @@ fn a_model_directory_that_can_not_be_served_is_told_with_what_to_do() {
         (
             "tokenizer.json",
             None,
-            &["tokenizer.json is not there", "the guest", "--model"],
+            &["tokenizer.json, which", "the guest", "--model"],
         ),
         (
             "config.json",
             None,
-            &["config.json is not there", "the guest", "make model"],
+            &["config.json, which", "the guest", "make model"],
         ),
     ];
     for (name, content, words) in changes {
         let dir = copy_of("tiny-bert");
-        // It belongs to the files as they were, and there would be a warning.
+        // It was made for the original files, and would cause a warning.
         std::fs::remove_file(dir.path().join("golden.json")).unwrap();
         let path = dir.path().join(name);
         match content {
@@ -299,15 +298,15 @@ fn a_model_directory_that_can_not_be_served_is_told_with_what_to_do() {
         }
         assert!(!told.contains("RUST_BACKTRACE"), "{told}");
     }
-    // Everything is there, and belongs to models of different labels.
+    // All files exist, but belong to models with different labels.
     let dir = copy_of("tiny-bert");
     std::fs::remove_file(dir.path().join("golden.json")).unwrap();
     let other = fixture("tiny-distilbert-5").join("model.onnx");
     std::fs::copy(other, dir.path().join("model.onnx")).unwrap();
     let told = refused(dir.path());
-    for word in ["do not fit each other", "--guest", "--model", "[1, 5]"] {
+    for word in ["do not match", "--guest", "--model", "[1, 5]"] {
         assert!(told.contains(word), "{word:?} is not in: {told}");
     }
     let file = fixture("tiny-bert").join("config.json");
-    assert!(refused(&file).contains("is not a directory: --model"));
+    assert!(refused(&file).contains("is not a directory: set it with --model"));
 }

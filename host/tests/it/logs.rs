@@ -1,5 +1,5 @@
-//! The log of a running server: which request a line is about, that it can be read
-//! by programs, and that nothing of a text is in it.
+//! The log of a running server: its lines name their request, programs can parse it, and it
+//! contains nothing of the texts.
 
 use std::fs::File;
 use std::process::{Command, Stdio};
@@ -20,7 +20,7 @@ fn client() -> reqwest::Client {
     client.timeout(PATIENCE).build().unwrap()
 }
 
-/// A server whose guest does what its texts say.
+/// A server whose guest does what the texts say.
 fn hostile(options: &[&str]) -> ServerProcess {
     let limits = [
         "--max-texts=8",
@@ -31,7 +31,7 @@ fn hostile(options: &[&str]) -> ServerProcess {
     ServerProcess::of_guest(&default_model(), hostile_path(), &all)
 }
 
-/// The lines of a log of JSON.
+/// The lines of a JSON log.
 fn lines(log: &str) -> Vec<Value> {
     let parsed = log.lines().map(|line| {
         let line: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
@@ -43,8 +43,8 @@ fn lines(log: &str) -> Vec<Value> {
     parsed.collect()
 }
 
-/// Waits until there is a line of this message and request; what is written as an
-/// answer ends may come a moment after it.
+/// Waits for a line with this message and request id. Some lines are written just after the
+/// response has ended.
 async fn line(server: &ServerProcess, message: &str, id: &str) -> Value {
     let found = async {
         loop {
@@ -70,7 +70,8 @@ async fn post(server: &ServerProcess, id: &str, content_type: &str, body: String
 
 const MARKER: &str = "zq-marker";
 
-/// Texts in good requests, in bad ones, and in those that a guest fails on.
+/// Sends valid requests, invalid ones, and some that the guest fails on. All contain
+/// [`MARKER`].
 async fn ask_everything(server: &ServerProcess) {
     let json = "application/json";
     let text = |text: String| json!({ "text": [text] }).to_string();
@@ -113,7 +114,7 @@ async fn ask_everything(server: &ServerProcess) {
     let late = late.header("x-fastsentiment-timeout-ms", "50");
     let late = late.body(json!({"text": [MARKER, "do loop"]}).to_string());
     assert_eq!(answer(late).await.status, 504);
-    // Headers are no texts, but clients put anything into them.
+    // Clients may put anything into headers.
     let request = client().post(server.url("/predict"));
     let request = request.header("x-request-id", format!("{MARKER}\"{MARKER}"));
     let request = request.header("traceparent", MARKER);
@@ -122,7 +123,7 @@ async fn ask_everything(server: &ServerProcess) {
 }
 
 #[tokio::test]
-async fn nothing_of_a_text_is_logged() {
+async fn texts_are_never_logged() {
     for options in [
         &["--log-requests"][..],
         &["--log", "debug", "--log-requests"],
@@ -134,7 +135,7 @@ async fn nothing_of_a_text_is_logged() {
         server.ended();
         let log = server.log();
         assert!(!log.contains(MARKER), "{log}");
-        // There is something to find: failures are told, and of which request.
+        // The failures themselves are logged, with their request.
         assert!(log.contains("a prediction failed"), "{log}");
         assert!(log.contains("the guest trapped: "), "{log}");
         assert!(log.contains("good.or.bad"), "{log}");
@@ -142,10 +143,10 @@ async fn nothing_of_a_text_is_logged() {
     }
 }
 
-/// What shows that the test above looks in the right place.
+/// Shows that the test above looks in the right place.
 #[tokio::test]
-async fn what_a_guest_says_is_logged_if_it_is_asked_for() {
-    let server = hostile(&["--log", "info,sandbox::output=trace"]);
+async fn output_of_a_guest_is_logged_at_the_trace_level() {
+    let server = hostile(&["--log", "info,fastsentiment::guest::output=trace"]);
     ask_everything(&server).await;
     let said = async {
         while !server.log().contains("a call has failed: zq-marker") {
@@ -155,15 +156,20 @@ async fn what_a_guest_says_is_logged_if_it_is_asked_for() {
     timeout(PATIENCE, said).await.unwrap();
     let log = server.log();
     for line in log.lines().filter(|line| line.contains(MARKER)) {
-        assert!(line.contains("sandbox::output: "), "{line}");
-        // One request alone was served by the thread at that time.
+        assert!(line.contains("fastsentiment::guest::output: "), "{line}");
+        // Only one request was in progress.
         assert!(line.contains("request{request_id="), "{line}");
     }
 }
 
 #[tokio::test]
-async fn every_line_about_a_request_names_it() {
-    let server = hostile(&["--log", "fastsentiment=debug", "--log-format", "json"]);
+async fn every_line_about_a_request_has_its_id() {
+    let server = hostile(&[
+        "--log",
+        "info,fastsentiment_http=debug",
+        "--log-format",
+        "json",
+    ]);
     let failing = json!({"text": ["do abort"]}).to_string();
     let request = client().post(server.url("/predict")).body(failing.clone());
     let request = request.header("traceparent", format!("00-{TRACE}-{PARENT}-01"));
@@ -175,12 +181,12 @@ async fn every_line_about_a_request_names_it() {
         (&failed["trace_id"], &failed["parent_span_id"]),
         (&json!(TRACE), &json!(PARENT))
     );
-    // Of one that names no trace, or a wrong one, there is none.
+    // Without a valid trace header there is no trace id.
     let made = post(&server, "", "application/json", failing).await;
     let made = made.headers["x-request-id"].to_str().unwrap();
     let failed = line(&server, "a prediction failed", made).await;
     assert!(failed.get("trace_id").is_none(), "{failed}");
-    // Lines of an answer are made by a task of its own.
+    // A separate task answers requests of lines.
     let lines = format!("{}\n\"a\"\n", json!("do abort"));
     post(&server, "stream", "application/x-ndjson", lines).await;
     line(&server, "a prediction failed", "stream").await;
@@ -191,9 +197,9 @@ async fn every_line_about_a_request_names_it() {
     assert!(!server.log().contains("request finished"));
 }
 
-/// A log that nobody takes costs its lines, and nothing else.
+/// If the log cannot be written, its lines are lost, and nothing else happens.
 #[tokio::test]
-async fn a_log_that_cannot_be_written_stops_nothing() {
+async fn a_log_that_cannot_be_written_does_not_stop_the_server() {
     let fifo = tempfile::tempdir().unwrap();
     let fifo = fifo.path().join("log");
     assert!(
@@ -203,7 +209,7 @@ async fn a_log_that_cannot_be_written_stops_nothing() {
             .unwrap()
             .success()
     );
-    // Opened for both, so that opening it waits for nobody.
+    // Opened for reading and writing, which does not block.
     let open = || File::options().read(true).write(true).open(&fifo).unwrap();
     let full = || Stdio::from(File::create("/dev/full").unwrap());
     for reader in ["stalls", "leaves", "is full"] {
@@ -213,7 +219,7 @@ async fn a_log_that_cannot_be_written_stops_nothing() {
             "leaves" => Stdio::from(File::options().write(true).open(&fifo).unwrap()),
             _ => Stdio::from(open()),
         };
-        // More lines than the pipe, and the queue before it, have room for.
+        // More lines than fit into the pipe and the queue.
         let requests = if reader == "stalls" { 6000 } else { 3 };
         let mut server = ServerProcess::spawn_with_log(
             subcommand("serve", &fixture("tiny-bert")).arg("--log-requests"),
@@ -243,7 +249,7 @@ async fn a_log_that_cannot_be_written_stops_nothing() {
 }
 
 #[test]
-fn what_ends_the_program_is_a_line_like_the_others() {
+fn a_fatal_error_is_logged_in_the_format_of_the_log() {
     let mut command = subcommand("serve", &fixture("no-such-model"));
     let text = command.output().unwrap();
     let stderr = String::from_utf8(text.stderr).unwrap();
@@ -257,7 +263,7 @@ fn what_ends_the_program_is_a_line_like_the_others() {
         last["message"].as_str().unwrap().contains("model"),
         "{stderr}"
     );
-    // What is not to be logged is said all the same.
+    // It is printed even if the log is off.
     let silent = command.args(["--log", "off"]).output().unwrap();
     assert!(silent.stderr.starts_with(b"error: "), "{silent:?}");
     let mut wrong = subcommand("serve", &fixture("no-such-model"));
@@ -266,7 +272,7 @@ fn what_ends_the_program_is_a_line_like_the_others() {
 }
 
 #[tokio::test]
-async fn a_request_has_a_line_of_its_own_if_that_is_asked_for() {
+async fn finished_requests_are_logged_on_demand() {
     let options = ["--log-requests", "true", "--log-format", "json"];
     let mut server = ServerProcess::with(&fixture("tiny-bert"), &options);
     let json = "application/json";
@@ -297,7 +303,7 @@ async fn a_request_has_a_line_of_its_own_if_that_is_asked_for() {
         (&stream["status"], &stream["texts"], &stream["cache_hits"]),
         (&json!(200), &json!(2), &json!(1))
     );
-    // The other listener, and a path that is longer than a line has room for.
+    // The admin listener, and a path that is too long for a line.
     for (url, id, status) in [
         (server.admin_url("/health/ready"), "admin", 200),
         (server.url(&format!("/{}", "a".repeat(1000))), "long", 404),
@@ -313,7 +319,7 @@ async fn a_request_has_a_line_of_its_own_if_that_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_request_whose_client_has_left_has_a_line_as_well() {
+async fn a_request_whose_client_has_gone_is_logged_too() {
     let server = hostile(&["--log-requests", "--log-format", "json"]);
     let ended = "request ended before its answer was complete";
     let impatient = |id: &'static str, content_type: &str, body: String| {
@@ -327,7 +333,7 @@ async fn a_request_whose_client_has_left_has_a_line_as_well() {
     assert!(gone.unwrap_err().is_timeout());
     let gone = line(&server, ended, "gone").await;
     assert_eq!((gone.get("status"), gone.get("texts")), (None, None));
-    // A stream that has begun, and of which only the first line was answered.
+    // A stream of which only the first line was answered.
     let body = "\"a\"\n\"do loop\"\n".to_owned();
     let begun = impatient("begun", "application/x-ndjson", body).await;
     assert!(begun.unwrap().bytes().await.is_err());

@@ -1,4 +1,4 @@
-//! What a server sends to anybody: nothing.
+//! A server sends nothing to anybody.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::harness::{BINARY, default_model};
 use crate::server_process::{ServerProcess, subcommand};
 
-/// The files in a directory, and in those below it.
+/// The files in a directory, recursively.
 fn files(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir)
         .unwrap()
@@ -17,20 +17,20 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// ONNX Runtime has telemetry, which writes a device id and a database into the user's
-/// cache when it is loaded, and looks its maker's host up some seconds later. It is silent
-/// where `CI` is set, and so that must not be.
+/// The telemetry of ONNX Runtime writes a device id and a database into the user's cache
+/// directory when it is loaded, and resolves its vendor's host some seconds later. It is
+/// disabled where `CI` is set, so that is removed from the environment.
 #[tokio::test]
-async fn a_server_calls_nobody_and_leaves_no_files() {
+async fn a_server_connects_to_nobody_and_leaves_no_files() {
     if Command::new("strace").arg("-V").output().is_err() {
         assert!(std::env::var_os("CI").is_none(), "strace is not installed");
-        eprintln!("*** SKIPPED: whether a server calls anybody, for want of strace");
+        eprintln!("*** SKIPPED: strace is not installed");
         return;
     }
     let home = tempfile::tempdir().unwrap();
     let trace = home.path().join("trace");
     let mut ours = subcommand("serve", &default_model());
-    // The one call that there is, which shows that others would be seen.
+    // The only connection, which shows that others would be seen.
     ours.args(["--redis-url", "redis://127.0.0.1:1"]);
     let mut command = Command::new("strace");
     command.args(["-f", "-qq", "-e", "trace=connect", "-o"]);
@@ -54,7 +54,7 @@ async fn a_server_calls_nobody_and_leaves_no_files() {
     command.env("XDG_CACHE_HOME", home.path().join("cache"));
     let mut server = ServerProcess::spawn(&mut command);
     server.predict(&["a text".to_owned()]).await;
-    // Strace ends with the server, and passes no signal on.
+    // strace ends with the server, but does not forward signals to it.
     let id = server.id();
     let traced = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
     let mut kill = Command::new("kill");

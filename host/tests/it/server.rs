@@ -1,5 +1,4 @@
-//! The server as a process: started, asked over sockets, and stopped by a
-//! signal.
+//! The server as a process: started, used over sockets, and stopped by a signal.
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -36,7 +35,7 @@ async fn a_fresh_server_answers_the_first_example() {
     assert_eq!(nothing.status, 200);
     assert_eq!(nothing.body, r#"{"predictions":[]}"#);
 
-    // Every answer names what made it, as the greeting does.
+    // Every response names the guest and the model, as the banner does.
     for answer in [&predicted, &nothing] {
         for header in ["x-fastsentiment-guest", "x-fastsentiment-model"] {
             let version = answer.headers[header].to_str().unwrap();
@@ -86,7 +85,7 @@ async fn the_limits_of_the_command_line_hold() {
     assert_eq!(server.post(&texts(&["a"])).await.status, 200);
 }
 
-/// The request is under way when the signal comes: the server has asked for
+/// When the signal arrives, the server has received the head of a request, and has asked for
 /// its body.
 #[tokio::test]
 async fn a_request_in_flight_is_answered_before_the_server_ends() {
@@ -113,7 +112,7 @@ async fn a_request_in_flight_is_answered_before_the_server_ends() {
     };
     timeout(PATIENCE, refused)
         .await
-        .expect("it accepts connections still");
+        .expect("it still accepts connections");
 
     connection.write_all(body.as_bytes()).await.unwrap();
     let mut answer = String::new();
@@ -126,9 +125,9 @@ async fn a_request_in_flight_is_answered_before_the_server_ends() {
 }
 
 #[tokio::test]
-async fn an_idle_server_ends_at_once_when_asked() {
+async fn an_idle_server_stops_at_once() {
     let mut server = ServerProcess::start(&fixture("tiny-bert"));
-    // A connection that is kept alive does not keep the server.
+    // An idle connection does not keep the server running.
     server.predict(&["a".to_owned()]).await;
     server.terminate();
     assert_eq!(server.ended().code(), Some(0));

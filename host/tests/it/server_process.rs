@@ -1,4 +1,4 @@
-//! The binary: run to its end, or as a server that ends with its test.
+//! Runs the binary: as a command, or as a server that is killed with its test.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::harness::{BINARY, PATIENCE, artifacts, guest_path, loading, onnxrunti
 use testing::metric;
 pub(crate) use testing::{Answer, answer};
 
-/// The binary, with nothing of the developer's own settings.
+/// The binary, without the developer's own settings.
 pub(crate) fn bare() -> Command {
     let mut command = Command::new(BINARY);
     for (name, _) in std::env::vars_os() {
@@ -21,21 +21,21 @@ pub(crate) fn bare() -> Command {
         }
     }
     command.env_remove("ORT_DYLIB_PATH");
-    // Most tests want to see what becomes of a guest that nothing stands by for.
+    // Most tests are about guests without a fallback.
     command.env("FASTSENTIMENT_FALLBACK_GUEST", "");
-    // Tests run beside each other.
+    // Tests run in parallel.
     command.env("FASTSENTIMENT_LISTEN", "127.0.0.1:0");
     command.env("FASTSENTIMENT_ADMIN_LISTEN", "127.0.0.1:0");
     command.stdin(Stdio::null());
     command
 }
 
-/// A subcommand of the binary that finds everything that it needs.
+/// A subcommand with options for everything it needs.
 pub(crate) fn subcommand(name: &str, model: &Path) -> Command {
     subcommand_with(name, model, guest_path(), &onnxruntime())
 }
 
-/// A subcommand of the binary that is told what to use.
+/// A subcommand with options for the files to use.
 pub(crate) fn subcommand_with(
     name: &str,
     model: &Path,
@@ -47,7 +47,7 @@ pub(crate) fn subcommand_with(
     command.arg("--guest").arg(guest);
     command.arg("--onnxruntime").arg(onnxruntime);
     command.arg("--artifacts").arg(artifacts());
-    // Tests run beside each other, on machines that do other things as well.
+    // Tests run in parallel, on machines that may be busy.
     for limit in [
         "--guest-timeout-ms",
         "--prepare-timeout-ms",
@@ -59,7 +59,7 @@ pub(crate) fn subcommand_with(
     command
 }
 
-/// Runs a command that loads something to its end.
+/// Runs a command that loads a guest.
 pub(crate) fn run(command: &mut Command) -> Output {
     let _loading = loading();
     command.output().unwrap()
@@ -80,12 +80,12 @@ pub(crate) fn run_with_input(command: &mut Command, input: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// A server process; dropped, it is killed.
+/// A server process, which is killed when this is dropped.
 pub(crate) struct ServerProcess {
     child: Child,
     stdout: BufReader<ChildStdout>,
     log: NamedTempFile,
-    /// What it said when it was ready.
+    /// The startup banner.
     pub(crate) greeting: String,
     url: String,
     admin_url: String,
@@ -93,33 +93,33 @@ pub(crate) struct ServerProcess {
 }
 
 impl ServerProcess {
-    /// A server of the default guest and a model directory.
+    /// Starts a server with the default guest.
     pub(crate) fn start(model: &Path) -> Self {
         Self::with(model, &[])
     }
 
-    /// A server with further options.
+    /// Starts a server with the default guest and further options.
     pub(crate) fn with(model: &Path, options: &[&str]) -> Self {
         let mut command = subcommand("serve", model);
         command.args(options);
         Self::spawn(&mut command)
     }
 
-    /// A server of another guest, with further options.
+    /// Starts a server with another guest and further options.
     pub(crate) fn of_guest(model: &Path, guest: &Path, options: &[&str]) -> Self {
         let mut command = subcommand_with("serve", model, guest, &onnxruntime());
         command.args(options);
         Self::spawn(&mut command)
     }
 
-    /// A server by its whole command.
+    /// Starts a server by its whole command.
     pub(crate) fn spawn(command: &mut Command) -> Self {
         let log = NamedTempFile::new().unwrap();
         let stderr = Stdio::from(log.reopen().unwrap());
         Self::launch(command, stderr, log)
     }
 
-    /// A server that logs elsewhere: its log cannot be read.
+    /// Starts a server that logs to `stderr`, so that [`log`](Self::log) is empty.
     pub(crate) fn spawn_with_log(command: &mut Command, stderr: Stdio) -> Self {
         Self::launch(command, stderr, NamedTempFile::new().unwrap())
     }
@@ -133,7 +133,7 @@ impl ServerProcess {
             .unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut greeting = String::new();
-        // Its last line is the one with the configuration file.
+        // The last line of the banner is the one with the configuration file.
         while !greeting.contains("\n  config ") || !greeting.ends_with('\n') {
             if stdout.read_line(&mut greeting).unwrap() == 0 {
                 break;
@@ -161,28 +161,28 @@ impl ServerProcess {
         server
     }
 
-    /// The process's number.
+    /// The process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has logged.
+    /// The log so far.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.log.path()).unwrap()
     }
 
-    /// The address of a path.
+    /// The URL of a path.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.url)
     }
 
-    /// The address of a path of the admin listener.
+    /// The URL of a path of the admin listener.
     pub(crate) fn admin_url(&self, path: &str) -> String {
         format!("{}{path}", self.admin_url)
     }
 
-    /// The value of a metric, named with its labels as in the text format; 0
-    /// for one that there is not.
+    /// The value of a metric, named with its labels as in the text format, or 0 if it does not
+    /// exist.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let answer = answer(self.client.get(self.admin_url("/metrics"))).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
@@ -200,7 +200,7 @@ impl ServerProcess {
         answer(request.json(&json!({ "text": texts }))).await
     }
 
-    /// The predictions of `POST /predict`, which must be there.
+    /// The predictions of `POST /predict`, which must succeed.
     pub(crate) async fn predict(&self, texts: &[String]) -> Vec<Value> {
         let answer = self.post(texts).await;
         assert_eq!(answer.status, 200, "{}\n{}", answer.body, self.log());
@@ -208,7 +208,7 @@ impl ServerProcess {
         predictions.as_array().unwrap().clone()
     }
 
-    /// Asks it to stop, as Kubernetes does.
+    /// Sends it SIGTERM, as Kubernetes does to stop it.
     pub(crate) fn terminate(&self) {
         terminate(&self.child);
     }
@@ -230,8 +230,7 @@ impl ServerProcess {
         }
     }
 
-    /// What it has written to standard output since its greeting; waits until
-    /// it has ended.
+    /// The rest of standard output after the banner. Waits until the process has ended.
     pub(crate) fn rest_of_output(&mut self) -> String {
         let mut rest = String::new();
         self.stdout.read_to_string(&mut rest).unwrap();
@@ -241,7 +240,7 @@ impl ServerProcess {
 
 impl Drop for ServerProcess {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

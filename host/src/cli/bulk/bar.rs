@@ -1,19 +1,19 @@
-//! The progress bar: on a terminal, and nowhere else.
+//! The progress bar, which is shown on a terminal only.
 
 use std::io::IsTerminal;
 use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Shows how far a run has come.
+/// Shows the progress of a run.
 pub(super) struct Bar(ProgressBar);
 
 impl Bar {
-    /// A bar of an input of so many bytes, if that is known, of which so many are
-    /// done. Where rows are written to the terminal there is none.
+    /// Shows a bar for an input of `size` bytes, if that is known, of which `done` bytes are
+    /// done. There is no bar if the rows themselves are written to the terminal.
     pub(super) fn new(size: Option<u64>, done: u64, out: &Path) -> Self {
-        let rows_are_shown = out == Path::new("-") && std::io::stdout().is_terminal();
-        if !std::io::stderr().is_terminal() || rows_are_shown {
+        let shows_rows = out == Path::new("-") && std::io::stdout().is_terminal();
+        if !std::io::stderr().is_terminal() || shows_rows {
             return Self(ProgressBar::hidden());
         }
         let target = ProgressDrawTarget::stderr();
@@ -26,12 +26,12 @@ impl Bar {
             bar.set_style(style);
         }
         bar.set_position(done);
-        // What was done before is not what this run is quick at.
+        // What an earlier run has done says nothing about the speed of this one.
         bar.reset_eta();
         Self(bar)
     }
 
-    /// So many bytes of the input are done, and so many rows in all.
+    /// Shows that `offset` bytes of the input and `rows` rows are done.
     pub(super) fn advance(&self, offset: u64, rows: u64) {
         if !self.0.is_hidden() {
             self.0.set_message(format!("{rows} rows"));
@@ -39,11 +39,12 @@ impl Bar {
         }
     }
 
-    /// Does what writes to the terminal too.
-    pub(super) fn aside(&self, act: impl FnOnce()) {
-        self.0.suspend(act);
+    /// Hides the bar while `print` writes to the terminal.
+    pub(super) fn suspend(&self, print: impl FnOnce()) {
+        self.0.suspend(print);
     }
 
+    /// Removes the bar.
     pub(super) fn end(&self) {
         self.0.finish_and_clear();
     }

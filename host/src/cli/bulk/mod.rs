@@ -1,61 +1,58 @@
-//! `fastsentiment predict --file`: every row of a file, scored.
+//! `fastsentiment predict --file`: scores every row of a file.
 //!
-//! Rows are read on a thread of their own, scored many at a time, and written in
-//! their order. What is written into a file is written beside it and moved into
-//! place when it is complete; until then, a second file says how far it has come
-//! (`progress.rs`), and the same command goes on from there.
+//! Rows are read on a separate thread, scored many at a time, and written in order. An
+//! output file is written under another name and moved into place once it is complete.
+//! Until then a second file records the progress (`progress.rs`), from which the same
+//! command resumes.
 
 mod bar;
-mod fields;
 mod options;
 mod progress;
+mod records;
 mod rows;
-mod scored;
+mod writer;
 
 use std::collections::VecDeque;
-use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use predictor::{PredictError, Score, Version};
+use predictor::{Score, Version};
+use rustix::process::Signal;
 use service::{Options, Service};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::exit;
+use super::predict::describe;
+use super::signals::Termination;
+use super::{exit, log};
 use bar::Bar;
 pub(super) use options::{EXIT_CODES, FileOptions};
 use options::{Format, Job, OnError};
-use progress::{Destination, Run};
-use rows::{Mark, Row, Rows};
-use scored::Scored;
+use progress::{Destination, Done, Run};
+use rows::{Row, Rows};
+use writer::RowWriter;
 
-/// How often it is noted how far a run has come: so much is done again after an
-/// interruption.
-const NOTE_EVERY: Duration = Duration::from_secs(1);
+/// How often progress is saved. At most so much work is repeated after an interruption.
+const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How many bytes the rows may have that wait for their scores.
+/// The maximum size of the rows that wait for their scores, in bytes.
 const MAX_HELD: usize = 8 << 20;
 
-/// What a run has come to.
+/// The state of a run.
 struct State {
-    scored: Scored,
+    writer: RowWriter,
     destination: Destination,
     bar: Bar,
-    /// Where the rows end that are done.
-    mark: Mark,
-    rows: u64,
-    left_out: u64,
-    /// How many bytes the rows have that wait.
+    done: Done,
+    /// The size of the rows that wait for their scores, in bytes.
     held: usize,
 }
 
 /// How a run has ended.
 enum End {
     Complete,
-    /// By a signal of this number.
-    Signal(u8),
+    Interrupted(Signal),
     /// At a bad row.
     BadRow(anyhow::Error),
 }
@@ -67,58 +64,56 @@ impl Job {
         service: &Arc<Service>,
         version: &Version,
     ) -> anyhow::Result<ExitCode> {
-        let begun = Instant::now();
+        let start = Instant::now();
         let run = Run::of(&self, &rows, version);
         let (destination, before) = Destination::open(&self.out, run, self.restart)?;
-        let (mark, done, left_out) = match &before {
-            Some(before) => (before.mark, before.rows, before.left_out),
-            None => (rows.mark(), 0, 0),
-        };
-        if before.is_some() {
-            say(&format!(
-                "going on after {done} rows, at line {}",
-                mark.line
+        let is_new = before.is_none();
+        let done = before.unwrap_or_else(|| Done::nothing(rows.mark()));
+        let rows_before = done.rows;
+        if !is_new {
+            let line = done.mark.line;
+            print(&format!(
+                "resuming after {rows_before} rows, at line {line}"
             ));
-            rows.seek(mark)?;
+            rows.seek(done.mark)?;
         }
         let labels = labels(service).await?;
         let output = destination.output()?;
-        let mut scored = Scored::new(self.format, output, rows.header(), &self.column, &labels)?;
-        if before.is_none() {
-            scored.header()?;
+        let mut writer = RowWriter::new(self.format, output, rows.header(), &self.column, &labels)?;
+        if is_new {
+            writer.header()?;
         }
         let mut state = State {
-            scored,
+            writer,
             destination,
-            bar: Bar::new(rows.size(), mark.offset, &self.out),
-            mark,
-            rows: done,
-            left_out,
+            bar: Bar::new(rows.size(), done.mark.offset, &self.out),
+            done,
             held: 0,
         };
         let ended = self.score(rows, service, &mut state).await;
-        // Also if a row could not be written: what was before it is worth keeping.
-        let noted = state.note();
+        // The rows so far are worth keeping, even if one could not be written.
+        let saved = state.save();
         state.bar.end();
         let end = ended?;
-        noted?;
+        saved?;
         match end {
             End::BadRow(error) => Err(error),
-            End::Signal(signal) => {
-                let goes_on = if state.destination.can_go_on() {
-                    "; the same command goes on from there"
+            End::Interrupted(signal) => {
+                let hint = if state.destination.is_resumable() {
+                    "; run the same command again to resume"
                 } else {
                     ""
                 };
-                say(&format!("interrupted after {} rows{goes_on}", state.rows));
+                print(&format!("interrupted after {} rows{hint}", state.done.rows));
+                let signal = u8::try_from(signal.as_raw()).unwrap_or(0);
                 Ok(ExitCode::from(128 + signal))
             }
             End::Complete => {
                 state.destination.complete()?;
-                self.sum_up(&state, state.rows - done, begun.elapsed());
-                Ok(match state.left_out {
+                self.print_summary(&state.done, rows_before, start.elapsed());
+                Ok(match state.done.skipped {
                     0 => ExitCode::SUCCESS,
-                    _ => ExitCode::from(exit::REFUSED),
+                    _ => ExitCode::from(exit::REJECTED),
                 })
             }
         }
@@ -130,53 +125,55 @@ impl Job {
         service: &Arc<Service>,
         state: &mut State,
     ) -> anyhow::Result<End> {
-        let mut interrupted = std::pin::pin!(interrupted()?);
-        let mut read = rows.on_a_thread()?;
+        let mut termination = Termination::handle()?;
+        let mut read = rows.read_on_thread()?;
         let mut bulk: service::Bulk<Row> = service.bulk(Options::default());
         let mut waiting = VecDeque::new();
-        let mut reads = true;
-        let mut noting = interval(NOTE_EVERY);
-        noting.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_reading = true;
+        let mut save = interval(SAVE_INTERVAL);
+        save.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             while bulk.has_room() && state.held < MAX_HELD {
                 match waiting.pop_front() {
-                    Some(row) => ask(&mut bulk, row, &mut state.held),
+                    Some(row) => push(&mut bulk, row, &mut state.held),
                     None => break,
                 }
             }
             if bulk.is_empty() && waiting.is_empty() {
-                // Whoever reads what comes out may be waiting for it.
-                state.scored.flush()?;
-                if !reads {
+                // The reader of the output may be waiting for these rows.
+                state.writer.flush()?;
+                if !is_reading {
                     return Ok(End::Complete);
                 }
             }
-            let is_next = reads && waiting.is_empty();
+            let wants_rows = is_reading && waiting.is_empty();
             tokio::select! {
                 biased;
-                signal = &mut interrupted => return Ok(End::Signal(signal)),
-                _ = noting.tick() => state.note()?,
-                some = read.recv(), if is_next => match some {
-                    Some(some) => waiting.extend(some?),
-                    None => reads = false,
+                signal = termination.received() => return Ok(End::Interrupted(signal)),
+                _ = save.tick() => state.save()?,
+                batch = read.recv(), if wants_rows => match batch {
+                    Some(batch) => waiting.extend(batch?),
+                    None => is_reading = false,
                 },
                 Some((row, answer)) = bulk.next() => {
-                    let wrong = match answer {
+                    let reason = match answer {
                         Some(Ok(answer)) => match state.write(&row, &answer.scores)? {
                             Ok(()) => continue,
-                            Err(wrong) => wrong,
+                            Err(reason) => reason,
                         },
-                        Some(Err(error)) => in_words(&error),
-                        None => row.text.unwrap_or_else(|wrong| wrong),
+                        Some(Err(error)) => describe(&error),
+                        None => row.text.as_ref().err().cloned().unwrap_or_default(),
                     };
-                    let wrong = format!("{}, line {}: {wrong}", self.file.display(), row.line);
+                    let reason = format!("{}, line {}: {reason}", self.file.display(), row.line);
                     match self.on_error {
                         OnError::Stop => {
-                            let error = anyhow::anyhow!("{wrong}{}", Self::hint(state));
+                            let error = anyhow::anyhow!("{reason}{}", resume_hint(state));
                             return Ok(End::BadRow(error));
                         }
                         OnError::Skip => {
-                            state.leave_out(&wrong, row.end, row.size);
+                            state.bar.suspend(|| print(&format!("skipped: {reason}")));
+                            state.done.skipped += 1;
+                            state.advance(&row);
                         }
                     }
                 },
@@ -184,66 +181,59 @@ impl Job {
         }
     }
 
-    /// What is said of a bad row beside what is wrong with it.
-    fn hint(state: &State) -> String {
-        if !state.destination.can_go_on() {
-            return String::new();
-        }
-        format!(
-            " ({} rows are done; the same command goes on at line {}, and --on-error skip \
-             leaves bad rows out)",
-            state.rows, state.mark.line
-        )
-    }
-
-    fn sum_up(&self, state: &State, rows: u64, took: Duration) {
+    fn print_summary(&self, done: &Done, rows_before: u64, took: Duration) {
         #[expect(clippy::cast_precision_loss, reason = "a rate in a message")]
-        let rate = rows as f64 / took.as_secs_f64().max(1e-3);
-        let left_out = match state.left_out {
+        let rate = (done.rows - rows_before) as f64 / took.as_secs_f64().max(1e-3);
+        let skipped = match done.skipped {
             0 => String::new(),
-            bad => format!(", {bad} bad ones left out"),
+            rows => format!(", skipped {rows} bad rows"),
         };
-        say(&format!(
-            "scored {} rows of {}{left_out} ({rate:.0} a second)",
-            state.rows,
+        print(&format!(
+            "scored {} rows of {}{skipped} ({rate:.0} rows/s)",
+            done.rows,
             self.file.display(),
         ));
     }
 }
 
 impl State {
-    /// Writes a row that has its scores, unless there is something wrong with it.
+    /// Writes a row with its scores. The inner error says what is wrong with them.
     fn write(&mut self, row: &Row, scores: &[Score]) -> anyhow::Result<Result<(), String>> {
-        let written = self.scored.write(row, scores)?;
+        let written = self.writer.write(row, scores)?;
         if written.is_ok() {
-            self.rows += 1;
-            self.advance(row.end, row.size);
+            self.done.rows += 1;
+            self.advance(row);
         }
         Ok(written)
     }
 
-    fn leave_out(&mut self, wrong: &str, end: Mark, size: usize) {
-        self.bar.aside(|| say(&format!("left out: {wrong}")));
-        self.left_out += 1;
-        self.advance(end, size);
+    fn advance(&mut self, row: &Row) {
+        self.done.mark = row.end;
+        self.held = self.held.saturating_sub(row.size);
+        self.bar.advance(row.end.offset, self.done.rows);
     }
 
-    fn advance(&mut self, end: Mark, size: usize) {
-        self.mark = end;
-        self.held = self.held.saturating_sub(size);
-        self.bar.advance(end.offset, self.rows);
-    }
-
-    /// Makes sure of what is written, and notes how far that is.
-    fn note(&mut self) -> anyhow::Result<()> {
-        let bytes = self.scored.flush()?;
-        self.destination
-            .note(self.mark, self.rows, self.left_out, bytes)
+    /// Writes all rows so far to disk, and saves the progress.
+    fn save(&mut self) -> anyhow::Result<()> {
+        let bytes = self.writer.flush()?;
+        self.destination.save(self.done, bytes)
     }
 }
 
-/// Has a row scored, if it holds a text.
-fn ask(bulk: &mut service::Bulk<Row>, mut row: Row, held: &mut usize) {
+/// How to continue after a bad row.
+fn resume_hint(state: &State) -> String {
+    if !state.destination.is_resumable() {
+        return String::new();
+    }
+    format!(
+        " ({} rows are done; run the same command again to resume at line {}, with --on-error skip \
+         to skip bad rows)",
+        state.done.rows, state.done.mark.line
+    )
+}
+
+/// Queues a row to be scored. A row without a text keeps its place in the order.
+fn push(bulk: &mut service::Bulk<Row>, mut row: Row, held: &mut usize) {
     *held += row.size;
     match &mut row.text {
         Ok(text) => {
@@ -254,40 +244,21 @@ fn ask(bulk: &mut service::Bulk<Row>, mut row: Row, held: &mut usize) {
     }
 }
 
-/// All labels, in the order of the columns.
+/// The labels of the model, in the order of their columns.
 async fn labels(service: &Service) -> anyhow::Result<Vec<Arc<str>>> {
     let probe = vec!["text".to_owned()];
     let answer = service.predict(probe, Options::default()).await;
-    let answer = answer.map_err(|error| anyhow::anyhow!(in_words(&error)))?;
-    let scores = answer.scores.first().context("the guest gave no answer")?;
+    let answer = answer.map_err(|error| anyhow::anyhow!(describe(&error)))?;
+    let scores = answer
+        .scores
+        .first()
+        .context("the guest returned no scores")?;
     let mut labels: Vec<Arc<str>> = scores.iter().map(|score| score.label.clone()).collect();
     labels.sort_unstable();
     Ok(labels)
 }
 
-/// On a terminal, whoever asks is the operator.
-fn in_words(error: &PredictError) -> String {
-    match &error.detail {
-        Some(detail) => format!("{error}: {detail}"),
-        None => error.to_string(),
-    }
-}
-
-/// Tells whoever runs the command something that is no result.
-fn say(line: &str) {
-    // Nothing can be done about a standard error that is gone.
-    let _ = writeln!(std::io::stderr(), "{line}");
-}
-
-/// Resolves with the number of the signal that interrupts the run.
-fn interrupted() -> anyhow::Result<impl Future<Output = u8>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => 2,
-            _ = terminate.recv() => 15,
-        }
-    })
+/// Prints a message that is not a result.
+fn print(message: &str) {
+    log::print(&format!("{message}\n"));
 }

@@ -1,4 +1,4 @@
-//! The options that say which file to score, and how.
+//! The options of `predict --file`.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,72 +10,71 @@ use serde::{Deserialize, Serialize};
 
 use super::rows::Rows;
 
-/// What the help of the command says at its end.
+/// The end of the command's help.
 pub(in crate::cli) const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 failed, 2 wrong use of the command line, the environment
-or the configuration file, 3 done but for bad rows, which were left out
-(--on-error skip), 130 and 143 interrupted (SIGINT, SIGTERM): with a file for
---out, the same command goes on from there";
+Exit codes: 0 success, 1 failure, 2 usage error in the command line, environment
+or configuration file, 3 success, but bad rows were skipped (--on-error skip),
+130 or 143 interrupted by SIGINT or SIGTERM; if --out is a file, run the same
+command again to resume";
 
 /// Which file to score, and how.
 #[derive(Args)]
-#[command(next_help_heading = "Files")]
+#[command(next_help_heading = "Scoring a file")]
 pub(in crate::cli) struct FileOptions {
     /// Score every row of a file; `-` is standard input
     ///
-    /// CSV with a header, lines of JSON, or lines of text.
+    /// The file is CSV or TSV with a header, JSON Lines, or plain text with a text per line.
     #[arg(long, value_name = "FILE", conflicts_with = "texts")]
     file: Option<PathBuf>,
 
-    /// Where the scored rows go [default: `-`, standard output]
+    /// File for the scored rows [default: `-`, standard output]
     ///
-    /// A file is complete when it is there; if the command is interrupted, the same
-    /// command goes on where it ended.
+    /// The file appears once it is complete. If the command is interrupted, run it again to
+    /// resume.
     #[arg(long, value_name = "FILE", requires = "file")]
     out: Option<PathBuf>,
 
-    /// What the file holds [default: what its name ends in: .csv, .tsv, .jsonl,
-    /// .ndjson or .txt]
+    /// Format of the file [default: by its extension: .csv, .tsv, .jsonl, .ndjson or .txt]
     #[arg(long, value_enum, requires = "file")]
     format: Option<Format>,
 
-    /// The column of the texts; in lines of JSON, the field [default: text]
+    /// Column with the texts; for JSON Lines, the field [default: text]
     #[arg(long, value_name = "NAME", requires = "file")]
     column: Option<String>,
 
-    /// What to do about a row that can not be read or scored
+    /// What to do with a row that cannot be read or scored
     #[arg(long, value_enum, requires = "file", default_value = "stop")]
     on_error: OnError,
 
-    /// Begin anew, also if an interrupted run has left something to go on from
+    /// Start from the beginning, even if an interrupted run could be resumed
     #[arg(long, requires = "file")]
     restart: bool,
 }
 
-/// What rows are.
+/// The format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Format {
-    /// Values with commas between them, and a header
+    /// Comma-separated values with a header
     Csv,
-    /// Values with tabs between them, and a header
+    /// Tab-separated values with a header
     Tsv,
-    /// A JSON object or string in each line
+    /// A JSON object or string per line
     Jsonl,
-    /// A text in each line; the scored rows are CSV
+    /// A text per line; the output is CSV
     Text,
 }
 
-/// What becomes of a run with a bad row.
+/// What to do with a bad row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum OnError {
-    /// End there, with all rows before it written
+    /// Stop there, and keep the rows before it
     Stop,
-    /// Name it on standard error, and leave it out
+    /// Report it on standard error, and skip it
     Skip,
 }
 
-/// What is to be done, with everything filled in.
+/// The options with their defaults filled in.
 pub(super) struct Job {
     pub(super) file: PathBuf,
     pub(super) out: PathBuf,
@@ -86,20 +85,20 @@ pub(super) struct Job {
 }
 
 impl FileOptions {
-    /// Whether there is a file.
+    /// Whether there is a file to score.
     pub(in crate::cli) fn is_given(&self) -> bool {
         self.file.is_some()
     }
 
-    /// Scores the file. What can be found wrong without a model has to be found
-    /// before one is loaded: `load` is called after that.
+    /// Scores the file. Calls `load` to load the model, which takes a while, only after it has
+    /// opened the file and read its header.
     pub(in crate::cli) fn run(
         self,
         runtime: &tokio::runtime::Runtime,
         load: impl FnOnce() -> anyhow::Result<App>,
     ) -> anyhow::Result<ExitCode> {
         let Some(file) = self.file else {
-            bail!("there is no file");
+            bail!("no file is given");
         };
         let job = Job {
             format: match self.format {
@@ -127,7 +126,8 @@ impl Format {
             Some("jsonl" | "ndjson") => Ok(Self::Jsonl),
             Some("txt") => Ok(Self::Text),
             _ => bail!(
-                "the name {} does not say what is in it; --format csv, tsv, jsonl or text does",
+                "the format of {} is not clear from its name: set it with --format csv, tsv, jsonl or \
+                 text",
                 file.display()
             ),
         }

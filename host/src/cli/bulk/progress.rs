@@ -1,9 +1,9 @@
-//! Where scored rows go, and how far a run has come.
+//! The output of a run, and its progress.
 //!
-//! Rows for a file `OUT` are written to `OUT.partial`, and `OUT.progress` says how
-//! many bytes of it hold whole rows, and where in the input these rows end. It is
-//! replaced as a whole, after the rows that it counts are on disk; so whatever
-//! ends a run, the next one drops what is not counted and goes on from there.
+//! Rows for a file `OUT` are written to `OUT.partial`. `OUT.progress` records how many bytes
+//! of it are complete rows, and where these rows end in the input. It is replaced atomically
+//! after these rows are on disk. So however a run ends, the next one truncates the output to
+//! the recorded length, and resumes from there.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom};
@@ -15,14 +15,14 @@ use predictor::Version;
 use serde::{Deserialize, Serialize};
 
 use super::rows::{Mark, Rows};
-use super::scored::Output;
+use super::writer::Output;
 use super::{Format, Job};
 use crate::cli::output;
 
-/// What a run does: only one that does the same can go on from it.
+/// What a run depends on. Only a run with the same values can resume it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Run {
-    /// None if the input can not be gone back to.
+    /// `None` if the input is not a regular file, and cannot be read again.
     input: Option<Input>,
     format: Format,
     column: String,
@@ -36,32 +36,56 @@ struct Input {
     modified: SystemTime,
 }
 
-/// How far a run has come.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Progress {
-    run: Run,
+/// How much of a run is done.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Done {
+    /// Where these rows end in the input.
     pub(super) mark: Mark,
+    /// The number of rows that are written.
     pub(super) rows: u64,
-    pub(super) left_out: u64,
-    /// How many bytes of the output hold whole rows.
+    /// The number of bad rows that are skipped.
+    pub(super) skipped: u64,
+}
+
+impl Done {
+    /// The beginning of a run, whose first row is at `mark`.
+    pub(super) fn nothing(mark: Mark) -> Self {
+        Self {
+            mark,
+            rows: 0,
+            skipped: 0,
+        }
+    }
+}
+
+/// The content of `OUT.progress`.
+#[derive(Debug, Serialize, Deserialize)]
+struct Progress {
+    run: Run,
+    #[serde(flatten)]
+    done: Done,
+    /// How many bytes of the output are complete rows.
     bytes: u64,
 }
 
-/// Where scored rows go.
+/// The output of a run.
 pub(super) enum Destination {
-    /// Standard output, or whatever else is no file.
+    /// Standard output (`-`), or anything else that is not a regular file.
     Stream(PathBuf),
     File(Partial),
 }
 
-/// A file that is not complete.
+/// An output file that is not complete yet.
 pub(super) struct Partial {
     out: PathBuf,
+    /// `OUT.partial`.
     rows: PathBuf,
-    noted: PathBuf,
+    /// `OUT.progress`.
+    progress: PathBuf,
     run: Run,
-    /// Locked for as long as this lives.
+    /// `OUT.partial`, locked for as long as this lives.
     file: File,
+    /// The length of the rows of earlier runs, in bytes.
     bytes: u64,
 }
 
@@ -78,16 +102,16 @@ impl Run {
         }
     }
 
-    /// What is different from another run, for a person.
+    /// The difference from an earlier run, in words.
     fn difference(&self, other: &Self) -> Option<&'static str> {
         if self.input != other.input {
-            Some("the input was another one, or has changed")
+            Some("its input was different, or has changed")
         } else if self.format != other.format || self.column != other.column {
-            Some("--format or --column was another one")
+            Some("its --format or --column was different")
         } else if self.guest != other.guest {
-            Some("the guest was another one")
+            Some("its guest was different")
         } else if self.model != other.model {
-            Some("the model was another one")
+            Some("its model was different")
         } else {
             None
         }
@@ -95,13 +119,12 @@ impl Run {
 }
 
 impl Destination {
-    /// Opens `out`, and tells how far an earlier run has come that this one goes on
-    /// from.
+    /// Opens `out`. Returns how much an interrupted run has done, if this one resumes it.
     pub(super) fn open(
         out: &Path,
         run: Run,
         restart: bool,
-    ) -> anyhow::Result<(Self, Option<Progress>)> {
+    ) -> anyhow::Result<(Self, Option<Done>)> {
         let is_stream = fs::metadata(out).is_ok_and(|meta| !meta.is_file());
         if out == Path::new("-") || is_stream {
             return Ok((Self::Stream(out.to_owned()), None));
@@ -112,11 +135,11 @@ impl Destination {
             PathBuf::from(name)
         };
         let (partial, progress) = (beside(".partial"), beside(".progress"));
-        let can_not = || format!("can not write {}", partial.display());
+        let cannot_write = || format!("cannot write {}", partial.display());
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false);
-        let mut file = options.open(&partial).with_context(can_not)?;
-        // Where there are no locks, nobody can be told apart.
+        let mut file = options.open(&partial).with_context(cannot_write)?;
+        // Any other error means that the file system has no locks.
         if let Err(TryLockError::WouldBlock) = file.try_lock() {
             bail!("another run is writing {}", partial.display());
         }
@@ -124,32 +147,35 @@ impl Destination {
         if let Some(before) = &before {
             let name = partial.display();
             if let Some(difference) = before.run.difference(&run) {
-                bail!("an interrupted run has left {name}, but {difference}; --restart drops it");
+                bail!(
+                    "an interrupted run has left {name}, but {difference}; discard it with --restart"
+                );
             }
             if run.input.is_none() {
-                bail!("standard input can not be gone on with; --restart drops {name}");
+                bail!("a run on a stream cannot be resumed; discard {name} with --restart");
             }
-            if file.metadata().with_context(can_not)?.len() < before.bytes {
-                bail!("{name} is shorter than it was; --restart drops it");
+            if file.metadata().with_context(cannot_write)?.len() < before.bytes {
+                bail!("{name} is shorter than it was; discard it with --restart");
             }
         } else {
             remove(&progress)?;
         }
         let bytes = before.as_ref().map_or(0, |before| before.bytes);
-        file.set_len(bytes).with_context(can_not)?;
-        file.seek(SeekFrom::Start(bytes)).with_context(can_not)?;
+        file.set_len(bytes).with_context(cannot_write)?;
+        file.seek(SeekFrom::Start(bytes))
+            .with_context(cannot_write)?;
         let partial = Partial {
             out: out.to_owned(),
             rows: partial,
-            noted: progress,
+            progress,
             run,
             file,
             bytes,
         };
-        Ok((Self::File(partial), before))
+        Ok((Self::File(partial), before.map(|before| before.done)))
     }
 
-    /// What rows are written to.
+    /// The writer for the rows.
     pub(super) fn output(&self) -> anyhow::Result<Output> {
         Ok(match self {
             Self::Stream(out) if out == Path::new("-") => {
@@ -157,43 +183,32 @@ impl Destination {
             }
             Self::Stream(out) => {
                 let file = OpenOptions::new().write(true).open(out);
-                let file = file.with_context(|| format!("can not write {}", out.display()))?;
+                let file = file.with_context(|| format!("cannot write {}", out.display()))?;
                 Output::new(Box::new(file), 0)
             }
             Self::File(partial) => Output::new(Box::new(partial.file.try_clone()?), partial.bytes),
         })
     }
 
-    /// Whether a run that ends here can be gone on from.
-    pub(super) fn can_go_on(&self) -> bool {
+    /// Whether an interrupted run can be resumed.
+    pub(super) fn is_resumable(&self) -> bool {
         matches!(self, Self::File(partial) if partial.run.input.is_some())
     }
 
-    /// Notes that so much is done, and makes sure of it.
-    pub(super) fn note(
-        &self,
-        mark: Mark,
-        rows: u64,
-        left_out: u64,
-        bytes: u64,
-    ) -> anyhow::Result<()> {
+    /// Saves the progress of a resumable run, and syncs it to disk. `bytes` is the length of
+    /// the output.
+    pub(super) fn save(&self, done: Done, bytes: u64) -> anyhow::Result<()> {
         match self {
-            Self::File(partial) if self.can_go_on() => {
-                let progress = Progress {
-                    run: partial.run.clone(),
-                    mark,
-                    rows,
-                    left_out,
-                    bytes,
-                };
-                let noted = partial.note(&progress);
-                noted.with_context(|| format!("can not write {}", partial.noted.display()))
+            Self::File(partial) if self.is_resumable() => {
+                let run = partial.run.clone();
+                let saved = partial.save(&Progress { run, done, bytes });
+                saved.with_context(|| format!("cannot write {}", partial.progress.display()))
             }
             Self::File(_) | Self::Stream(_) => Ok(()),
         }
     }
 
-    /// Moves a complete file into place.
+    /// Moves the complete output file into place.
     pub(super) fn complete(&self) -> anyhow::Result<()> {
         let Self::File(partial) = self else {
             return Ok(());
@@ -201,22 +216,22 @@ impl Destination {
         let out = &partial.out;
         let moved = partial.file.sync_all();
         let moved = moved.and_then(|()| fs::rename(&partial.rows, out));
-        moved.with_context(|| format!("can not write {}", out.display()))?;
-        remove(&partial.noted)
+        moved.with_context(|| format!("cannot write {}", out.display()))?;
+        remove(&partial.progress)
     }
 }
 
 impl Partial {
-    fn note(&self, progress: &Progress) -> io::Result<()> {
+    fn save(&self, progress: &Progress) -> io::Result<()> {
         self.file.sync_data()?;
-        let dir = match self.noted.parent() {
+        let dir = match self.progress.parent() {
             Some(dir) if !dir.as_os_str().is_empty() => dir,
             _ => Path::new("."),
         };
         let mut file = tempfile::NamedTempFile::new_in(dir)?;
         serde_json::to_writer(&mut file, progress)?;
         file.as_file().sync_data()?;
-        file.persist(&self.noted)?;
+        file.persist(&self.progress)?;
         Ok(())
     }
 }
@@ -226,12 +241,12 @@ fn read(progress: &Path) -> anyhow::Result<Option<Progress>> {
         Ok(document) => document,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
-            return Err(error).with_context(|| format!("can not read {}", progress.display()));
+            return Err(error).with_context(|| format!("cannot read {}", progress.display()));
         }
     };
     let progress = serde_json::from_slice(&document).with_context(|| {
         format!(
-            "{} does not say how far an interrupted run has come; --restart drops it",
+            "{} is not a valid progress file; discard it with --restart",
             progress.display()
         )
     });
@@ -241,7 +256,7 @@ fn read(progress: &Path) -> anyhow::Result<Option<Progress>> {
 fn remove(file: &Path) -> anyhow::Result<()> {
     match fs::remove_file(file) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("can not remove {}", file.display()))
+            Err(error).with_context(|| format!("cannot remove {}", file.display()))
         }
         _ => Ok(()),
     }

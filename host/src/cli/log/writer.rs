@@ -1,11 +1,11 @@
-//! The way of the log's lines to standard error: never in the way of whoever logs.
+//! Writes log lines to standard error without ever blocking the threads that log.
 //!
-//! Lines are queued, and one thread writes them. While that thread waits for a reader
-//! that has stalled, the queue fills up, and what does not fit is dropped and counted, as
-//! is every line that cannot be written: the reader has gone, or the disk is full.
+//! Lines are queued, and one thread writes them. While it waits for a reader that has
+//! stalled, the queue fills up, and further lines are dropped and counted. Lines that cannot
+//! be written, because the reader has gone or the disk is full, are counted too.
 //!
-//! `tracing-appender` offers the same queue, but its end reports to standard error when
-//! it is late, and would wait there for the very reader that has stalled.
+//! `tracing-appender` has the same queue, but when it stops late it reports that to standard
+//! error, and would block on the stalled reader.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use prometheus::IntCounter;
 
-/// How many lines may wait. A line has some 200 bytes, and seldom more than 4 KiB.
+/// How many lines may wait. A line is about 200 bytes long, and rarely more than 4 KiB.
 const QUEUED_LINES: usize = 4096;
 
-/// How long [`LogWriter::flush`] waits for the lines before it.
+/// How long [`LogWriter::flush`] waits.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Queues lines.
+/// Queues lines for the thread that writes them.
 #[derive(Debug)]
 pub(super) struct LogWriter {
     queue: SyncSender<Message>,
@@ -35,12 +35,11 @@ enum Message {
 }
 
 impl LogWriter {
-    /// Starts the thread that writes to `to`. Lines that do not get there are counted in
-    /// `lost`.
+    /// Starts the thread that writes to `to`. Lost lines are counted in `lost`.
     ///
     /// # Errors
     ///
-    /// If the system gives no thread.
+    /// If the thread cannot be started.
     pub(super) fn start(to: impl Write + Send + 'static, lost: IntCounter) -> io::Result<Self> {
         let (queue, queued) = sync_channel(QUEUED_LINES);
         let writer = thread::Builder::new().name("log".to_owned());
@@ -49,23 +48,23 @@ impl LogWriter {
         Ok(Self { queue, lost })
     }
 
-    /// Counts the lines that were dropped or could not be written.
+    /// The counter of lines that were dropped or could not be written.
     pub(super) fn lost(&self) -> &IntCounter {
         &self.lost
     }
 
-    /// Waits until the lines so far are written, for a second at most.
+    /// Waits until the lines so far are written, for at most a second.
     pub(super) fn flush(&self) {
         let (done, flushed) = sync_channel(0);
         if self.queue.try_send(Message::Flush(done)).is_ok() {
-            // An error is the answer: either it was dropped, or it is late.
+            // Returns with an error in both cases: the sender was dropped, or it is late.
             let _ = flushed.recv_timeout(FLUSH_TIMEOUT);
         }
     }
 }
 
 impl Write for &LogWriter {
-    /// Takes one line. This neither blocks nor fails.
+    /// Queues one line. This neither blocks nor fails.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.queue.try_send(Message::Line(line.to_vec())).is_err() {
             self.lost.inc();
@@ -97,7 +96,7 @@ mod tests {
 
     use super::*;
 
-    /// Writes into memory, but only while the lock is free.
+    /// Writes into memory while its lock is free, and blocks otherwise.
     #[derive(Clone, Default)]
     struct Gate(Arc<Mutex<Vec<u8>>>);
 
@@ -116,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_written_in_their_order() {
+    fn lines_are_written_in_order() {
         let gate = Gate::default();
         let writer = start(gate.clone());
         for line in ["one\n", "two\n"] {
@@ -128,20 +127,20 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_stalls_costs_lines_and_nothing_else() {
+    fn a_stalled_reader_loses_lines_and_blocks_nobody() {
         let gate = Gate::default();
         let writer = start(gate.clone());
         let stalled = gate.0.lock().unwrap();
         for _ in 0..QUEUED_LINES + 101 {
             (&writer).write_all(b"line\n").unwrap();
         }
-        // One line may be with the thread already.
+        // The thread may have taken one line already.
         assert!(
             (100..=101).contains(&writer.lost().get()),
             "{}",
             writer.lost().get()
         );
-        // Nor does the end wait for ever.
+        // This must return, too.
         writer.flush();
         drop(stalled);
         loop {

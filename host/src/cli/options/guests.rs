@@ -1,4 +1,4 @@
-//! What a guest may take, and when a version is trusted.
+//! Limits on guests, and when a new version is trusted.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -7,11 +7,11 @@ use clap::Args;
 
 use crate::cli::values::{AT_LEAST_ONE, whole};
 
-/// What one guest may take.
+/// Limits on one guest.
 #[derive(Args)]
-#[command(next_help_heading = "Bounds on guests")]
+#[command(next_help_heading = "Guest limits")]
 pub(in crate::cli) struct GuestLimits {
-    /// The largest guest component, in MiB
+    /// Maximum size of a guest component, in MiB
     #[arg(
         long,
         env = "FASTSENTIMENT_GUEST_MAX_MIB",
@@ -22,7 +22,7 @@ pub(in crate::cli) struct GuestLimits {
     )]
     guest_max_mib: u16,
 
-    /// The largest memory of a guest, in MiB
+    /// Maximum memory of a guest, in MiB
     #[arg(
         long,
         env = "FASTSENTIMENT_GUEST_MEMORY_MIB",
@@ -33,10 +33,10 @@ pub(in crate::cli) struct GuestLimits {
     )]
     guest_memory_mib: u16,
 
-    /// The longest that one call of a guest may take, in milliseconds
+    /// Time limit for one call of a guest, in milliseconds
     ///
-    /// The run of the model counts. It should be well below the deadline of requests,
-    /// so that a guest that hangs is found out.
+    /// It includes inference. Keep it well below --deadline-ms, so that a guest that hangs
+    /// is detected before requests time out.
     #[arg(
         long,
         env = "FASTSENTIMENT_GUEST_TIMEOUT_MS",
@@ -47,7 +47,7 @@ pub(in crate::cli) struct GuestLimits {
     )]
     guest_timeout_ms: u64,
 
-    /// The longest that preparing a guest may take, in milliseconds
+    /// Time limit for preparing a guest, in milliseconds
     #[arg(
         long,
         env = "FASTSENTIMENT_PREPARE_TIMEOUT_MS",
@@ -60,32 +60,34 @@ pub(in crate::cli) struct GuestLimits {
 }
 
 impl GuestLimits {
-    /// The most bytes of a component.
+    /// The maximum size of a component, in bytes.
     pub(super) fn component(&self) -> usize {
         usize::from(self.guest_max_mib) << 20
     }
 
-    /// The most bytes of a guest's memory.
+    /// The maximum memory of a guest, in bytes.
     pub(super) fn memory(&self) -> usize {
         usize::from(self.guest_memory_mib) << 20
     }
 
+    /// The time limit for one call.
     pub(super) fn call(&self) -> Duration {
         Duration::from_millis(self.guest_timeout_ms)
     }
 
+    /// The time limit for `prepare`.
     pub(super) fn prepare(&self) -> Duration {
         Duration::from_millis(self.prepare_timeout_ms)
     }
 }
 
-/// Which versions there are, and when one is trusted.
+/// How many versions are kept, and when a new one is trusted.
 #[derive(Args)]
-#[command(next_help_heading = "Versions of the guest")]
+#[command(next_help_heading = "Guest versions")]
 pub(in crate::cli) struct TrustOptions {
-    /// How many versions stay ready, the live one included
+    /// How many versions to keep ready, including the live one
     ///
-    /// Those in use longest ago are forgotten.
+    /// Beyond that, the least recently used are removed.
     #[arg(
         long,
         env = "FASTSENTIMENT_KEEP_VERSIONS",
@@ -96,10 +98,10 @@ pub(in crate::cli) struct TrustOptions {
     )]
     keep_versions: NonZeroUsize,
 
-    /// How long a version that was made live is on probation, in seconds
+    /// How long a version is on probation after it is made live, in seconds
     ///
-    /// While it is, a text that it fails on is answered by the version that was trusted
-    /// last.
+    /// During probation, a text that the version fails on is answered by the last trusted
+    /// version.
     #[arg(
         long,
         env = "FASTSENTIMENT_PROBATION_S",
@@ -112,8 +114,8 @@ pub(in crate::cli) struct TrustOptions {
 
     /// How many calls of a version on probation or on trial may fail
     ///
-    /// A time-out counts as three. After one more it is taken out of use, and the
-    /// version that was trusted last is live again.
+    /// A timeout counts as three failures. One more failure, and the version is
+    /// quarantined and the last trusted version is live again.
     #[arg(
         long,
         env = "FASTSENTIMENT_PROBATION_FAILURES",

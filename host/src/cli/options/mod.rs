@@ -1,8 +1,9 @@
-//! The options that say what to load, and how they become a configuration.
+//! The options of everything that is loaded, and the [`Config`] they become.
 
-mod answers;
+mod cache;
 mod guests;
 mod requests;
+mod revisions;
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
@@ -13,16 +14,17 @@ use sandbox::{CompileLimits, Compiler};
 
 use super::memory;
 use super::values::{AT_LEAST_ONE, AT_LEAST_ONE_32, path_or_none, whole};
-use answers::CacheOptions;
+use cache::CacheOptions;
 use guests::{GuestLimits, TrustOptions};
 use requests::RequestLimits;
+pub(super) use revisions::RevisionOptions;
 
-/// What to load, and within which limits. Each option can also be given in
-/// the environment and in the configuration file.
+/// What to load, and within which limits. Each option can also be set in the environment
+/// and in the configuration file.
 #[derive(Args)]
 pub(super) struct LoadOptions {
     #[command(flatten)]
-    parts: Parts,
+    files: FilePaths,
 
     #[command(flatten)]
     work: WorkOptions,
@@ -40,41 +42,41 @@ pub(super) struct LoadOptions {
     trust: TrustOptions,
 }
 
-/// What a server is made of.
+/// The files that a server loads.
 #[derive(Args)]
 #[command(next_help_heading = "Model and guest")]
-struct Parts {
-    /// The model directory [default: model/default, beside the binary or else in the
-    /// current directory]
+struct FilePaths {
+    /// Model directory [default: model/default beside the binary, or else in the current
+    /// directory]
     ///
     /// It holds config.json, tokenizer.json and model.onnx, as Hugging Face Optimum
     /// writes them.
     #[arg(long, env = "FASTSENTIMENT_MODEL", value_name = "DIR")]
     model: Option<PathBuf>,
 
-    /// The guest component [default: `fastsentiment_guest.wasm` beside the binary]
+    /// Guest component [default: `fastsentiment_guest.wasm` beside the binary]
     #[arg(long, env = "FASTSENTIMENT_GUEST", value_name = "FILE")]
     guest: Option<PathBuf>,
 
-    /// The ONNX Runtime library, 1.24 or newer [default: the one beside the binary]
+    /// ONNX Runtime library, version 1.24 or newer [default: the one beside the binary]
     #[arg(long, env = "ORT_DYLIB_PATH", value_name = "FILE")]
     onnxruntime: Option<PathBuf>,
 
-    /// Where compiled guests are kept; empty for nowhere [default: fastsentiment in the
+    /// Directory for compiled guests; empty to keep none [default: fastsentiment in the
     /// user's cache directory]
     ///
-    /// Without it, the guest is compiled at each start. No other user may be able to
-    /// write to it.
+    /// Without one, the guest is compiled at every start. The directory must not be
+    /// writable by other users.
     #[arg(long, env = "FASTSENTIMENT_ARTIFACTS", value_name = "DIR", value_parser = path_or_none())]
     artifacts: Option<PathBuf>,
 }
 
-/// How texts are worked on.
+/// Worker threads, the queue and batches.
 #[derive(Args)]
-#[command(next_help_heading = "Work")]
+#[command(next_help_heading = "Workers and batching")]
 struct WorkOptions {
-    /// How many threads call guests [default: one for each core that this process may
-    /// use]
+    /// Number of threads that run guests [default: one per CPU core available to the
+    /// process]
     #[arg(
         long,
         env = "FASTSENTIMENT_WORKERS",
@@ -83,7 +85,7 @@ struct WorkOptions {
     )]
     workers: Option<NonZeroUsize>,
 
-    /// How many threads one inference uses
+    /// Number of threads for one inference
     #[arg(
         long,
         env = "FASTSENTIMENT_INTRA_THREADS",
@@ -94,9 +96,9 @@ struct WorkOptions {
     )]
     intra_threads: NonZeroUsize,
 
-    /// How many tokens, as estimated, may wait for a worker
+    /// How many tokens, as estimated, may wait in the queue
     ///
-    /// Requests beyond that are refused with 503.
+    /// Requests beyond that are rejected with status 503.
     #[arg(
         long,
         env = "FASTSENTIMENT_QUEUE_TOKENS",
@@ -107,10 +109,10 @@ struct WorkOptions {
     )]
     queue_tokens: NonZeroU32,
 
-    /// The most tokens in a batch, padding included, as estimated [default: 256 if
-    /// scoring short texts together proves quicker at the start, and 1 if not]
+    /// Maximum tokens in a batch, as estimated, including padding [default: 256 if batches
+    /// of short texts prove faster at startup, otherwise 1]
     ///
-    /// 1 scores each text by itself.
+    /// 1 disables batching.
     #[arg(
         long,
         env = "FASTSENTIMENT_BATCH_TOKENS",
@@ -122,7 +124,7 @@ struct WorkOptions {
 }
 
 impl LoadOptions {
-    /// Fills in what was left out.
+    /// The configuration, with defaults for what is not set.
     pub(super) fn resolve(&self) -> anyhow::Result<Config> {
         Ok(Config {
             cache: self.cache()?,
@@ -130,30 +132,30 @@ impl LoadOptions {
         })
     }
 
-    /// What is kept of earlier answers.
-    pub(super) fn cache(&self) -> anyhow::Result<cache::Options> {
+    /// The options of the cache.
+    pub(super) fn cache(&self) -> anyhow::Result<::cache::Options> {
         self.cache.resolve()
     }
 
-    /// The same with nothing that is kept: no option of what is left can be wrong.
+    /// The configuration without a cache. Only the cache's options can still be invalid
+    /// once they are parsed.
     pub(super) fn without_cache(&self) -> std::io::Result<Config> {
-        let (parts, work) = (&self.parts, &self.work);
-        let guest = match &parts.guest {
+        let (files, work) = (&self.files, &self.work);
+        let guest = match &files.guest {
             Some(guest) => guest.clone(),
             None => guest_beside_binary()?,
         };
         let compile = CompileLimits::default();
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        let model = parts.model.clone();
         Ok(Config {
-            model: match model {
-                Some(model) => model,
+            model: match &files.model {
+                Some(model) => model.clone(),
                 None => default_model()?,
             },
             guest: guest.clone(),
-            onnxruntime: parts.onnxruntime.clone(),
-            artifacts: match parts.artifacts.clone() {
-                Some(dir) => Some(dir).filter(|dir| !dir.as_os_str().is_empty()),
+            onnxruntime: files.onnxruntime.clone(),
+            artifacts: match files.artifacts.clone() {
+                Some(dir) => non_empty(dir),
                 None => dirs::cache_dir().map(|dir| dir.join("fastsentiment")),
             },
             shipped_artifacts: beside_binary()?.join("artifacts"),
@@ -161,7 +163,7 @@ impl LoadOptions {
                 own_program()?,
                 CompileLimits {
                     component: self.guests.component(),
-                    memory: memory::for_the_compiler(compile.memory),
+                    memory: memory::compiler_limit(compile.memory),
                     ..compile
                 },
             ),
@@ -173,23 +175,23 @@ impl LoadOptions {
             queue_tokens: work.queue_tokens.get().into(),
             batch_tokens: work.batch_tokens.map(NonZeroU32::get),
             rollout: self.trust.rollout(),
-            versions: revisions::Options {
+            versions: ::revisions::Options {
                 guest,
                 keep: self.trust.keep(),
                 max_bytes: self.guests.component(),
-                // For servers only: they say so.
+                // Only servers set these.
                 fallback: None,
                 state: None,
                 watch: false,
             },
-            cache: cache::Options::default(),
+            cache: ::cache::Options::default(),
             limits: self.requests.resolve(work.queue_tokens.get()),
         })
     }
 }
 
-/// This binary, to be run again: as it was started, also if an upgrade has
-/// replaced its file since.
+/// The path of this binary, to run it again: on Linux the file it was started from, even
+/// if an upgrade has replaced that since.
 fn own_program() -> std::io::Result<PathBuf> {
     if cfg!(target_os = "linux") {
         Ok(PathBuf::from("/proc/self/exe"))
@@ -199,7 +201,7 @@ fn own_program() -> std::io::Result<PathBuf> {
 }
 
 /// The guest that is installed with this binary.
-pub(super) fn guest_beside_binary() -> std::io::Result<PathBuf> {
+fn guest_beside_binary() -> std::io::Result<PathBuf> {
     Ok(beside_binary()?.join("fastsentiment_guest.wasm"))
 }
 
@@ -213,6 +215,12 @@ fn default_model() -> std::io::Result<PathBuf> {
     })
 }
 
+/// A path, unless it is empty.
+fn non_empty(path: PathBuf) -> Option<PathBuf> {
+    Some(path).filter(|path| !path.as_os_str().is_empty())
+}
+
+/// The directory of this binary.
 fn beside_binary() -> std::io::Result<PathBuf> {
     let binary = std::env::current_exe()?;
     Ok(binary.parent().map(Path::to_owned).unwrap_or_default())

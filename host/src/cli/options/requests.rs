@@ -1,4 +1,4 @@
-//! What a single request may ask for.
+//! Limits on a single request.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use service::Limits;
 
 use crate::cli::values::{AT_LEAST_ONE, whole};
 
-/// What a single request may ask for.
+/// Limits on a single request.
 #[derive(Args)]
-#[command(next_help_heading = "Bounds on requests")]
+#[command(next_help_heading = "Request limits")]
 pub(in crate::cli) struct RequestLimits {
-    /// The most texts in one request
+    /// Maximum number of texts in one request
     #[arg(
         long,
         env = "FASTSENTIMENT_MAX_TEXTS",
@@ -23,7 +23,7 @@ pub(in crate::cli) struct RequestLimits {
     )]
     max_texts: NonZeroUsize,
 
-    /// The longest text, in bytes of UTF-8
+    /// Maximum length of a text, in bytes of UTF-8
     #[arg(
         long,
         env = "FASTSENTIMENT_MAX_TEXT_BYTES",
@@ -34,7 +34,7 @@ pub(in crate::cli) struct RequestLimits {
     )]
     max_text_bytes: NonZeroUsize,
 
-    /// The longest that a request may wait for its answer, in milliseconds
+    /// Time limit for answering a request, in milliseconds
     #[arg(
         long,
         env = "FASTSENTIMENT_DEADLINE_MS",
@@ -47,7 +47,7 @@ pub(in crate::cli) struct RequestLimits {
 }
 
 impl RequestLimits {
-    /// The limits, beside a queue of so many tokens.
+    /// The limits of the service, given how many tokens its queue holds.
     pub(super) fn resolve(&self, queue_tokens: u32) -> Limits {
         Limits {
             max_texts: self.max_texts.get(),
@@ -58,8 +58,8 @@ impl RequestLimits {
     }
 }
 
-/// How many chunks of bulk requests share the queue with other requests: of its
-/// tokens, 2,048 count for each at most, and half are for the others.
+/// How many chunks of bulk requests may be queued at once. A chunk counts as at most
+/// 2,048 tokens, and half of the queue is left to other requests.
 fn bulk_chunks(queue_tokens: u32) -> usize {
     (queue_tokens / (2 * 2048)).clamp(1, 16) as usize
 }

@@ -1,4 +1,4 @@
-//! What is wrong with a value, and where it came from.
+//! Errors in settings, and where a value came from.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,13 +6,13 @@ use std::path::PathBuf;
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// The command line, by the long name of an option.
+    /// The command line; the long name of the option.
     Flag(String),
-    /// A variable of the environment.
+    /// An environment variable; its name.
     Variable(String),
-    /// A file, and a line of it; the first one is 1.
+    /// A configuration file, and the line number from 1.
     File(PathBuf, usize),
-    /// What it is if nobody says anything.
+    /// The option's default.
     Default,
 }
 
@@ -27,18 +27,17 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Something wrong with what was asked for, in a line: where, what, and what is
-/// allowed.
+/// An error in the settings, as one line: the place, the error, and what is allowed.
 #[derive(Debug)]
 pub(in crate::cli) struct Fault(String);
 
 impl Fault {
-    /// A fault at a place.
+    /// An error at a place.
     pub(super) fn new(place: impl fmt::Display, what: impl fmt::Display) -> Self {
         Self::of(format!("{place}: {what}"))
     }
 
-    /// A fault that needs no place. Ends of lines in it become spaces.
+    /// An error without a place. Line breaks in the text become spaces.
     pub(in crate::cli) fn of(text: impl fmt::Display) -> Self {
         let text = text.to_string();
         let words: Vec<&str> = text.split_whitespace().collect();

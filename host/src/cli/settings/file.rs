@@ -1,4 +1,4 @@
-//! The configuration file: TOML without tables, whose keys are names of options.
+//! The configuration file: TOML without tables, whose keys are the names of options.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -11,21 +11,21 @@ use toml::de::{DeTable, DeValue};
 use super::fault::{Fault, Origin};
 use super::option::{Kind, Known};
 
-/// From so many bytes on, a file is none of ours.
+/// The maximum size of a configuration file, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// What a file says, where it is right.
+/// The valid values of a configuration file.
 #[derive(Default)]
 pub(super) struct File {
     values: BTreeMap<String, (Origin, Vec<OsString>)>,
 }
 
 impl File {
-    /// Reads a file whose name comes from `named`. Whatever is wrong is added to
-    /// `faults`, and left out.
+    /// Reads a file. `origin` is where its path was set. Invalid entries are left out, and
+    /// reported in `faults`.
     pub(super) fn read(
         path: &Path,
-        named: Origin,
+        origin: Origin,
         keys: &[Known],
         faults: &mut Vec<Fault>,
     ) -> Self {
@@ -33,16 +33,16 @@ impl File {
             Ok(text) => Self::parse(path, &text, keys, faults),
             Err(reason) => {
                 let what = format!(
-                    "the configuration file {} can not be read: {reason}",
+                    "the configuration file {} cannot be read: {reason}",
                     path.display()
                 );
-                faults.push(Fault::new(named, what));
+                faults.push(Fault::new(origin, what));
                 Self::default()
             }
         }
     }
 
-    /// What is said of an option, and where.
+    /// The values of an option, and where they are.
     pub(super) fn get(&self, key: &str) -> Option<&(Origin, Vec<OsString>)> {
         self.values.get(key)
     }
@@ -54,14 +54,14 @@ impl File {
         };
         let (table, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
-            let mut told: Vec<Origin> = Vec::new();
+            let mut reported: Vec<Origin> = Vec::new();
             for error in errors {
                 let origin = line(error.span().unwrap_or_default());
-                // What follows from the first one in a line helps nobody.
-                if !told.contains(&origin) {
-                    let what = format!("this is not TOML: {}", error.message());
+                // Further errors in a line are usually caused by the first one.
+                if !reported.contains(&origin) {
+                    let what = format!("invalid TOML: {}", error.message());
                     faults.push(Fault::new(&origin, what));
-                    told.push(origin);
+                    reported.push(origin);
                 }
             }
             return Self::default();
@@ -72,8 +72,8 @@ impl File {
         for (key, value) in entries {
             let origin = line(key.span());
             let (key, value) = (key.into_inner(), value.get_ref());
-            match of_key(&key, value, keys) {
-                // Nothing in a list is as good as nothing said.
+            match values_of(&key, value, keys) {
+                // An empty list means that the option is not set.
                 Ok(given) if given.is_empty() => {}
                 Ok(given) => drop(values.insert(key.into_owned(), (origin, given))),
                 Err(what) => faults.push(Fault::new(origin, what)),
@@ -87,18 +87,17 @@ fn text(path: &Path) -> std::io::Result<String> {
     let length = std::fs::metadata(path)?.len();
     if length > MAX_BYTES {
         return Err(std::io::Error::other(format!(
-            "it has {length} bytes; {MAX_BYTES} are allowed"
+            "it has {length} bytes, more than the maximum of {MAX_BYTES}"
         )));
     }
     std::fs::read_to_string(path)
 }
 
-/// The values of a key, or what is wrong with it.
-fn of_key(key: &str, value: &DeValue<'_>, keys: &[Known]) -> Result<Vec<OsString>, String> {
+/// The values of a key, or what is wrong with them.
+fn values_of(key: &str, value: &DeValue<'_>, keys: &[Known]) -> Result<Vec<OsString>, String> {
     if matches!(value, DeValue::Table(_)) {
         return Err(format!(
-            "`{key}` is a table or has a dot in it: keys are the long names of options, without \
-             tables"
+            "`{key}` is a table or a dotted key: keys are the long names of options, without tables"
         ));
     }
     let Some(option) = keys.iter().find(|option| option.name() == key) else {
@@ -117,7 +116,7 @@ fn of_key(key: &str, value: &DeValue<'_>, keys: &[Known]) -> Result<Vec<OsString
         }
         DeValue::Array(_) => {
             return Err(format!(
-                "{}: one value is allowed, and no list",
+                "{}: must be a single value, not a list",
                 written(value)
             ));
         }
@@ -126,7 +125,7 @@ fn of_key(key: &str, value: &DeValue<'_>, keys: &[Known]) -> Result<Vec<OsString
     let mut given = Vec::new();
     for one in several {
         let value = match_kind(one, option.kind()).map_err(|allowed| {
-            // What the option itself says of such a value is more than that.
+            // The option's own error is more specific, if there is one.
             let own = option.check(in_toml(one).as_ref()).err();
             format!("{}: {}", written(one), own.unwrap_or(allowed.to_owned()))
         })?;
@@ -139,12 +138,13 @@ fn of_key(key: &str, value: &DeValue<'_>, keys: &[Known]) -> Result<Vec<OsString
     Ok(given)
 }
 
-/// A value as an option takes it, or what kind of value it takes.
+/// Converts a value to the text that an option's parser takes. The error says what kind of
+/// value the option takes.
 fn match_kind(value: &DeValue<'_>, kind: Kind) -> Result<String, &'static str> {
     match (value, kind) {
-        // Whatever can be in a variable can be in quotes.
+        // A string holds what an environment variable would.
         (DeValue::String(text), _) => Ok(text.clone().into_owned()),
-        (DeValue::Boolean(is), Kind::Switch) => Ok(is.to_string()),
+        (DeValue::Boolean(is), Kind::Boolean) => Ok(is.to_string()),
         (DeValue::Integer(number), Kind::Number) => {
             let number = i128::from_str_radix(number.as_str(), number.radix());
             number
@@ -158,15 +158,15 @@ fn match_kind(value: &DeValue<'_>, kind: Kind) -> Result<String, &'static str> {
 
 fn unknown(key: &str, keys: &[Known]) -> String {
     match super::option::nearest(key, keys) {
-        Some(nearest) => format!("there is no key `{key}`; did you mean `{nearest}`?"),
+        Some(nearest) => format!("unknown key `{key}`; did you mean `{nearest}`?"),
         None => format!(
-            "there is no key `{key}`; keys are the long names of the options that \
-             `fastsentiment serve --help` lists"
+            "unknown key `{key}`; keys are the long names of the options in `fastsentiment serve \
+             --help`"
         ),
     }
 }
 
-/// A value as it might have been written.
+/// A value as it could be written in the file.
 fn in_toml(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => quoted(text),
@@ -185,14 +185,14 @@ fn in_toml(value: &DeValue<'_>) -> String {
     }
 }
 
-/// A text in quotes, on one line.
+/// A string in quotes, on one line.
 pub(super) fn quoted(text: &str) -> String {
-    // What JSON escapes, TOML does in the same way; it wants one more mark.
+    // TOML has JSON's escapes, and requires one more character to be escaped.
     let json = serde_json::Value::from(text).to_string();
     json.replace('\u{7f}', "\\u007f")
 }
 
-/// A file by its text, and what is wrong with it.
+/// Parses a file that has this text. Returns the errors too.
 #[cfg(test)]
 pub(super) fn parsed(text: &str, keys: &[Known]) -> (File, Vec<String>) {
     let mut faults = Vec::new();

@@ -1,9 +1,9 @@
-//! Where the options have their values from: the command line, the environment, a
+//! Settings: the values of options come from the command line, the environment, a
 //! configuration file, or their defaults, in this order.
 //!
-//! What there is to configure is read off clap's own description of `serve`: each of
-//! its options is a key of the file, by its long name, and is checked by its own
-//! parser, wherever its value comes from. This module must not know any option.
+//! The keys of the file are derived from clap's description of `serve`: the long name of
+//! each option is a key, and the option's own parser checks its value, wherever that comes
+//! from. This module must not know any option.
 
 mod fault;
 mod file;
@@ -22,35 +22,35 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches};
 
 use super::Cli;
-use super::exit;
+use super::{exit, output};
 pub(super) use fault::Fault;
 use fault::Origin;
 use file::File;
 pub(super) use resolved::Resolved;
 
-/// The name of the option that names the file, and of its variable.
+/// The option and the environment variable that set the configuration file.
 const CONFIG: (&str, &str) = ("config", "FASTSENTIMENT_CONFIG");
 
-/// The command that has every option that a file may have.
+/// The command whose options are the keys of the file.
 const SERVE: &str = "serve";
 
-/// The command that tells all faults rather than to end with them.
+/// The command that runs in spite of errors, to find the others.
 const CHECK: &str = "check";
 
-/// Where the other options may have their values from.
+/// The configuration file.
 #[derive(Args)]
 #[command(next_help_heading = "Configuration")]
 pub(super) struct ConfigOption {
-    /// A file of options, in TOML [default: none]
+    /// Configuration file, in TOML [default: none]
     ///
-    /// Its keys are the long names of the options of `serve`, such as `listen`; flags
-    /// and environment variables come before it. host/CONFIGURATION.md lists them.
+    /// Its keys are the long names of the options of `serve`, such as `listen`. Flags and
+    /// environment variables take precedence. host/CONFIGURATION.md lists all options.
     #[arg(long, env = CONFIG.1, value_name = "FILE", value_parser = super::values::path_or_none())]
     config: Option<PathBuf>,
 }
 
 impl ConfigOption {
-    /// The file, if there is one.
+    /// The path of the file, if there is one.
     pub(super) fn path(&self) -> Option<&PathBuf> {
         self.config
             .as_ref()
@@ -58,29 +58,30 @@ impl ConfigOption {
     }
 }
 
-/// The command, with the values of its options, and what there is to say of them.
+/// The command to run, and the values of its options.
 pub(super) struct Settings {
     pub(super) cli: Cli,
-    /// What is wrong; of every command but `check`, nothing.
+    /// The errors in the settings of `check`. Every other command ends with them instead.
     pub(super) faults: Vec<Fault>,
-    /// What the options of `check` have come to.
+    /// The values of the options, and where they came from.
     pub(super) resolved: Resolved,
 }
 
 impl Settings {
-    /// The command of this process.
+    /// Reads the settings of this process. If there is no command to run, prints why, and
+    /// returns the exit code.
     pub(super) fn read() -> Result<Self, ExitCode> {
         let arguments: Vec<OsString> = std::env::args_os().collect();
-        Self::of(&arguments, |name| std::env::var_os(name)).map_err(Wrong::tell)
+        Self::of(&arguments, |name| std::env::var_os(name)).map_err(Stop::report)
     }
 
-    /// A command by its arguments and variables; clap itself looks into the
-    /// environment of the process as well.
+    /// Reads settings from arguments, variables and the file that these name. (clap looks
+    /// into the environment of the process as well.)
     fn of(
         arguments: &[OsString],
         variable: impl Fn(&str) -> Option<OsString>,
-    ) -> Result<Self, Wrong> {
-        // Whatever is no command at all, or asks for help, is clap's.
+    ) -> Result<Self, Stop> {
+        // clap reports an unknown command, and prints the help.
         let Ok(given) = as_text(Cli::command()).try_get_matches_from(arguments) else {
             return Self::without_a_file(arguments);
         };
@@ -91,13 +92,13 @@ impl Settings {
         let mut faults: Vec<Fault> = all
             .iter()
             .filter(|option| option.is_hidden() && option.is_flagged(given))
-            .map(|option| Fault::new(option.flag(None), option.not_a_flag()))
+            .map(|option| Fault::new(option.flag(None), option.why_not_a_flag()))
             .collect();
         if !all.iter().any(|option| option.name() == CONFIG.0) {
             return if faults.is_empty() {
                 Self::without_a_file(arguments)
             } else {
-                Err(Wrong::Faults(faults))
+                Err(Stop::Faults(faults))
             };
         }
         let keys: Vec<_> = option::of_command(Cli::command(), SERVE)
@@ -108,18 +109,18 @@ impl Settings {
             Some((origin, path)) => File::read(&path, origin, &keys, &mut faults),
             None => File::default(),
         };
-        // Those that this command has; a file may say more.
+        // The options of this command: the file may set others, too.
         let here = |known: &option::Known| all.iter().any(|own| own.name() == known.name());
         let keys: Vec<_> = keys.into_iter().filter(here).collect();
-        let tells_all = name == CHECK;
-        let resolved = Resolved::of(keys, &file, given, variable, tells_all, &mut faults);
-        if tells_all {
+        let is_check = name == CHECK;
+        let resolved = Resolved::of(keys, &file, given, variable, is_check, &mut faults);
+        if is_check {
             return Self::of_check(resolved, faults, given);
         }
         if !faults.is_empty() {
-            return Err(Wrong::Faults(faults));
+            return Err(Stop::Faults(faults));
         }
-        let command = resolved.below_flags(Cli::command(), name);
+        let command = resolved.as_defaults_from_file(Cli::command(), name);
         let matches = command.try_get_matches_from(arguments)?;
         Ok(Self {
             cli: Cli::from_arg_matches(&matches)?,
@@ -128,9 +129,9 @@ impl Settings {
         })
     }
 
-    fn without_a_file(arguments: &[OsString]) -> Result<Self, Wrong> {
+    fn without_a_file(arguments: &[OsString]) -> Result<Self, Stop> {
         let mut command = Cli::command();
-        // Where help is to be short, variables are more than is wanted.
+        // The short help leaves out variables.
         if arguments.iter().any(|argument| argument == "-h") {
             let short = |command: Command| command.mut_args(|arg| arg.hide_env(true));
             command = short(command).mut_subcommands(short);
@@ -143,15 +144,14 @@ impl Settings {
         })
     }
 
-    /// `check` with what is right of the options, so that what else is wrong can be
-    /// told as well.
-    fn of_check(resolved: Resolved, faults: Vec<Fault>, given: &ArgMatches) -> Result<Self, Wrong> {
+    /// `check` with the valid options only, so that it can look for further errors.
+    fn of_check(resolved: Resolved, faults: Vec<Fault>, given: &ArgMatches) -> Result<Self, Stop> {
         let mut arguments = vec![OsString::from("fastsentiment"), CHECK.into()];
         let own = option::of_command(Cli::command(), CHECK);
         for option in own.iter().filter(|option| !resolved.has(option.name())) {
-            arguments.extend(option.again(given));
+            arguments.extend(option.arguments(given));
         }
-        let command = resolved.instead_of_flags(Cli::command(), CHECK);
+        let command = resolved.as_defaults(Cli::command(), CHECK);
         let matches = command.try_get_matches_from(arguments)?;
         Ok(Self {
             cli: Cli::from_arg_matches(&matches)?,
@@ -162,15 +162,15 @@ impl Settings {
 }
 
 /// Why there is no command to run.
-enum Wrong {
-    /// Clap says so, or has been asked for help.
+enum Stop {
+    /// A usage error that clap has found, or a request for help or the version.
     Clap(clap::Error),
     Faults(Vec<Fault>),
 }
 
-impl From<clap::Error> for Wrong {
+impl From<clap::Error> for Stop {
     fn from(error: clap::Error) -> Self {
-        // What derived code says is told in the same way.
+        // Errors of derived code have no usage line yet.
         Self::Clap(match error.kind() {
             ErrorKind::MissingRequiredArgument => error.format(&mut Cli::command()),
             _ => error,
@@ -178,24 +178,26 @@ impl From<clap::Error> for Wrong {
     }
 }
 
-impl Wrong {
-    fn tell(self) -> ExitCode {
+impl Stop {
+    /// Prints it. Returns the exit code.
+    fn report(self) -> ExitCode {
         match self {
-            Self::Clap(error) => {
-                // Nothing can be done about a standard error that is gone.
-                let _ = error.print();
-                let code = u8::try_from(error.exit_code());
-                ExitCode::from(code.unwrap_or(exit::WRONG_USE))
-            }
+            Self::Clap(message) => match output::print_clap(&message) {
+                Ok(()) => {
+                    let code = u8::try_from(message.exit_code());
+                    ExitCode::from(code.unwrap_or(exit::USAGE_ERROR))
+                }
+                Err(error) => super::fail(&error, false),
+            },
             Self::Faults(faults) => {
-                faults.iter().for_each(super::tell);
-                ExitCode::from(exit::WRONG_USE)
+                faults.iter().for_each(super::report);
+                ExitCode::from(exit::USAGE_ERROR)
             }
         }
     }
 }
 
-/// The file that is named, and by what.
+/// The path of the configuration file, and where it was set.
 fn config(given: &ArgMatches, variable: Option<OsString>) -> Option<(Origin, PathBuf)> {
     let flag = given
         .try_get_one::<OsString>(CONFIG.0)
@@ -211,8 +213,8 @@ fn config(given: &ArgMatches, variable: Option<OsString>) -> Option<(Origin, Pat
     path.map(|path| (origin, path))
 }
 
-/// The same command with options that take any text, and have no value unless one
-/// is on the command line.
+/// The command with options that accept any text, and have no values but those on the
+/// command line.
 fn as_text(command: Command) -> Command {
     command
         .mut_args(option::as_text)

@@ -1,4 +1,4 @@
-//! What clap knows of an option.
+//! clap's description of an option.
 
 use std::any::TypeId;
 use std::error::Error;
@@ -10,23 +10,23 @@ use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, Id};
 
-/// How a value is written in TOML.
+/// The TOML type of an option's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// `true` or `false`.
-    Switch,
+    Boolean,
     Number,
-    /// In quotes.
+    /// A string.
     Text,
 }
 
 impl Kind {
-    /// What is allowed, in words.
+    /// What is allowed, for an error.
     pub(super) fn allowed(self) -> &'static str {
         match self {
-            Self::Switch => "true or false is allowed",
-            Self::Number => "a number is allowed",
-            Self::Text => "a text in quotes is allowed",
+            Self::Boolean => "must be true or false",
+            Self::Number => "must be a number",
+            Self::Text => "must be a string in quotes",
         }
     }
 }
@@ -34,7 +34,7 @@ impl Kind {
 /// An option with a long name.
 pub(super) struct Known(pub(super) Arg);
 
-/// The options of a command, those that all commands have included.
+/// The options of a command, including the global ones.
 pub(super) fn of_command(mut root: Command, name: &str) -> Vec<Known> {
     root.build();
     let command = root.find_subcommand(name);
@@ -45,10 +45,9 @@ pub(super) fn of_command(mut root: Command, name: &str) -> Vec<Known> {
         .collect()
 }
 
-/// The name of an option that another name may have been meant for, as clap sees it.
+/// The option that a misspelt name most likely means, according to clap.
 pub(super) fn nearest(name: &str, options: &[Known]) -> Option<String> {
-    let alone = options.iter().map(Known::alone);
-    let command = bare().args(alone);
+    let command = bare().args(options.iter().map(Known::isolated));
     let error = command.try_get_matches_from([format!("--{name}")]).err()?;
     match error.get(ContextKind::SuggestedArg)? {
         ContextValue::String(flag) => flag.strip_prefix("--").map(str::to_owned),
@@ -56,9 +55,9 @@ pub(super) fn nearest(name: &str, options: &[Known]) -> Option<String> {
     }
 }
 
-/// The same argument, which takes any text and has no value of its own.
+/// The argument without its parser, variable and default.
 pub(super) fn as_text(arg: Arg) -> Arg {
-    let arg = arg.env(Resettable::Reset).default_values(NOTHING);
+    let arg = arg.env(Resettable::Reset).default_values(NONE);
     if arg.get_action().takes_values() {
         arg.value_parser(OsStringValueParser::new())
     } else {
@@ -66,9 +65,9 @@ pub(super) fn as_text(arg: Arg) -> Arg {
     }
 }
 
-const NOTHING: [&str; 0] = [];
+const NONE: [&str; 0] = [];
 
-/// A command with nothing of its own.
+/// A command without options.
 fn bare() -> Command {
     Command::new("options")
         .no_binary_name(true)
@@ -82,27 +81,27 @@ impl Known {
         self.0.get_long().unwrap_or_default()
     }
 
-    /// Its variable in the environment.
+    /// Its environment variable.
     pub(super) fn variable(&self) -> Option<&str> {
         self.0.get_env().and_then(OsStr::to_str)
     }
 
-    /// What it is listed under.
+    /// Its heading in the help.
     pub(super) fn heading(&self) -> &str {
         self.0.get_help_heading().unwrap_or("Other options")
     }
 
-    /// Whether it may be anywhere but on a command line.
+    /// Whether it is rejected on the command line.
     pub(super) fn is_hidden(&self) -> bool {
         self.0.is_hide_set()
     }
 
-    /// Whether its value, or a part of it, is nobody's business.
+    /// Whether its value is secret, or contains a secret.
     pub(super) fn is_secret(&self) -> bool {
         self.0.is_hide_env_values_set()
     }
 
-    /// Whether it can have several values.
+    /// Whether it takes several values.
     pub(super) fn is_repeatable(&self) -> bool {
         let several = self
             .0
@@ -111,7 +110,7 @@ impl Known {
         matches!(self.0.get_action(), ArgAction::Append) || several
     }
 
-    /// How its values are written.
+    /// The type of its values.
     pub(super) fn kind(&self) -> Kind {
         let id = self.0.get_value_parser().type_id();
         let numbers = [
@@ -131,7 +130,7 @@ impl Known {
             TypeId::of::<NonZeroUsize>(),
         ];
         if id == TypeId::of::<bool>() {
-            Kind::Switch
+            Kind::Boolean
         } else if numbers.iter().any(|number| id == *number) {
             Kind::Number
         } else {
@@ -139,12 +138,12 @@ impl Known {
         }
     }
 
-    /// Whether it is followed by a value on a command line.
+    /// Whether it takes a value on the command line.
     pub(super) fn takes_values(&self) -> bool {
         self.0.get_action().takes_values()
     }
 
-    /// Its default: as clap has it, or else in the words of its help.
+    /// Its default: clap's, or the one that its help describes.
     pub(super) fn default(&self) -> Option<String> {
         let values = self.0.get_default_values();
         if !values.is_empty() {
@@ -153,11 +152,11 @@ impl Known {
         }
         let help = self.help();
         let (_, words) = help.split_once("[default: ")?;
-        // A default may have brackets of its own.
+        // The description may contain brackets.
         words.rsplit_once(']').map(|(words, _)| words.to_owned())
     }
 
-    /// Its help in short.
+    /// The first paragraph of its help.
     pub(super) fn help(&self) -> String {
         let help = self
             .0
@@ -167,12 +166,12 @@ impl Known {
         help.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
-    /// Whether it is on a command line.
+    /// Whether it was given on the command line.
     pub(super) fn is_flagged(&self, given: &ArgMatches) -> bool {
         given.value_source(self.0.get_id().as_str()) == Some(ValueSource::CommandLine)
     }
 
-    /// Its values on a command line whose options were read as text.
+    /// Its values on the command line, which was parsed [`as_text`].
     pub(super) fn flagged(&self, given: &ArgMatches) -> Option<Vec<OsString>> {
         if !self.is_flagged(given) {
             return None;
@@ -184,20 +183,20 @@ impl Known {
         Some(values.map(OsStr::to_owned).collect())
     }
 
-    /// What it was on a command line, to be put on another one.
-    pub(super) fn again(&self, given: &ArgMatches) -> Vec<OsString> {
+    /// The arguments that give it the same values on another command line.
+    pub(super) fn arguments(&self, given: &ArgMatches) -> Vec<OsString> {
         let values = self.flagged(given).unwrap_or_default();
-        let again = |value: OsString| {
+        let argument = |value: OsString| {
             if self.takes_values() {
-                self.with(&value)
+                self.with_value(&value)
             } else {
                 format!("--{}", self.name()).into()
             }
         };
-        values.into_iter().map(again).collect()
+        values.into_iter().map(argument).collect()
     }
 
-    /// The option on a command line, with one of its values or with none.
+    /// The option as it is written on a command line.
     pub(super) fn flag(&self, value: Option<&OsStr>) -> String {
         match value {
             Some(value) if self.takes_values() => {
@@ -207,65 +206,65 @@ impl Known {
         }
     }
 
-    /// Why it is not taken on a command line, if it is hidden there.
-    pub(super) fn not_a_flag(&self) -> String {
+    /// Why it is rejected on the command line.
+    pub(super) fn why_not_a_flag(&self) -> String {
         format!(
-            "it is not taken here, since the command lines of processes are for everyone to see; \
-             it may be in {}, or in a file",
+            "not allowed on the command line, which other users can see: set {}, or use a file",
             self.variable().unwrap_or("the environment")
         )
     }
 
-    fn with(&self, value: &OsStr) -> OsString {
+    /// `--name=value`.
+    fn with_value(&self, value: &OsStr) -> OsString {
         let mut text = OsString::from(format!("--{}=", self.name()));
         text.push(value);
         text
     }
 
-    /// The option, with nothing that has to do with others.
-    fn alone(&self) -> Arg {
+    /// The option without its defaults, its variable and its relations to other options.
+    fn isolated(&self) -> Arg {
         let nothing = || Resettable::<Id>::Reset;
         let arg = self.0.clone();
         arg.env(Resettable::Reset)
-            .default_values(NOTHING)
-            .default_missing_values(NOTHING)
+            .default_values(NONE)
+            .default_missing_values(NONE)
             .requires(nothing())
             .conflicts_with(nothing())
             .overrides_with(nothing())
             .required(false)
     }
 
-    /// Tries a value with the option's own parser; an error says what is allowed.
+    /// Parses a value with the option's own parser. The error says what is allowed.
     pub(super) fn check(&self, value: &OsStr) -> Result<(), String> {
-        let mut arg = self.alone();
+        let mut arg = self.isolated();
         if !self.takes_values() {
             arg = arg.action(ArgAction::Set).num_args(1);
         }
         let command = bare().arg(arg);
-        let Err(error) = command.try_get_matches_from([self.with(value)]) else {
+        let Err(error) = command.try_get_matches_from([self.with_value(value)]) else {
             return Ok(());
         };
         if value.is_empty() {
-            return Err("it must not be empty".to_owned());
+            return Err("must not be empty".to_owned());
         }
         if let Some(source) = error.source() {
             return Err(source.to_string());
         }
         Err(match error.get(ContextKind::ValidValue) {
             Some(ContextValue::Strings(values)) if !values.is_empty() => {
-                format!("one of these is allowed: {}", values.join(", "))
+                format!("must be one of: {}", values.join(", "))
             }
             _ => error.kind().to_string(),
         })
     }
 
-    /// Its default values, if clap has them.
+    /// clap's default values.
     pub(super) fn defaults(&self) -> Vec<OsString> {
         let values = self.0.get_default_values().iter();
         values.map(|value| value.as_os_str().to_owned()).collect()
     }
 
-    /// The same argument with these values as its default, if there are any.
+    /// The argument with these values as its default, if there are any.
     pub(super) fn with_default(arg: Arg, values: &[OsString]) -> Arg {
         match values {
             [] => arg,
@@ -273,7 +272,7 @@ impl Known {
         }
     }
 
-    /// The same argument, whatever the environment says.
+    /// The argument without its environment variable.
     pub(super) fn without_variable(arg: Arg) -> Arg {
         arg.env(Resettable::Reset)
     }

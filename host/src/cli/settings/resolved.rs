@@ -1,4 +1,5 @@
-//! What options have come to, and a file that says the same.
+//! The values of options, where they came from, and a configuration file with the same
+//! values.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
@@ -9,23 +10,23 @@ use super::fault::{Fault, Origin};
 use super::file::{File, quoted};
 use super::option::{Kind, Known};
 
-/// What a secret is replaced with.
+/// The replacement for a secret.
 const HIDDEN: &str = "(hidden)";
 
-/// The options of a command.
+/// The options of a command with their values.
 #[derive(Default)]
 pub(in crate::cli) struct Resolved(Vec<Setting>);
 
 struct Setting {
     option: Known,
     origin: Origin,
-    /// None if nothing is said, and there is no default that could be written down.
+    /// Empty if the option is not set, and has no default in clap.
     values: Vec<OsString>,
 }
 
 impl Resolved {
-    /// Takes what comes first of what is right. Flags are looked at only if
-    /// `with_flags`, since clap can tell as well what is wrong with them.
+    /// Resolves each option to the valid value of the highest precedence. Flags are validated
+    /// only if `with_flags`: otherwise clap reports invalid ones itself.
     pub(super) fn of(
         options: Vec<Known>,
         file: &File,
@@ -36,11 +37,11 @@ impl Resolved {
     ) -> Self {
         let mut resolve = |option: &Known| {
             if let Some(values) = option.flagged(given).filter(|_| !option.is_hidden()) {
-                let wrong = wrong(option, &values, |value| option.flag(Some(value)));
-                if !with_flags || wrong.is_empty() {
+                let invalid = validate(option, &values, |value| option.flag(Some(value)));
+                if !with_flags || invalid.is_empty() {
                     return (Origin::Flag(option.name().to_owned()), values);
                 }
-                faults.extend(wrong);
+                faults.extend(invalid);
             }
             let variable = option
                 .variable()
@@ -54,11 +55,11 @@ impl Resolved {
                         format!("{name}={}", value.to_string_lossy())
                     }
                 };
-                let wrong = wrong(option, &values, place);
-                if wrong.is_empty() {
+                let invalid = validate(option, &values, place);
+                if invalid.is_empty() {
                     return (Origin::Variable(name.to_owned()), values);
                 }
-                faults.extend(wrong);
+                faults.extend(invalid);
             }
             file.get(option.name())
                 .cloned()
@@ -75,7 +76,7 @@ impl Resolved {
         Self(all.collect())
     }
 
-    /// Whether an option is among them.
+    /// Whether the command has an option.
     pub(super) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
@@ -84,9 +85,8 @@ impl Resolved {
         self.0.iter().find(|setting| setting.option.name() == name)
     }
 
-    /// The command, with what the file says for its options as their default: flags
-    /// and variables come before it.
-    pub(super) fn below_flags(&self, command: Command, name: &str) -> Command {
+    /// The command with the file's values as defaults, below flags and variables.
+    pub(super) fn as_defaults_from_file(&self, command: Command, name: &str) -> Command {
         let change = |arg: Arg| match arg.get_long().and_then(|name| self.get(name)) {
             Some(setting) if matches!(setting.origin, Origin::File(..)) => {
                 Known::with_default(arg, &setting.values)
@@ -96,9 +96,8 @@ impl Resolved {
         everywhere(command, name, change)
     }
 
-    /// The command, with what its options have come to as their default, whatever
-    /// else would be said.
-    pub(super) fn instead_of_flags(&self, command: Command, name: &str) -> Command {
+    /// The command with all values as defaults, and without variables.
+    pub(super) fn as_defaults(&self, command: Command, name: &str) -> Command {
         let change = |arg: Arg| match arg.get_long().and_then(|name| self.get(name)) {
             Some(setting) => Known::with_default(Known::without_variable(arg), &setting.values),
             None => arg,
@@ -106,7 +105,7 @@ impl Resolved {
         everywhere(command, name, change)
     }
 
-    /// A file that says the same, but for secrets.
+    /// A configuration file with the same values, except for secrets.
     pub(in crate::cli) fn toml(&self) -> String {
         let mut headings: Vec<&str> = Vec::new();
         for setting in &self.0 {
@@ -117,8 +116,8 @@ impl Resolved {
         let mut text = String::new();
         for heading in headings {
             let _ = writeln!(text, "\n# {heading}");
-            let of_it = |setting: &&Setting| setting.option.heading() == heading;
-            for setting in self.0.iter().filter(of_it) {
+            let is_under = |setting: &&Setting| setting.option.heading() == heading;
+            for setting in self.0.iter().filter(is_under) {
                 text.push_str(&setting.line());
             }
         }
@@ -126,20 +125,20 @@ impl Resolved {
     }
 }
 
-/// The command with its arguments changed, those of all commands included.
+/// Changes the options of a command, including the global ones.
 fn everywhere(command: Command, name: &str, change: impl Fn(Arg) -> Arg + Copy) -> Command {
     command
         .mut_args(change)
         .mut_subcommand(name, |command| command.mut_args(change))
 }
 
-/// What is wrong with values, each at its place.
-fn wrong(option: &Known, values: &[OsString], place: impl Fn(&OsStr) -> String) -> Vec<Fault> {
-    let wrong = values.iter().filter_map(|value| {
+/// The errors in an option's values; `place` says where a value is.
+fn validate(option: &Known, values: &[OsString], place: impl Fn(&OsStr) -> String) -> Vec<Fault> {
+    let invalid = values.iter().filter_map(|value| {
         let what = option.check(value).err()?;
         Some(Fault::new(place(value), what))
     });
-    wrong.collect()
+    invalid.collect()
 }
 
 impl Setting {
@@ -170,10 +169,10 @@ impl Setting {
 
     fn value(&self, text: &str) -> String {
         match self.option.kind() {
-            Kind::Switch => text.to_owned(),
+            Kind::Boolean => text.to_owned(),
             Kind::Number => match text.parse::<i128>() {
                 Ok(number) => number.to_string(),
-                // It is right, as the option's own parser has found.
+                // Valid according to the option's parser, such as 0.5.
                 Err(_) => quoted(text),
             },
             Kind::Text => quoted(text),
@@ -181,8 +180,8 @@ impl Setting {
     }
 }
 
-/// What is shown of a secret, if there is something to hide: of a URL, the scheme, and
-/// what is between its user and its parameters.
+/// The visible part of a secret, or `None` if nothing has to be hidden. Of a URL, the
+/// credentials and the query are hidden.
 fn hidden(text: &str) -> Option<String> {
     let Some((scheme, rest)) = text.split_once("://") else {
         return Some(HIDDEN.to_owned());
@@ -194,7 +193,7 @@ fn hidden(text: &str) -> Option<String> {
         (Some(user), Some(parameters)) if user < parameters => {
             format!("{HIDDEN}@{}?{HIDDEN}", &rest[user + 1..parameters])
         }
-        // Which is which can not be told.
+        // The `@` may belong to either part.
         _ => HIDDEN.to_owned(),
     };
     Some(format!("{scheme}://{shown}"))
@@ -205,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_secrets_nothing_is_shown_but_where_they_lead() {
+    fn the_credentials_and_the_query_of_a_url_are_hidden() {
         for (text, shown) in [
             ("0123456789abcdef", Some("(hidden)")),
             ("", Some("(hidden)")),

@@ -11,7 +11,7 @@ fn keys() -> Vec<Known> {
     all.filter(|option| option.name() != CONFIG.0).collect()
 }
 
-/// A command with options of every kind that others may come to have.
+/// A command with an option of every type.
 #[derive(Parser)]
 #[command(name = "any")]
 struct Any {
@@ -38,7 +38,7 @@ struct Every {
     format: String,
 }
 
-/// What options come to with a file and with flags.
+/// The values of the options, given a file and flags.
 fn every(text: &str, flags: &[&str]) -> (Every, Resolved, Vec<String>) {
     let (file, faults) = parsed(text, &of_command(Any::command(), SERVE));
     let arguments = [&["any", "serve"], flags].concat();
@@ -46,14 +46,14 @@ fn every(text: &str, flags: &[&str]) -> (Every, Resolved, Vec<String>) {
     let given = given.subcommand_matches(SERVE).unwrap();
     let options = of_command(Any::command(), SERVE);
     let resolved = Resolved::of(options, &file, given, |_| None, true, &mut Vec::new());
-    let command = resolved.below_flags(Any::command(), SERVE);
+    let command = resolved.as_defaults_from_file(Any::command(), SERVE);
     let matches = command.try_get_matches_from(&arguments).unwrap();
     let Sub::Serve(every) = Any::from_arg_matches(&matches).unwrap().command;
     (every, resolved, faults)
 }
 
 #[test]
-fn options_of_any_kind_are_keys_as_soon_as_they_are_options() {
+fn options_of_every_type_are_keys_of_the_file() {
     let text =
         "origin = [\"a\", \"b\"]\nports = [1, 2]\nquiet = true\nshare = 0.25\nformat = \"json\"";
     let (every, resolved, faults) = self::every(text, &[]);
@@ -63,17 +63,17 @@ fn options_of_any_kind_are_keys_as_soon_as_they_are_options() {
     assert!(every.quiet);
     assert!((every.share - 0.25).abs() < 1e-9);
     assert_eq!(every.format, "json");
-    // The file that it comes to says the same.
+    // The resulting configuration file has the same values.
     let again = resolved.toml();
     let (same, _, faults) = self::every(&again, &[]);
     assert_eq!(faults, [""; 0], "{again}");
     assert_eq!(format!("{same:?}"), format!("{every:?}"));
-    // Flags come first, and take nothing of the file along.
+    // Flags replace the values of the file.
     let (flagged, ..) = self::every(text, &["--origin", "c", "--share", "1"]);
     assert_eq!(flagged.origin, ["c"]);
     assert!((flagged.share - 1.0).abs() < 1e-9);
     assert_eq!(flagged.ports, [1, 2]);
-    // One value is a list of one, and an empty list says nothing.
+    // A single value is a list of one, and an empty list sets nothing.
     let (one, _, faults) = self::every("origin = \"a,b\"\nports = []", &[]);
     assert_eq!(faults, [""; 0]);
     assert_eq!(one.origin, ["a", "b"]);
@@ -83,21 +83,21 @@ fn options_of_any_kind_are_keys_as_soon_as_they_are_options() {
 }
 
 #[test]
-fn values_of_the_wrong_kind_are_named_with_what_is_allowed() {
+fn a_value_of_the_wrong_type_is_reported_with_what_is_allowed() {
     for (text, words) in [
         ("quiet = 1", &["c.toml:1: quiet = 1", "true, false"][..]),
         ("\nports = [1, 70000]", &["c.toml:2: ports = 70000"]),
         ("share = true", &["share = true", "float"]),
-        ("share = [0.1]", &["share = [0.1]", "no list"]),
+        ("share = [0.1]", &["share = [0.1]", "not a list"]),
         ("format = \"xml\"", &["format = \"xml\"", "text, json"]),
         ("format = 3", &["format = 3", "text, json"]),
         ("origin = [1]", &["origin = 1", "in quotes"]),
         ("origin = [[\"a\"]]", &["origin = [\"a\"]", "in quotes"]),
         (
             "origins = \"a\"",
-            &["no key `origins`", "did you mean `origin`?"],
+            &["unknown key `origins`", "did you mean `origin`?"],
         ),
-        ("zzz = 1", &["no key `zzz`", "serve --help"]),
+        ("zzz = 1", &["unknown key `zzz`", "serve --help"]),
         ("[origin]\na = 1", &["c.toml:1:", "without tables"]),
         ("any.origin = 1", &["`any`", "without tables"]),
         ("quiet = 2026-01-01", &["quiet = 2026-01-01", "true, false"]),
@@ -111,7 +111,7 @@ fn values_of_the_wrong_kind_are_named_with_what_is_allowed() {
 }
 
 #[test]
-fn what_is_no_toml_is_told_by_line() {
+fn invalid_toml_is_reported_by_line() {
     let (_, _, faults) = every(
         "quiet = true\nshare = = 1\nquiet\n\nformat = \"json\"\n",
         &[],
@@ -119,18 +119,18 @@ fn what_is_no_toml_is_told_by_line() {
     assert!(faults.len() >= 2, "{faults:?}");
     for (fault, line) in faults.iter().zip(["c.toml:2: ", "c.toml:3: "]) {
         assert!(fault.starts_with(line), "{fault}");
-        assert!(fault.contains("not TOML"), "{fault}");
+        assert!(fault.contains("invalid TOML"), "{fault}");
     }
     let (_, _, faults) = every("quiet = true\nquiet = true", &[]);
     assert!(faults[0].starts_with("c.toml:2: "), "{faults:?}");
 }
 
-/// Each with a value that it takes and that is not its default, as TOML and as text.
+/// A valid value for an option that is not its default, as TOML and as text.
 fn another(option: &Known) -> (String, String) {
     let number = |number: u64| (number.to_string(), number.to_string());
     let text = |text: &str| (super::file::quoted(text), text.to_owned());
     match (option.kind(), option.name()) {
-        (Kind::Switch, _) => {
+        (Kind::Boolean, _) => {
             let is = option.default().as_deref() != Some("true");
             (is.to_string(), is.to_string())
         }
@@ -148,7 +148,7 @@ fn another(option: &Known) -> (String, String) {
 }
 
 #[test]
-fn every_option_of_serve_is_a_key_and_comes_to_the_same_from_everywhere() {
+fn every_option_of_serve_has_the_same_value_from_every_source() {
     for option in keys() {
         let (toml, text) = another(&option);
         let name = option.name();
@@ -171,10 +171,10 @@ fn every_option_of_serve_is_a_key_and_comes_to_the_same_from_everywhere() {
         let by_file = of(&file, &[], &none);
         let variable = option.variable().expect(name);
         let by_variable = of(&File::default(), &[], &[(variable, text.as_str())].into());
-        let said = |line: &str| line.split("  # ").next().unwrap().to_owned();
+        let value = |line: &str| line.split("  # ").next().unwrap().to_owned();
         assert!(by_file.contains("c.toml:1"), "{name}: {by_file}");
         assert!(by_variable.contains(variable), "{name}: {by_variable}");
-        assert_eq!(said(&by_file), said(&by_variable));
+        assert_eq!(value(&by_file), value(&by_variable));
         if option.is_hidden() {
             continue;
         }
@@ -183,18 +183,14 @@ fn every_option_of_serve_is_a_key_and_comes_to_the_same_from_everywhere() {
         } else {
             format!("--{name}")
         };
-        let by_flag = of(
-            &file,
-            &[flag],
-            &[(variable, "nothing that it takes")].into(),
-        );
+        let by_flag = of(&file, &[flag], &[(variable, "an invalid value")].into());
         assert!(by_flag.contains(&format!("# --{name}")), "{by_flag}");
-        assert_eq!(said(&by_file), said(&by_flag));
+        assert_eq!(value(&by_file), value(&by_flag));
     }
 }
 
 #[test]
-fn check_takes_all_that_serve_takes() {
+fn check_takes_every_option_of_serve() {
     let of_check = of_command(Cli::command(), CHECK);
     for option in keys() {
         let found = of_check.iter().any(|own| own.name() == option.name());

@@ -118,11 +118,11 @@ async fn a_guest_is_swapped_in_and_out_by_the_command_line() {
     let said = done(&server, &["swap", path(&first)]);
     assert_eq!(
         said,
-        format!("live: {} (as before), known before\n", &one[..12])
+        format!("live: {} (unchanged), already known\n", &one[..12])
     );
 
     let said = done(&server, &["swap", path(&second), "--no-activate"]);
-    assert!(said.starts_with("ready, and not live: "), "{said}");
+    assert!(said.starts_with("ready, not live: "), "{said}");
     assert_label(&server, "FIRST").await;
     let added: Value =
         serde_json::from_str(&done(&server, &["swap", path(&second), "--json"])).unwrap();
@@ -170,7 +170,7 @@ async fn a_guest_is_swapped_in_and_out_by_the_command_line() {
     done(&server, &["activate", &two]);
 
     let said = done(&server, &["remove", &one]);
-    assert_eq!(said, format!("forgotten: {}\n", &one[..12]));
+    assert_eq!(said, format!("removed: {}\n", &one[..12]));
     assert!(refused(&server, &["remove", &two]).contains("in use"));
     assert!(refused(&server, &["activate", &one]).contains("no version"));
     assert_label(&server, "OTHER").await;
@@ -182,18 +182,12 @@ async fn a_guest_is_tried_dropped_and_promoted_by_the_command_line() {
     let (first, second) = (guest("FIRST"), guest("OTHER"));
     done(&server, &["swap", path(&first)]);
     for (arguments, words) in [
-        (
-            &["--canary", "0.001"][..],
-            "on trial with 0.1 % of the texts: ",
-        ),
+        (&["--canary", "0.001"][..], "canary with 0.1 % of texts: "),
         (
             &["--shadow", "0.5"],
-            "in the shadow with copies of 50 % of the texts: ",
+            "shadow with copies of 50 % of texts: ",
         ),
-        (
-            &["--shadow"],
-            "in the shadow with copies of 100 % of the texts: ",
-        ),
+        (&["--shadow"], "shadow with copies of 100 % of texts: "),
     ] {
         let said = done(&server, &[&["swap", path(&second)], arguments].concat());
         assert!(said.starts_with(words), "{said}");
@@ -201,7 +195,7 @@ async fn a_guest_is_tried_dropped_and_promoted_by_the_command_line() {
         assert_label(&server, "FIRST").await;
     }
     let said = done(&server, &["end-trial"]);
-    assert!(said.starts_with("not on trial any more: "), "{said}");
+    assert!(said.starts_with("trial ended: "), "{said}");
     for none in ["end-trial", "promote"] {
         assert!(refused(&server, &[none]).contains("no version is on trial"));
     }

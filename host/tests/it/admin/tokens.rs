@@ -32,7 +32,7 @@ async fn a_token_in_a_file_opens_the_versions_from_anywhere() {
     ];
     let server = ServerProcess::with(&fixture("tiny-bert"), &options);
     assert!(
-        !server.log().contains("can not be managed"),
+        !server.log().contains("cannot be managed"),
         "{}",
         server.log()
     );
@@ -71,7 +71,7 @@ async fn without_a_token_other_addresses_tell_health_and_metrics_only() {
     let log = server.log();
     let lines = log
         .lines()
-        .filter(|line| line.contains("can not be managed"));
+        .filter(|line| line.contains("cannot be managed"));
     let lines: Vec<_> = lines.collect();
     assert_eq!(lines.len(), 1, "{log}");
     assert!(lines[0].contains("--admin-token-file"), "{log}");
@@ -137,7 +137,7 @@ fn a_server_that_is_not_there_is_an_error_of_one_line() {
         assert_eq!((said.code, said.stdout.as_str()), (Some(1), ""), "{said:?}");
         assert_eq!(said.stderr.lines().count(), 1, "{said:?}");
         assert!(
-            said.stderr.contains(&format!("no answer from {url}")),
+            said.stderr.contains(&format!("no response from {url}")),
             "{said:?}"
         );
     }

@@ -1,4 +1,4 @@
-//! `fastsentiment predict --file`: what goes in and what comes out.
+//! `fastsentiment predict --file`: its input and output.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::harness::fixture;
 use crate::server_process::{run, run_with_input, subcommand};
 
-/// A directory with an input, and what the command makes of it.
+/// A directory with an input file, and the files that the command makes.
 pub(super) struct Case {
     pub(super) dir: TempDir,
     pub(super) file: PathBuf,
@@ -33,7 +33,7 @@ impl Case {
         command
     }
 
-    /// Scores the file into another, and gives what is in that.
+    /// Scores the file into another one. Returns the content of that.
     fn scored(&self, options: &[&str]) -> String {
         let out = self.path("out");
         let output = run(self.command(&out).args(options));
@@ -49,7 +49,7 @@ pub(super) fn predict() -> Command {
     subcommand("predict", &fixture("tiny-bert"))
 }
 
-/// What the command answers to texts that are arguments.
+/// The predictions of texts that are given as arguments.
 fn predicted(texts: &[&str]) -> Vec<Value> {
     let output = run(predict().arg("--").args(texts));
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -111,7 +111,7 @@ fn csv_gets_columns_and_keeps_its_own() {
 }
 
 #[test]
-fn columns_of_the_same_name_are_told_apart() {
+fn new_columns_get_a_prefix_if_their_names_are_taken() {
     let file = "label\ttext\tscore\tsentence\ngood\tno\t1\tyes, \"it\" is\n";
     let case = Case::new("reviews.tsv", file);
     let scored = case.scored(&["--column", "sentence"]);
@@ -125,7 +125,7 @@ fn columns_of_the_same_name_are_told_apart() {
 }
 
 #[test]
-fn lines_of_json_get_a_field_and_stay_as_they_are() {
+fn lines_of_json_get_a_field_and_are_otherwise_unchanged() {
     let lines = [
         r#"{"z": 1.0, "text": "What a wonderful day.", "a": {"b": [1e3, 12345678901234567890]} }"#,
         r#"{"text":"\u00e9\ud83d\ude00"}"#,
@@ -170,13 +170,13 @@ fn lines_of_text_become_csv() {
     }
 }
 
-/// So many texts, one in each line.
+/// A file of `count` lines.
 fn films(count: usize) -> String {
     let lines: Vec<String> = (0..count).map(|row| format!("film {row}\n")).collect();
     lines.concat()
 }
 
-/// Thousands of rows are in the same order, and are scored as if they were alone.
+/// Thousands of rows keep their order, and get the scores they would get alone.
 #[test]
 fn many_rows_keep_their_order() {
     let records = records(&Case::new("many.txt", films(5000)).scored(&[]));
@@ -189,13 +189,13 @@ fn many_rows_keep_their_order() {
 }
 
 #[test]
-fn standard_input_and_output_are_files_too() {
+fn a_dash_is_standard_input_and_output() {
     let mut command = predict();
     command.args(["--file", "-", "--format", "jsonl"]);
     let output = run_with_input(&mut command, "\"a\"\n{\"text\": \"b\"}\n");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
-    // There is no terminal, and so no bar.
+    // Without a terminal there is no progress bar.
     assert!(
         said.starts_with("scored 2 rows of -") && said.lines().count() == 1,
         "{said}"
@@ -216,7 +216,7 @@ fn assert_refused(output: &Output, words: &[&str]) {
 }
 
 #[test]
-fn what_can_not_be_read_is_named() {
+fn unreadable_input_is_reported() {
     let cases: [(&str, &str, &[&str]); 5] = [
         (
             "a.csv",
@@ -242,12 +242,12 @@ fn what_can_not_be_read_is_named() {
     assert_refused(&run(predict().args(nowhere)), &["/nowhere/to/be/found.csv"]);
 }
 
-/// A row without its columns, one that is not UTF-8 and one that is too long.
+/// A row with too few fields, one that is not UTF-8 and one whose text is too long.
 const BAD: &[u8] =
     b"id,text\n1,one\n2\n3,\"th\nree\"\n4,\xff\n5,five\n6,longer than ten\n7,seven\n";
 
 #[test]
-fn a_bad_row_ends_a_run_and_what_was_before_it_is_kept() {
+fn a_bad_row_stops_a_run_and_the_rows_before_it_are_kept() {
     let case = Case::new("bad.csv", BAD);
     let out = case.path("out");
     let mut command = case.command(&out);
@@ -257,33 +257,33 @@ fn a_bad_row_ends_a_run_and_what_was_before_it_is_kept() {
         &output,
         &[
             "line 3",
-            "1 fields",
-            "2",
+            "has 1 fields",
+            "header has 2",
             "--on-error skip",
             "1 rows are done",
         ],
     );
     assert!(!out.exists());
-    // It ends there as often as it is run; told to skip, it goes on from there.
-    assert_refused(&run(&mut command), &["line 3", "going on after 1 rows"]);
+    // It stops there each time it is run. With `--on-error skip` it resumes after the row.
+    assert_refused(&run(&mut command), &["line 3", "resuming after 1 rows"]);
     let output = run(command.args(["--on-error", "skip"]));
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{said}");
     for words in [
         "line 3: ",
-        "line 6: its text is not UTF-8",
+        "line 6: the text is not UTF-8",
         "line 8: the text is 15 bytes",
     ] {
         assert!(said.contains(words), "{words:?} is not in: {said}");
     }
-    assert!(said.contains("3 bad ones left out"), "{said}");
+    assert!(said.contains("skipped 3 bad rows"), "{said}");
     let records = records(&std::fs::read_to_string(out).unwrap());
     let ids: Vec<&str> = records[1..].iter().map(|record| &*record[0]).collect();
     assert_eq!(ids, ["1", "3", "5", "7"]);
 }
 
 #[test]
-fn options_that_do_not_go_together_are_wrong_use() {
+fn conflicting_options_are_usage_errors() {
     for options in [
         &["--file", "a.csv", "a text"][..],
         &["--out", "a.csv"],
@@ -295,9 +295,9 @@ fn options_that_do_not_go_together_are_wrong_use() {
     }
 }
 
-/// A bar is drawn on a terminal, which Python makes one of.
+/// Python provides a terminal.
 #[test]
-fn there_is_a_bar_on_a_terminal() {
+fn a_terminal_shows_a_progress_bar() {
     let case = Case::new("many.txt", films(3000));
     let command = case.command(&case.path("out"));
     let mut terminal = Command::new("python3");

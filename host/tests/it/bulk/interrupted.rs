@@ -1,4 +1,4 @@
-//! Runs that are ended half way, and gone on with.
+//! Runs that are interrupted and resumed.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -11,8 +11,8 @@ use crate::harness::{PATIENCE, fixture, loading, onnxruntime};
 use crate::limits::hostile_path;
 use crate::server_process::{run, signal, subcommand_with};
 
-/// So many rows, of 4 ms each, take two workers six seconds, and it is noted every
-/// second how many are done.
+/// With 4 ms per row, two workers need six seconds for these rows. Progress is saved every
+/// second.
 const ROWS: usize = 3_000;
 
 fn many() -> Case {
@@ -25,7 +25,7 @@ fn many() -> Case {
     Case::new("many.csv", file)
 }
 
-/// How many rows are counted as done.
+/// The number of rows that are recorded as done.
 fn done(case: &Case) -> Option<u64> {
     let progress = std::fs::read(case.path("out.csv.progress")).ok()?;
     let progress: Value = serde_json::from_slice(&progress).unwrap();
@@ -33,24 +33,21 @@ fn done(case: &Case) -> Option<u64> {
 }
 
 fn start(command: &mut Command) -> Child {
-    // Others may compile what this one loads.
+    // Another test may be compiling the same guest.
     let _loading = loading();
     let command = command.stdout(Stdio::null()).stderr(Stdio::piped());
     command.spawn().unwrap()
 }
 
-/// Waits until more rows are done than were.
+/// Waits until more than `before` rows are done.
 fn until_more_than(case: &Case, before: u64, child: &mut Child) -> u64 {
     let begin = Instant::now();
     loop {
         if let Some(done) = done(case).filter(|done| *done > before) {
             return done;
         }
-        assert!(
-            child.try_wait().unwrap().is_none(),
-            "it has ended by itself"
-        );
-        assert!(begin.elapsed() < PATIENCE, "nothing gets done");
+        assert!(child.try_wait().unwrap().is_none(), "the run has ended");
+        assert!(begin.elapsed() < PATIENCE, "there is no progress");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -61,7 +58,7 @@ fn stderr(child: Child) -> (Option<i32>, String) {
     (output.status.code(), said)
 }
 
-/// The command, which computes everything.
+/// The command, without a cache.
 fn command(case: &Case, out: &Path) -> Command {
     let (model, guest) = (fixture("tiny-bert"), hostile_path());
     let mut command = subcommand_with("predict", &model, guest, &onnxruntime());
@@ -71,40 +68,40 @@ fn command(case: &Case, out: &Path) -> Command {
 }
 
 #[test]
-fn a_run_in_pieces_writes_what_a_run_in_one_does() {
+fn a_resumed_run_writes_the_same_file() {
     let case = many();
     let whole = case.path("whole.csv");
     assert!(run(&mut command(&case, &whole)).status.success());
 
     let out = case.path("out.csv");
     let partial = case.path("out.csv.partial");
-    // Killed: nothing could be put in order.
+    // Killed, without a chance to save its progress.
     let mut child = start(&mut command(&case, &out));
     let killed_after = until_more_than(&case, 0, &mut child);
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(!out.exists(), "it is there before it is complete");
-    // As if the system had written half a row that is not counted.
+    assert!(!out.exists(), "it exists before it is complete");
+    // As if half of another row had been written.
     let mut torn = std::fs::read(&partial).unwrap();
     torn.extend_from_slice(b"17,\"film 17, \n11");
     std::fs::write(&partial, torn).unwrap();
 
-    // Interrupted: what is done is noted.
+    // Interrupted, which saves the progress.
     let mut child = start(&mut command(&case, &out));
     let after = until_more_than(&case, killed_after, &mut child);
     signal(&child, "INT");
     let (code, said) = stderr(child);
     assert_eq!(code, Some(130), "{said}");
-    assert!(said.contains("going on after "), "{said}");
+    assert!(said.contains("resuming after "), "{said}");
     assert!(said.contains("interrupted after "), "{said}");
     let noted = done(&case).unwrap();
     assert!(noted >= after);
     assert!(!out.exists());
 
-    // Another run at the same time would write over it.
+    // A second run at the same time is rejected.
     let mut child = start(&mut command(&case, &out));
     until_more_than(&case, noted, &mut child);
-    // It would be done by the time the other one has loaded a model.
+    // The first would otherwise be done before the second has loaded a model.
     signal(&child, "STOP");
     let second = run(&mut command(&case, &out));
     signal(&child, "CONT");
@@ -120,7 +117,7 @@ fn a_run_in_pieces_writes_what_a_run_in_one_does() {
 }
 
 #[test]
-fn what_is_another_run_is_not_gone_on_with() {
+fn a_different_run_is_not_resumed() {
     let case = Case::new("few.csv", "text,other\na,b\nc\n");
     let out = case.path("out.csv");
     let refused = |options: &[&str], words: &[&str]| {

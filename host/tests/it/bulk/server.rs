@@ -14,13 +14,13 @@ fn start() -> ServerProcess {
     ServerProcess::with(&fixture("tiny-bert"), &["--cache-mib", "1"])
 }
 
-/// Most of such a line is no text, so that many bytes are little work.
+/// A long line with a short text, so that many bytes are little work.
 fn line(number: usize) -> String {
     let padding = "x".repeat(1500);
     format!("{{\"padding\": \"{padding}\", \"text\": \"film {number}\"}}\n")
 }
 
-/// Sends lines without end. Gives up when the server does.
+/// Sends lines until the server closes the connection.
 fn flood(mut to: Body) -> Arc<AtomicUsize> {
     let sent = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&sent);
@@ -40,7 +40,7 @@ fn is_prediction(line: &Value) -> bool {
 }
 
 #[tokio::test]
-async fn tens_of_thousands_of_lines_take_no_more_memory_than_some() {
+async fn memory_does_not_grow_with_the_number_of_lines() {
     const LINES: usize = 30_000;
     let server = start();
     let Exchange { mut to, mut from } = Exchange::open(server.address(), "").await;
@@ -62,7 +62,7 @@ async fn tens_of_thousands_of_lines_take_no_more_memory_than_some() {
     }
     assert_eq!(from.next().await, Next::End);
     sending.await.unwrap();
-    // All lines together have 45 MiB.
+    // All lines together are 45 MiB.
     let Some((warm, after)) = warm.zip(resident_mib(server.id())) else {
         return;
     };
@@ -70,7 +70,7 @@ async fn tens_of_thousands_of_lines_take_no_more_memory_than_some() {
 }
 
 #[tokio::test]
-async fn other_requests_are_answered_meanwhile_and_the_same() {
+async fn other_requests_are_answered_meanwhile() {
     let server = start();
     let Exchange { to, mut from } = Exchange::open(server.address(), "").await;
     flood(to);
@@ -80,7 +80,7 @@ async fn other_requests_are_answered_meanwhile_and_the_same() {
     for round in 0..30 {
         let asked = [format!("film {round}"), format!("asked {round}")];
         let answers = server.predict(&asked).await;
-        // Whoever does not read stops nobody but himself.
+        // A client that reads slowly delays only itself.
         if round % 3 == 0 {
             let bulk = from.line().await;
             if answered == round {
@@ -100,7 +100,7 @@ async fn other_requests_are_answered_meanwhile_and_the_same() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_told_to_stop_ends_at_a_line() {
+async fn a_stopping_server_ends_the_answer_after_a_line() {
     let mut server = start();
     let Exchange { to, mut from } = Exchange::open(server.address(), "").await;
     let sent = flood(to);

@@ -154,7 +154,7 @@ async fn a_hangup_has_the_file_read_again() {
     let place = Place::with("FIRST");
     let server = place.start(&["--watch", "false"]);
     server.signal("HUP");
-    wait_for_log(&server, "live already").await;
+    wait_for_log(&server, "already live").await;
     replace(&place.guest(), &guest("OTHER"));
     server.signal("HUP");
     wait_for(&server, "OTHER").await;

@@ -1,14 +1,14 @@
-//! What a server tells of its requests beside the answers.
+//! Logging and metrics options of `serve`.
 
 use clap::{ArgAction, Args};
 
-/// Lines and figures about requests.
+/// What a server logs of its requests, and where its metrics are.
 #[derive(Args)]
-pub(super) struct ObserveOptions {
-    /// Whether a line is logged about each request that has ended
+pub(super) struct ObservabilityOptions {
+    /// Log a line for each finished request
     ///
-    /// Its method, path, status, duration, and how many texts it had; nothing of a text.
-    /// It costs some microseconds of a request.
+    /// The line has the method, path, status, duration and number of texts, and nothing
+    /// of the texts themselves. It costs a request a few microseconds.
     #[arg(
         long,
         env = "FASTSENTIMENT_LOG_REQUESTS",
@@ -17,14 +17,14 @@ pub(super) struct ObserveOptions {
         num_args = 0..=1,
         default_missing_value = "true",
         action = ArgAction::Set,
-        help_heading = "Log",
+        help_heading = "Logging",
         hide_short_help = true
     )]
     pub(super) log_requests: bool,
 
-    /// Whether `/metrics` is on the main listener as well
+    /// Serve `/metrics` on the main listener as well
     ///
-    /// There it is for everybody who reaches it.
+    /// There, every client can read it.
     #[arg(
         long,
         env = "FASTSENTIMENT_PUBLIC_METRICS",

@@ -1,7 +1,7 @@
-//! The scored rows, as they are written.
+//! Writes rows with their scores.
 //!
-//! A row of CSV gets columns: the best label, its score, and the score of each
-//! label. A line of JSON gets a field, and stays as it is otherwise, to the letter.
+//! A CSV row gets new columns: the best label, its score, and the score of each label. A
+//! line of JSON gets a new field, and is otherwise copied byte for byte.
 
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
@@ -13,24 +13,23 @@ use serde::Serialize;
 use serde::ser::SerializeMap;
 
 use super::Format;
-use super::fields::Fields;
+use super::records::Fields;
 use super::rows::{Record, Row};
 
-/// The field of a line of JSON that the scores go to.
+/// The new field of a line of JSON.
 pub(super) const PREDICTION: &str = "prediction";
 
-/// What new columns begin with if the input has one of them already.
+/// The prefix of the new columns if the input already has one of them.
 const PREFIX: &str = "predicted_";
 
-/// Where rows go, counted.
+/// Counts the bytes that are written.
 pub(super) struct Output {
     to: Box<dyn Write>,
-    /// How many bytes there are.
     bytes: u64,
 }
 
 impl Output {
-    /// Goes on writing after so many bytes.
+    /// Writes to `to`, which already holds `bytes` bytes.
     pub(super) fn new(to: Box<dyn Write>, bytes: u64) -> Self {
         Self { to, bytes }
     }
@@ -48,24 +47,24 @@ impl Write for Output {
     }
 }
 
-/// Writes rows.
-pub(super) struct Scored {
-    writer: Writer,
+/// Writes rows with their scores.
+pub(super) struct RowWriter {
+    encoder: Encoder,
     labels: Vec<Arc<str>>,
-    /// What a line of JSON that is a string becomes a field of.
+    /// The field for the text of a line of JSON that is a string.
     column: String,
 }
 
-enum Writer {
+enum Encoder {
     Csv {
         writer: Box<csv::Writer<Output>>,
-        /// The names of all columns.
+        /// The names of all columns, including the new ones.
         names: Vec<Vec<u8>>,
     },
     Json(BufWriter<Output>),
 }
 
-/// What a line of JSON gets.
+/// The value of the new field of a line of JSON.
 #[derive(Serialize)]
 struct Prediction<'a> {
     label: &'a str,
@@ -73,6 +72,7 @@ struct Prediction<'a> {
     scores: Scores<'a>,
 }
 
+/// The score of each of the labels, in their order.
 struct Scores<'a>(&'a [Arc<str>], &'a [Score]);
 
 impl Serialize for Scores<'_> {
@@ -90,8 +90,8 @@ fn score_of(scores: &[Score], label: &str) -> Option<f32> {
     found.map(|score| score.score)
 }
 
-impl Scored {
-    /// Writes rows of these columns, or lines.
+impl RowWriter {
+    /// Writes rows in a format, with the columns of `header` if it has any.
     pub(super) fn new(
         format: Format,
         output: Output,
@@ -100,7 +100,7 @@ impl Scored {
         labels: &[Arc<str>],
     ) -> anyhow::Result<Self> {
         let csv = |output, delimiter, header: Vec<Vec<u8>>| {
-            anyhow::Ok(Writer::Csv {
+            anyhow::Ok(Encoder::Csv {
                 writer: Box::new(
                     csv::WriterBuilder::new()
                         .delimiter(delimiter)
@@ -112,29 +112,29 @@ impl Scored {
             })
         };
         let header = header.map(|header| header.iter().map(<[u8]>::to_vec).collect());
-        let writer = match format {
+        let encoder = match format {
             Format::Csv => csv(output, b',', header.unwrap_or_default())?,
             Format::Tsv => csv(output, b'\t', header.unwrap_or_default())?,
             Format::Text => csv(output, b',', vec![column.as_bytes().to_vec()])?,
-            Format::Jsonl => Writer::Json(BufWriter::with_capacity(64 * 1024, output)),
+            Format::Jsonl => Encoder::Json(BufWriter::with_capacity(64 * 1024, output)),
         };
         Ok(Self {
-            writer,
+            encoder,
             labels: labels.to_vec(),
             column: column.to_owned(),
         })
     }
 
-    /// Writes what comes before the rows.
+    /// Writes the header, if the format has one.
     pub(super) fn header(&mut self) -> anyhow::Result<()> {
-        match &mut self.writer {
-            Writer::Csv { writer, names } => writer.write_byte_record(&names.iter().collect())?,
-            Writer::Json(_) => {}
+        match &mut self.encoder {
+            Encoder::Csv { writer, names } => writer.write_byte_record(&names.iter().collect())?,
+            Encoder::Json(_) => {}
         }
         Ok(())
     }
 
-    /// Writes a row, unless there is something wrong with its scores.
+    /// Writes a row. The inner error says what is wrong with its scores.
     pub(super) fn write(
         &mut self,
         row: &Row,
@@ -148,11 +148,11 @@ impl Scored {
             .filter(|_| known && scores.len() == self.labels.len())
         else {
             return Ok(Err(
-                "its answer has other labels than the first one".to_owned()
+                "the guest returned other labels than for the first text".to_owned(),
             ));
         };
-        match (&mut self.writer, &row.record) {
-            (Writer::Csv { writer, .. }, record) => {
+        match (&mut self.encoder, &row.record) {
+            (Encoder::Csv { writer, .. }, record) => {
                 match record {
                     Record::Fields(fields) => {
                         for field in fields.iter() {
@@ -170,7 +170,7 @@ impl Scored {
                 }
                 writer.write_record(None::<&[u8]>)?;
             }
-            (Writer::Json(writer), Record::Line(line)) => {
+            (Encoder::Json(writer), Record::Line(line)) => {
                 let prediction = Prediction {
                     label: &best.label,
                     score: best.score,
@@ -188,29 +188,29 @@ impl Scored {
                 serde_json::to_writer(&mut *writer, &prediction)?;
                 writer.write_all(b"}\n")?;
             }
-            (Writer::Json(_), Record::Fields(_)) => bail!("a record is not JSON"),
+            (Encoder::Json(_), Record::Fields(_)) => bail!("a CSV record is not JSON"),
         }
         Ok(Ok(()))
     }
 
-    /// Hands all that is written on. Gives how many bytes there are.
+    /// Writes buffered rows. Returns the length of the output, in bytes.
     pub(super) fn flush(&mut self) -> anyhow::Result<u64> {
-        let can_not = "the scored rows can not be written";
-        Ok(match &mut self.writer {
-            Writer::Csv { writer, .. } => {
-                writer.flush().context(can_not)?;
+        let cannot_write = "cannot write the scored rows";
+        Ok(match &mut self.encoder {
+            Encoder::Csv { writer, .. } => {
+                writer.flush().context(cannot_write)?;
                 writer.get_ref().bytes
             }
-            Writer::Json(writer) => {
-                writer.flush().context(can_not)?;
+            Encoder::Json(writer) => {
+                writer.flush().context(cannot_write)?;
                 writer.get_ref().bytes
             }
         })
     }
 }
 
-/// The columns of the input, and the new ones: `label`, `score`, and `score_` with
-/// each label.
+/// Adds the new columns to those of the input: `label`, `score`, and `score_<label>` for each
+/// label.
 fn with_new_columns(mut names: Vec<Vec<u8>>, labels: &[Arc<str>]) -> anyhow::Result<Vec<Vec<u8>>> {
     let mut new = vec!["label".to_owned(), "score".to_owned()];
     new.extend(labels.iter().map(|label| format!("score_{label}")));
@@ -220,7 +220,9 @@ fn with_new_columns(mut names: Vec<Vec<u8>>, labels: &[Arc<str>]) -> anyhow::Res
             name.insert_str(0, PREFIX);
         }
         if let Some(name) = new.iter().find(|name| is_taken(name)) {
-            bail!("there are columns `label` or `score` already, and `{name}` too: rename one");
+            bail!(
+                "the input already has one of the columns `label` and `score`, and `{name}`: rename one"
+            );
         }
     }
     names.extend(new.into_iter().map(String::into_bytes));

@@ -1,4 +1,4 @@
-//! What a server says when it is ready: where it is, and what it is made of.
+//! What a server prints when it is ready: its addresses, and what it has loaded.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -7,34 +7,36 @@ use std::path::Path;
 use fastsentiment::app::{App, Config};
 use revisions::Origin;
 
+use super::compilation;
 use super::listen::reachable;
-use super::loaded;
 
-/// All that is said. The line with `config` is the last one, for whoever reads it.
-pub(super) struct Greeting<'a> {
+/// The startup banner. Its last line is the one that starts with `config`: programs that
+/// read it rely on that.
+pub(super) struct Banner<'a> {
     pub(super) app: &'a App,
     pub(super) config: &'a Config,
     pub(super) main: SocketAddr,
     pub(super) admin: Option<SocketAddr>,
-    /// How Redis is, if there is one and it is known.
+    /// The state of Redis, in words.
     pub(super) redis: &'a str,
+    /// The configuration file.
     pub(super) file: Option<&'a Path>,
 }
 
-impl fmt::Display for Greeting<'_> {
+impl fmt::Display for Banner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "FastSentiment {} serves", env!("CARGO_PKG_VERSION"))?;
+        writeln!(f, "FastSentiment {} is ready", env!("CARGO_PKG_VERSION"))?;
         let main = Listener(self.main);
-        line(f, "page", main.path("/") + main.elsewhere())?;
-        line(f, "predict", main.path("/predict"))?;
-        line(f, "docs", main.path("/docs"))?;
+        line(f, "page", main.url("/") + main.other_addresses())?;
+        line(f, "predict", main.url("/predict"))?;
+        line(f, "docs", main.url("/docs"))?;
         match self.admin {
-            Some(admin) => line(f, "metrics", Listener(admin).path("/metrics"))?,
+            Some(admin) => line(f, "metrics", Listener(admin).url("/metrics"))?,
             None => line(f, "metrics", "off")?,
         }
         let version = self.app.version();
         let (guest, model) = (version.guest.short(), version.model.short());
-        let compiled = loaded(self.app.compiled());
+        let compiled = compilation(self.app.compiled());
         let dir = self.config.model.display();
         let origin = match self.app.origin() {
             Origin::File(path) => path.display().to_string(),
@@ -43,7 +45,7 @@ impl fmt::Display for Greeting<'_> {
         line(f, "guest", format_args!("{guest}, {compiled}: {origin}"))?;
         if self.app.versions().configured_fault().is_some() {
             let configured = self.config.guest.display();
-            line(f, "", format_args!("NOT {configured}: the log says why"))?;
+            line(f, "", format_args!("NOT {configured}: see the log"))?;
         }
         line(f, "model", format_args!("{model}: {dir}"))?;
         let (number, library) = (self.app.onnxruntime_version(), self.app.onnxruntime());
@@ -65,21 +67,22 @@ impl fmt::Display for Greeting<'_> {
     }
 }
 
-fn line(f: &mut fmt::Formatter<'_>, name: &str, what: impl fmt::Display) -> fmt::Result {
-    writeln!(f, "  {name:<13}{what}")
+fn line(f: &mut fmt::Formatter<'_>, name: &str, value: impl fmt::Display) -> fmt::Result {
+    writeln!(f, "  {name:<13}{value}")
 }
 
-/// A listener, as it can be reached from this machine.
+/// The address of a listener.
 struct Listener(SocketAddr);
 
 impl Listener {
-    fn path(&self, path: &str) -> String {
+    /// The URL of a path, as it can be reached from this machine.
+    fn url(&self, path: &str) -> String {
         format!("http://{}{path}", reachable(self.0))
     }
 
-    fn elsewhere(&self) -> &'static str {
+    fn other_addresses(&self) -> &'static str {
         if self.0.ip().is_unspecified() {
-            " (and at all other addresses of this machine)"
+            " (and on all other addresses of this machine)"
         } else {
             ""
         }
@@ -91,15 +94,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_printed_can_be_opened() {
-        for (listens, url, everywhere) in [
+    fn printed_urls_can_be_opened() {
+        for (address, url, everywhere) in [
             ("10.1.2.3:80", "http://10.1.2.3:80/docs", false),
             ("0.0.0.0:8000", "http://127.0.0.1:8000/docs", true),
             ("[::]:8000", "http://[::1]:8000/docs", true),
         ] {
-            let listener = Listener(listens.parse().unwrap());
-            assert_eq!(listener.path("/docs"), url);
-            assert_eq!(listener.elsewhere().contains("all other"), everywhere);
+            let listener = Listener(address.parse().unwrap());
+            assert_eq!(listener.url("/docs"), url);
+            assert_eq!(listener.other_addresses().contains("all other"), everywhere);
         }
     }
 }

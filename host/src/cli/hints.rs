@@ -1,7 +1,7 @@
-//! What has to be there before anything can be loaded, and what to do if it is not.
+//! Hints for operators: what is missing or does not fit, and how to fix it.
 //!
-//! The layers say what has gone wrong; what an operator can do about it, by which
-//! option or which target of `make`, is known here.
+//! The layers report what has gone wrong. Only this module knows which option or `make`
+//! target helps.
 
 use std::fs::File;
 use std::io::Read;
@@ -11,13 +11,13 @@ use fastsentiment::app::{AppError, Config, MODEL_FILE};
 use inference::Library;
 use revisions::StartError;
 
-/// How every file begins that stands for one in Git LFS.
-const LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
+/// The beginning of every Git LFS pointer file.
+const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 
-/// What the default guest, and most others, read beside the model.
+/// The files that the default guest, and most others, read besides the model.
 const READ_BY_GUESTS: [&str; 2] = ["config.json", "tokenizer.json"];
 
-/// Everything that is missing, each in a line that says what to do.
+/// All files that are missing or unreadable, each with a hint.
 pub(super) fn all_missing(config: &Config) -> Vec<String> {
     let library = Library::find(config.onnxruntime.as_deref()).err();
     let library = library.map(|error| error.to_string());
@@ -26,13 +26,13 @@ pub(super) fn all_missing(config: &Config) -> Vec<String> {
     library.into_iter().chain(files).chain(guest).collect()
 }
 
-/// An error of a load in one line, with what to do about it.
-pub(super) fn explained(config: &Config, error: AppError) -> anyhow::Error {
-    let advice = match &error {
+/// Adds a hint to an error of a load.
+pub(super) fn explain(config: &Config, error: AppError) -> anyhow::Error {
+    let hint = match &error {
         AppError::Model(_) | AppError::ModelFiles(_) => match model(&config.model) {
             Some(missing) => return anyhow::Error::msg(missing),
             None => Some(format!(
-                "is it an ONNX model? --model names another directory, {MAKE_MODEL}"
+                "is it an ONNX model? Set another directory with --model, {MAKE_MODEL}"
             )),
         },
         AppError::ReadGuest { .. } | AppError::Start(StartError::Unreadable { .. }) => {
@@ -42,81 +42,80 @@ pub(super) fn explained(config: &Config, error: AppError) -> anyhow::Error {
             }
         }
         AppError::Start(StartError::Refused { refusal, .. }) => {
-            if let Some(advice) = unfit(config, refusal.step) {
-                let reason = refusal.reason.replace(OF_RUST, "");
-                return anyhow::anyhow!("{advice} ({reason})");
+            if let Some(mismatch) = mismatch(config, refusal.step) {
+                let reason = refusal.reason.replace(RUST_PANIC_NOTE, "");
+                return anyhow::anyhow!("{mismatch} ({reason})");
             }
             None
         }
-        AppError::Artifacts(_) => Some("--artifacts names another one".to_owned()),
+        AppError::Artifacts(_) => Some("set another directory with --artifacts".to_owned()),
         AppError::Library(_)
         | AppError::Runtime(_)
         | AppError::Start(StartError::State(_) | StartError::Unavailable { .. })
         | AppError::Metrics(_)
         | AppError::Threads(_) => None,
     };
-    match advice {
-        Some(advice) => {
+    match hint {
+        Some(hint) => {
             let error = error.to_string();
-            anyhow::anyhow!("{}; {advice}", error.trim_end_matches('.'))
+            anyhow::anyhow!("{}; {hint}", error.trim_end_matches('.'))
         }
         None => error.into(),
     }
 }
 
-/// What guests in Rust say with every panic.
-const OF_RUST: &str =
+/// What a guest in Rust prints after every panic.
+const RUST_PANIC_NOTE: &str =
     " note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace";
 
-const MAKE_MODEL: &str = "and `make model MODEL=<hub id>` makes one";
+const MAKE_MODEL: &str = "or make one with `make model MODEL=<hub id>`";
 
-/// What is missing of the model directory.
+/// What is missing from the model directory.
 fn model(dir: &Path) -> Option<String> {
     if !dir.is_dir() {
         let what = if dir.exists() {
             "is not a directory"
         } else {
-            "is not there"
+            "does not exist"
         };
         return Some(format!(
-            "the model directory {} {what}: --model names one, {MAKE_MODEL}",
+            "the model directory {} {what}: set it with --model, {MAKE_MODEL}",
             dir.display()
         ));
     }
     let path = dir.join(MODEL_FILE);
     if !path.is_file() {
         return Some(format!(
-            "{} is not there: a model directory holds config.json, tokenizer.json and \
-             {MODEL_FILE}; --model names one, {MAKE_MODEL}",
+            "{} does not exist: a model directory holds config.json, tokenizer.json and \
+             {MODEL_FILE}; set it with --model, {MAKE_MODEL}",
             path.display()
         ));
     }
-    is_lfs(&path).then(|| {
+    is_lfs_pointer(&path).then(|| {
         format!(
-            "{} is not the model but what Git LFS keeps in its place: run `git lfs pull` where it \
-             was checked out",
+            "{} is a Git LFS pointer, not the model: run `git lfs pull` in its repository",
             path.display()
         )
     })
 }
 
-fn is_lfs(path: &Path) -> bool {
-    let mut begins = [0; LFS.len()];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut begins));
-    read.is_ok() && begins == *LFS
+fn is_lfs_pointer(path: &Path) -> bool {
+    let mut start = [0; LFS_POINTER.len()];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    read.is_ok() && start == *LFS_POINTER
 }
 
 fn guest(path: &Path) -> Option<String> {
     let error = std::fs::metadata(path).err()?;
     Some(format!(
-        "the guest {} can not be read: {error}; --guest names one, and `make guest` builds one",
+        "the guest {} cannot be read: {error}; set it with --guest, or build it with `make guest`",
         path.display()
     ))
 }
 
-/// What may be wrong if a guest can not be served with a model, by the step that has
-/// failed: what comes before it has nothing to do with models.
-fn unfit(config: &Config, step: &str) -> Option<String> {
+/// What may be wrong if a guest and a model do not work together, judging by the step of
+/// the load that failed. The steps before these do not involve the model.
+fn mismatch(config: &Config, step: &str) -> Option<String> {
     if !["prepare", "self_test", "measure"].contains(&step) {
         return None;
     }
@@ -128,13 +127,12 @@ fn unfit(config: &Config, step: &str) -> Option<String> {
         .collect();
     Some(if missing.is_empty() {
         format!(
-            "the guest {guest} and the model {} do not fit each other: --guest and --model name \
-             others",
+            "the guest {guest} and the model {} do not match: set others with --guest and --model",
             model.display()
         )
     } else {
         format!(
-            "{} is not there, which the guest {guest} may need: --model names another directory, \
+            "cannot find {}, which the guest {guest} may need: set another directory with --model, \
              {MAKE_MODEL}",
             missing.join(" and ")
         )

@@ -1,4 +1,4 @@
-//! What is kept of earlier answers.
+//! Options of the prediction cache.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -8,20 +8,18 @@ use anyhow::Context;
 use cache::{Address, RedisOptions};
 use clap::Args;
 
-use crate::cli::exit::WrongUse;
+use crate::cli::exit::UsageError;
 use crate::cli::values::{path_or_none, whole};
 
-/// The longest time to live, in seconds: ten years, as good as for ever. Redis
-/// and the cache in memory refuse one that is a thousand years or more.
+/// The longest time to live, in seconds: ten years. Redis and the memory cache reject
+/// one of a thousand years or more.
 const MAX_TTL_S: u64 = 315_360_000;
 
-/// Where answers are kept, and for how long.
+/// Where predictions are cached, and for how long.
 #[derive(Args)]
 #[command(next_help_heading = "Cache")]
 pub(in crate::cli) struct CacheOptions {
-    /// About how much memory kept answers may take, in MiB; 0 for none
-    ///
-    /// With 0, no answers are kept in this process.
+    /// Approximate memory for cached predictions, in MiB; 0 disables the memory cache
     #[arg(
         long,
         env = "FASTSENTIMENT_CACHE_MIB",
@@ -31,7 +29,7 @@ pub(in crate::cli) struct CacheOptions {
     )]
     cache_mib: u32,
 
-    /// How long an answer is kept in this process, in seconds
+    /// How long a prediction stays in the memory cache, in seconds
     #[arg(
         long,
         env = "FASTSENTIMENT_CACHE_TTL_S",
@@ -42,15 +40,15 @@ pub(in crate::cli) struct CacheOptions {
     )]
     cache_ttl_s: u64,
 
-    /// A Redis that keeps answers for several servers [default: none]
+    /// Redis cache shared by several servers [default: none]
     ///
     /// `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]`, `rediss://...` for TLS,
-    /// `unix:///PATH`, or for Redis Cluster `redis-cluster://HOST[:PORT],HOST[:PORT]...`
-    /// and `rediss-cluster://...`. While it can not be used, texts are computed.
+    /// `unix:///PATH`; for Redis Cluster, `redis-cluster://HOST[:PORT],HOST[:PORT]...` and
+    /// `rediss-cluster://...`. While Redis is unavailable, every text is computed.
     #[arg(long, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
     redis_url: Option<String>,
 
-    /// How long an answer is kept in Redis, in seconds
+    /// How long a prediction stays in Redis, in seconds
     #[arg(
         long,
         env = "FASTSENTIMENT_REDIS_TTL_S",
@@ -61,7 +59,7 @@ pub(in crate::cli) struct CacheOptions {
     )]
     redis_ttl_s: u64,
 
-    /// What the names of the keys in Redis begin with
+    /// Prefix of the keys in Redis
     #[arg(
         long,
         env = "FASTSENTIMENT_REDIS_PREFIX",
@@ -71,7 +69,7 @@ pub(in crate::cli) struct CacheOptions {
     )]
     redis_prefix: String,
 
-    /// The longest that a request waits for Redis, in milliseconds
+    /// How long a request waits for Redis, in milliseconds
     #[arg(
         long,
         env = "FASTSENTIMENT_REDIS_TIMEOUT_MS",
@@ -82,8 +80,7 @@ pub(in crate::cli) struct CacheOptions {
     )]
     redis_timeout_ms: u64,
 
-    /// The authorities that Redis's certificate has to be from, in PEM [default: the
-    /// system's]
+    /// PEM file with the certificate authorities to trust for Redis [default: the system's]
     #[arg(
         long,
         env = "FASTSENTIMENT_REDIS_CA",
@@ -95,7 +92,7 @@ pub(in crate::cli) struct CacheOptions {
 }
 
 impl CacheOptions {
-    /// Fills in what was left out, and reads the certificates.
+    /// Builds the cache's options, and reads the certificates.
     pub(super) fn resolve(&self) -> anyhow::Result<cache::Options> {
         Ok(cache::Options {
             memory_bytes: u64::from(self.cache_mib) << 20,
@@ -106,16 +103,16 @@ impl CacheOptions {
     }
 
     fn redis(&self) -> anyhow::Result<Option<RedisOptions>> {
-        let Some(url) = given(self.redis_url.as_ref()) else {
+        let Some(url) = non_empty(self.redis_url.as_ref()) else {
             return Ok(None);
         };
-        let certificates = given(self.redis_ca.as_ref()).map(|path| {
+        let certificates = non_empty(self.redis_ca.as_ref()).map(|path| {
             std::fs::read(path)
-                .with_context(|| format!("--redis-ca: can not read {}", path.display()))
+                .with_context(|| format!("--redis-ca: cannot read {}", path.display()))
         });
         Ok(Some(RedisOptions {
             address: Address::parse(url, certificates.transpose()?)
-                .map_err(|error| WrongUse(format!("--redis-url: {error}")))?,
+                .map_err(|error| UsageError(format!("--redis-url: {error}")))?,
             prefix: self.redis_prefix.clone(),
             ttl: Duration::from_secs(self.redis_ttl_s),
             timeout: Duration::from_millis(self.redis_timeout_ms),
@@ -123,8 +120,8 @@ impl CacheOptions {
     }
 }
 
-/// An option that is given and not empty, as one is in a file of settings that
-/// leaves it out.
-fn given<T: AsRef<OsStr>>(option: Option<&T>) -> Option<&T> {
+/// An option's value, unless it is empty: an environment file may set a variable to
+/// nothing.
+fn non_empty<T: AsRef<OsStr>>(option: Option<&T>) -> Option<&T> {
     option.filter(|value| !value.as_ref().is_empty())
 }
