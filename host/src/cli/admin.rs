@@ -14,7 +14,7 @@ use fastsentiment::app::Config;
 use http::admin::{Access, Api, Token, Uploads};
 use http::{HttpConfig, Readiness};
 use prometheus::Registry;
-use revisions::Versions;
+use revisions::Revisions;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -167,7 +167,7 @@ impl Admin {
     }
 
     /// Has these versions managed from now on.
-    pub(super) fn manage(&self, versions: &Arc<Versions>) {
+    pub(super) fn manage(&self, versions: &Arc<Revisions>) {
         self.api.manage(Arc::clone(versions));
     }
 

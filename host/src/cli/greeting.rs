@@ -32,8 +32,8 @@ impl fmt::Display for Greeting<'_> {
             Some(admin) => line(f, "metrics", Listener(admin).path("/metrics"))?,
             None => line(f, "metrics", "off")?,
         }
-        let version = self.app.version();
-        let (guest, model) = (version.guest.short(), version.model.short());
+        let revision = self.app.revision();
+        let (guest, model) = (revision.guest().short(), revision.model().short());
         let compiled = loaded(self.app.compiled());
         let dir = self.config.model.display();
         let origin = match self.app.origin() {
@@ -41,7 +41,7 @@ impl fmt::Display for Greeting<'_> {
             Origin::Upload => "an upload".to_owned(),
         };
         line(f, "guest", format_args!("{guest}, {compiled}: {origin}"))?;
-        if self.app.versions().configured_fault().is_some() {
+        if self.app.revisions().configured_fault().is_some() {
             let configured = self.config.guest.display();
             line(f, "", format_args!("NOT {configured}: the log says why"))?;
         }

@@ -287,9 +287,9 @@ impl ServeCommand {
         if self.observe.public_metrics {
             api = api.publish(registry.clone());
         }
-        let reloads = triggers::reload_at(hangups, app.versions());
+        let reloads = triggers::reload_at(hangups, app.revisions());
         if let Some(admin) = &admin {
-            admin.manage(app.versions());
+            admin.manage(app.revisions());
         }
         readiness.check_by(checkup(&app));
         // Whoever reads the next lines may ask at once.
@@ -319,7 +319,7 @@ impl ServeCommand {
 
 /// What tells how a server does that is ready.
 fn checkup(app: &App) -> impl Fn() -> Health + Send + Sync + 'static {
-    let (service, versions) = (Arc::clone(app.service()), Arc::downgrade(app.versions()));
+    let (service, versions) = (Arc::clone(app.service()), Arc::downgrade(app.revisions()));
     move || {
         let fault = versions
             .upgrade()

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
 use clap::{ArgAction, Args};
-use revisions::Versions;
+use revisions::Revisions;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
@@ -75,8 +75,8 @@ pub(super) fn hangups() -> std::io::Result<Signal> {
 }
 
 /// Makes the configured guest live at each signal.
-pub(super) fn reload_at(mut hangups: Signal, versions: &Arc<Versions>) -> JoinHandle<()> {
-    let versions: Weak<Versions> = Arc::downgrade(versions);
+pub(super) fn reload_at(mut hangups: Signal, versions: &Arc<Revisions>) -> JoinHandle<()> {
+    let versions: Weak<Revisions> = Arc::downgrade(versions);
     tokio::spawn(async move {
         while hangups.recv().await.is_some() {
             let Some(versions) = versions.upgrade() else {
@@ -84,7 +84,7 @@ pub(super) fn reload_at(mut hangups: Signal, versions: &Arc<Versions>) -> JoinHa
             };
             match versions.reload().await {
                 Ok((added, change)) if change.live == change.before => tracing::info!(
-                    guest = added.version.guest.short(),
+                    guest = added.revision.guest().short(),
                     "SIGHUP: the configured guest is live already"
                 ),
                 // Said where it is done.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::time::Duration;
 
 use inference::{Library, Model, SessionOptions};
-use predictor::{Abandoned, PredictError, Scorer, Scores, Version};
+use predictor::{Abandoned, PredictError, Revision, Scorer, Scores};
 use prometheus::Registry;
 use sandbox::{
     ArtifactStore, CompileLimits, Compiler, Graphs, Guest, Limits, LoadError, ModelFiles, Runtime,
@@ -221,10 +221,10 @@ pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
 
 /// A version that only lends its name: whoever stands above it in a test answers
 /// by itself.
-pub(crate) struct Named(pub(crate) Arc<Version>);
+pub(crate) struct Named(pub(crate) Arc<Revision>);
 
 impl Scorer for Named {
-    fn version(&self) -> &Arc<Version> {
+    fn revision(&self) -> &Arc<Revision> {
         &self.0
     }
 

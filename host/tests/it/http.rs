@@ -25,7 +25,7 @@ use std::time::Duration;
 use http::{Api, HttpConfig, Metrics, Readiness, Served, serve};
 use predictor::{
     Activation, Answer as TextAnswer, BoxFuture, Caching, Digest, ErrorKind, ModelCard, Pending,
-    PredictError, Predictor, Request, Score, Side, Source, Version, Work,
+    PredictError, Predictor, Request, Revision, Score, Side, Source, Work,
 };
 use prometheus::Registry;
 use rollout::Rollout;
@@ -114,7 +114,7 @@ impl Predictor for Below {
             return Box::pin(async { Err(PredictError::new(kind, "try again later")) });
         }
         let answer = |text: String| {
-            let version = Arc::clone(request.scorer.version());
+            let revision = Arc::clone(request.scorer.revision());
             let source = match text.as_str() {
                 "kept" => Source::Memory,
                 "shared" => Source::Shared,
@@ -135,7 +135,7 @@ impl Predictor for Below {
                     score,
                 }]
                 .into(),
-                version,
+                revision,
                 source,
                 work,
             };
@@ -151,6 +151,12 @@ impl Predictor for Below {
         let answers = request.texts.iter().cloned().map(answer).collect();
         Box::pin(async move { Ok(answers) })
     }
+}
+
+/// What answers behind these servers.
+fn revision() -> Revision {
+    let (guest, model) = (Digest([0xab; 32]), Digest([0x12; 32]));
+    Revision::new(guest, model, Revision::NO_CONFIGURATION)
 }
 
 /// A running server; dropped, it is cut off.
@@ -179,13 +185,9 @@ impl Server {
             meeting: Barrier::new(MEETING),
             caching: Mutex::default(),
         });
-        let version = Version {
-            guest: Digest([0xab; 32]),
-            model: Digest([0x12; 32]),
-        };
         let (readiness, registry) = (Readiness::default(), Registry::new());
         let (rollout, _) = Rollout::start(
-            Arc::new(Named(Arc::new(version))),
+            Arc::new(Named(Arc::new(revision()))),
             Arc::new(Below(fake.clone())),
             rollout::Options {
                 probation: Duration::ZERO,

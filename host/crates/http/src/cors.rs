@@ -27,7 +27,7 @@ const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
 /// What a page may see beside what every page may.
 const RESPONSE_HEADERS: HeaderValue = HeaderValue::from_static(
     "retry-after, server-timing, x-fastsentiment-cache-hits, x-fastsentiment-guest, \
-     x-fastsentiment-model, x-request-id",
+     x-fastsentiment-model, x-fastsentiment-revision, x-request-id",
 );
 
 /// How long a browser need not ask again, in seconds: as long as any of them does not.

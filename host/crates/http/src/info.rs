@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::HttpConfig;
 use super::memory::OVERHEAD;
-use predictor::{ModelCard, Version};
+use predictor::{ModelCard, Revision};
 use service::Limits;
 
 /// What there is to say of what is served.
@@ -83,7 +83,7 @@ struct Classifier {
 impl Document {
     pub(crate) fn new(
         served: &Served,
-        live: &Version,
+        live: &Revision,
         limits: &Limits,
         config: &HttpConfig,
     ) -> Self {
@@ -96,7 +96,7 @@ impl Document {
         let together = served.batch_tokens as usize;
         Self {
             model_id: name.clone(),
-            model_sha: live.model.to_string(),
+            model_sha: live.model().to_string(),
             model_dtype: "float32",
             served_model_name: name.clone(),
             model_type: ModelType {

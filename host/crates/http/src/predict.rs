@@ -21,7 +21,7 @@ use super::inputs::Allowed;
 use super::memory::Held;
 use super::problem::Problem;
 use super::request::{self, Form, Read};
-use predictor::{Digest, ErrorKind, PredictError, Score, Scores, Version};
+use predictor::{Digest, ErrorKind, PredictError, Revision, Score, Scores};
 use service::{Options, Predictions, Service};
 
 /// The first digits of the digests of the guests that made the answer: one, unless
@@ -30,6 +30,9 @@ pub(crate) const GUEST: HeaderName = HeaderName::from_static("x-fastsentiment-gu
 
 /// The same for the models.
 pub(crate) const MODEL: HeaderName = HeaderName::from_static("x-fastsentiment-model");
+
+/// The same for the revisions, of which guest and model are parts.
+pub(crate) const REVISION: HeaderName = HeaderName::from_static("x-fastsentiment-revision");
 
 /// How many of the texts were answered from what was kept.
 pub(crate) const CACHE_HITS: HeaderName = HeaderName::from_static("x-fastsentiment-cache-hits");
@@ -50,11 +53,12 @@ pub(crate) struct Predict {
     named: ArcSwapOption<Named>,
 }
 
-/// The versions of an answer and their headers.
+/// The revisions of an answer and their headers.
 struct Named {
-    versions: Vec<Arc<Version>>,
+    revisions: Vec<Arc<Revision>>,
     guest: HeaderValue,
     model: HeaderValue,
+    revision: HeaderValue,
 }
 
 impl Predict {
@@ -132,25 +136,27 @@ impl Predict {
             Problem::failed()
         })?;
         let mut response = json(document.into());
-        let named = self.named(&predictions.versions)?;
+        let named = self.named(&predictions.revisions)?;
         let headers = response.headers_mut();
         headers.insert(GUEST, named.guest.clone());
         headers.insert(MODEL, named.model.clone());
+        headers.insert(REVISION, named.revision.clone());
         headers.insert(CACHE_HITS, predictions.hits.into());
         Ok(response)
     }
 
-    /// The headers of versions, which are nearly always those of the last answer.
-    fn named(&self, versions: &[Arc<Version>]) -> Result<Arc<Named>, Problem> {
+    /// The headers of revisions, which are nearly always those of the last answer.
+    fn named(&self, revisions: &[Arc<Revision>]) -> Result<Arc<Named>, Problem> {
         if let Some(named) = &*self.named.load()
-            && named.versions == versions
+            && named.revisions == revisions
         {
             return Ok(Arc::clone(named));
         }
         let named = Arc::new(Named {
-            versions: versions.to_vec(),
-            guest: short(versions.iter().map(|version| version.guest))?,
-            model: short(versions.iter().map(|version| version.model))?,
+            revisions: revisions.to_vec(),
+            guest: short(revisions.iter().map(|revision| revision.guest()))?,
+            model: short(revisions.iter().map(|revision| revision.model()))?,
+            revision: short(revisions.iter().map(|revision| revision.digest()))?,
         });
         self.named.store(Some(Arc::clone(&named)));
         Ok(named)

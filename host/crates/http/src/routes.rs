@@ -120,9 +120,9 @@ impl Api {
                 self.predict.answer(options, whole?).await
             }
             Route::Health => health::answer(row.path, &self.readiness),
-            Route::Version => version::answer(&self.service.version()),
+            Route::Version => version::answer(&self.service.revision()),
             Route::Info => {
-                let (live, limits) = (self.service.version(), self.service.limits());
+                let (live, limits) = (self.service.revision(), self.service.limits());
                 exchange::document(&info::Document::new(
                     &self.served,
                     &live,

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::exchange::document;
 use super::problem::Problem;
-use predictor::Version;
+use predictor::Revision;
 
 /// What a server is, and what makes its answers.
 #[derive(Serialize, ToSchema)]
@@ -26,20 +26,28 @@ pub(crate) struct Document {
     /// SHA-256 over the model directory's files.
     #[schema(pattern = "^[0-9a-f]{64}$")]
     model: String,
+    /// SHA-256 over the configuration; that of no bytes if there is none.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    configuration: String,
+    /// SHA-256 over the three digests above, which names what makes the answers.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    revision: String,
 }
 
 /// Tells of the version that is `live`.
-pub(crate) fn answer(live: &Version) -> Result<Response<Full<Bytes>>, Problem> {
+pub(crate) fn answer(live: &Revision) -> Result<Response<Full<Bytes>>, Problem> {
     document(&Document::from(live))
 }
 
-impl From<&Version> for Document {
-    fn from(live: &Version) -> Self {
+impl From<&Revision> for Document {
+    fn from(live: &Revision) -> Self {
         Self {
             name: "fastsentiment",
             version: env!("CARGO_PKG_VERSION"),
-            guest: live.guest.to_string(),
-            model: live.model.to_string(),
+            guest: live.guest().to_string(),
+            model: live.model().to_string(),
+            configuration: live.configuration().to_string(),
+            revision: live.digest().to_string(),
         }
     }
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use predictor::{PredictError, Score, Version};
+use predictor::{PredictError, Revision, Score};
 use service::{Options, Service};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -65,10 +65,10 @@ impl Job {
         self,
         mut rows: Rows,
         service: &Arc<Service>,
-        version: &Version,
+        revision: &Revision,
     ) -> anyhow::Result<ExitCode> {
         let begun = Instant::now();
-        let run = Run::of(&self, &rows, version);
+        let run = Run::of(&self, &rows, revision);
         let (destination, before) = Destination::open(&self.out, run, self.restart)?;
         let (mark, done, left_out) = match &before {
             Some(before) => (before.mark, before.rows, before.left_out),

@@ -21,7 +21,7 @@ use crate::health;
 use crate::methods::{self, READ_ONLY};
 use crate::problem::{Kind, Problem};
 use crate::{Handler, Readiness, Reply, Session, exposition, version};
-use revisions::Versions;
+use revisions::Revisions;
 
 /// How long the rest of a body is waited for that nobody wants.
 const BODY_PATIENCE: Duration = Duration::from_secs(5);
@@ -32,7 +32,7 @@ pub struct Api {
     readiness: Readiness,
     access: Access,
     uploads: Uploads,
-    versions: OnceLock<Arc<Versions>>,
+    versions: OnceLock<Arc<Revisions>>,
     /// The document of this API.
     openapi: Bytes,
 }
@@ -63,7 +63,7 @@ impl Api {
 
     /// Manages these versions from now on. Until then, the server is starting;
     /// later calls change nothing.
-    pub fn manage(&self, versions: Arc<Versions>) {
+    pub fn manage(&self, versions: Arc<Revisions>) {
         let _ = self.versions.set(versions);
     }
 
@@ -93,7 +93,7 @@ impl Api {
         versions::answer(target, self.versions()?, &self.uploads, head, body).await
     }
 
-    fn versions(&self) -> Result<&Arc<Versions>, Problem> {
+    fn versions(&self) -> Result<&Arc<Revisions>, Problem> {
         self.versions.get().ok_or_else(starting)
     }
 }

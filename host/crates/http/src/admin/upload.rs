@@ -13,7 +13,7 @@ use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use crate::body::{self, Whole};
 use crate::memory::Memory;
 use crate::problem::{Kind, Problem};
-use revisions::{Added, Origin, Versions, VersionsError};
+use revisions::{Added, Origin, RevisionError, Revisions};
 
 /// How many components of the largest size may be here at a time: one that is
 /// loaded, and those that wait for it.
@@ -48,7 +48,7 @@ impl Uploads {
     /// it has sent it all.
     pub(super) async fn add(
         &self,
-        versions: &Arc<Versions>,
+        versions: &Arc<Revisions>,
         headers: &HeaderMap,
         body: &mut Incoming,
     ) -> Result<Added, Problem> {
@@ -64,7 +64,7 @@ impl Uploads {
             drop(held);
             added
         });
-        let added = adding.await.unwrap_or(Err(VersionsError::Ended));
+        let added = adding.await.unwrap_or(Err(RevisionError::Ended));
         Ok(added.inspect_err(|error| tracing::warn!("an upload was not added: {error}"))?)
     }
 }

@@ -18,8 +18,7 @@ use super::query::{flag, invalid, parameters, share};
 use super::upload::Uploads;
 use crate::exchange::document as json;
 use crate::problem::{Kind, Problem};
-use predictor::Digest;
-use revisions::{Known, Versions};
+use revisions::{KnownRevision, Revisions};
 use rollout::{Share, Trial};
 
 /// The fewest digits of a digest that name a version.
@@ -102,7 +101,7 @@ enum Then {
 /// Answers a request about versions. `body` is that of the request.
 pub(super) async fn answer(
     target: Target<'_>,
-    versions: &Arc<Versions>,
+    versions: &Arc<Revisions>,
     uploads: &Uploads,
     head: &Parts,
     body: &mut Incoming,
@@ -124,16 +123,14 @@ pub(super) async fn answer(
         (Target::One(id), &Method::DELETE) => {
             let [] = parameters(head, [])?;
             let known = find(versions, id)?;
-            versions.remove(&known.version.guest)?;
-            gone(&Name::from(&*known.version))
+            versions.remove(&known.revision)?;
+            gone(&Name::from(&*known.revision))
         }
         (Target::Activate(id), &Method::POST) => {
             let [force] = parameters(head, ["force"])?;
             let insist = flag("force", force.as_deref())?;
             let known = find(versions, id)?;
-            json(&Change::from(
-                &versions.activate(&known.version.guest, insist)?,
-            ))
+            json(&Change::from(&versions.activate(&known.revision, insist)?))
         }
         (Target::Try(id, trial), &Method::POST) => {
             let [given] = parameters(head, ["share"])?;
@@ -150,8 +147,8 @@ pub(super) async fn answer(
                 }
             };
             let known = find(versions, id)?;
-            versions.begin_trial(&known.version.guest, trial, share)?;
-            json(&document::Trial::new(&known.version, trial, share))
+            versions.begin_trial(&known.revision, trial, share)?;
+            json(&document::Trial::new(&known.revision, trial, share))
         }
         (Target::Trial, &Method::DELETE) => {
             let [] = parameters(head, [])?;
@@ -163,8 +160,9 @@ pub(super) async fn answer(
         }
         (Target::Rollback, &Method::POST) => {
             let [from] = parameters(head, ["from"])?;
-            let from = from.map(|from| guest(versions, &from)).transpose()?;
-            json(&Change::from(&versions.rollback(from.as_ref())?))
+            let from = from.map(|from| find(versions, &from)).transpose()?;
+            let from = from.map(|known| known.revision);
+            json(&Change::from(&versions.rollback(from.as_deref())?))
         }
         (Target::Reload, &Method::POST) => {
             let [] = parameters(head, [])?;
@@ -182,7 +180,7 @@ pub(super) async fn answer(
 /// client leaves before it is ready, it is added and nothing more: who breaks a
 /// swap off does not want it to happen later.
 async fn upload(
-    versions: &Arc<Versions>,
+    versions: &Arc<Revisions>,
     uploads: &Uploads,
     head: &Parts,
     body: &mut Incoming,
@@ -190,22 +188,22 @@ async fn upload(
     // Before seconds are spent on a request that is wrong anyway.
     let then = then(head)?;
     let added = uploads.add(versions, &head.headers, body).await?;
-    let version = &added.version;
+    let revision = &added.revision;
     let mut document = Added::from(&added);
     match then {
         Then::Keep => {}
         Then::Activate => {
-            document.change = Some(Change::from(&versions.activate(&version.guest, false)?));
+            document.change = Some(Change::from(&versions.activate(revision, false)?));
         }
         Then::Try(trial, share) => {
-            versions.begin_trial(&version.guest, trial, share)?;
-            document.trial = Some(document::Trial::new(version, trial, share));
+            versions.begin_trial(revision, trial, share)?;
+            document.trial = Some(document::Trial::new(revision, trial, share));
         }
     }
     let mut response = json(&document)?;
     if !added.known {
         *response.status_mut() = StatusCode::CREATED;
-        if let Ok(location) = HeaderValue::try_from(format!("/versions/{}", version.guest)) {
+        if let Ok(location) = HeaderValue::try_from(format!("/versions/{}", revision.guest())) {
             response.headers_mut().insert(LOCATION, location);
         }
     }
@@ -226,8 +224,8 @@ fn then(head: &Parts) -> Result<Then, Problem> {
     }
 }
 
-/// The version with this digest, or whose digest alone begins so.
-fn find(versions: &Versions, id: &str) -> Result<Known, Problem> {
+/// The version whose digest, or whose guest's, alone begins so.
+fn find(versions: &Revisions, id: &str) -> Result<KnownRevision, Problem> {
     if !is_name(id) {
         return Err(unnamed());
     }
@@ -247,10 +245,6 @@ pub(super) fn unnamed() -> Problem {
         "a version is named by the SHA-256 of its guest, or by 4 or more of the 64 \
          hexadecimal digits that this begins with",
     )
-}
-
-fn guest(versions: &Versions, id: &str) -> Result<Digest, Problem> {
-    Ok(find(versions, id)?.version.guest)
 }
 
 fn gone(version: &Name) -> Result<Response<Full<Bytes>>, Problem> {

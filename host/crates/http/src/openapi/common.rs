@@ -8,7 +8,7 @@ use super::{content, document_of, responses};
 use crate::health::Condition;
 use crate::problem::Problem;
 use crate::{exposition, health, version};
-use predictor::Version;
+use predictor::Revision;
 
 /// The group of what tells how the server does.
 pub(crate) const OPERATION: (&str, &str) =
@@ -76,7 +76,7 @@ pub(crate) fn metrics() -> Value {
 }
 
 /// The operation of `/version`, with what it can have for `problems`.
-pub(crate) fn version(live: &Version, problems: &[Problem]) -> Value {
+pub(crate) fn version(live: &Revision, problems: &[Problem]) -> Value {
     let good = document_of("The version", "Version", &version::Document::from(live));
     json!({
         "operationId": "version",

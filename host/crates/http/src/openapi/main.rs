@@ -26,11 +26,11 @@ use crate::memory::NoRoom;
 use crate::metrics::Route;
 use crate::options::{self, TIMEOUT};
 use crate::paths::{PATHS, Row};
-use crate::predict::{self, CACHE_HITS, GUEST, MODEL};
+use crate::predict::{self, CACHE_HITS, GUEST, MODEL, REVISION};
 use crate::problem::{self, Kind, Problem};
 use crate::routes::not_found;
 use crate::{HttpConfig, health, media_type, request, version};
-use predictor::{ErrorKind, PredictError, Score, Scores, Version};
+use predictor::{ErrorKind, PredictError, Revision, Score, Scores};
 use service::{Limits, Service};
 
 /// What a server allows, and the version that answers when it starts: the examples
@@ -39,7 +39,7 @@ pub(crate) struct Bounds {
     pub(super) limits: Limits,
     pub(super) served: Served,
     config: HttpConfig,
-    version: Arc<Version>,
+    revision: Arc<Revision>,
 }
 
 impl Bounds {
@@ -48,7 +48,7 @@ impl Bounds {
             limits: service.limits().clone(),
             served: served.clone(),
             config: config.clone(),
-            version: service.version(),
+            revision: service.revision(),
         }
     }
 }
@@ -117,7 +117,7 @@ fn operation(row: &Row, method: &str, bounds: &Bounds) -> Value {
         Route::Predict if row.path == "/" => predict_at_root(bounds),
         Route::Predict => predict(bounds),
         Route::Health => common::health(row.path),
-        Route::Version => common::version(&bounds.version, &[]),
+        Route::Version => common::version(&bounds.revision, &[]),
         Route::Info => info(bounds),
         Route::Metrics => common::metrics(),
         Route::OpenApi => common::openapi(),
@@ -129,7 +129,7 @@ fn operation(row: &Row, method: &str, bounds: &Bounds) -> Value {
 }
 
 fn predict(bounds: &Bounds) -> Value {
-    let version = &bounds.version;
+    let revision = &bounds.revision;
     let all = ["A warm, funny film.", "The plot makes no sense."];
     let texts: Vec<_> = all.iter().take(bounds.limits.max_texts).collect();
     let scores = |first: (&str, f32), second: (&str, f32)| -> Scores {
@@ -169,8 +169,9 @@ fn predict(bounds: &Bounds) -> Value {
         )
     };
     good["headers"] = json!({
-        GUEST.as_str(): named("guest", version.guest.short()),
-        MODEL.as_str(): named("model", version.model.short()),
+        GUEST.as_str(): named("guest", revision.guest().short()),
+        MODEL.as_str(): named("model", revision.model().short()),
+        REVISION.as_str(): named("revision", revision.short()),
         CACHE_HITS.as_str(): header(
             "How many of the texts were answered from what was kept.",
             json!({"type": "integer", "minimum": 0, "maximum": bounds.limits.max_texts}),
@@ -354,11 +355,11 @@ fn predict_problems(bounds: &Bounds) -> Vec<Problem> {
 fn info(bounds: &Bounds) -> Value {
     let Bounds {
         served,
-        version,
+        revision,
         limits,
         config,
     } = bounds;
-    let example = info::Document::new(served, version, limits, config);
+    let example = info::Document::new(served, revision, limits, config);
     json!({
         "operationId": "info",
         "tags": [OPERATION.0],

@@ -3,14 +3,13 @@
 //! This module must not know operations.
 
 use hyper::Request;
-use sha2::{Digest as _, Sha256};
 
 use crate::admin::document::{Added, Change, Entry, Gone, Name, Origin, Standing};
 use crate::admin::query::parameters;
 use crate::admin::versions::unnamed;
 use crate::problem::Problem;
-use predictor::{Digest, Version};
-use revisions::{Refusal, VersionsError};
+use predictor::{Digest, Revision};
+use revisions::{Refusal, RevisionError};
 
 // ---- Problems, made as they are made elsewhere ----
 
@@ -24,37 +23,38 @@ pub(super) fn unexpected<const N: usize>(expected: [&str; N]) -> Vec<Problem> {
 pub(super) fn unknown() -> Vec<Problem> {
     vec![
         unnamed(),
-        VersionsError::Unknown("0123456789ab".to_owned()).into(),
-        VersionsError::Ambiguous("0123".to_owned()).into(),
+        RevisionError::Unknown("0123456789ab".to_owned()).into(),
+        RevisionError::Ambiguous("0123".to_owned()).into(),
     ]
 }
 
 pub(super) fn quarantined() -> Problem {
-    let guest = example("another guest").guest.short();
+    let guest = example("another guest").guest().short();
     let reason = "5 of its last 5 calls failed".to_owned();
-    VersionsError::Quarantined { guest, reason }.into()
+    RevisionError::Quarantined { guest, reason }.into()
 }
 
 pub(super) fn refused() -> Problem {
     let step = "contract";
     let reason = "the component does not export `predict`".to_owned();
-    VersionsError::Refused(Refusal { step, reason }).into()
+    RevisionError::Refused(Refusal { step, reason }).into()
 }
 
 pub(super) fn unavailable() -> Problem {
     let reason = "no thread can be started: Resource temporarily unavailable (os error 11)";
-    VersionsError::Unavailable(reason.to_owned()).into()
+    RevisionError::Unavailable(reason.to_owned()).into()
 }
 
 // ---- Documents ----
 
 /// A version that there might be.
-pub(super) fn example(guest: &str) -> Version {
-    let digest = |of: &str| Digest(Sha256::digest(of.as_bytes()).into());
-    Version {
-        guest: digest(guest),
-        model: digest("the model"),
-    }
+pub(super) fn example(guest: &str) -> Revision {
+    let digest = |of: &str| Digest::of(of.as_bytes());
+    Revision::new(
+        digest(guest),
+        digest("the model"),
+        Revision::NO_CONFIGURATION,
+    )
 }
 
 pub(super) fn entry() -> Entry {

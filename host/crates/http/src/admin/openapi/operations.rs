@@ -19,7 +19,7 @@ use crate::body::BodyError;
 use crate::memory::NoRoom;
 use crate::openapi::{document_of, header, responses};
 use crate::problem::{Kind, Problem};
-use revisions::VersionsError;
+use revisions::RevisionError;
 
 /// An operation of the versions API.
 pub(super) struct Described {
@@ -97,8 +97,8 @@ impl Described {
             refused(),
             unavailable(),
             quarantined(),
-            VersionsError::IsLive(example("the guest").guest.short()).into(),
-            VersionsError::Ended.into(),
+            RevisionError::IsLive(example("the guest").guest().short()).into(),
+            RevisionError::Ended.into(),
         ]);
         let mut created = document_of("It was added", "Added", &added());
         let mut known = document_of(
@@ -167,7 +167,7 @@ impl Described {
     }
 
     fn remove() -> Self {
-        let in_use = VersionsError::InUse(example("the guest").guest.short());
+        let in_use = RevisionError::InUse(example("the guest").guest().short());
         Self {
             id: "removeVersion",
             summary: "Forget a version that is not in use",
@@ -220,7 +220,7 @@ impl Described {
         let mut problems: Vec<_> = share("share", "half").err().into_iter().collect();
         problems.extend(unknown());
         problems.extend([
-            VersionsError::IsLive(version.guest.short()).into(),
+            RevisionError::IsLive(version.guest().short()).into(),
             quarantined(),
         ]);
         Self {
@@ -240,7 +240,7 @@ impl Described {
             parameters: Vec::new(),
             body: None,
             good: json!({"200": document_of("It has ended", "Gone", &gone())}),
-            problems: [unexpected([]), vec![VersionsError::NoTrial.into()]].concat(),
+            problems: [unexpected([]), vec![RevisionError::NoTrial.into()]].concat(),
         }
     }
 
@@ -251,7 +251,7 @@ impl Described {
             parameters: Vec::new(),
             body: None,
             good: json!({"200": document_of("It is live", "Change", &change())}),
-            problems: [unexpected([]), vec![VersionsError::NoTrial.into()]].concat(),
+            problems: [unexpected([]), vec![RevisionError::NoTrial.into()]].concat(),
         }
     }
 
@@ -259,10 +259,10 @@ impl Described {
         let mut problems = unexpected(["from"]);
         problems.extend(unknown());
         problems.extend([
-            VersionsError::NothingBefore.into(),
-            VersionsError::NotLive {
-                given: example("another guest").guest.short(),
-                live: example("the guest").guest.short(),
+            RevisionError::NothingBefore.into(),
+            RevisionError::NotLive {
+                given: example("another guest").guest().short(),
+                live: example("the guest").guest().short(),
             }
             .into(),
         ]);
@@ -290,18 +290,18 @@ impl Described {
         problems.extend([
             refused(),
             unavailable(),
-            VersionsError::Overtaken {
-                guest: example("another guest").guest.short(),
-                live: example("the guest").guest.short(),
+            RevisionError::Overtaken {
+                guest: example("another guest").guest().short(),
+                live: example("the guest").guest().short(),
             }
             .into(),
             quarantined(),
-            VersionsError::Unreadable {
+            RevisionError::Unreadable {
                 path: "guest.wasm".into(),
                 reason: "No such file or directory (os error 2)".to_owned(),
             }
             .into(),
-            VersionsError::Ended.into(),
+            RevisionError::Ended.into(),
         ]);
         Self {
             id: "reload",
