@@ -18,7 +18,7 @@ use futures_util::FutureExt as _;
 use http::{predictions_json, texts_of};
 use predictor::{
     Abandoned, Answer, BoxFuture, Caching, Digest, Pending, PredictError, Predictor, Priority,
-    Request, Score, Scorer, Scores, Source, Version,
+    Request, Revision, Score, Scorer, Scores, Source,
 };
 use service::Predictions;
 use sha2::{Digest as _, Sha256};
@@ -100,7 +100,7 @@ impl Predictor for Below {
         let answer = |_| {
             Pending::Ready(Answer {
                 scores: predictions(1).scores.remove(0),
-                version: Arc::clone(request.scorer.version()),
+                revision: Arc::clone(request.scorer.revision()),
                 source: Source::Computed,
                 work: None,
             })
@@ -111,9 +111,9 @@ impl Predictor for Below {
 }
 
 impl Scorer for Below {
-    fn version(&self) -> &Arc<Version> {
-        static VERSION: LazyLock<Arc<Version>> =
-            LazyLock::new(|| predictions(1).versions.remove(0));
+    fn revision(&self) -> &Arc<Revision> {
+        static VERSION: LazyLock<Arc<Revision>> =
+            LazyLock::new(|| predictions(1).revisions.remove(0));
         &VERSION
     }
 
@@ -147,10 +147,11 @@ fn predictions(texts: usize) -> Predictions {
         lookup: Duration::ZERO,
         work: None,
         scores: vec![scores; texts],
-        versions: vec![Arc::new(Version {
-            guest: Digest([0; 32]),
-            model: Digest([1; 32]),
-        })],
+        revisions: vec![Arc::new(Revision::new(
+            Digest([0; 32]),
+            Digest([1; 32]),
+            Revision::NO_CONFIGURATION,
+        ))],
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+mod engine;
 mod loader;
 mod model_card;
 
@@ -18,8 +19,8 @@ use loader::GuestLoader;
 use batcher::{Batcher, Calibration};
 use cache::Cache;
 use inference::{Library, LibraryError, Model, ModelError, SessionOptions};
-use predictor::{ErrorKind, Predictor, Router, Scorer, Version};
-use revisions::{Beginning, LoadError, Origin, Refusal, StartError, Versions};
+use predictor::{ErrorKind, Predictor, Revision, Router, Scorer};
+use revisions::{Beginning, LoadError, Origin, Refusal, Revisions, StartError};
 use rollout::Rollout;
 use sandbox::{
     ArtifactError, ArtifactStore, Compiler, Graphs, ModelFiles, ModelFilesError, Runtime,
@@ -119,8 +120,8 @@ const SPARE_INSTANCES: u32 = 4;
 /// The loaded layers, ready to serve.
 pub struct App {
     service: Arc<Service>,
-    versions: Arc<Versions>,
-    version: Arc<Version>,
+    revisions: Arc<Revisions>,
+    revision: Arc<Revision>,
     origin: Origin,
     compiled: bool,
     onnxruntime: PathBuf,
@@ -167,13 +168,17 @@ impl App {
             files: ModelFiles::read(&config.model)?,
             executor: runtime.clone(),
         };
-        let versions = config.versions.clone();
-        let (first, calibration) = Beginning::choose(Arc::new(loader), versions, measure)?;
-        let version = Arc::clone(first.version());
+        let options = config.versions.clone();
+        let (first, calibration) = Beginning::choose(Arc::new(loader), options, measure)?;
+        let revision = Arc::clone(first.revision());
         let (origin, compiled) = (first.origin().clone(), first.compiled());
         let options = batching(config, &calibration);
         let batcher = Batcher::start(options, batcher::Metrics::new(registry)?)?;
-        let below = cached(&config.cache, Arc::new(batcher), registry, runtime)?;
+        let kept = cache::Options {
+            engine: engine::name(&library),
+            ..config.cache.clone()
+        };
+        let below = cached(&kept, Arc::new(batcher), registry, runtime)?;
         let scorer = Arc::clone(first.scorer());
         let metrics = rollout::Metrics::new(registry)?;
         let (rollout, fallen) = Rollout::start(scorer, below, config.rollout, metrics);
@@ -183,11 +188,11 @@ impl App {
             service::Metrics::new(registry)?,
         );
         let metrics = revisions::Metrics::new(registry)?;
-        let versions = Versions::start(first, rollout, fallen, metrics, runtime)?;
+        let revisions = Revisions::start(first, rollout, fallen, metrics, runtime)?;
         Ok(Self {
             service: Arc::new(service),
-            versions,
-            version,
+            revisions,
+            revision,
             origin,
             compiled,
             onnxruntime: library.path().to_owned(),
@@ -208,14 +213,14 @@ impl App {
         &self.service
     }
 
-    /// The versions that there are.
-    pub fn versions(&self) -> &Arc<Versions> {
-        &self.versions
+    /// The revisions that there are.
+    pub fn revisions(&self) -> &Arc<Revisions> {
+        &self.revisions
     }
 
-    /// What its first answers are known by.
-    pub fn version(&self) -> &Version {
-        &self.version
+    /// The revision that makes its first answers.
+    pub fn revision(&self) -> &Revision {
+        &self.revision
     }
 
     /// Where the guest comes from that its first answers are made by.

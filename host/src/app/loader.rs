@@ -1,10 +1,10 @@
-//! How versions are made of components: by the guest layer, for one model.
+//! How revisions are made of components: by the sandbox, for one model.
 
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use predictor::{Priority, Version};
+use predictor::{Digest, Priority, Revision};
 use revisions::{LoadError, Loaded, Loader, Refusal};
 use sandbox::{ArtifactStore, LoadedFrom, ModelFiles, Runtime, Step};
 
@@ -18,8 +18,8 @@ pub(super) struct GuestLoader {
 }
 
 impl Loader for GuestLoader {
-    fn version(&self, component: &[u8]) -> Version {
-        sandbox::version(component, &self.files)
+    fn revision(&self, guest: Digest) -> Revision {
+        sandbox::revision(guest, &self.files)
     }
 
     fn load(&self, component: &[u8], priority: Priority) -> Result<Loaded, LoadError> {

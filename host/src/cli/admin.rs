@@ -14,7 +14,7 @@ use fastsentiment::app::Config;
 use http::Readiness;
 use http::admin::{self, Access, Managed, Token, Uploads};
 use prometheus::Registry;
-use revisions::Versions;
+use revisions::Revisions;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -166,7 +166,7 @@ impl Admin {
     }
 
     /// Lets requests manage these versions from now on.
-    pub(super) fn manage(&self, versions: &Arc<Versions>) {
+    pub(super) fn manage(&self, versions: &Arc<Revisions>) {
         self.managed.set(Arc::clone(versions));
     }
 

@@ -34,8 +34,8 @@ impl fmt::Display for Banner<'_> {
             Some(admin) => line(f, "metrics", Listener(admin).url("/metrics"))?,
             None => line(f, "metrics", "off")?,
         }
-        let version = self.app.version();
-        let (guest, model) = (version.guest.short(), version.model.short());
+        let revision = self.app.revision();
+        let (guest, model) = (revision.guest().short(), revision.model().short());
         let compiled = compilation(self.app.compiled());
         let dir = self.config.model.display();
         let origin = match self.app.origin() {
@@ -43,7 +43,7 @@ impl fmt::Display for Banner<'_> {
             Origin::Upload => "an upload".to_owned(),
         };
         line(f, "guest", format_args!("{guest}, {compiled}: {origin}"))?;
-        if self.app.versions().configured_fault().is_some() {
+        if self.app.revisions().configured_fault().is_some() {
             let configured = self.config.guest.display();
             line(f, "", format_args!("NOT {configured}: see the log"))?;
         }

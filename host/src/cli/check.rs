@@ -147,7 +147,7 @@ fn report(mut config: Config, runtime: &tokio::runtime::Runtime) -> anyhow::Resu
         .map_err(|error| hints::explain(&config, error))?;
     let text = "What a wonderful day.".to_owned();
     let answer = runtime.block_on(predict::answer(app.service(), vec![text]))?;
-    let version = app.version();
+    let revision = app.revision();
     Ok(format!(
         "onnxruntime  {} ({})\n\
          model        {} ({})\n\
@@ -161,9 +161,9 @@ fn report(mut config: Config, runtime: &tokio::runtime::Runtime) -> anyhow::Resu
         app.onnxruntime().display(),
         app.onnxruntime_version(),
         config.model.display(),
-        version.model.short(),
+        revision.model().short(),
         config.guest.display(),
-        version.guest.short(),
+        revision.guest().short(),
         compilation(app.compiled()),
         match &config.artifacts {
             Some(dir) => dir.display().to_string(),

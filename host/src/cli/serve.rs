@@ -299,9 +299,9 @@ impl ServeCommand {
             published: self.observability.public_metrics.then(|| registry.clone()),
             config: http,
         };
-        let reloads = signals::reload_at(hangups, app.versions());
+        let reloads = signals::reload_at(hangups, app.revisions());
         if let Some(admin) = &admin {
-            admin.manage(app.versions());
+            admin.manage(app.revisions());
         }
         readiness.check_by(checkup(&app));
         // Programs that read the banner may send requests at once.
@@ -333,7 +333,7 @@ impl ServeCommand {
 
 /// Checks the health of a server that is ready.
 fn checkup(app: &App) -> impl Fn() -> Health + Send + Sync + 'static {
-    let (service, versions) = (Arc::clone(app.service()), Arc::downgrade(app.versions()));
+    let (service, versions) = (Arc::clone(app.service()), Arc::downgrade(app.revisions()));
     move || {
         let fault = versions
             .upgrade()

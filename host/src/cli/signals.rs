@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Weak};
 
-use revisions::Versions;
+use revisions::Revisions;
 use rustix::process::Signal;
 use tokio::signal::unix::{self, SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -55,8 +55,8 @@ pub(super) fn hangups() -> io::Result<unix::Signal> {
 }
 
 /// Reloads the configured guest at each SIGHUP.
-pub(super) fn reload_at(mut hangups: unix::Signal, versions: &Arc<Versions>) -> JoinHandle<()> {
-    let versions: Weak<Versions> = Arc::downgrade(versions);
+pub(super) fn reload_at(mut hangups: unix::Signal, versions: &Arc<Revisions>) -> JoinHandle<()> {
+    let versions: Weak<Revisions> = Arc::downgrade(versions);
     tokio::spawn(async move {
         while hangups.recv().await.is_some() {
             let Some(versions) = versions.upgrade() else {
@@ -64,7 +64,7 @@ pub(super) fn reload_at(mut hangups: unix::Signal, versions: &Arc<Versions>) -> 
             };
             match versions.reload().await {
                 Ok((added, change)) if change.live == change.before => tracing::info!(
-                    guest = added.version.guest.short(),
+                    guest = added.revision.guest().short(),
                     "SIGHUP: the configured guest is already live"
                 ),
                 // The change itself is logged where it is made.

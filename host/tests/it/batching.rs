@@ -15,7 +15,7 @@ use std::time::Duration;
 use batcher::{Batcher, Metrics, Options};
 use predictor::{
     Abandoned, Answer, Caching, Digest, ErrorKind, Pending, PredictError, Predictor, Priority,
-    Request, Score, Scorer, Scores, Version,
+    Request, Revision, Score, Scorer, Scores,
 };
 use prometheus::Registry;
 use prometheus::proto::MetricType;
@@ -27,7 +27,7 @@ use crate::harness::PATIENCE;
 struct Fake(Arc<Inner>);
 
 struct Inner {
-    version: Arc<Version>,
+    revision: Arc<Revision>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -57,12 +57,13 @@ impl Fake {
     }
 
     /// Another version.
-    fn of(version: u8) -> Self {
+    fn of(revision: u8) -> Self {
         Self(Arc::new(Inner {
-            version: Arc::new(Version {
-                guest: Digest([version; 32]),
-                model: Digest([2; 32]),
-            }),
+            revision: Arc::new(Revision::new(
+                Digest([revision; 32]),
+                Digest([2; 32]),
+                Revision::NO_CONFIGURATION,
+            )),
             state: Mutex::default(),
             changed: Condvar::new(),
         }))
@@ -93,8 +94,8 @@ impl Fake {
 }
 
 impl Scorer for Fake {
-    fn version(&self) -> &Arc<Version> {
-        &self.0.version
+    fn revision(&self) -> &Arc<Revision> {
+        &self.0.revision
     }
 
     fn score(&self, texts: &[String], abandoned: &Abandoned) -> Result<Vec<Scores>, PredictError> {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::time::Duration;
 
 use inference::{Library, Model, SessionOptions};
-use predictor::{Abandoned, PredictError, Scorer, Scores, Version};
+use predictor::Revision;
 use prometheus::Registry;
 use sandbox::{
     ArtifactStore, CompileLimits, Compiler, Graphs, Guest, Limits, LoadError, ModelFiles, Runtime,

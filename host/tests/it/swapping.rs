@@ -136,6 +136,7 @@ async fn a_version_that_proves_bad_is_rolled_back_and_fails_no_request() {
     // It passes its self-test, and traps on some texts, never ends on others, and
     // gives bad answers to more.
     let bad = call(&server, "/versions?activate=true", component(&hostile())).await;
+    let revision = bad["version"]["revision"].as_str().unwrap()[..12].to_owned();
     let bad = bad["version"]["short"].as_str().unwrap();
     assert_eq!(
         versions(&server).await["probation"]["fallback"]["short"],
@@ -171,7 +172,9 @@ async fn a_version_that_proves_bad_is_rolled_back_and_fails_no_request() {
     assert!(reason.contains("calls have failed"), "{reason}");
     assert!(server.log().contains(reason), "{}", server.log());
     assert!(server.metric("fastsentiment_version_falls_total").await > 0.5);
-    let rescued = format!(r#"fastsentiment_version_rescued_texts_total{{guest="{bad}"}}"#);
+    let rescued = format!(
+        r#"fastsentiment_version_rescued_texts_total{{guest="{bad}",revision="{revision}"}}"#
+    );
     assert!(server.metric(&rescued).await > 4.5);
     // It is not taken again by accident.
     let again = client().post(server.admin_url(&format!("/versions/{bad}/activate")));

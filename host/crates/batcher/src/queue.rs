@@ -172,7 +172,7 @@ impl<T> Queue<T> {
             .skip(1)
             .take(LOOK_AHEAD)
             .filter(|(_, entry)| !entry.alone && difference(entry) <= most)
-            .filter(|(_, entry)| entry.scorer.version() == head.scorer.version())
+            .filter(|(_, entry)| entry.scorer.revision() == head.scorer.revision())
             .map(|(place, entry)| (*place, entry))
             .collect();
         // Stable: of two that are as like, the one whose turn is first.

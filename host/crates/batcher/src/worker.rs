@@ -111,10 +111,10 @@ fn score(shared: &Arc<Shared>, mut batch: Batch) {
                 learn(shared, &batch.taken, took);
             }
             for ((_, entry), scores) in batch.taken.into_iter().zip(scores) {
-                let version = Arc::clone(entry.scorer.version());
+                let revision = Arc::clone(entry.scorer.revision());
                 let answer = Answer {
                     scores,
-                    version,
+                    revision,
                     source: Source::Computed,
                     work: Some(Work {
                         queued: begun - entry.attached.since,

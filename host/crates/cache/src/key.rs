@@ -4,7 +4,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use predictor::{Digest, Version};
+use predictor::{Digest, Revision};
 
 /// What the answer to one text of one version is kept under. It is as good as
 /// the text itself: nobody can find two texts with the same key.
@@ -12,21 +12,20 @@ pub(super) type Key = Digest;
 
 /// Raised whenever the digest is taken over something else, so that servers of
 /// two releases that share a Redis never take each other's keys for theirs.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
-/// Makes the keys of one version and its settings.
+/// Makes the keys of one revision on one engine.
 pub(super) struct Keys(Sha256);
 
 impl Keys {
-    /// `settings` are those that change answers and are no part of the version.
-    pub(super) fn new(version: &Version, settings: &[u8]) -> Self {
+    /// `engine` names whatever else decides an answer: what runs the model, and on what.
+    pub(super) fn new(revision: &Revision, engine: &str) -> Self {
         let mut hash = Sha256::new();
         hash.update([FORMAT]);
-        // The digests are of fixed length; what is not is framed by its length,
+        // The digest is of fixed length; what is not is framed by its length,
         // so that no two lists of fields are the same bytes.
-        hash.update(version.guest.0);
-        hash.update(version.model.0);
-        update_framed(&mut hash, settings);
+        hash.update(revision.digest().0);
+        update_framed(&mut hash, engine.as_bytes());
         Self(hash)
     }
 
@@ -47,22 +46,20 @@ fn update_framed(hash: &mut Sha256, bytes: &[u8]) {
 mod tests {
     use super::*;
 
-    fn version(guest: u8, model: u8) -> Version {
-        Version {
-            guest: Digest([guest; 32]),
-            model: Digest([model; 32]),
-        }
+    fn revision(guest: u8, model: u8) -> Revision {
+        let configuration = Revision::NO_CONFIGURATION;
+        Revision::new(Digest([guest; 32]), Digest([model; 32]), configuration)
     }
 
     #[test]
     fn everything_that_decides_an_answer_changes_its_key() {
         let keys = [
-            Keys::new(&version(1, 2), b"").of("text"),
-            Keys::new(&version(3, 2), b"").of("text"),
-            Keys::new(&version(1, 3), b"").of("text"),
-            Keys::new(&version(1, 2), b"s").of("text"),
-            Keys::new(&version(1, 2), b"").of("Text"),
-            Keys::new(&version(1, 2), b"").of(""),
+            Keys::new(&revision(1, 2), "").of("text"),
+            Keys::new(&revision(3, 2), "").of("text"),
+            Keys::new(&revision(1, 3), "").of("text"),
+            Keys::new(&revision(1, 2), "s").of("text"),
+            Keys::new(&revision(1, 2), "").of("Text"),
+            Keys::new(&revision(1, 2), "").of(""),
         ];
         for (at, key) in keys.iter().enumerate() {
             assert!(!keys[..at].contains(key), "{at}");
@@ -71,17 +68,17 @@ mod tests {
 
     #[test]
     fn a_key_is_the_same_each_time() {
-        let of = |text: &str| Keys::new(&version(1, 2), b"s").of(text);
+        let of = |text: &str| Keys::new(&revision(1, 2), "s").of(text);
         assert_eq!(of("text"), of("text"));
         // Replicas and releases share what they keep, so this must not change
         // unless the format's number does.
-        assert_eq!(of("text").short(), "a8f1d24c64cb");
+        assert_eq!(of("text").short(), "8c267959d1d6");
     }
 
     #[test]
     fn fields_can_not_run_into_each_other() {
-        let version = version(1, 2);
-        let one = Keys::new(&version, b"a").of("bc");
-        assert_ne!(one, Keys::new(&version, b"ab").of("c"));
+        let revision = revision(1, 2);
+        let one = Keys::new(&revision, "a").of("bc");
+        assert_ne!(one, Keys::new(&revision, "ab").of("c"));
     }
 }

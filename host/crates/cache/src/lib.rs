@@ -36,8 +36,10 @@ pub struct Options {
     pub memory_ttl: Duration,
     /// Where answers are shared with other processes, if they are.
     pub redis: Option<RedisOptions>,
-    /// The settings that change answers and are no part of a version.
-    pub settings: Vec<u8>,
+    /// Whatever changes answers and is no part of a revision: the engine that runs models,
+    /// and the kind of processor where that matters. Answers are shared by servers that
+    /// give the same.
+    pub engine: String,
 }
 
 impl Options {

@@ -18,7 +18,7 @@ use super::metrics::Metrics;
 use super::shared::{Found, Outbox, Shared};
 use predictor::{
     Answer, BoxFuture, Caching, ErrorKind, Pending, PredictError, Predictor, Priority, Request,
-    Scorer, Scores, Source, Version,
+    Revision, Scorer, Scores, Source,
 };
 
 /// What the futures of a cache share with it.
@@ -27,7 +27,7 @@ pub(super) struct Inner {
     memory: Option<Arc<Memory>>,
     shared: Option<Shared>,
     flights: Arc<Flights>,
-    settings: Vec<u8>,
+    engine: String,
     metrics: Metrics,
 }
 
@@ -69,7 +69,7 @@ impl Inner {
             memory: Memory::new(options.memory_bytes, options.memory_ttl, registry)?,
             shared,
             flights: Arc::default(),
-            settings: options.settings.clone(),
+            engine: options.engine.clone(),
             metrics: Metrics::new(registry)?,
         })
     }
@@ -78,13 +78,13 @@ impl Inner {
     /// costs no more than the keys of its texts and the room for its answers.
     pub(super) fn recall(&self, request: Request) -> Recalled {
         let keys = self.keys(&request.scorer);
-        let version = Arc::clone(request.scorer.version());
+        let revision = Arc::clone(request.scorer.revision());
         let mut answers = Vec::with_capacity(request.texts.len());
         for text in &request.texts {
             let key = keys.of(text);
             match self.find(&key) {
                 Some(scores) => {
-                    answers.push(Pending::Ready(answer(scores, &version, Source::Memory)));
+                    answers.push(Pending::Ready(answer(scores, &revision, Source::Memory)));
                 }
                 None => return Recalled::Part(self.recall_rest(request, &keys, answers, key)),
             }
@@ -102,7 +102,7 @@ impl Inner {
         missing: Key,
     ) -> Lookup {
         let at = found.len();
-        let version = Arc::clone(request.scorer.version());
+        let revision = Arc::clone(request.scorer.revision());
         let mut lookup = Lookup::new(request.scorer, request.caching);
         lookup.answers.extend(found.into_iter().map(Some));
         let mut known = HashMap::new();
@@ -110,7 +110,7 @@ impl Inner {
             let key = if place == at { missing } else { keys.of(&text) };
             match self.find(&key) {
                 Some(scores) => {
-                    let answer = answer(scores, &version, Source::Memory);
+                    let answer = answer(scores, &revision, Source::Memory);
                     lookup.answers.push(Some(Pending::Ready(answer)));
                 }
                 None => lookup.want(&mut known, key, text),
@@ -131,7 +131,7 @@ impl Inner {
         self: Arc<Self>,
         mut lookup: Lookup,
     ) -> Result<Vec<Pending>, PredictError> {
-        let version = Arc::clone(lookup.scorer.version());
+        let revision = Arc::clone(lookup.scorer.revision());
         if let Some(shared) = &self.shared {
             self.fetch(shared, &mut lookup).await;
         }
@@ -143,7 +143,7 @@ impl Inner {
         for (part, wanted) in parts.into_iter().zip(std::mem::take(&mut lookup.wanted)) {
             match part {
                 Part::Found(scores) => {
-                    let answer = answer(scores, &version, Source::Memory);
+                    let answer = answer(scores, &revision, Source::Memory);
                     lookup.fill(&wanted.places, || Pending::Ready(answer.clone()));
                 }
                 Part::Join(flight) => {
@@ -169,7 +169,7 @@ impl Inner {
     async fn fetch(&self, shared: &Shared, lookup: &mut Lookup) {
         let keys: Vec<Key> = lookup.wanted.iter().map(|wanted| wanted.key).collect();
         let found = shared.get(&keys).await;
-        let version = Arc::clone(lookup.scorer.version());
+        let revision = Arc::clone(lookup.scorer.revision());
         let texts =
             |wanted: &[Wanted]| wanted.iter().map(|wanted| wanted.places.len() as u64).sum();
         let values = match found {
@@ -187,7 +187,7 @@ impl Inner {
             if let Some(memory) = &self.memory {
                 memory.put(wanted.key, Arc::clone(&scores));
             }
-            let answer = answer(scores, &version, Source::Shared);
+            let answer = answer(scores, &revision, Source::Shared);
             lookup.fill(&wanted.places, || Pending::Ready(answer.clone()));
         }
     }
@@ -228,7 +228,7 @@ impl Inner {
             keys.push(wanted.key);
             texts.push(wanted.text);
         }
-        let version = Arc::clone(scorer.version());
+        let revision = Arc::clone(scorer.revision());
         let request = Request {
             texts,
             scorer,
@@ -245,15 +245,15 @@ impl Inner {
         // One for all, so that all that is written is written as one.
         let outbox = self.shared.as_ref().map(|shared| Arc::new(shared.outbox()));
         let keeping = keys.into_iter().zip(pending).map(|(key, pending)| {
-            let (inner, version) = (Arc::clone(self), Arc::clone(&version));
+            let (inner, revision) = (Arc::clone(self), Arc::clone(&revision));
             let outbox = outbox.clone();
             async move {
                 let answer = match pending {
                     Pending::Ready(answer) => answer,
                     Pending::Later(answer) => answer.await?,
                 };
-                // The key holds the version that was asked for.
-                if answer.version == version {
+                // The key holds the revision that was asked for.
+                if answer.revision == revision {
                     inner.keep(key, &answer.scores, outbox.as_deref());
                 }
                 Ok(answer)
@@ -278,7 +278,7 @@ impl Inner {
     }
 
     fn keys(&self, scorer: &Arc<dyn Scorer>) -> Keys {
-        Keys::new(scorer.version(), &self.settings)
+        Keys::new(scorer.revision(), &self.engine)
     }
 }
 
@@ -325,10 +325,10 @@ impl Lookup {
     }
 }
 
-fn answer(scores: Scores, version: &Arc<Version>, source: Source) -> Answer {
+fn answer(scores: Scores, revision: &Arc<Revision>, source: Source) -> Answer {
     Answer {
         scores,
-        version: Arc::clone(version),
+        revision: Arc::clone(revision),
         source,
         work: None,
     }

@@ -12,7 +12,7 @@ use axum::http::{Method, Uri};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::options::TIMEOUT;
-use crate::predict::{CACHE_HITS, GUEST, MODEL};
+use crate::predict::{CACHE_HITS, GUEST, MODEL, REVISION};
 use crate::request_id::REQUEST_ID;
 use crate::server_timing::SERVER_TIMING;
 
@@ -56,6 +56,7 @@ pub(crate) fn layer(origins: &[Origin]) -> Option<CorsLayer> {
             CACHE_HITS,
             GUEST,
             MODEL,
+            REVISION,
             REQUEST_ID,
         ])
         .max_age(MAX_AGE);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use connection::OVERHEAD;
-use predictor::{ModelCard, Version};
+use predictor::{ModelCard, Revision};
 use serde::Serialize;
 use service::{Limits, Service};
 use utoipa::ToSchema;
@@ -86,7 +86,7 @@ struct Classifier {
 impl Document {
     pub(crate) fn new(
         served: &Served,
-        live: &Version,
+        live: &Revision,
         limits: &Limits,
         config: &HttpConfig,
     ) -> Self {
@@ -99,7 +99,7 @@ impl Document {
         let together = served.batch_tokens as usize;
         Self {
             model_id: name.clone(),
-            model_sha: live.model.to_string(),
+            model_sha: live.model().to_string(),
             model_dtype: "float32",
             served_model_name: name.clone(),
             model_type: ModelType {
@@ -147,6 +147,6 @@ pub(crate) fn router(info: Info) -> OpenApiRouter {
     responses((status = 200, description = "What is served", body = Document))
 )]
 async fn describe(State(info): State<Info>) -> Json<Document> {
-    let (live, limits) = (info.service.version(), info.service.limits());
+    let (live, limits) = (info.service.revision(), info.service.limits());
     Json(Document::new(&info.served, &live, limits, &info.config))
 }

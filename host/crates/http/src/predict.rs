@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use connection::body::{self, BodyError, Whole};
 use connection::decompress::Decompressed;
 use connection::{Memory, Reservation, Session};
-use predictor::{Digest, ErrorKind, PredictError, Score, Scores, Version};
+use predictor::{Digest, ErrorKind, PredictError, Revision, Score, Scores};
 use serde::{Serialize, Serializer};
 use service::{Options, Predictions, Service};
 use tracing::Span;
@@ -33,6 +33,9 @@ pub(crate) const GUEST: HeaderName = HeaderName::from_static("x-fastsentiment-gu
 
 /// The same for the models.
 pub(crate) const MODEL: HeaderName = HeaderName::from_static("x-fastsentiment-model");
+
+/// The same for the revisions, which guest and model are parts of.
+pub(crate) const REVISION: HeaderName = HeaderName::from_static("x-fastsentiment-revision");
 
 /// How many of the texts were answered from the cache.
 pub(crate) const CACHE_HITS: HeaderName = HeaderName::from_static("x-fastsentiment-cache-hits");
@@ -60,11 +63,12 @@ struct Shared {
     named: ArcSwapOption<Named>,
 }
 
-/// The versions of an answer and their headers.
+/// The revisions of an answer and their headers.
 struct Named {
-    versions: Vec<Arc<Version>>,
+    revisions: Vec<Arc<Revision>>,
     guest: HeaderValue,
     model: HeaderValue,
+    revision: HeaderValue,
 }
 
 /// Score texts
@@ -84,6 +88,7 @@ struct Named {
         headers(
             ("x-fastsentiment-guest" = String, description = "The first 12 digits of the SHA-256 of the guest that made the answer; of each, if another version is on trial with a share of the texts."),
             ("x-fastsentiment-model" = String, description = "The same for the model."),
+            ("x-fastsentiment-revision" = String, description = "The same for the revision: guest, model and configuration."),
             ("x-fastsentiment-cache-hits" = u64, description = "How many of the texts were answered from the cache."),
             ("Server-Timing" = String, description = "Where the time went, in milliseconds (W3C Server Timing): `read`, from the head of the request to the end of its body; `parse`; `cache`, until all texts were found or queued; of those that were computed the longest wait in the `queue`, and the longest `predict`, a batch in the guest and the model; `total`, to the answer."),
         ),
@@ -192,7 +197,7 @@ impl Shared {
             log(&error, options);
             form.problem(error)
         })?;
-        let named = self.named(&predictions.versions)?;
+        let named = self.named(&predictions.revisions)?;
         let outcome = Outcome {
             texts: predictions.scores.len() as u64,
             hits: predictions.hits as u64,
@@ -211,6 +216,7 @@ impl Shared {
         headers.insert(CONTENT_TYPE, json);
         headers.insert(GUEST, named.guest.clone());
         headers.insert(MODEL, named.model.clone());
+        headers.insert(REVISION, named.revision.clone());
         headers.insert(CACHE_HITS, hits);
         response.extensions_mut().insert(outcome);
         Ok(response)
@@ -226,17 +232,18 @@ impl Shared {
         in_place_if(is_short, parse).await
     }
 
-    /// The headers of versions.
-    fn named(&self, versions: &[Arc<Version>]) -> Result<Arc<Named>, Problem> {
+    /// The headers of revisions.
+    fn named(&self, revisions: &[Arc<Revision>]) -> Result<Arc<Named>, Problem> {
         if let Some(named) = &*self.named.load()
-            && named.versions == versions
+            && named.revisions == revisions
         {
             return Ok(Arc::clone(named));
         }
         let named = Arc::new(Named {
-            versions: versions.to_vec(),
-            guest: short(versions.iter().map(|version| version.guest))?,
-            model: short(versions.iter().map(|version| version.model))?,
+            revisions: revisions.to_vec(),
+            guest: short(revisions.iter().map(|revision| revision.guest()))?,
+            model: short(revisions.iter().map(|revision| revision.model()))?,
+            revision: short(revisions.iter().map(|revision| revision.digest()))?,
         });
         self.named.store(Some(Arc::clone(&named)));
         Ok(named)

@@ -49,12 +49,12 @@ impl Public {
         let predict = Predict::new(Arc::clone(&service), allowed, &config);
         let live = {
             let service = Arc::clone(&service);
-            Arc::new(move || Ok(service.version()))
+            Arc::new(move || Ok(service.revision()))
         };
         let facts = document::Facts {
             limits: service.limits().clone(),
             config: config.clone(),
-            live: service.version(),
+            live: service.revision(),
             allowed,
         };
         let openapi = Arc::new(OnceLock::new());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use predictor::Version;
+use predictor::Revision;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -14,7 +14,7 @@ use crate::openapi::problems;
 use crate::problem::{self, Problem};
 
 /// Looks up the version that is live.
-pub(crate) type Live = Arc<dyn Fn() -> Result<Arc<Version>, Problem> + Send + Sync>;
+pub(crate) type Live = Arc<dyn Fn() -> Result<Arc<Revision>, Problem> + Send + Sync>;
 
 /// Serves the version that `live` finds.
 pub(crate) fn router(live: Live) -> OpenApiRouter {
@@ -37,15 +37,23 @@ pub(crate) struct Document {
     /// SHA-256 over the model directory's files.
     #[schema(pattern = "^[0-9a-f]{64}$")]
     model: String,
+    /// SHA-256 over the configuration; that of no bytes if there is none.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    configuration: String,
+    /// SHA-256 over the three digests above, which names what makes the answers.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    revision: String,
 }
 
-impl From<&Version> for Document {
-    fn from(live: &Version) -> Self {
+impl From<&Revision> for Document {
+    fn from(live: &Revision) -> Self {
         Self {
             name: "fastsentiment",
             version: env!("CARGO_PKG_VERSION"),
-            guest: live.guest.to_string(),
-            model: live.model.to_string(),
+            guest: live.guest().to_string(),
+            model: live.model().to_string(),
+            configuration: live.configuration().to_string(),
+            revision: live.digest().to_string(),
         }
     }
 }

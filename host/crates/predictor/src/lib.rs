@@ -6,10 +6,11 @@
 
 pub mod contract;
 mod model;
+mod revision;
 
 pub use model::{Activation, ModelCard, Side};
+pub use revision::{Digest, DigestError, Revision};
 
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,47 +28,13 @@ pub struct Score {
 /// The scores of one text: every label, highest score first.
 pub type Scores = Arc<[Score]>;
 
-/// What made an answer: two answers of equal versions are comparable, and an
-/// answer may be kept only under the version that made it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Version {
-    /// SHA-256 of the guest component's bytes.
-    pub guest: Digest,
-    /// SHA-256 over the model directory's files.
-    pub model: Digest,
-}
-
-/// A SHA-256 digest.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Digest(pub [u8; 32]);
-
-impl Digest {
-    /// The first 12 hexadecimal digits: enough to tell versions apart in a
-    /// header or a log line.
-    pub fn short(&self) -> String {
-        self.to_string()[..12].to_owned()
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Digest({self})")
-    }
-}
-
 /// The answer to one text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     /// Every label, highest score first.
     pub scores: Scores,
-    /// The version that made the answer.
-    pub version: Arc<Version>,
+    /// The revision that made the answer.
+    pub revision: Arc<Revision>,
     /// Where the answer comes from.
     pub source: Source,
     /// What was done for it, if it was computed.
@@ -243,7 +210,7 @@ pub type Abandoned = Arc<dyn Fn() -> bool + Send + Sync>;
 /// One version of what computes scores.
 pub trait Scorer: Send + Sync + 'static {
     /// What its answers are known by.
-    fn version(&self) -> &Arc<Version>;
+    fn revision(&self) -> &Arc<Revision>;
 
     /// Scores every text of a batch, in order. This blocks the calling thread,
     /// which must not be one that serves sockets or runs futures.
@@ -260,7 +227,7 @@ pub trait Scorer: Send + Sync + 'static {
 /// What decides which version answers which text.
 pub trait Router: Send + Sync + 'static {
     /// The version that is live now.
-    fn live(&self) -> Arc<Version>;
+    fn live(&self) -> Arc<Revision>;
 
     /// Takes texts on, as [`Predictor::predict`] does. Each [`Answer`] names the
     /// version that made it: where a share of the texts is on trial with another

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::control::Versions;
-use super::known::Entry;
-use super::state::KeptVersion;
-use super::{Added, LoadError, Origin, Refusal, VersionsError, now};
-use predictor::{Digest, Priority};
+use super::control::Revisions;
+use super::registry::Entry;
+use super::state::KeptRevision;
+use super::{Added, LoadError, Origin, Refusal, RevisionError, now};
+use predictor::{Digest, Priority, Revision};
 
-impl Versions {
+impl Revisions {
     /// Adds a version without sending it any text. A component that is known
     /// already is found, not loaded, and waits for nothing.
     ///
@@ -27,52 +27,57 @@ impl Versions {
         self: &Arc<Self>,
         component: Vec<u8>,
         origin: Origin,
-    ) -> Result<Added, VersionsError> {
-        let versions = Arc::clone(self);
+    ) -> Result<Added, RevisionError> {
+        let revisions = Arc::clone(self);
         let adding = tokio::spawn(async move {
-            let added = versions.add_one(component, origin).await;
-            versions.metrics.candidate(match &added {
+            let added = revisions.add_one(component, origin).await;
+            revisions.metrics.candidate(match &added {
                 Ok(added) if added.known => Ok("known"),
                 Ok(_) => Ok("ready"),
                 Err(error) => Err(error),
             });
             added
         });
-        adding.await.unwrap_or(Err(VersionsError::Ended))
+        adding.await.unwrap_or(Err(RevisionError::Ended))
     }
 
     async fn add_one(
         self: &Arc<Self>,
         component: Vec<u8>,
         origin: Origin,
-    ) -> Result<Added, VersionsError> {
+    ) -> Result<Added, RevisionError> {
         let begun = Instant::now();
-        let versions = Arc::clone(self);
-        let (component, guest) = blocking(move || {
-            let guest = versions.loader.version(&component).guest;
-            (component, guest)
+        let revisions = Arc::clone(self);
+        let (component, revision) = blocking(move || {
+            let revision = revisions.revision(&component);
+            (component, revision)
         })
         .await?;
-        if let Some(added) = self.known(&guest, begun) {
+        if let Some(added) = self.known(&revision, begun) {
             return Ok(added);
         }
         let _loading = self.loading.lock().await;
         // The one that was loaded before it may have been the same.
-        if let Some(added) = self.known(&guest, begun) {
+        if let Some(added) = self.known(&revision, begun) {
             return Ok(added);
         }
-        let versions = Arc::clone(self);
-        blocking(move || versions.load(component, origin, begun)).await?
+        let revisions = Arc::clone(self);
+        blocking(move || revisions.load(component, origin, begun)).await?
     }
 
-    fn known(&self, guest: &Digest, begun: Instant) -> Option<Added> {
-        let scorer = self.book().scorer(guest).ok()?;
+    fn known(&self, revision: &Revision, begun: Instant) -> Option<Added> {
+        let scorer = self.registry().scorer(revision).ok()?;
         Some(Added {
-            version: Arc::clone(scorer.version()),
+            revision: Arc::clone(scorer.revision()),
             known: true,
             compiled: false,
             took: begun.elapsed(),
         })
+    }
+
+    /// The revision that a component would be.
+    pub(super) fn revision(&self, component: &[u8]) -> Arc<Revision> {
+        Arc::new(self.loader.revision(Digest::of(component)))
     }
 
     fn load(
@@ -80,7 +85,7 @@ impl Versions {
         component: Vec<u8>,
         origin: Origin,
         begun: Instant,
-    ) -> Result<Added, VersionsError> {
+    ) -> Result<Added, RevisionError> {
         if component.len() > self.options.max_bytes {
             return Err(too_large(self.options.max_bytes).into());
         }
@@ -88,18 +93,18 @@ impl Versions {
         let loaded = self.loader.load(&component, Priority::Background);
         self.metrics.loaded(loading.elapsed());
         let loaded = loaded?;
-        let version = Arc::clone(loaded.scorer.version());
-        let mut book = self.book();
-        book.add(Entry {
+        let revision = Arc::clone(loaded.scorer.revision());
+        let mut registry = self.registry();
+        registry.add(Entry {
             scorer: loaded.scorer,
             origin,
             size: component.len(),
             added: now(),
             activated: None,
         });
-        self.settle(&mut book, Some((version.guest, component)));
+        self.settle(&mut registry, Some((Arc::clone(&revision), component)));
         Ok(Added {
-            version,
+            revision,
             known: false,
             compiled: loaded.compiled,
             took: begun.elapsed(),
@@ -108,83 +113,83 @@ impl Versions {
 
     /// Loads what is known from before the start, one after another. A server is
     /// ready before that.
-    pub(super) async fn restore(versions: Weak<Self>) {
+    pub(super) async fn restore(revisions: Weak<Self>) {
         loop {
-            let Some(versions) = versions.upgrade() else {
+            let Some(revisions) = revisions.upgrade() else {
                 return;
             };
-            let loading = versions.loading.lock().await;
-            let Some(kept) = versions.book().absent.last().cloned() else {
-                versions.restore_trial();
+            let loading = revisions.loading.lock().await;
+            let Some(kept) = revisions.registry().absent.last().cloned() else {
+                revisions.restore_trial();
                 return;
             };
-            let guest = kept.guest;
+            let revision = Arc::clone(&kept.revision);
             let restore = {
-                let versions = Arc::clone(&versions);
-                move || versions.restore_one(kept)
+                let revisions = Arc::clone(&revisions);
+                move || revisions.restore_one(kept)
             };
             let restored = match blocking(restore).await {
-                Ok(restored) => restored.map_err(VersionsError::from),
+                Ok(restored) => restored.map_err(RevisionError::from),
                 Err(error) => Err(error),
             };
             match restored {
                 Ok(()) => {}
-                Err(VersionsError::Unavailable(reason)) => {
+                Err(RevisionError::Unavailable(reason)) => {
                     tracing::warn!(
-                        guest = guest.short(),
+                        guest = revision.guest().short(),
                         "a version known before the start is not loaded yet: {reason}"
                     );
                     drop(loading);
-                    drop(versions);
+                    drop(revisions);
                     tokio::time::sleep(RESTORE_AGAIN).await;
                 }
                 Err(reason) => {
                     tracing::warn!(
-                        guest = guest.short(),
+                        guest = revision.guest().short(),
                         "a version known before the start is given up: {reason}"
                     );
-                    let mut book = versions.book();
-                    book.give_up(&guest);
-                    versions.settle(&mut book, None);
+                    let mut registry = revisions.registry();
+                    registry.give_up(&revision);
+                    revisions.settle(&mut registry, None);
                 }
             }
         }
     }
 
-    fn restore_one(&self, kept: KeptVersion) -> Result<(), LoadError> {
+    fn restore_one(&self, kept: KeptRevision) -> Result<(), LoadError> {
         let unread = |reason: String| Refusal {
             step: "read",
             reason,
         };
         let store = self.store.as_ref();
         let store = store.ok_or_else(|| unread("no state is kept".to_owned()))?;
-        let component = store.component(&kept.guest, self.options.max_bytes as u64);
+        let component = store.component(&kept.revision.guest(), self.options.max_bytes as u64);
         let component = component.map_err(|error| unread(error.to_string()))?;
         let loaded = self.loader.load(&component, Priority::Background)?;
-        let mut book = self.book();
-        book.add(Entry {
+        let mut registry = self.registry();
+        registry.add(Entry {
             scorer: loaded.scorer,
             origin: kept.origin,
             size: component.len(),
             added: kept.added,
             activated: kept.activated,
         });
-        self.settle(&mut book, None);
+        self.settle(&mut registry, None);
         Ok(())
     }
 
     /// Goes on with the trial that went on before the start.
     fn restore_trial(&self) {
         // Held throughout, so that the trial can be ended at any time.
-        let mut book = self.book();
-        let Some(kept) = book.absent_trial.take() else {
+        let mut registry = self.registry();
+        let Some(kept) = registry.absent_trial.take() else {
             return;
         };
-        match self.try_out(&mut book, &kept.guest, kept.trial, kept.share) {
-            Ok(()) => tracing::info!(guest = kept.guest.short(), "the trial goes on"),
+        match self.try_out(&mut registry, &kept.revision, kept.trial, kept.share) {
+            Ok(()) => tracing::info!(guest = kept.revision.guest().short(), "the trial goes on"),
             Err(error) => {
                 tracing::warn!("the trial before the start has ended: {error}");
-                self.settle(&mut book, None);
+                self.settle(&mut registry, None);
             }
         }
     }
@@ -204,7 +209,7 @@ pub(super) fn too_large(most: usize) -> Refusal {
 /// a lack of threads, where tokio's own pool panics.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, VersionsError> {
+) -> Result<T, RevisionError> {
     let (done, result) = oneshot::channel();
     let span = tracing::Span::current();
     thread::Builder::new()
@@ -215,7 +220,7 @@ pub(super) async fn blocking<T: Send + 'static>(
             let _ = done.send(result);
         })
         .map_err(|error| {
-            VersionsError::Unavailable(format!("no thread can be started: {error}"))
+            RevisionError::Unavailable(format!("no thread can be started: {error}"))
         })?;
-    result.await.map_err(|_| VersionsError::Ended)
+    result.await.map_err(|_| RevisionError::Ended)
 }

@@ -9,12 +9,12 @@
 use std::sync::Arc;
 
 use super::candidate::{blocking, too_large};
-use super::control::Versions;
+use super::control::Revisions;
 use super::metrics::Trigger;
-use super::{Added, Change, Origin, VersionsError, file};
-use predictor::{Digest, Router};
+use super::{Added, Change, Origin, RevisionError, file};
+use predictor::{Revision, Router};
 
-impl Versions {
+impl Revisions {
     /// Reads the configured guest again, and makes it live if it is not: also if
     /// its file has not changed since another version was chosen.
     ///
@@ -24,16 +24,19 @@ impl Versions {
     ///
     /// If it can not be read or served, if it is quarantined, or if another version
     /// was chosen while it was loaded.
-    pub async fn reload(self: &Arc<Self>) -> Result<(Added, Change), VersionsError> {
-        let versions = Arc::clone(self);
+    pub async fn reload(self: &Arc<Self>) -> Result<(Added, Change), RevisionError> {
+        let revisions = Arc::clone(self);
         let read = blocking(move || {
-            let read = file::read(&versions.options.guest, versions.options.max_bytes);
-            let (component, _) = read.map_err(|unfit| versions.unfit(unfit))?;
-            let guest = versions.loader.version(&component).guest;
-            Ok((component, guest))
+            let read = file::read(&revisions.options.guest, revisions.options.max_bytes);
+            let (component, _) = read.map_err(|unfit| revisions.unfit(unfit))?;
+            let revision = revisions.revision(&component);
+            Ok((component, revision))
         });
         match read.await? {
-            Ok((component, guest)) => self.swap_to_file(component, guest, Trigger::Signal).await,
+            Ok((component, revision)) => {
+                self.swap_to_file(component, revision, Trigger::Signal)
+                    .await
+            }
             Err(error) => {
                 self.metrics.candidate(Err(&error));
                 Err(error)
@@ -47,41 +50,41 @@ impl Versions {
     pub(super) async fn follow_file(
         self: &Arc<Self>,
         component: Vec<u8>,
-        guest: Digest,
+        revision: Arc<Revision>,
         choices: u64,
-    ) -> Result<Option<Change>, VersionsError> {
+    ) -> Result<Option<Change>, RevisionError> {
         {
-            let mut book = self.book();
-            if book.seen == Some(guest) || book.choices != choices {
-                book.obstacle = None;
-                self.settle(&mut book, None);
+            let mut registry = self.registry();
+            if registry.seen.as_ref() == Some(&revision) || registry.choices != choices {
+                registry.obstacle = None;
+                self.settle(&mut registry, None);
                 return Ok(None);
             }
         }
-        let swapped = self.swap_to_file(component, guest, Trigger::File).await;
+        let swapped = self.swap_to_file(component, revision, Trigger::File).await;
         swapped.map(|(_, change)| Some(change))
     }
 
     async fn swap_to_file(
         self: &Arc<Self>,
         component: Vec<u8>,
-        guest: Digest,
+        revision: Arc<Revision>,
         trigger: Trigger,
-    ) -> Result<(Added, Change), VersionsError> {
-        let versions = Arc::clone(self);
+    ) -> Result<(Added, Change), RevisionError> {
+        let revisions = Arc::clone(self);
         let swapping = tokio::spawn(async move {
-            let added = versions.add_file(component, guest).await;
-            versions.conclude(guest, added, trigger)
+            let added = revisions.add_file(component, &revision).await;
+            revisions.conclude(&revision, added, trigger)
         });
-        swapping.await.unwrap_or(Err(VersionsError::Ended))
+        swapping.await.unwrap_or(Err(RevisionError::Ended))
     }
 
     async fn add_file(
         self: &Arc<Self>,
         component: Vec<u8>,
-        guest: Digest,
-    ) -> Result<Added, VersionsError> {
-        if let Err(error) = self.want(guest) {
+        revision: &Arc<Revision>,
+    ) -> Result<Added, RevisionError> {
+        if let Err(error) = self.want(revision) {
             self.metrics.candidate(Err(&error));
             return Err(error);
         }
@@ -91,54 +94,54 @@ impl Versions {
 
     /// Takes note of the content of the configured guest's file, and refuses it
     /// if it is quarantined.
-    fn want(&self, guest: Digest) -> Result<(), VersionsError> {
-        let mut book = self.book();
+    fn want(&self, revision: &Arc<Revision>) -> Result<(), RevisionError> {
+        let mut registry = self.registry();
         // Before the load, so that a content that can not be served is not tried
         // again and again.
-        book.seen = Some(guest);
-        book.wanted = Some(guest);
-        if self.rollout.live().guest == guest {
+        registry.seen = Some(Arc::clone(revision));
+        registry.wanted = Some(Arc::clone(revision));
+        if self.rollout.live() == *revision {
             return Ok(());
         }
-        book.quarantine.admit(&guest)
+        registry.quarantine.admit(revision)
     }
 
     /// Makes a content live that was added, if it is still to be.
     fn conclude(
         &self,
-        guest: Digest,
-        added: Result<Added, VersionsError>,
+        revision: &Arc<Revision>,
+        added: Result<Added, RevisionError>,
         trigger: Trigger,
-    ) -> Result<(Added, Change), VersionsError> {
-        let mut book = self.book();
-        let live = self.rollout.live().guest;
-        let overtaken = live != guest && book.wanted != Some(guest);
+    ) -> Result<(Added, Change), RevisionError> {
+        let mut registry = self.registry();
+        let live = self.rollout.live();
+        let overtaken = live != *revision && registry.wanted.as_ref() != Some(revision);
         let swapped = match added {
-            Ok(_) if overtaken => Err(VersionsError::Overtaken {
-                guest: guest.short(),
-                live: live.short(),
+            Ok(_) if overtaken => Err(RevisionError::Overtaken {
+                guest: revision.guest().short(),
+                live: live.guest().short(),
             }),
             Ok(added) => self
-                .make_live(&mut book, &guest, trigger)
+                .make_live(&mut registry, revision, trigger)
                 .map(|change| (added, change)),
             Err(error) => Err(error),
         };
-        book.deal_with(guest, swapped.as_ref().err());
-        self.settle(&mut book, None);
+        registry.deal_with(revision, swapped.as_ref().err());
+        self.settle(&mut registry, None);
         swapped
     }
 
     /// Takes note that the configured guest's file cannot be used just now.
-    pub(super) fn note_obstacle(&self, error: &VersionsError) {
-        let mut book = self.book();
-        book.obstacle = Some(error.to_string());
-        self.settle(&mut book, None);
+    pub(super) fn note_obstacle(&self, error: &RevisionError) {
+        let mut registry = self.registry();
+        registry.obstacle = Some(error.to_string());
+        self.settle(&mut registry, None);
     }
 
-    pub(super) fn unfit(&self, unfit: file::Unfit) -> VersionsError {
+    pub(super) fn unfit(&self, unfit: file::Unfit) -> RevisionError {
         match unfit {
             file::Unfit::TooLarge => too_large(self.options.max_bytes).into(),
-            file::Unfit::Unreadable(reason) => VersionsError::Unreadable {
+            file::Unfit::Unreadable(reason) => RevisionError::Unreadable {
                 path: self.options.guest.clone(),
                 reason,
             },

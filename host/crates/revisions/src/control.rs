@@ -4,16 +4,16 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::known::{Book, Known, Standing};
 use super::metrics::{Metrics, Trigger};
 use super::quarantine::Quarantined;
+use super::registry::{KnownRevision, Registry, Standing};
 use super::state::{Keeper, KeptTrial, Store};
-use super::{Change, Loader, Options, VersionsError, now};
-use predictor::{Digest, Router, Version};
+use super::{Change, Loader, Options, RevisionError, now};
+use predictor::{Digest, Revision, Router};
 use rollout::{Fall, Rollout, Share, Status, Trial};
 
 /// The versions that there are, and the ways to change which is in use.
-pub struct Versions {
+pub struct Revisions {
     pub(super) loader: Arc<dyn Loader>,
     pub(super) rollout: Arc<Rollout>,
     pub(super) options: Options,
@@ -22,12 +22,12 @@ pub struct Versions {
     pub(super) loading: tokio::sync::Mutex<()>,
     /// Held while it is changed which version is live, so that what is noted here
     /// and what the rollout does are the same.
-    pub(super) book: Mutex<Book>,
+    pub(super) registry: Mutex<Registry>,
     pub(super) store: Option<Arc<Store>>,
     pub(super) keeper: Option<Keeper>,
 }
 
-impl Versions {
+impl Revisions {
     /// Makes a version live that was added before. Nothing changes if it is live
     /// already. One that is quarantined is made live only if it is insisted on,
     /// and then is quarantined no more.
@@ -35,14 +35,14 @@ impl Versions {
     /// # Errors
     ///
     /// If there is no such version, or if it is quarantined.
-    pub fn activate(&self, guest: &Digest, insist: bool) -> Result<Change, VersionsError> {
-        let mut book = self.book();
+    pub fn activate(&self, revision: &Revision, insist: bool) -> Result<Change, RevisionError> {
+        let mut registry = self.registry();
         if insist {
             // Refused below if it is not known, and then it stays out.
-            book.find(guest)?;
-            book.quarantine.lift(guest);
+            registry.find(revision)?;
+            registry.quarantine.lift(revision);
         }
-        self.choose(&mut book, guest)
+        self.choose(&mut registry, revision)
     }
 
     /// Makes the version live that was live before the one that is. With `from`,
@@ -52,21 +52,21 @@ impl Versions {
     /// # Errors
     ///
     /// If there was none, or if another version is live than `from`.
-    pub fn rollback(&self, from: Option<&Digest>) -> Result<Change, VersionsError> {
-        let mut book = self.book();
+    pub fn rollback(&self, from: Option<&Revision>) -> Result<Change, RevisionError> {
+        let mut registry = self.registry();
         let live = self.rollout.live();
-        if let Some(given) = from.filter(|given| **given != live.guest) {
-            return Err(VersionsError::NotLive {
-                given: given.short(),
-                live: live.guest.short(),
+        if let Some(given) = from.filter(|given| **given != *live) {
+            return Err(RevisionError::NotLive {
+                given: given.guest().short(),
+                live: live.guest().short(),
             });
         }
-        let before = book.before()?;
-        let scorer = book.scorer(&before)?;
+        let before = registry.before()?;
+        let scorer = registry.scorer(&before)?;
         self.rollout.activate(scorer, false);
-        book.note_choice();
-        book.fall_back(&before);
-        Ok(self.swapped(&mut book, live, Trigger::Rollback))
+        registry.note_choice();
+        registry.fall_back(&before);
+        Ok(self.swapped(&mut registry, live, Trigger::Rollback))
     }
 
     /// Tries a version beside the live one with a share of the texts; a trial that
@@ -77,28 +77,28 @@ impl Versions {
     /// If there is no such version, if it is quarantined, or if it is live.
     pub fn begin_trial(
         &self,
-        guest: &Digest,
+        revision: &Revision,
         trial: Trial,
         share: Share,
-    ) -> Result<(), VersionsError> {
-        self.try_out(&mut self.book(), guest, trial, share)
+    ) -> Result<(), RevisionError> {
+        self.try_out(&mut self.registry(), revision, trial, share)
     }
 
     pub(super) fn try_out(
         &self,
-        book: &mut Book,
-        guest: &Digest,
+        registry: &mut Registry,
+        revision: &Revision,
         trial: Trial,
         share: Share,
-    ) -> Result<(), VersionsError> {
-        let scorer = book.scorer(guest)?;
-        if self.rollout.live().guest == *guest {
-            return Err(VersionsError::IsLive(guest.short()));
+    ) -> Result<(), RevisionError> {
+        let scorer = registry.scorer(revision)?;
+        if *self.rollout.live() == *revision {
+            return Err(RevisionError::IsLive(revision.guest().short()));
         }
-        book.quarantine.admit(guest)?;
+        registry.quarantine.admit(revision)?;
         self.rollout.begin_trial(scorer, trial, share);
-        book.absent_trial = None;
-        self.settle(book, None);
+        registry.absent_trial = None;
+        self.settle(registry, None);
         Ok(())
     }
 
@@ -107,14 +107,14 @@ impl Versions {
     /// # Errors
     ///
     /// If none is.
-    pub fn promote(&self) -> Result<Change, VersionsError> {
-        let mut book = self.book();
+    pub fn promote(&self) -> Result<Change, RevisionError> {
+        let mut registry = self.registry();
         let trial = self.rollout.status().trial;
-        let trial = trial.ok_or_else(|| match book.absent_trial {
-            Some(kept) => VersionsError::NotReady(kept.guest.short()),
-            None => VersionsError::NoTrial,
+        let trial = trial.ok_or_else(|| match &registry.absent_trial {
+            Some(kept) => RevisionError::NotReady(kept.revision.guest().short()),
+            None => RevisionError::NoTrial,
         })?;
-        self.choose(&mut book, &trial.version.guest)
+        self.choose(&mut registry, &trial.revision)
     }
 
     /// Ends the trial, and leaves the live version live. A trial from before the
@@ -123,19 +123,14 @@ impl Versions {
     /// # Errors
     ///
     /// If no version is on trial.
-    pub fn end_trial(&self) -> Result<Arc<Version>, VersionsError> {
-        let mut book = self.book();
+    pub fn end_trial(&self) -> Result<Arc<Revision>, RevisionError> {
+        let mut registry = self.registry();
         let ended = self.rollout.end_trial().or_else(|| {
-            let kept = book.absent_trial.take()?;
-            // All versions answer with the same model.
-            let model = self.rollout.live().model;
-            Some(Arc::new(Version {
-                guest: kept.guest,
-                model,
-            }))
+            let kept = registry.absent_trial.take()?;
+            Some(kept.revision)
         });
-        let ended = ended.ok_or(VersionsError::NoTrial)?;
-        self.settle(&mut book, None);
+        let ended = ended.ok_or(RevisionError::NoTrial)?;
+        self.settle(&mut registry, None);
         Ok(ended)
     }
 
@@ -150,34 +145,34 @@ impl Versions {
     ///
     /// If there is no such version, or if it is in use: live, on trial, or what
     /// the live one falls back to while it is on probation.
-    pub fn remove(&self, guest: &Digest) -> Result<(), VersionsError> {
-        let mut book = self.book();
-        let version = Arc::clone(book.find(guest)?.scorer.version());
-        if self.in_use().contains(guest) {
-            return Err(VersionsError::InUse(guest.short()));
+    pub fn remove(&self, revision: &Revision) -> Result<(), RevisionError> {
+        let mut registry = self.registry();
+        registry.find(revision)?;
+        if self.in_use().iter().any(|used| **used == *revision) {
+            return Err(RevisionError::InUse(revision.guest().short()));
         }
-        book.forget(guest);
-        self.rollout.forget(&version);
-        self.settle(&mut book, None);
+        registry.forget(revision);
+        self.rollout.forget(revision);
+        self.settle(&mut registry, None);
         Ok(())
     }
 
     /// All versions, those that were added last first.
-    pub fn list(&self) -> Vec<Known> {
-        self.list_of(&self.book())
+    pub fn list(&self) -> Vec<KnownRevision> {
+        self.list_of(&self.registry())
     }
 
-    fn list_of(&self, book: &Book) -> Vec<Known> {
+    fn list_of(&self, registry: &Registry) -> Vec<KnownRevision> {
         let status = self.rollout.status();
-        let standing = |guest: &Digest| {
-            if status.live.guest == *guest {
+        let standing = |revision: &Arc<Revision>| {
+            if status.live == *revision {
                 return Standing::Live;
             }
             let trial = status.trial.as_ref();
-            if let Some(trial) = trial.filter(|trial| trial.version.guest == *guest) {
+            if let Some(trial) = trial.filter(|trial| trial.revision == *revision) {
                 return Standing::OnTrial(trial.trial, trial.share);
             }
-            match book.quarantine.find(guest) {
+            match registry.quarantine.find(revision) {
                 Some(entry) => Standing::Quarantined {
                     reason: entry.reason.clone(),
                     since: entry.since,
@@ -185,14 +180,14 @@ impl Versions {
                 None => Standing::Ready,
             }
         };
-        let entries = book.entries.iter().rev().map(|entry| Known {
-            version: Arc::clone(entry.scorer.version()),
-            standing: standing(&entry.guest()),
+        let entries = registry.entries.iter().rev().map(|entry| KnownRevision {
+            revision: Arc::clone(entry.revision()),
+            standing: standing(entry.revision()),
             origin: entry.origin.clone(),
             size: entry.size,
             added: entry.added,
             activated: entry.activated,
-            tally: self.rollout.tally(entry.scorer.version()),
+            tally: self.rollout.tally(entry.revision()),
         });
         entries.collect()
     }
@@ -200,13 +195,13 @@ impl Versions {
     /// What has failed in use and is kept out of it, also if it is not known any
     /// more; what failed last is at the end.
     pub fn quarantined(&self) -> Vec<Quarantined> {
-        self.book().quarantine.list().to_vec()
+        self.registry().quarantine.list().to_vec()
     }
 
     /// Why the configured guest is not served, if that is because it cannot be: a
     /// sentence for the operator.
     pub fn configured_fault(&self) -> Option<String> {
-        self.book().fault(&self.rollout.live().guest)
+        self.registry().fault(&self.rollout.live())
     }
 
     /// The directory that keeps the state, if one does.
@@ -214,149 +209,161 @@ impl Versions {
         self.store.as_ref().map(|store| store.dir())
     }
 
-    /// The one version whose guest's digest begins with `prefix`, in hexadecimal
-    /// digits.
+    /// The one revision whose digest, or whose guest's, begins with `prefix`, in
+    /// hexadecimal digits.
     ///
     /// # Errors
     ///
     /// If there is none, or more than one, or if it is still being loaded.
-    pub fn find(&self, prefix: &str) -> Result<Known, VersionsError> {
-        let book = self.book();
-        let is_named = |guest: &Digest| !prefix.is_empty() && guest.to_string().starts_with(prefix);
-        let ready = self.list_of(&book).into_iter();
-        let ready = ready.filter(|known| is_named(&known.version.guest)).map(Ok);
-        let absent = book.absent.iter().map(|kept| kept.guest).filter(is_named);
-        let absent = absent.map(|guest| Err(VersionsError::NotReady(guest.short())));
+    pub fn find(&self, prefix: &str) -> Result<KnownRevision, RevisionError> {
+        let registry = self.registry();
+        let is_named = |revision: &Revision| {
+            let digests = [revision.digest(), revision.guest()];
+            let begins = |digest: &Digest| digest.to_string().starts_with(prefix);
+            !prefix.is_empty() && digests.iter().any(begins)
+        };
+        let ready = self.list_of(&registry).into_iter();
+        let ready = ready.filter(|known| is_named(&known.revision)).map(Ok);
+        let absent = registry.absent.iter().map(|kept| &kept.revision);
+        let absent = absent.filter(|revision| is_named(revision));
+        let absent = absent.map(|revision| Err(RevisionError::NotReady(revision.guest().short())));
         let mut found = ready.chain(absent);
         match (found.next(), found.next()) {
             (Some(known), None) => known,
-            (None, _) => Err(VersionsError::Unknown(prefix.to_owned())),
-            (Some(_), Some(_)) => Err(VersionsError::Ambiguous(prefix.to_owned())),
+            (None, _) => Err(RevisionError::Unknown(prefix.to_owned())),
+            (Some(_), Some(_)) => Err(RevisionError::Ambiguous(prefix.to_owned())),
         }
     }
 
     /// Makes a version live that somebody names.
-    fn choose(&self, book: &mut Book, guest: &Digest) -> Result<Change, VersionsError> {
-        let change = self.make_live(book, guest, Trigger::Api)?;
-        book.note_choice();
+    fn choose(
+        &self,
+        registry: &mut Registry,
+        revision: &Revision,
+    ) -> Result<Change, RevisionError> {
+        let change = self.make_live(registry, revision, Trigger::Api)?;
+        registry.note_choice();
         Ok(change)
     }
 
     pub(super) fn make_live(
         &self,
-        book: &mut Book,
-        guest: &Digest,
+        registry: &mut Registry,
+        revision: &Revision,
         trigger: Trigger,
-    ) -> Result<Change, VersionsError> {
+    ) -> Result<Change, RevisionError> {
         let before = self.rollout.live();
-        let scorer = book.scorer(guest)?;
-        if before.guest != *guest {
-            book.quarantine.admit(guest)?;
+        let scorer = registry.scorer(revision)?;
+        if *before != *revision {
+            registry.quarantine.admit(revision)?;
+            let live = Arc::clone(scorer.revision());
             self.rollout.activate(scorer, true);
-            book.set_live(guest);
+            registry.set_live(&live);
         }
-        Ok(self.swapped(book, before, trigger))
+        Ok(self.swapped(registry, before, trigger))
     }
 
     /// Tells of a change of the live version, if it is one.
-    fn swapped(&self, book: &mut Book, before: Arc<Version>, trigger: Trigger) -> Change {
+    fn swapped(&self, registry: &mut Registry, before: Arc<Revision>, trigger: Trigger) -> Change {
         let live = self.rollout.live();
         if live != before {
             self.metrics.swapped(trigger);
             tracing::info!(
-                guest = live.guest.short(),
-                before = before.guest.short(),
+                guest = live.guest().short(),
+                revision = live.short(),
+                before = before.guest().short(),
                 trigger = trigger.name(),
                 "swapped"
             );
         }
-        self.settle(book, None);
+        self.settle(registry, None);
         Change { live, before }
     }
 
     /// Takes note of a version that the rollout has taken out of use.
     pub(super) fn fell(&self, fall: &Fall) {
-        let mut book = self.book();
-        let guest = fall.version.guest;
-        book.quarantine(Quarantined {
-            guest,
+        let mut registry = self.registry();
+        registry.quarantine(Quarantined {
+            revision: Arc::clone(&fall.revision),
             reason: fall.reason.clone(),
             since: now(),
         });
         // Tried or made live once more by somebody who could not know yet that it
         // fell.
         let tried = self.rollout.status().trial;
-        if tried.is_some_and(|tried| tried.version.guest == guest) {
+        if tried.is_some_and(|tried| tried.revision == fall.revision) {
             self.rollout.end_trial();
         }
-        if self.rollout.live().guest == guest
-            && let Ok(scorer) = book.scorer(&fall.live.guest)
+        if self.rollout.live() == fall.revision
+            && let Ok(scorer) = registry.scorer(&fall.live)
         {
             self.rollout.activate(scorer, false);
         }
-        self.follow_rollout(&mut book);
+        self.follow_rollout(&mut registry);
         tracing::warn!(
-            guest = guest.short(),
-            live = self.rollout.live().guest.short(),
+            guest = fall.revision.guest().short(),
+            revision = fall.revision.short(),
+            live = self.rollout.live().guest().short(),
             reason = fall.reason,
             "QUARANTINED: a version has failed in use, and is kept out of it"
         );
-        self.settle(&mut book, None);
+        self.settle(&mut registry, None);
     }
 
     /// To be called after every change, with the bytes of a version that was
     /// added by it: forgets what is too much, and has all of it kept.
-    pub(super) fn settle(&self, book: &mut Book, added: Option<(Digest, Vec<u8>)>) {
+    pub(super) fn settle(&self, registry: &mut Registry, added: Option<(Arc<Revision>, Vec<u8>)>) {
         let mut in_use = self.in_use();
         // What was just added is about to be used.
-        in_use.extend(added.as_ref().map(|added| added.0));
-        for version in book.forget_beyond(self.options.keep, &in_use) {
-            self.rollout.forget(&version);
-            tracing::info!(guest = version.guest.short(), "forgotten");
+        in_use.extend(added.as_ref().map(|added| Arc::clone(&added.0)));
+        for revision in registry.forget_beyond(self.options.keep, &in_use) {
+            self.rollout.forget(&revision);
+            tracing::info!(guest = revision.guest().short(), "forgotten");
         }
-        let quarantined = book.quarantine.list().len();
-        let fault = book.fault(&self.rollout.live().guest);
-        let known = book.entries.len();
+        let quarantined = registry.quarantine.list().len();
+        let fault = registry.fault(&self.rollout.live());
+        let known = registry.entries.len();
         self.metrics.hold(known, quarantined, fault.is_some());
         if let Some(keeper) = &self.keeper {
             let status = self.rollout.status();
-            book.standby = status.probation.map(|kept| kept.fallback.guest);
+            registry.standby = status.probation.map(|kept| kept.fallback);
             let trial = status.trial.map(|trial| KeptTrial {
-                guest: trial.version.guest,
+                revision: trial.revision,
                 trial: trial.trial,
                 share: trial.share,
             });
-            keeper.keep(book.record(trial), added);
+            let added = added.map(|(revision, component)| (revision.guest(), component));
+            keeper.keep(registry.record(trial), added);
         }
     }
 
     /// Has it kept that the live version is trusted by now: the rollout does not
     /// tell.
     pub(super) fn notice_trust(&self) {
-        let mut book = self.book();
-        if book.standby.is_some() && self.rollout.status().probation.is_none() {
-            self.settle(&mut book, None);
+        let mut registry = self.registry();
+        if registry.standby.is_some() && self.rollout.status().probation.is_none() {
+            self.settle(&mut registry, None);
         }
     }
 
-    fn in_use(&self) -> Vec<Digest> {
+    fn in_use(&self) -> Vec<Arc<Revision>> {
         let status = self.rollout.status();
-        let mut guests = vec![status.live.guest];
-        guests.extend(status.trial.map(|trial| trial.version.guest));
-        guests.extend(status.probation.map(|probation| probation.fallback.guest));
-        guests
+        let mut revisions = vec![status.live];
+        revisions.extend(status.trial.map(|trial| trial.revision));
+        revisions.extend(status.probation.map(|probation| probation.fallback));
+        revisions
     }
 
-    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
-        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-        self.follow_rollout(&mut book);
-        book
+    pub(super) fn registry(&self) -> MutexGuard<'_, Registry> {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        self.follow_rollout(&mut registry);
+        registry
     }
 
     /// Takes note of what is live, since the rollout goes back by itself, and
     /// tells of it only a moment later.
-    fn follow_rollout(&self, book: &mut Book) {
-        if book.fall_back(&self.rollout.live().guest) {
+    fn follow_rollout(&self, registry: &mut Registry) {
+        if registry.fall_back(&self.rollout.live()) {
             self.metrics.swapped(Trigger::Automatic);
         }
     }

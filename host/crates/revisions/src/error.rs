@@ -6,7 +6,7 @@ use super::{LoadError, Refusal};
 
 /// Why nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum VersionsError {
+pub enum RevisionError {
     /// The component can not be served.
     #[error("the candidate was refused at the step `{}`: {}", .0.step, .0.reason)]
     Refused(#[from] Refusal),
@@ -74,7 +74,7 @@ pub enum VersionsError {
     Ended,
 }
 
-impl From<LoadError> for VersionsError {
+impl From<LoadError> for RevisionError {
     fn from(error: LoadError) -> Self {
         match error {
             LoadError::Refused(refusal) => Self::Refused(refusal),

@@ -13,19 +13,19 @@ mod configured;
 mod control;
 mod error;
 mod file;
-mod known;
 mod metrics;
 mod order;
 mod quarantine;
+mod registry;
 mod start;
 mod state;
 mod watch;
 
-pub use control::Versions;
-pub use error::VersionsError;
-pub use known::{Known, Origin, Standing};
+pub use control::Revisions;
+pub use error::RevisionError;
 pub use metrics::Metrics;
 pub use quarantine::Quarantined;
+pub use registry::{KnownRevision, Origin, Standing};
 pub use start::{Beginning, StartError};
 pub use state::StateError;
 
@@ -33,13 +33,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use predictor::{Priority, Scorer, Version};
+use predictor::{Digest, Priority, Revision, Scorer};
 
 /// Makes versions of components.
 pub trait Loader: Send + Sync + 'static {
-    /// What the answers of a component would be known by. This takes no longer
-    /// than reading the bytes.
-    fn version(&self, component: &[u8]) -> Version;
+    /// The revision of a guest, given the SHA-256 of its component's bytes.
+    fn revision(&self, guest: Digest) -> Revision;
 
     /// Loads a component and tests it. This blocks, for seconds if the component
     /// was never seen before; in the background, it leaves the machine to those who
@@ -105,7 +104,7 @@ pub struct Options {
 #[derive(Clone, Debug)]
 pub struct Added {
     /// The version.
-    pub version: Arc<Version>,
+    pub revision: Arc<Revision>,
     /// Whether it was known, and ready, before.
     pub known: bool,
     /// Whether it had to be compiled.
@@ -118,9 +117,9 @@ pub struct Added {
 #[derive(Clone, Debug)]
 pub struct Change {
     /// The version that is live now.
-    pub live: Arc<Version>,
+    pub live: Arc<Revision>,
     /// The one that was live before; the same if nothing has changed.
-    pub before: Arc<Version>,
+    pub before: Arc<Revision>,
 }
 
 /// The time, as it is told to people.

@@ -10,7 +10,7 @@ use prometheus::{
     register_int_counter_vec_with_registry, register_int_gauge_with_registry,
 };
 
-use super::VersionsError;
+use super::RevisionError;
 
 /// Who has had a version made live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,12 +127,12 @@ impl Metrics {
     }
 
     /// Counts a candidate; steps are few, and named by the host.
-    pub(super) fn candidate(&self, outcome: Result<&'static str, &VersionsError>) {
+    pub(super) fn candidate(&self, outcome: Result<&'static str, &RevisionError>) {
         let outcome = match outcome {
             Ok(outcome) => outcome,
-            Err(VersionsError::Refused(refusal)) => refusal.step,
-            Err(VersionsError::Unreadable { .. }) => "read",
-            Err(VersionsError::Quarantined { .. }) => "quarantined",
+            Err(RevisionError::Refused(refusal)) => refusal.step,
+            Err(RevisionError::Unreadable { .. }) => "read",
+            Err(RevisionError::Quarantined { .. }) => "quarantined",
             Err(_) => "failed",
         };
         self.candidates.with_label_values(&[outcome]).inc();

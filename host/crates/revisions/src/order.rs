@@ -1,30 +1,32 @@
 //! Which versions a start tries, and in which order.
 
+use std::sync::Arc;
+
 use super::state::Record;
-use predictor::Digest;
+use predictor::Revision;
 
 /// In which order versions are tried.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Order {
     /// Those that come before the configured guest.
-    pub(super) before: Vec<Digest>,
+    pub(super) before: Vec<Arc<Revision>>,
     /// Those that come after it.
-    pub(super) after: Vec<Digest>,
+    pub(super) after: Vec<Arc<Revision>>,
 }
 
 impl Order {
-    pub(super) fn of(record: &Record, configured: Option<Digest>) -> Self {
-        let fit = |guest: &Digest| record.quarantined(guest).is_none();
-        let mut kept: Vec<Digest> = Vec::new();
-        for guest in record.history.iter().rev() {
-            if fit(guest) && Some(*guest) != configured && !kept.contains(guest) {
-                kept.push(*guest);
+    pub(super) fn of(record: &Record, configured: Option<&Arc<Revision>>) -> Self {
+        let fit = |revision: &Revision| record.quarantined(revision).is_none();
+        let mut kept: Vec<Arc<Revision>> = Vec::new();
+        for revision in record.history.iter().rev() {
+            if fit(revision) && Some(revision) != configured && !kept.contains(revision) {
+                kept.push(Arc::clone(revision));
             }
         }
-        let was_live = record.history.last().copied();
+        let was_live = record.history.last();
         let first = match configured {
             // Nothing has been deployed since, and another one was chosen.
-            Some(guest) if fit(&guest) => {
+            Some(revision) if fit(revision) => {
                 let as_it_was = record.file() == configured && was_live != configured;
                 usize::from(as_it_was && !kept.is_empty())
             }
@@ -43,31 +45,42 @@ mod tests {
     use super::super::state::Configured;
     use super::super::{Quarantined, now};
     use super::*;
+    use predictor::Digest;
 
-    const A: Digest = Digest([1; 32]);
-    const B: Digest = Digest([2; 32]);
-    const C: Digest = Digest([3; 32]);
+    const A: u8 = 1;
+    const B: u8 = 2;
+    const C: u8 = 3;
+
+    fn revision(guest: u8) -> Arc<Revision> {
+        let (guest, model) = (Digest([guest; 32]), Digest([0; 32]));
+        Arc::new(Revision::new(guest, model, Revision::NO_CONFIGURATION))
+    }
+
+    fn guests(revisions: &[Arc<Revision>]) -> Vec<u8> {
+        let guest = |revision: &Arc<Revision>| revision.guest().0[0];
+        revisions.iter().map(guest).collect()
+    }
 
     fn order(
-        (configured, history, quarantine): (Option<Digest>, &[Digest], &[Digest]),
-        found: Option<Digest>,
-    ) -> (Vec<Digest>, Vec<Digest>) {
-        let quarantined = |guest: &Digest| Quarantined {
-            guest: *guest,
+        (configured, history, quarantine): (Option<u8>, &[u8], &[u8]),
+        found: Option<u8>,
+    ) -> (Vec<u8>, Vec<u8>) {
+        let quarantined = |guest: &u8| Quarantined {
+            revision: revision(*guest),
             reason: String::new(),
             since: now(),
         };
         let record = Record {
             configured: configured.map(|guest| Configured {
-                guest,
+                revision: revision(guest),
                 refused: None,
             }),
-            history: history.to_vec(),
+            history: history.iter().map(|guest| revision(*guest)).collect(),
             quarantine: quarantine.iter().map(quarantined).collect(),
             ..Record::default()
         };
-        let order = Order::of(&record, found);
-        (order.before, order.after)
+        let order = Order::of(&record, found.map(revision).as_ref());
+        (guests(&order.before), guests(&order.after))
     }
 
     #[test]

@@ -3,10 +3,11 @@
 //! A content is named by its digest alone: what has failed stays out, also when its
 //! bytes were forgotten and come again.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::VersionsError;
-use predictor::Digest;
+use super::RevisionError;
+use predictor::Revision;
 
 /// The most contents that are remembered; the one that failed first is let go.
 const MOST: usize = 64;
@@ -17,8 +18,8 @@ const REASON: usize = 1024;
 /// A content that has failed in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quarantined {
-    /// SHA-256 of the component's bytes.
-    pub guest: Digest,
+    /// What has failed.
+    pub revision: Arc<Revision>,
     /// Why.
     pub reason: String,
     /// Since when.
@@ -32,26 +33,26 @@ pub(super) struct Quarantine(Vec<Quarantined>);
 impl Quarantine {
     pub(super) fn add(&mut self, mut entry: Quarantined) {
         cut(&mut entry.reason);
-        self.lift(&entry.guest);
+        self.lift(&entry.revision);
         self.0.push(entry);
         let over = self.0.len().saturating_sub(MOST);
         self.0.drain(..over);
     }
 
-    pub(super) fn lift(&mut self, guest: &Digest) {
-        self.0.retain(|entry| entry.guest != *guest);
+    pub(super) fn lift(&mut self, revision: &Revision) {
+        self.0.retain(|entry| *entry.revision != *revision);
     }
 
-    pub(super) fn find(&self, guest: &Digest) -> Option<&Quarantined> {
-        self.0.iter().find(|entry| entry.guest == *guest)
+    pub(super) fn find(&self, revision: &Revision) -> Option<&Quarantined> {
+        self.0.iter().find(|entry| *entry.revision == *revision)
     }
 
     /// Refuses what is quarantined.
-    pub(super) fn admit(&self, guest: &Digest) -> Result<(), VersionsError> {
-        match self.find(guest) {
+    pub(super) fn admit(&self, revision: &Revision) -> Result<(), RevisionError> {
+        match self.find(revision) {
             None => Ok(()),
-            Some(entry) => Err(VersionsError::Quarantined {
-                guest: guest.short(),
+            Some(entry) => Err(RevisionError::Quarantined {
+                guest: revision.guest().short(),
                 reason: entry.reason.clone(),
             }),
         }
@@ -69,11 +70,19 @@ pub(super) fn cut(reason: &mut String) {
 
 #[cfg(test)]
 mod tests {
+    use predictor::Digest;
+
     use super::*;
+
+    fn revision(number: u8) -> Arc<Revision> {
+        let guest = Digest([number; 32]);
+        let model = Digest([0; 32]);
+        Arc::new(Revision::new(guest, model, Revision::NO_CONFIGURATION))
+    }
 
     fn failed(number: u8, reason: &str) -> Quarantined {
         Quarantined {
-            guest: Digest([number; 32]),
+            revision: revision(number),
             reason: reason.to_owned(),
             since: SystemTime::UNIX_EPOCH,
         }
@@ -86,8 +95,8 @@ mod tests {
             quarantine.add(failed(number, "traps"));
         }
         assert_eq!(quarantine.list().len(), MOST);
-        assert_eq!(quarantine.admit(&Digest([0; 32])), Ok(()));
-        assert!(quarantine.admit(&Digest([1; 32])).is_err());
+        assert_eq!(quarantine.admit(&revision(0)), Ok(()));
+        assert!(quarantine.admit(&revision(1)).is_err());
     }
 
     #[test]
@@ -97,9 +106,9 @@ mod tests {
         quarantine.add(failed(2, "traps"));
         quarantine.add(failed(1, "late"));
         assert_eq!(quarantine.list().len(), 2);
-        assert_eq!(quarantine.find(&Digest([1; 32])).unwrap().reason, "late");
-        quarantine.lift(&Digest([1; 32]));
-        assert_eq!(quarantine.admit(&Digest([1; 32])), Ok(()));
+        assert_eq!(quarantine.find(&revision(1)).unwrap().reason, "late");
+        quarantine.lift(&revision(1));
+        assert_eq!(quarantine.admit(&revision(1)), Ok(()));
     }
 
     #[test]

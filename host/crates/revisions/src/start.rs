@@ -16,15 +16,15 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::control::Versions;
-use super::known::{Book, Entry};
+use super::control::Revisions;
 use super::order::Order;
+use super::registry::{Entry, Registry};
 use super::state::{Configured, Keeper, Record, StateError, Store};
 use super::{
-    LoadError, Loader, Metrics, Options, Origin, Refusal, VersionsError, now, quarantine, watch,
+    LoadError, Loader, Metrics, Options, Origin, Refusal, RevisionError, now, quarantine, watch,
 };
 use candidates::{Candidates, First, read_guest};
-use predictor::{Scorer, Version};
+use predictor::{Digest, Revision, Scorer};
 use rollout::{Fall, Rollout};
 
 /// How often it is looked whether a version is trusted by now.
@@ -96,15 +96,17 @@ impl Beginning {
             Some(dir) => Store::open(dir)?.map(Arc::new),
             None => None,
         };
-        let record = store.as_ref().and_then(|store| store.read());
+        let present = |guest| loader.revision(guest);
+        let record = store.as_ref().and_then(|store| store.read(&present));
         let mut record = record.unwrap_or_default();
         let file = read_guest(&options.guest, options.max_bytes);
         let configured = file.as_ref().ok();
-        let configured = configured.map(|component| loader.version(component).guest);
-        let order = Order::of(&record, configured);
-        if configured.is_some() && configured != record.file() {
-            record.configured = configured.map(|guest| Configured {
-                guest,
+        let configured =
+            configured.map(|component| Arc::new(loader.revision(Digest::of(component))));
+        let order = Order::of(&record, configured.as_ref());
+        if configured.is_some() && configured.as_ref() != record.file() {
+            record.configured = configured.clone().map(|revision| Configured {
+                revision,
                 refused: None,
             });
         }
@@ -116,7 +118,8 @@ impl Beginning {
         };
         let mut obstacle = file.as_ref().err().map(ToString::to_string);
         // One that has failed in use is the last resort.
-        let known_bad = configured.filter(|guest| record.quarantined(guest).is_some());
+        let known_bad = configured.as_ref();
+        let known_bad = known_bad.filter(|revision| record.quarantined(revision).is_some());
         let before = candidates.kept(&order.before);
         let before = before.or_else(|| candidates.fallback(Some(known_bad?)));
         let (first, measured) = match before {
@@ -140,7 +143,7 @@ impl Beginning {
                     }
                     refused(&mut record, &error);
                     let instead = candidates.kept(&order.after);
-                    let instead = instead.or_else(|| candidates.fallback(configured));
+                    let instead = instead.or_else(|| candidates.fallback(configured.as_deref()));
                     let Some(found) = instead else {
                         return Err(error);
                     };
@@ -149,7 +152,7 @@ impl Beginning {
                 }
             },
         };
-        let standby = candidates.standby(&record, &first.guest());
+        let standby = candidates.standby(&record, first.revision());
         let beginning = Self {
             loader,
             options,
@@ -163,8 +166,8 @@ impl Beginning {
     }
 
     /// The version that is live once the versions have started.
-    pub fn version(&self) -> &Arc<Version> {
-        self.first.loaded.scorer.version()
+    pub fn revision(&self) -> &Arc<Revision> {
+        self.first.loaded.scorer.revision()
     }
 
     /// Where that version came from; for one that is kept, what is configured.
@@ -184,7 +187,7 @@ impl Beginning {
     }
 }
 
-impl Versions {
+impl Revisions {
     /// Goes on from what was chosen. `rollout` has to have begun with its scorer, and
     /// not to have been asked anything yet; `fallen` is what it tells of. `runtime` runs
     /// what goes on beside requests.
@@ -203,8 +206,9 @@ impl Versions {
             options, record, ..
         } = beginning;
         let entry = |first: First| {
-            let guest = first.guest();
-            let kept = record.versions.iter().find(|kept| kept.guest == guest);
+            let revision = Arc::clone(first.revision());
+            let mut kept = record.revisions.iter();
+            let kept = kept.find(|kept| kept.revision == revision);
             let entry = Entry {
                 origin: kept.map_or(first.origin, |kept| kept.origin.clone()),
                 added: kept.map_or_else(now, |kept| kept.added),
@@ -212,7 +216,7 @@ impl Versions {
                 scorer: first.loaded.scorer,
                 size: first.size,
             };
-            let component = first.component.map(|component| (guest, component));
+            let component = first.component.map(|component| (revision, component));
             (entry, component)
         };
         let (first, component) = entry(beginning.first);
@@ -220,70 +224,70 @@ impl Versions {
         if let Some((standby, _)) = &standby {
             rollout.activate(Arc::clone(&first.scorer), true);
             tracing::info!(
-                guest = first.guest().short(),
-                standby = standby.guest().short(),
+                guest = first.revision().guest().short(),
+                standby = standby.revision().guest().short(),
                 "the version is on probation, since it was not trusted before the start"
             );
         }
-        let mut book = Book::new(first, record, options.keep);
-        book.obstacle = beginning.obstacle;
+        let mut registry = Registry::new(first, record, options.keep);
+        registry.obstacle = beginning.obstacle;
         let keeper = beginning.store.clone().and_then(Keeper::start);
         let watch = options.watch;
-        let versions = Arc::new(Self {
+        let revisions = Arc::new(Self {
             loader: beginning.loader,
             rollout,
             options,
             metrics,
             loading: tokio::sync::Mutex::default(),
-            book: Mutex::new(book),
+            registry: Mutex::new(registry),
             store: beginning.store,
             keeper,
         });
         {
-            let mut book = versions.book();
+            let mut registry = revisions.registry();
             if let Some((standby, component)) = standby {
-                book.add(standby);
-                versions.settle(&mut book, component);
+                registry.add(standby);
+                revisions.settle(&mut registry, component);
             }
-            versions.settle(&mut book, component);
+            revisions.settle(&mut registry, component);
         }
-        let weak = Arc::downgrade(&versions);
+        let weak = Arc::downgrade(&revisions);
         runtime.spawn(Self::restore(weak.clone()));
         runtime.spawn(async move {
             loop {
                 let told = tokio::time::timeout(NOTICE, fallen.recv()).await;
-                let Some(versions) = weak.upgrade() else {
+                let Some(revisions) = weak.upgrade() else {
                     return;
                 };
                 match told {
-                    Ok(Some(fall)) => versions.fell(&fall),
+                    Ok(Some(fall)) => revisions.fell(&fall),
                     Ok(None) => return,
-                    Err(_) => versions.notice_trust(),
+                    Err(_) => revisions.notice_trust(),
                 }
             }
         });
         if watch {
-            watch::start(&versions, runtime)?;
+            watch::start(&revisions, runtime)?;
         }
-        Ok(versions)
+        Ok(revisions)
     }
 }
 
 fn not_served(error: &StartError, instead: &First) {
     tracing::error!(
         "THE CONFIGURED GUEST IS NOT SERVED: {error}; the version {} is served instead",
-        instead.guest().short()
+        instead.revision().guest().short()
     );
 }
 
 /// Tells of a configured guest that is readable, and that another version was live
 /// instead of, if that is because it could not be.
 fn passed_over(record: &Record, instead: &First) {
-    let Some(Configured { guest, refused }) = &record.configured else {
+    let Some(Configured { revision, refused }) = &record.configured else {
         return;
     };
-    let (quarantine, instead) = (record.quarantined(guest), instead.guest().short());
-    let guest = guest.short();
+    let quarantine = record.quarantined(revision);
+    let [guest, instead] = [revision, instead.revision()].map(|of| of.guest().short());
     if let Some(entry) = quarantine {
         tracing::error!(
             "THE CONFIGURED GUEST IS NOT SERVED: {guest} is quarantined ({}); the version \
@@ -305,12 +309,12 @@ fn served_at_last(record: &mut Record) {
         return;
     };
     configured.refused = None;
-    let guest = configured.guest;
-    if let Some(entry) = record.quarantined(&guest) {
+    let revision = Arc::clone(&configured.revision);
+    if let Some(entry) = record.quarantined(&revision) {
         tracing::error!(
             "THE CONFIGURED GUEST {} IS SERVED ALTHOUGH IT IS QUARANTINED ({}): no other version \
              can be",
-            guest.short(),
+            revision.guest().short(),
             entry.reason
         );
     }
@@ -320,7 +324,7 @@ fn served_at_last(record: &mut Record) {
 fn refused(record: &mut Record, error: &StartError) {
     if let (StartError::Refused { refusal, .. }, Some(configured)) = (error, &mut record.configured)
     {
-        let mut reason = VersionsError::from(refusal.clone()).to_string();
+        let mut reason = RevisionError::from(refusal.clone()).to_string();
         quarantine::cut(&mut reason);
         configured.refused = Some(reason);
     }

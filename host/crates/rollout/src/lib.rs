@@ -24,8 +24,8 @@ use tokio::sync::{Semaphore, mpsc};
 
 use guard::Guard;
 use predictor::{
-    BoxFuture, Caching, ErrorKind, Pending, PredictError, Predictor, Priority, Request, Router,
-    Scorer, Version,
+    BoxFuture, Caching, ErrorKind, Pending, PredictError, Predictor, Priority, Request, Revision,
+    Router, Scorer,
 };
 use release::Release;
 use routes::{Control, Routes};
@@ -94,7 +94,7 @@ impl Rollout {
     }
 
     /// Ends the trial, and tells which version was on trial.
-    pub fn end_trial(&self) -> Option<Arc<Version>> {
+    pub fn end_trial(&self) -> Option<Arc<Revision>> {
         self.control.end_trial()
     }
 
@@ -104,11 +104,11 @@ impl Rollout {
         let probation = routes.probation.as_ref().and_then(|standby| {
             Some(Probation {
                 left: standby.left()?,
-                fallback: Arc::clone(standby.fallback.version()),
+                fallback: Arc::clone(standby.fallback.revision()),
             })
         });
         let trial = routes.trial.as_ref().map(|tried| TrialStatus {
-            version: Arc::clone(tried.release.version()),
+            revision: Arc::clone(tried.release.revision()),
             trial: tried.trial,
             share: tried.share,
             comparison: match tried.trial {
@@ -117,15 +117,15 @@ impl Rollout {
             },
         });
         Status {
-            live: Arc::clone(routes.live.version()),
+            live: Arc::clone(routes.live.revision()),
             probation,
             trial,
         }
     }
 
     /// What a version has done since the start, or since it was forgotten.
-    pub fn tally(&self, version: &Version) -> Tally {
-        let counters = self.control.metrics.known(version);
+    pub fn tally(&self, revision: &Revision) -> Tally {
+        let counters = self.control.metrics.known(revision);
         counters.map_or_else(Tally::default, |counters| Tally {
             texts: counters.texts.get(),
             failures: counters.failures.get(),
@@ -133,8 +133,8 @@ impl Rollout {
     }
 
     /// Drops what is counted of a version that will not be used again.
-    pub fn forget(&self, version: &Version) {
-        self.control.metrics.forget(version);
+    pub fn forget(&self, revision: &Revision) {
+        self.control.metrics.forget(revision);
     }
 
     /// Asks versions for texts: the first one, and the others in turn for texts
@@ -235,8 +235,8 @@ fn request(release: &Arc<Release>, texts: Vec<String>, caching: Caching) -> Requ
 }
 
 impl Router for Rollout {
-    fn live(&self) -> Arc<Version> {
-        Arc::clone(self.control.routes().live.version())
+    fn live(&self) -> Arc<Revision> {
+        Arc::clone(self.control.routes().live.revision())
     }
 
     fn predict(&self, texts: Vec<String>, caching: Caching) -> TakingOn {

@@ -12,7 +12,7 @@ use prometheus::{
 };
 
 use super::{Share, Trial};
-use predictor::Version;
+use predictor::Revision;
 
 /// The rollout's instruments.
 pub struct Metrics {
@@ -24,7 +24,7 @@ pub struct Metrics {
     difference: HistogramVec,
     live: IntGaugeVec,
     share: GaugeVec,
-    versions: Mutex<HashMap<Version, Arc<Counters>>>,
+    revisions: Mutex<HashMap<Revision, Arc<Counters>>>,
 }
 
 /// The instruments of one version.
@@ -58,20 +58,20 @@ impl Metrics {
             texts: register_int_counter_vec_with_registry!(
                 "fastsentiment_version_texts_total",
                 "Texts that a version has scored.",
-                &["guest"],
+                &["guest", "revision"],
                 registry
             )?,
             failures: register_int_counter_vec_with_registry!(
                 "fastsentiment_version_failures_total",
                 "Calls of a version that failed, by a trap, a time-out or a bad answer.",
-                &["guest"],
+                &["guest", "revision"],
                 registry
             )?,
             rescued: register_int_counter_vec_with_registry!(
                 "fastsentiment_version_rescued_texts_total",
                 "Texts that were meant for a version and answered by the one that was trusted \
                  last, or by the live one, because the version failed.",
-                &["guest"],
+                &["guest", "revision"],
                 registry
             )?,
             shadow: register_int_counter_vec_with_registry!(
@@ -79,44 +79,45 @@ impl Metrics {
                 "Texts for a version in the shadow: those for which it had the same label \
                  first as the live version, those for which it had not, those that it \
                  failed on, and those that were left out for live work.",
-                &["guest", "result"],
+                &["guest", "result", "revision"],
                 registry
             )?,
             difference: register_histogram_vec_with_registry!(
                 "fastsentiment_shadow_score_difference",
                 "For each text that a version in the shadow has scored, the largest \
                  difference to a score of the live version.",
-                &["guest"],
+                &["guest", "revision"],
                 vec![0.0001, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0],
                 registry
             )?,
             live: register_int_gauge_vec_with_registry!(
                 "fastsentiment_live_version_info",
                 "The version that is live, always 1.",
-                &["guest", "model"],
+                &["configuration", "guest", "model", "revision"],
                 registry
             )?,
             share: register_gauge_vec_with_registry!(
                 "fastsentiment_trial_share_ratio",
                 "The share of the texts that a version on trial is given.",
-                &["guest", "trial"],
+                &["guest", "revision", "trial"],
                 registry
             )?,
-            versions: Mutex::default(),
+            revisions: Mutex::default(),
         })
     }
 
     /// The instruments of a version.
-    pub(super) fn of(&self, version: &Version) -> Arc<Counters> {
-        let mut versions = self.versions();
-        if let Some(counters) = versions.get(version) {
+    pub(super) fn of(&self, revision: &Revision) -> Arc<Counters> {
+        let mut revisions = self.revisions();
+        if let Some(counters) = revisions.get(revision) {
             return Arc::clone(counters);
         }
-        let guest = version.guest.short();
-        let count = |family: &IntCounterVec| family.with_label_values(&[&guest]);
+        let [guest, name] = labels(revision);
+        let count = |family: &IntCounterVec| family.with_label_values(&[&guest, &name]);
         let result = |at| {
             let result: &str = RESULTS[at];
-            self.shadow.with_label_values(&[guest.as_str(), result])
+            self.shadow
+                .with_label_values(&[guest.as_str(), result, name.as_str()])
         };
         let counters = Arc::new(Counters {
             texts: count(&self.texts),
@@ -126,37 +127,42 @@ impl Metrics {
             differed: result(1),
             failed: result(2),
             skipped: result(3),
-            difference: self.difference.with_label_values(&[&guest]),
+            difference: self.difference.with_label_values(&[&guest, &name]),
         });
-        versions.insert(version.clone(), Arc::clone(&counters));
+        revisions.insert(revision.clone(), Arc::clone(&counters));
         counters
     }
 
     /// The instruments of a version, if anything was counted of it.
-    pub(super) fn known(&self, version: &Version) -> Option<Arc<Counters>> {
-        self.versions().get(version).map(Arc::clone)
+    pub(super) fn known(&self, revision: &Revision) -> Option<Arc<Counters>> {
+        self.revisions().get(revision).map(Arc::clone)
     }
 
     /// Drops the instruments of a version. What still holds them counts in vain.
-    pub(super) fn forget(&self, version: &Version) {
-        let mut versions = self.versions();
-        if versions.remove(version).is_none() {
+    pub(super) fn forget(&self, revision: &Revision) {
+        let mut revisions = self.revisions();
+        if revisions.remove(revision).is_none() {
             return;
         }
-        let guest = version.guest.short();
-        // They are there, since the version was known.
+        let [guest, name] = labels(revision);
+        // They are there, since the revision was known.
         for family in [&self.texts, &self.failures, &self.rescued] {
-            let _ = family.remove_label_values(&[&guest]);
+            let _ = family.remove_label_values(&[&guest, &name]);
         }
         for result in RESULTS {
-            let _ = self.shadow.remove_label_values(&[guest.as_str(), result]);
+            let of_result = [guest.as_str(), result, name.as_str()];
+            let _ = self.shadow.remove_label_values(&of_result);
         }
-        let _ = self.difference.remove_label_values(&[&guest]);
+        let _ = self.difference.remove_label_values(&[&guest, &name]);
     }
 
     /// Tells which version is live.
-    pub(super) fn tell_live(&self, before: Option<&Version>, live: &Version) {
-        let labels = |version: &Version| [version.guest.short(), version.model.short()];
+    pub(super) fn tell_live(&self, before: Option<&Revision>, live: &Revision) {
+        let labels = |revision: &Revision| {
+            let parts = [revision.configuration(), revision.guest(), revision.model()];
+            let [configuration, guest, model] = parts.map(|digest| digest.short());
+            [configuration, guest, model, revision.short()]
+        };
         self.live.with_label_values(&labels(live)).set(1);
         if let Some(before) = before.filter(|before| *before != live) {
             let _ = self.live.remove_label_values(&labels(before));
@@ -164,21 +170,28 @@ impl Metrics {
     }
 
     /// Tells which version is on trial.
-    pub(super) fn tell_trial(&self, on_trial: Option<(&Version, Trial, Share)>) {
+    pub(super) fn tell_trial(&self, on_trial: Option<(&Revision, Trial, Share)>) {
         self.share.reset();
-        if let Some((version, trial, share)) = on_trial {
+        if let Some((revision, trial, share)) = on_trial {
             let trial = match trial {
                 Trial::Canary => "canary",
                 Trial::Shadow => "shadow",
             };
-            let guest = version.guest.short();
+            let [guest, name] = labels(revision);
             self.share
-                .with_label_values(&[guest.as_str(), trial])
+                .with_label_values(&[guest.as_str(), name.as_str(), trial])
                 .set(share.get());
         }
     }
 
-    fn versions(&self) -> MutexGuard<'_, HashMap<Version, Arc<Counters>>> {
-        self.versions.lock().unwrap_or_else(PoisonError::into_inner)
+    fn revisions(&self) -> MutexGuard<'_, HashMap<Revision, Arc<Counters>>> {
+        self.revisions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The values of the labels `guest` and `revision`.
+fn labels(revision: &Revision) -> [String; 2] {
+    [revision.guest().short(), revision.short()]
 }

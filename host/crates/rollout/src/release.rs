@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
 use super::metrics::Counters;
-use predictor::{Abandoned, ErrorKind, PredictError, Scorer, Scores, Version};
+use predictor::{Abandoned, ErrorKind, PredictError, Revision, Scorer, Scores};
 
 /// A version from when it is brought into use until its last text is answered.
 /// One that is brought into use again begins anew.
@@ -157,8 +157,8 @@ impl Watched {
 }
 
 impl Scorer for Release {
-    fn version(&self) -> &Arc<Version> {
-        self.scorer.version()
+    fn revision(&self) -> &Arc<Revision> {
+        self.scorer.revision()
     }
 
     fn score(&self, texts: &[String], abandoned: &Abandoned) -> Result<Vec<Scores>, PredictError> {

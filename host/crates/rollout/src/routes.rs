@@ -13,7 +13,7 @@ use super::metrics::Metrics;
 use super::release::{Release, Watched};
 use super::shadow::Compared;
 use super::{Fall, Options, Share, Trial};
-use predictor::{Scorer, Version};
+use predictor::{Revision, Scorer};
 
 /// Where texts go.
 #[derive(Clone)]
@@ -62,9 +62,9 @@ impl Routes {
         self.fallback().unwrap_or(&self.live)
     }
 
-    fn is_on_trial(&self, version: &Version) -> bool {
+    fn is_on_trial(&self, revision: &Revision) -> bool {
         let tried = self.trial.as_ref();
-        tried.is_some_and(|tried| **tried.release.version() == *version)
+        tried.is_some_and(|tried| **tried.release.revision() == *revision)
     }
 }
 
@@ -86,8 +86,8 @@ impl Control {
         metrics: Metrics,
         falls: mpsc::UnboundedSender<Fall>,
     ) -> Arc<Self> {
-        metrics.tell_live(None, first.version());
-        let counters = metrics.of(first.version());
+        metrics.tell_live(None, first.revision());
+        let counters = metrics.of(first.revision());
         Arc::new(Self {
             routes: ArcSwap::from_pointee(Routes {
                 live: Release::new(first, counters, None),
@@ -110,19 +110,19 @@ impl Control {
     pub(super) fn activate(self: &Arc<Self>, scorer: Arc<dyn Scorer>, on_probation: bool) {
         let _changing = self.changing();
         let mut routes = Routes::clone(&self.routes.load());
-        if routes.is_on_trial(scorer.version()) {
+        if routes.is_on_trial(scorer.revision()) {
             self.drop_trial(&mut routes);
         }
         let mut left = None;
-        if routes.live.version() != scorer.version() {
+        if routes.live.revision() != scorer.revision() {
             // Not the live one, if that is on probation itself: were both bad,
             // nothing good would be left.
             let fallback = Arc::clone(routes.trusted());
             let lasts = self.options.probation;
             let watched =
-                on_probation && !lasts.is_zero() && fallback.version() != scorer.version();
+                on_probation && !lasts.is_zero() && fallback.revision() != scorer.revision();
             self.metrics
-                .tell_live(Some(routes.live.version()), scorer.version());
+                .tell_live(Some(routes.live.revision()), scorer.revision());
             let before = std::mem::replace(&mut routes.live, self.release(scorer, watched));
             // Gone back from, it is not waited for: each of its texts has another
             // version that answers it, and it may be hanging.
@@ -151,7 +151,7 @@ impl Control {
         let mut routes = Routes::clone(&self.routes.load());
         self.drop_trial(&mut routes);
         let release = self.release(scorer, true);
-        let on_trial = (&**release.version(), trial, share);
+        let on_trial = (&**release.revision(), trial, share);
         self.metrics.tell_trial(Some(on_trial));
         routes.trial = Some(Tried {
             release,
@@ -163,12 +163,12 @@ impl Control {
     }
 
     /// Ends the trial, and tells which version was on trial.
-    pub(super) fn end_trial(&self) -> Option<Arc<Version>> {
+    pub(super) fn end_trial(&self) -> Option<Arc<Revision>> {
         let _changing = self.changing();
         let mut routes = Routes::clone(&self.routes.load());
         let tried = self.drop_trial(&mut routes)?;
         self.routes.store(Arc::new(routes));
-        Some(Arc::clone(tried.release.version()))
+        Some(Arc::clone(tried.release.revision()))
     }
 
     /// Lets go of the version before, if the probation is over by now.
@@ -196,8 +196,8 @@ impl Control {
         } else if let (true, Some(fallback)) = (is(&routes.live), routes.fallback()) {
             let fallback = Arc::clone(fallback);
             self.metrics
-                .tell_live(Some(fallen.version()), fallback.version());
-            if routes.is_on_trial(fallback.version()) {
+                .tell_live(Some(fallen.revision()), fallback.revision());
+            if routes.is_on_trial(fallback.revision()) {
                 self.drop_trial(&mut routes);
             }
             routes.live = fallback;
@@ -206,8 +206,8 @@ impl Control {
             return;
         }
         let fall = Fall {
-            version: Arc::clone(fallen.version()),
-            live: Arc::clone(routes.live.version()),
+            revision: Arc::clone(fallen.revision()),
+            live: Arc::clone(routes.live.revision()),
             reason,
         };
         self.routes.store(Arc::new(routes));
@@ -215,8 +215,9 @@ impl Control {
         fallen.end();
         self.metrics.falls.inc();
         tracing::error!(
-            guest = fall.version.guest.short(),
-            live = fall.live.guest.short(),
+            guest = fall.revision.guest().short(),
+            revision = fall.revision.short(),
+            live = fall.live.guest().short(),
             "a version was taken out of use: {}",
             fall.reason
         );
@@ -236,7 +237,7 @@ impl Control {
             };
             Watched::new(self.options.failures, Box::new(tell))
         });
-        let counters = self.metrics.of(scorer.version());
+        let counters = self.metrics.of(scorer.revision());
         Release::new(scorer, counters, watched)
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::share::Share;
-use predictor::Version;
+use predictor::Revision;
 
 /// How a version is tried beside the live one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum Trial {
 #[derive(Clone, Debug)]
 pub struct Status {
     /// The version that answers.
-    pub live: Arc<Version>,
+    pub live: Arc<Revision>,
     /// Set while the live version is on probation.
     pub probation: Option<Probation>,
     /// The trial that goes on, if one does.
@@ -33,14 +33,14 @@ pub struct Probation {
     /// How much longer.
     pub left: Duration,
     /// What takes its place if it fails too often.
-    pub fallback: Arc<Version>,
+    pub fallback: Arc<Revision>,
 }
 
 /// A trial.
 #[derive(Clone, Debug)]
 pub struct TrialStatus {
     /// The version on trial.
-    pub version: Arc<Version>,
+    pub revision: Arc<Revision>,
     /// What is done with its answers.
     pub trial: Trial,
     /// The share of the texts that it is given.
@@ -80,9 +80,9 @@ pub struct Tally {
 #[derive(Clone, Debug)]
 pub struct Fall {
     /// The version.
-    pub version: Arc<Version>,
+    pub revision: Arc<Revision>,
     /// What is live now. The version was on trial if this was live before.
-    pub live: Arc<Version>,
+    pub live: Arc<Revision>,
     /// What was wrong, in a sentence for the operator.
     pub reason: String,
 }

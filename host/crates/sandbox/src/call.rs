@@ -14,13 +14,13 @@ use super::load::LoadedFrom;
 use super::output::{Output, Printer, fit};
 use super::runtime::Runtime;
 use super::state::{MAX_TABLE_ELEMENTS, Refused, State, sandbox};
-use predictor::{Abandoned, PredictError, Scorer, Scores, Version};
+use predictor::{Abandoned, PredictError, Revision, Scorer, Scores};
 
 /// A guest that is ready to serve.
 pub struct Guest {
     runtime: Arc<Runtime>,
     serving: ServingPre<State>,
-    version: Arc<Version>,
+    version: Arc<Revision>,
     loaded_from: LoadedFrom,
     labels: Arc<Labels>,
     output: Arc<Output>,
@@ -39,11 +39,11 @@ impl Guest {
     pub(super) fn new(
         runtime: Arc<Runtime>,
         serving: ServingPre<State>,
-        version: Arc<Version>,
+        version: Arc<Revision>,
         loaded_from: LoadedFrom,
     ) -> Self {
         Self {
-            output: Output::new(&version.guest),
+            output: Output::new(&version.guest()),
             runtime,
             serving,
             version,
@@ -52,8 +52,8 @@ impl Guest {
         }
     }
 
-    /// What answers of this guest are known by.
-    pub fn version(&self) -> &Arc<Version> {
+    /// The revision that this guest answers for.
+    pub fn revision(&self) -> &Arc<Revision> {
         &self.version
     }
 
@@ -206,7 +206,7 @@ fn exited(error: &wasmtime::Error) -> Option<CallError> {
 }
 
 impl Scorer for Guest {
-    fn version(&self) -> &Arc<Version> {
+    fn revision(&self) -> &Arc<Revision> {
         &self.version
     }
 

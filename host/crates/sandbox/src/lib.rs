@@ -38,7 +38,7 @@ pub use call::{Guest, Instance};
 pub use command::{CommandError, run_command};
 pub use compiler::{COMPILE_COMMAND, CompileLimits, Compiler, CompilerFailed, compile_for_parent};
 pub use error::{CallError, LoadError, Step};
-pub use load::{LoadedFrom, load, load_aside, version};
+pub use load::{LoadedFrom, load, load_aside, revision};
 pub use metrics::Metrics;
 pub use model_files::{ModelFiles, ModelFilesError};
 pub use runtime::{GRAPH_NAME, Graphs, Interrupt, Limits, Runtime};

@@ -16,7 +16,7 @@ use super::golden::Golden;
 use super::model_files::ModelFiles;
 use super::runtime::Runtime;
 use super::snapshot;
-use predictor::{Digest, Version};
+use predictor::{Digest, Revision};
 
 /// How a guest came to be ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,12 +86,9 @@ pub async fn load_aside(
         .unwrap_or_else(|_| Err(LoadError::Host("it panicked".to_owned())))
 }
 
-/// What the answers of a component are known by, beside a model.
-pub fn version(bytes: &[u8], model: &ModelFiles) -> Version {
-    Version {
-        guest: Digest(Sha256::digest(bytes).into()),
-        model: model.digest(),
-    }
+/// The revision of a guest, by the SHA-256 of its bytes, beside a model.
+pub fn revision(guest: Digest, model: &ModelFiles) -> Revision {
+    Revision::new(guest, model.digest(), Revision::NO_CONFIGURATION)
 }
 
 /// What is to be loaded, and how.
@@ -106,7 +103,7 @@ struct Load<'a> {
 impl Load<'_> {
     fn run(&self) -> Result<Guest, LoadError> {
         check_size(self.bytes, self.runtime.compiler.limits().component)?;
-        let version = Arc::new(version(self.bytes, self.model));
+        let version = Arc::new(revision(Digest::of(self.bytes), self.model));
         let key = artifact_key(self.runtime, &version);
         if let Some(known) = self.known(&key, &version) {
             return known;
@@ -123,7 +120,7 @@ impl Load<'_> {
 
     /// A guest that was compiled before. It has passed its self-test then, with
     /// the same model, so that one text is enough to see that it runs here.
-    fn known(&self, key: &Digest, version: &Arc<Version>) -> Option<Result<Guest, LoadError>> {
+    fn known(&self, key: &Digest, version: &Arc<Revision>) -> Option<Result<Guest, LoadError>> {
         let path = self.artifacts?.find(key)?;
         let component = revive_file(&self.runtime.serving().engine, &path)
             .inspect_err(|error| tracing::warn!(%error, "an artefact is of no use; compiling anew"))
@@ -135,7 +132,7 @@ impl Load<'_> {
     }
 
     /// Compiles a guest, tests it, and keeps what came of it.
-    fn build(&self, key: &Digest, version: &Arc<Version>) -> Result<Guest, LoadError> {
+    fn build(&self, key: &Digest, version: &Arc<Revision>) -> Result<Guest, LoadError> {
         let world = world(self.bytes)?;
         check_structure(self.bytes, self.runtime.limits.memory)?;
         // Before the work, since it needs none to be found damaged.
@@ -155,7 +152,7 @@ impl Load<'_> {
     }
 
     /// The snapshot of a guest that is prepared with this very model.
-    fn prepare(&self, version: &Version) -> Result<Vec<u8>, LoadError> {
+    fn prepare(&self, version: &Revision) -> Result<Vec<u8>, LoadError> {
         let model = self.model.dir();
         let prepared = snapshot::prepare(self.runtime, version, self.bytes, model, self.pace)?;
         // Its answers would be known, and kept, by the digest of other files; and
@@ -190,7 +187,7 @@ impl Load<'_> {
     fn guest(
         &self,
         component: &Component,
-        version: &Arc<Version>,
+        version: &Arc<Revision>,
         from: LoadedFrom,
     ) -> Result<Guest, LoadError> {
         let serving = bind(link(self.runtime.serving(), component)?)?;
@@ -199,12 +196,11 @@ impl Load<'_> {
     }
 }
 
-/// What the compiled form of a guest depends on: its bytes, the files it was
-/// prepared with, and the compiler with all its settings.
-fn artifact_key(runtime: &Runtime, version: &Version) -> Digest {
+/// What the compiled form of a guest depends on: its bytes, the model and the
+/// configuration it was prepared with, and the compiler with all its settings.
+fn artifact_key(runtime: &Runtime, version: &Revision) -> Digest {
     let mut sha = Sha256::new();
     sha.update(fingerprint(&runtime.serving().engine).0);
-    sha.update(version.guest.0);
-    sha.update(version.model.0);
+    sha.update(version.digest().0);
     Digest(sha.finalize().into())
 }

@@ -17,7 +17,7 @@ use super::error::{LoadError, is_exhausted};
 use super::output::{Output, Printer};
 use super::runtime::Runtime;
 use super::state::{State, sandbox};
-use predictor::Version;
+use predictor::Revision;
 
 /// Where the contract puts the model directory.
 pub(super) const MODEL_DIR: &str = "/model";
@@ -26,7 +26,7 @@ pub(super) const MODEL_DIR: &str = "/model";
 /// the component that begins where `prepare` ended.
 pub(super) fn prepare(
     runtime: &Runtime,
-    version: &Version,
+    version: &Revision,
     component: &[u8],
     model_dir: &Path,
     pace: Pace,
@@ -66,13 +66,13 @@ pub(super) fn prepare(
 /// Makes an instance and runs its `prepare`.
 fn run(
     runtime: &Runtime,
-    version: &Version,
+    version: &Revision,
     linked: &InstancePre<State>,
     model_dir: &Path,
     executor: &tokio::runtime::Runtime,
 ) -> Result<(Store<State>, Instance), LoadError> {
     let time = runtime.limits.prepare;
-    let output = Output::new(&version.guest);
+    let output = Output::new(&version.guest());
     let (stdout, stderr) = (output.stdout(), output.stderr());
     let failed = |error| {
         if is_exhausted(&error) {
@@ -111,8 +111,8 @@ fn run(
 }
 
 /// Gives a guest random numbers that depend on nothing but itself and the model.
-fn use_known_random_numbers(wasi: &mut WasiCtxBuilder, version: &Version) {
-    let known = [version.guest.0, version.model.0].concat();
+fn use_known_random_numbers(wasi: &mut WasiCtxBuilder, version: &Revision) {
+    let known = [version.guest().0, version.model().0].concat();
     let seed = known
         .first_chunk()
         .map_or(0, |seed| u128::from_le_bytes(*seed));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use prometheus::{IntGauge, Registry, register_int_gauge_with_registry};
 
-use predictor::{ErrorKind, PredictError, Version};
+use predictor::{ErrorKind, PredictError, Revision};
 
 /// From so many failures on without an answer between them, nothing is answered.
 const FAILURES: i64 = 10;
@@ -33,7 +33,7 @@ struct Span {
     first: Instant,
     last: Instant,
     /// What was live at the last one.
-    live: Arc<Version>,
+    live: Arc<Revision>,
 }
 
 impl Failures {
@@ -56,7 +56,7 @@ impl Failures {
 
     /// Takes note of what became of a text, or of several at once; `live` is asked for
     /// only if that is a failure.
-    pub(super) fn note(&self, became: Result<(), &PredictError>, live: impl Fn() -> Arc<Version>) {
+    pub(super) fn note(&self, became: Result<(), &PredictError>, live: impl Fn() -> Arc<Revision>) {
         match became.map_err(|error| &error.kind) {
             // A text that the guest refuses is answered.
             Ok(()) | Err(ErrorKind::InvalidText { .. }) => {
@@ -78,7 +78,7 @@ impl Failures {
         }
     }
 
-    fn note_failure(&self, at: Instant, live: Arc<Version>) {
+    fn note_failure(&self, at: Instant, live: Arc<Revision>) {
         let mut span = self.span.lock().unwrap_or_else(PoisonError::into_inner);
         let is_first = self.streak.get() == 0;
         self.streak.inc();
@@ -91,7 +91,7 @@ impl Failures {
     }
 
     /// Whether all predictions of late have failed, with the version that is live.
-    pub(super) fn is_failing(&self, live: &Version) -> bool {
+    pub(super) fn is_failing(&self, live: &Revision) -> bool {
         if self.streak.get() < FAILURES {
             return false;
         }
@@ -107,11 +107,12 @@ mod tests {
     use super::*;
     use predictor::Digest;
 
-    fn version(number: u8) -> Arc<Version> {
-        Arc::new(Version {
-            guest: Digest([number; 32]),
-            model: Digest([0; 32]),
-        })
+    fn revision(number: u8) -> Arc<Revision> {
+        Arc::new(Revision::new(
+            Digest([number; 32]),
+            Digest([0; 32]),
+            Revision::NO_CONFIGURATION,
+        ))
     }
 
     fn error(kind: ErrorKind) -> PredictError {
@@ -121,14 +122,14 @@ mod tests {
     /// So many failures, the first one some time ago.
     fn fail(failures: &Failures, live: u8, first: Duration, last: Duration) {
         let ago = |time| Instant::now().checked_sub(time).unwrap();
-        failures.note_failure(ago(first), version(live));
-        (1..FAILURES).for_each(|_| failures.note_failure(ago(last), version(live)));
+        failures.note_failure(ago(first), revision(live));
+        (1..FAILURES).for_each(|_| failures.note_failure(ago(last), revision(live)));
     }
 
     #[test]
     fn only_failures_without_an_answer_between_them_count() {
         let failures = Failures::new(&Registry::new()).unwrap();
-        let note = |became: Result<(), &PredictError>| failures.note(became, || version(1));
+        let note = |became: Result<(), &PredictError>| failures.note(became, || revision(1));
         for kind in [ErrorKind::Failed, ErrorKind::TimedOut, ErrorKind::Failed] {
             note(Err(&error(kind)));
         }
@@ -139,11 +140,11 @@ mod tests {
         assert_eq!(failures.streak.get(), 0);
         for answered in [Ok(()), Err(&error(ErrorKind::InvalidText { index: 0 }))] {
             fail(&failures, 1, UNANSWERED, Duration::ZERO);
-            assert!(failures.is_failing(&version(1)));
+            assert!(failures.is_failing(&revision(1)));
             // Another version has failed at nothing yet.
-            assert!(!failures.is_failing(&version(2)));
+            assert!(!failures.is_failing(&revision(2)));
             note(answered);
-            assert!(!failures.is_failing(&version(1)));
+            assert!(!failures.is_failing(&revision(1)));
         }
     }
 
@@ -151,20 +152,20 @@ mod tests {
     fn a_burst_of_failures_is_not_all_there_is() {
         let failures = Failures::new(&Registry::new()).unwrap();
         fail(&failures, 1, Duration::ZERO, Duration::ZERO);
-        assert!(!failures.is_failing(&version(1)));
+        assert!(!failures.is_failing(&revision(1)));
         // Too few.
         let failures = Failures::new(&Registry::new()).unwrap();
-        failures.note_failure(Instant::now().checked_sub(UNANSWERED).unwrap(), version(1));
-        assert!(!failures.is_failing(&version(1)));
+        failures.note_failure(Instant::now().checked_sub(UNANSWERED).unwrap(), revision(1));
+        assert!(!failures.is_failing(&revision(1)));
     }
 
     #[test]
     fn a_server_that_is_asked_nothing_is_tried_again() {
         let failures = Failures::new(&Registry::new()).unwrap();
         fail(&failures, 1, 2 * HOLDS, HOLDS);
-        assert!(!failures.is_failing(&version(1)));
+        assert!(!failures.is_failing(&revision(1)));
         // One more failure is enough.
-        failures.note_failure(Instant::now(), version(1));
-        assert!(failures.is_failing(&version(1)));
+        failures.note_failure(Instant::now(), revision(1));
+        assert!(failures.is_failing(&revision(1)));
     }
 }

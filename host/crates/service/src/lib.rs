@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
-use predictor::{Answer, Caching, ErrorKind, Pending, PredictError, Router, Version};
+use predictor::{Answer, Caching, ErrorKind, Pending, PredictError, Revision, Router};
 
 /// What a single request may ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +107,7 @@ impl Service {
     }
 
     /// The version that is live now.
-    pub fn version(&self) -> Arc<Version> {
+    pub fn revision(&self) -> Arc<Revision> {
         self.router.live()
     }
 
@@ -179,8 +179,8 @@ impl Service {
             let answer = self.settled(pending).await;
             predictions.add(answer.map_err(|error| in_request(error, index))?);
         }
-        if predictions.versions.is_empty() {
-            predictions.versions.push(self.router.live());
+        if predictions.revisions.is_empty() {
+            predictions.revisions.push(self.router.live());
         }
         Ok(predictions)
     }
@@ -219,6 +219,11 @@ mod tests {
     use predictor::{Answer, BoxFuture, Digest, Score, Source};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    fn of_guest(number: u8) -> Revision {
+        let (guest, model) = (Digest([number; 32]), Digest([2; 32]));
+        Revision::new(guest, model, Revision::NO_CONFIGURATION)
+    }
+
     /// Scores a text by its length, after a delay; refuses `bad`.
     #[derive(Default)]
     struct Fake {
@@ -227,11 +232,8 @@ mod tests {
     }
 
     impl Router for Fake {
-        fn live(&self) -> Arc<Version> {
-            Arc::new(Version {
-                guest: Digest([1; 32]),
-                model: Digest([2; 32]),
-            })
+        fn live(&self) -> Arc<Revision> {
+            Arc::new(of_guest(1))
         }
 
         fn predict(
@@ -242,7 +244,7 @@ mod tests {
             self.calls.fetch_add(1, Ordering::Relaxed);
             let (delay, live) = (self.delay, self.live());
             let answer = move |text: String| -> Pending {
-                let mut version = Version::clone(&live);
+                let mut revision = Arc::clone(&live);
                 Pending::Later(Box::pin(async move {
                     tokio::time::sleep(delay).await;
                     match text.as_str() {
@@ -250,7 +252,7 @@ mod tests {
                             let kind = ErrorKind::InvalidText { index: 0 };
                             return Err(PredictError::new(kind, "bad"));
                         }
-                        "new" => version.guest = Digest([3; 32]),
+                        "new" => revision = Arc::new(of_guest(3)),
                         _ => {}
                     }
                     #[expect(clippy::cast_precision_loss, reason = "short texts")]
@@ -261,7 +263,7 @@ mod tests {
                             score,
                         }]
                         .into(),
-                        version: Arc::new(version),
+                        revision,
                         source: if text.is_empty() {
                             Source::Memory
                         } else {
@@ -323,9 +325,9 @@ mod tests {
 
     fn guests(answer: &Predictions) -> Vec<Digest> {
         answer
-            .versions
+            .revisions
             .iter()
-            .map(|version| version.guest)
+            .map(|revision| revision.guest())
             .collect()
     }
 

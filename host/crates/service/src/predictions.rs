@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use predictor::{Answer, Scores, Source, Version, Work};
+use predictor::{Answer, Revision, Scores, Source, Work};
 
 /// The answer to a request.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -12,7 +12,7 @@ pub struct Predictions {
     pub scores: Vec<Scores>,
     /// The versions that made them: the live one, nearly always; it is also named
     /// if there was no text.
-    pub versions: Vec<Arc<Version>>,
+    pub revisions: Vec<Arc<Revision>>,
     /// How many of the texts were answered from what was kept.
     pub hits: usize,
     /// How long it took until all texts were found, or handed on to be computed.
@@ -38,8 +38,8 @@ impl Predictions {
             self.work = Some(self.work.unwrap_or_default().max(work));
         }
         self.scores.push(answer.scores);
-        if !self.versions.contains(&answer.version) {
-            self.versions.push(answer.version);
+        if !self.revisions.contains(&answer.revision) {
+            self.revisions.push(answer.revision);
         }
     }
 }

@@ -12,17 +12,17 @@ pub mod exchange;
 use std::sync::Arc;
 use std::time::Duration;
 
-use predictor::{Abandoned, PredictError, Scorer, Scores, Version};
+use predictor::{Abandoned, PredictError, Revision, Scorer, Scores};
 use serde_json::Value;
 
 /// Longer than anything in a test takes: a test that waits this long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A version in name only: in a test, the layer above it answers by itself.
-pub struct Named(pub Arc<Version>);
+pub struct Named(pub Arc<Revision>);
 
 impl Scorer for Named {
-    fn version(&self) -> &Arc<Version> {
+    fn revision(&self) -> &Arc<Revision> {
         &self.0
     }
 

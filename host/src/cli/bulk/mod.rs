@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use predictor::{Score, Version};
+use predictor::{Revision, Score};
 use rustix::process::Signal;
 use service::{Options, Service};
 use tokio::time::{MissedTickBehavior, interval};
@@ -62,10 +62,10 @@ impl Job {
         self,
         mut rows: Rows,
         service: &Arc<Service>,
-        version: &Version,
+        revision: &Revision,
     ) -> anyhow::Result<ExitCode> {
         let start = Instant::now();
-        let run = Run::of(&self, &rows, version);
+        let run = Run::of(&self, &rows, revision);
         let (destination, before) = Destination::open(&self.out, run, self.restart)?;
         let is_new = before.is_none();
         let done = before.unwrap_or_else(|| Done::nothing(rows.mark()));

@@ -113,7 +113,7 @@ impl FileOptions {
         };
         let rows = Rows::open(&job.file, job.format, &job.column)?;
         let app = load()?;
-        runtime.block_on(job.run(rows, app.service(), app.version()))
+        runtime.block_on(job.run(rows, app.service(), app.revision()))
     }
 }
 

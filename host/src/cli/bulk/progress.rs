@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, bail};
-use predictor::Version;
+use predictor::Revision;
 use serde::{Deserialize, Serialize};
 
 use super::rows::{Mark, Rows};
@@ -90,15 +90,15 @@ pub(super) struct Partial {
 }
 
 impl Run {
-    pub(super) fn of(job: &Job, rows: &Rows, version: &Version) -> Self {
+    pub(super) fn of(job: &Job, rows: &Rows, revision: &Revision) -> Self {
         Self {
             input: rows
                 .identity()
                 .map(|(bytes, modified)| Input { bytes, modified }),
             format: job.format,
             column: job.column.clone(),
-            guest: version.guest.to_string(),
-            model: version.model.to_string(),
+            guest: revision.guest().to_string(),
+            model: revision.model().to_string(),
         }
     }
 

@@ -98,7 +98,8 @@ impl CacheOptions {
             memory_bytes: u64::from(self.cache_mib) << 20,
             memory_ttl: Duration::from_secs(self.cache_ttl_s),
             redis: self.redis()?,
-            settings: Vec::new(),
+            // The application knows which, once it is loaded.
+            engine: String::new(),
         })
     }
 

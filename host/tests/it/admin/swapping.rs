@@ -91,12 +91,12 @@ async fn assert_label(server: &ServerProcess, label: &str) -> String {
     let listing: Value = serde_json::from_str(&done(server, &["versions", "--json"])).unwrap();
     let live = listing["live"]["guest"].as_str().unwrap();
     assert_eq!(answer.headers["x-fastsentiment-guest"], live[..12]);
-    let version = reqwest::Client::builder().no_proxy().build().unwrap();
+    let revision = reqwest::Client::builder().no_proxy().build().unwrap();
     for url in [server.url("/version"), server.admin_url("/version")] {
-        let version = version.get(url).send().await.unwrap();
-        let version: Value = version.json().await.unwrap();
-        assert_eq!(version["guest"], live);
-        assert_eq!(version["name"], "fastsentiment");
+        let revision = revision.get(url).send().await.unwrap();
+        let revision: Value = revision.json().await.unwrap();
+        assert_eq!(revision["guest"], live);
+        assert_eq!(revision["name"], "fastsentiment");
     }
     live.to_owned()
 }

@@ -72,9 +72,9 @@ async fn versions_do_not_mix() {
     old.release_all();
     new.release_all();
     assert_eq!(new.batches(1), [["b"]]);
-    for (pending, version) in [(a, 1), (b, 9), (c, 1)] {
+    for (pending, revision) in [(a, 1), (b, 9), (c, 1)] {
         let answer = answers(pending).await.remove(0).unwrap();
-        assert_eq!(answer.version.guest.0, [version; 32]);
+        assert_eq!(answer.revision.guest().0, [revision; 32]);
     }
     assert_eq!(old.batches(2)[1], ["a", "c"]);
 }

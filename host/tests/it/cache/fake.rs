@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use cache::{Address, Cache, Options, RedisOptions};
 use predictor::{
     Answer, BoxFuture, Caching, Digest, ErrorKind, Pending, PredictError, Predictor, Priority,
-    Request, Score, Scorer, Scores, Source, Version,
+    Request, Revision, Score, Scorer, Scores, Source,
 };
 use prometheus::Registry;
 use tokio::runtime::Handle;
@@ -108,7 +108,7 @@ impl Predictor for Fake {
         let later = |text: String| -> Pending {
             self.waiting.fetch_add(1, Ordering::SeqCst);
             let waiting = Waiting(Arc::clone(&self.waiting));
-            let version = Arc::clone(request.scorer.version());
+            let revision = Arc::clone(request.scorer.revision());
             let mut answering = self.answering.subscribe();
             Pending::Later(Box::pin(async move {
                 let _waiting = waiting;
@@ -118,7 +118,7 @@ impl Predictor for Fake {
                 }
                 Ok(Answer {
                     scores: scores(&text),
-                    version,
+                    revision,
                     source: Source::Computed,
                     work: None,
                 })
@@ -138,18 +138,19 @@ impl Predictor for Fake {
 }
 
 /// A version, told by a number.
-pub(crate) fn version(number: u8) -> Arc<dyn Scorer> {
-    Arc::new(Named(Arc::new(Version {
-        guest: Digest([number; 32]),
-        model: Digest([0; 32]),
-    })))
+pub(crate) fn revision(number: u8) -> Arc<dyn Scorer> {
+    Arc::new(Named(Arc::new(Revision::new(
+        Digest([number; 32]),
+        Digest([0; 32]),
+        Revision::NO_CONFIGURATION,
+    ))))
 }
 
 /// A request of the first version.
 pub(crate) fn request(texts: &[&str], caching: Caching) -> Request {
     Request {
         texts: texts.iter().map(ToString::to_string).collect(),
-        scorer: version(1),
+        scorer: revision(1),
         caching,
         priority: Priority::Live,
     }
@@ -178,7 +179,7 @@ pub(crate) async fn ask_as(layer: &dyn Predictor, texts: &[&str], caching: Cachi
     assert_eq!(answers.len(), texts.len());
     for (answer, text) in answers.iter().zip(texts) {
         assert_eq!(answer.scores, scores(text), "{text}");
-        assert_eq!(answer.version, *version(1).version());
+        assert_eq!(answer.revision, *revision(1).revision());
     }
     answers.into_iter().map(|answer| answer.source).collect()
 }

@@ -8,7 +8,9 @@ use predictor::{Caching, Pending, Predictor, Request, Source};
 use prometheus::Registry;
 use tokio::runtime::Handle;
 
-use super::fake::{Fake, Setup, ask, ask_as, in_memory, metric, request, resolve, scores, version};
+use super::fake::{
+    Fake, Setup, ask, ask_as, in_memory, metric, request, resolve, revision, scores,
+};
 
 const LOOKUPS: &str = "fastsentiment_cache_lookups_total";
 
@@ -82,12 +84,12 @@ async fn an_answer_is_for_the_version_that_made_it() {
     let (fake, _, cache) = cache();
     ask(&cache, &["a"]).await;
     let other = Request {
-        scorer: version(2),
+        scorer: revision(2),
         ..request(&["a"], Caching::Use)
     };
     let pending = cache.predict(other).await.unwrap();
     let answers = resolve(pending).await.unwrap();
-    assert_eq!(answers[0].version, *version(2).version());
+    assert_eq!(answers[0].revision, *revision(2).revision());
     assert_eq!(answers[0].source, Source::Computed);
     assert_eq!(fake.texts(), 2);
     // Back to the first version, as after a rollback.
@@ -95,11 +97,11 @@ async fn an_answer_is_for_the_version_that_made_it() {
 }
 
 #[tokio::test]
-async fn settings_that_change_answers_keep_them_apart() {
+async fn engines_do_not_share_answers() {
     let fake = Arc::<Fake>::default();
-    for settings in ["one", "two"] {
+    for engine in ["one", "two"] {
         let options = Options {
-            settings: settings.into(),
+            engine: engine.into(),
             ..in_memory()
         };
         let runtime = Handle::current();

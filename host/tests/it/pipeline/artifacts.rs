@@ -62,7 +62,7 @@ fn the_second_load_finds_what_the_first_has_compiled() {
     let (first, second) = (load(), load());
     assert_eq!(first.loaded_from(), LoadedFrom::Source);
     assert_eq!(second.loaded_from(), LoadedFrom::Artifact);
-    assert_eq!(first.version(), second.version());
+    assert_eq!(first.revision(), second.revision());
     let texts: Vec<String> = ["", "Loved it.", "a b c"].map(str::to_owned).into();
     let (first, second) = (wait(first.predict(&texts)), wait(second.predict(&texts)));
     assert_eq!(first.unwrap(), second.unwrap());
@@ -175,8 +175,8 @@ fn what_was_prepared_with_other_files_is_not_used() {
     std::fs::write(at("tokenizer_config.json"), "{}").unwrap();
     let changed = load();
     assert_eq!(changed.loaded_from(), LoadedFrom::Source);
-    assert_eq!(changed.version().guest, first.version().guest);
-    assert_ne!(changed.version().model, first.version().model);
+    assert_eq!(changed.revision().guest(), first.revision().guest());
+    assert_ne!(changed.revision().model(), first.revision().model());
 
     // Files that are new, or gone, count as well.
     std::fs::write(at("added_tokens.json"), "{}").unwrap();
@@ -189,7 +189,7 @@ fn what_was_prepared_with_other_files_is_not_used() {
     std::fs::write(at("tokenizer_config.json"), original).unwrap();
     let back = load();
     assert_eq!(back.loaded_from(), LoadedFrom::Artifact);
-    assert_eq!(back.version(), first.version());
+    assert_eq!(back.revision(), first.revision());
 }
 
 /// Where code can not be kept, it is compiled at every start.

@@ -11,7 +11,7 @@ use prometheus::Registry;
 use rollout::{Share, Trial};
 use sha2::{Digest as _, Sha256};
 
-use super::fake::{FORGIVING, Fake, Mode, STRICT, Setup, numbered, refs, resolve, version};
+use super::fake::{FORGIVING, Fake, Mode, STRICT, Setup, numbered, refs, resolve, revision};
 use crate::cache::fake::until;
 
 fn share(share: f64) -> Share {
@@ -50,13 +50,13 @@ async fn every_text_goes_to_its_version_and_comes_back_in_its_place() {
         assert_eq!(setup.live(), 1);
         let status = setup.rollout.status().trial.unwrap();
         assert_eq!((status.trial, status.share), (Trial::Canary, share(part)));
-        assert_eq!((&*status.version, status.comparison), (&version(2), None));
+        assert_eq!((&*status.revision, status.comparison), (&revision(2), None));
     }
-    assert_eq!(*setup.rollout.end_trial().unwrap(), version(2));
+    assert_eq!(*setup.rollout.end_trial().unwrap(), revision(2));
     assert!(setup.rollout.end_trial().is_none());
     assert_eq!(setup.ask(&texts[..100]).await, [1; 100]);
     for number in [1, 2] {
-        assert!(setup.rollout.tally(&version(number)).texts >= 1900);
+        assert!(setup.rollout.tally(&revision(number)).texts >= 1900);
     }
 }
 
@@ -72,7 +72,7 @@ async fn a_request_ends_on_the_canary_that_it_began_with() {
     setup.rollout.end_trial();
     new.turn(Mode::Good);
     let answer = resolve(pending).await.remove(0).unwrap();
-    assert_eq!(*answer.version, version(2));
+    assert_eq!(*answer.revision, revision(2));
     assert_eq!(setup.ask(&["a"]).await, [1]);
 }
 
@@ -88,7 +88,7 @@ async fn what_a_canary_fails_on_is_answered_by_the_live_version() {
     new.turn(Mode::Fail);
     assert_eq!(setup.ask(&texts).await, [1; 40]);
     let fall = setup.fall().await;
-    assert_eq!((&*fall.version, &*fall.live), (&version(2), &version(1)));
+    assert_eq!((&*fall.revision, &*fall.live), (&revision(2), &revision(1)));
     assert!(fall.reason.contains("as it was told"), "{}", fall.reason);
     assert!(setup.rollout.status().trial.is_none());
     let calls = new.calls();
@@ -138,8 +138,8 @@ impl Drop for Waiting {
 impl Predictor for Refusing {
     fn predict(&self, request: Request) -> BoxFuture<Result<Vec<Pending>, PredictError>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
-        let version = request.scorer.version();
-        if version.guest.0[0] == self.refused {
+        let revision = request.scorer.revision();
+        if revision.guest().0[0] == self.refused {
             let retry_after = Duration::from_secs(7);
             let kind = ErrorKind::Overloaded { retry_after };
             return Box::pin(async { Err(PredictError::new(kind, "as told")) });
@@ -194,7 +194,7 @@ async fn who_leaves_a_canary_is_not_scored() {
     }
     // Being left is no failure.
     assert!(setup.stands());
-    assert_eq!(setup.rollout.tally(&version(2)).failures, 0);
+    assert_eq!(setup.rollout.tally(&revision(2)).failures, 0);
     assert_eq!(old.calls(), 0);
 }
 
@@ -204,7 +204,7 @@ async fn each_version_keeps_its_answers() {
     let setup = Setup::new(&old, FORGIVING);
     let source = async |expected| {
         let answer = resolve(setup.begin(&["a"]).await).await.remove(0).unwrap();
-        assert_eq!(*answer.version, version(expected));
+        assert_eq!(*answer.revision, revision(expected));
         answer.source
     };
     assert_eq!(source(1).await, Source::Computed);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use rollout::{Share, Trial};
 
 use super::fake::{
-    FORGIVING, Fake, Mode, STRICT, Setup, begin, numbered, refs, resolve, version, versions,
+    FORGIVING, Fake, Mode, STRICT, Setup, begin, numbered, refs, resolve, revision, versions,
 };
 use crate::cache::fake::until;
 use crate::harness::PATIENCE;
@@ -88,8 +88,8 @@ async fn no_request_fails_when_versions_fall() {
         // many.
         let fall = setup.fall().await;
         assert_eq!(
-            (&*fall.version, &*fall.live),
-            (&version(round), &version(1))
+            (&*fall.revision, &*fall.live),
+            (&revision(round), &revision(1))
         );
         assert_eq!(setup.live(), 1);
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use batcher::Batcher;
 use cache::Cache;
 use predictor::{
-    Abandoned, Answer, Caching, Digest, ErrorKind, Pending, PredictError, Predictor, Router, Score,
-    Scorer, Scores, Version,
+    Abandoned, Answer, Caching, Digest, ErrorKind, Pending, PredictError, Predictor, Revision,
+    Router, Score, Scorer, Scores,
 };
 use prometheus::Registry;
 use rollout::{Fall, Metrics, Options, Rollout};
@@ -39,7 +39,7 @@ pub(super) enum Mode {
 
 /// A version, told by a number.
 pub(super) struct Fake {
-    version: Arc<Version>,
+    revision: Arc<Revision>,
     mode: Mutex<Mode>,
     changed: Condvar,
     /// Calls that have begun, and those that were ended from outside.
@@ -47,17 +47,18 @@ pub(super) struct Fake {
     pub(super) abandoned: AtomicUsize,
 }
 
-pub(super) fn version(number: u8) -> Version {
-    Version {
-        guest: Digest([number; 32]),
-        model: Digest([0; 32]),
-    }
+pub(super) fn revision(number: u8) -> Revision {
+    Revision::new(
+        Digest([number; 32]),
+        Digest([0; 32]),
+        Revision::NO_CONFIGURATION,
+    )
 }
 
 impl Fake {
     pub(super) fn new(number: u8, mode: Mode) -> Arc<Self> {
         Arc::new(Self {
-            version: Arc::new(version(number)),
+            revision: Arc::new(revision(number)),
             mode: Mutex::new(mode),
             changed: Condvar::new(),
             calls: AtomicUsize::new(0),
@@ -105,8 +106,8 @@ pub(super) fn scores(number: u8, text: &str) -> Scores {
 }
 
 impl Scorer for Fake {
-    fn version(&self) -> &Arc<Version> {
-        &self.version
+    fn revision(&self) -> &Arc<Revision> {
+        &self.revision
     }
 
     fn score(&self, texts: &[String], abandoned: &Abandoned) -> Result<Vec<Scores>, PredictError> {
@@ -115,7 +116,7 @@ impl Scorer for Fake {
             let error = PredictError::new(kind, "a sentence for the client");
             Err(error.with_detail("as it was told"))
         };
-        let number = self.version.guest.0[0];
+        let number = self.revision.guest().0[0];
         let own_poison = format!("poison {number}");
         for (index, text) in texts.iter().enumerate() {
             match text.as_str() {
@@ -209,7 +210,7 @@ impl Setup {
 
     /// The version that is live now.
     pub(super) fn live(&self) -> u8 {
-        self.rollout.live().guest.0[0]
+        self.rollout.live().guest().0[0]
     }
 
     /// The next version that falls, if one does in time.
@@ -252,7 +253,7 @@ pub(super) fn versions(texts: &[&str], answers: Vec<Result<Answer, PredictError>
     assert_eq!(texts.len(), answers.len());
     let check = |(text, answer): (&&str, Result<Answer, PredictError>)| {
         let answer = answer.unwrap();
-        let number = answer.version.guest.0[0];
+        let number = answer.revision.guest().0[0];
         assert_eq!(answer.scores, scores(number, text), "{text} by {number}");
         number
     };

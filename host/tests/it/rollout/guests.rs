@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use predictor::ErrorKind;
 
-use super::fake::{FORGIVING, Fake, Mode, STRICT, Setup, resolve, version, versions};
+use super::fake::{FORGIVING, Fake, Mode, STRICT, Setup, resolve, revision, versions};
 use crate::hostile::{hostile, load_text, tight};
 
 async fn guest() -> Arc<sandbox::Guest> {
@@ -18,10 +18,10 @@ async fn whatever_a_guest_does_the_version_before_answers() {
     let good = Fake::new(1, Mode::Good);
     let mut setup = Setup::new(&good, FORGIVING);
     let guest = guest().await;
-    let hostile = Arc::clone(guest.version());
+    let hostile = Arc::clone(guest.revision());
     setup.rollout.activate(guest, true);
     let answer = resolve(setup.begin(&["count"]).await).await.remove(0);
-    assert_eq!(answer.unwrap().version, hostile);
+    assert_eq!(answer.unwrap().revision, hostile);
     // A loop without end, more memory than there may be, a trap, recursion
     // without end, no number, too many answers, no label, nonsense, errors.
     let texts = [
@@ -43,7 +43,7 @@ async fn a_guest_that_traps_falls() {
     let good = Fake::new(1, Mode::Good);
     let mut setup = Setup::new(&good, STRICT);
     let guest = guest().await;
-    let hostile = Arc::clone(guest.version());
+    let hostile = Arc::clone(guest.revision());
     setup.rollout.activate(guest, true);
     for number in 0..4 {
         let text = format!("trap {number}");
@@ -51,6 +51,6 @@ async fn a_guest_that_traps_falls() {
         assert_eq!(versions(&[&text], answers), [1]);
     }
     let fall = setup.fall().await;
-    assert_eq!((&fall.version, &*fall.live), (&hostile, &version(1)));
+    assert_eq!((&fall.revision, &*fall.live), (&hostile, &revision(1)));
     assert!(fall.reason.contains("unreachable"), "{}", fall.reason);
 }

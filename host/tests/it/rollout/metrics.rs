@@ -2,7 +2,7 @@
 
 use rollout::{Share, Tally, Trial};
 
-use super::fake::{Fake, Mode, STRICT, Setup, version};
+use super::fake::{Fake, Mode, STRICT, Setup, revision};
 use crate::cache::fake::metric;
 
 const OLD: (&str, &str) = ("guest", "010101010101");
@@ -31,7 +31,7 @@ async fn versions_are_counted_until_they_are_forgotten() {
     };
     let model = ("model", "000000000000");
     assert_eq!(count(&setup, "live_version_info", &[OLD, model]), 1);
-    assert_eq!(setup.rollout.tally(&version(2)), Tally::default());
+    assert_eq!(setup.rollout.tally(&revision(2)), Tally::default());
     assert_eq!(series(&setup, NEW), 0, "to look makes no series");
 
     setup.ask(&["a", "b", "c"]).await;
@@ -62,7 +62,7 @@ async fn versions_are_counted_until_they_are_forgotten() {
     assert_eq!(count(&setup, "version_falls_total", &[]), 1);
     assert_eq!(count(&setup, "live_version_info", &[OLD, model]), 1);
     assert_eq!(count(&setup, "live_version_info", &[]), 1);
-    let tally = setup.rollout.tally(&version(2));
+    let tally = setup.rollout.tally(&revision(2));
     assert_eq!(
         tally,
         Tally {
@@ -71,11 +71,11 @@ async fn versions_are_counted_until_they_are_forgotten() {
         }
     );
 
-    setup.rollout.forget(&version(2));
+    setup.rollout.forget(&revision(2));
     assert_eq!(series(&setup, NEW), 0);
-    assert_eq!(setup.rollout.tally(&version(2)), Tally::default());
-    assert_eq!(setup.rollout.tally(&version(1)).texts, 7);
-    setup.rollout.forget(&version(2));
+    assert_eq!(setup.rollout.tally(&revision(2)), Tally::default());
+    assert_eq!(setup.rollout.tally(&revision(1)).texts, 7);
+    setup.rollout.forget(&revision(2));
     // Known again, it begins anew.
     new.turn(Mode::Good);
     setup.rollout.activate(new.clone(), true);

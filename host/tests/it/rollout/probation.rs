@@ -9,7 +9,7 @@ use prometheus::Registry;
 use rollout::Options;
 
 use super::fake::{
-    FORGIVING, Fake, Mode, STRICT, Setup, numbered, refs, resolve, scores, version, versions,
+    FORGIVING, Fake, Mode, STRICT, Setup, numbered, refs, resolve, revision, scores, versions,
 };
 use crate::cache::fake::until;
 use crate::harness::PATIENCE;
@@ -27,7 +27,7 @@ async fn every_failure_is_answered_by_the_version_before() {
         new.turn(Mode::Good);
         // What the other version answered is not kept as this one's.
         assert_eq!(setup.ask(&refs(&texts)).await, [2; 20], "{mode:?}");
-        let tally = setup.rollout.tally(&version(2));
+        let tally = setup.rollout.tally(&revision(2));
         assert!(tally.failures >= 1, "{mode:?}");
         assert_eq!(tally.texts, 21, "{mode:?}");
         assert!(setup.stands());
@@ -47,13 +47,13 @@ async fn only_the_texts_that_fail_go_to_the_version_before() {
     let invalid = &answers[2].as_ref().unwrap_err().kind;
     assert!(matches!(invalid, ErrorKind::InvalidText { .. }));
     for at in [0, 3] {
-        assert_eq!(*answers[at].as_ref().unwrap().version, version(2));
+        assert_eq!(*answers[at].as_ref().unwrap().revision, revision(2));
     }
-    let failures = setup.rollout.tally(&version(2)).failures;
+    let failures = setup.rollout.tally(&revision(2)).failures;
     for _ in 0..3 {
         resolve(setup.begin(&["invalid"]).await).await;
     }
-    assert_eq!(setup.rollout.tally(&version(2)).failures, failures);
+    assert_eq!(setup.rollout.tally(&revision(2)).failures, failures);
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn many_failures_can_be_allowed_and_one_more_is_too_many() {
             assert_eq!(setup.live(), 2, "of {allowed}, before failure {failure}");
             assert_eq!(setup.ask(&[&format!("text {failure}")]).await, [1]);
         }
-        assert_eq!(*setup.fall().await.live, version(1));
+        assert_eq!(*setup.fall().await.live, revision(1));
     }
 }
 
@@ -81,23 +81,23 @@ async fn too_many_failures_bring_the_version_before_back() {
     let mut setup = Setup::new(&old, STRICT);
     setup.rollout.activate(new.clone(), true);
     let probation = setup.rollout.status().probation.unwrap();
-    assert_eq!(*probation.fallback, version(1));
+    assert_eq!(*probation.fallback, revision(1));
     assert!(probation.left <= PATIENCE);
     new.turn(Mode::Fail);
     for failure in 1..=4 {
         assert_eq!(setup.live(), 2, "before failure {failure}");
         assert_eq!(setup.ask(&[&format!("text {failure}")]).await, [1]);
-        assert_eq!(setup.rollout.tally(&version(2)).failures, failure);
+        assert_eq!(setup.rollout.tally(&revision(2)).failures, failure);
     }
     let fall = setup.fall().await;
-    assert_eq!((&*fall.version, &*fall.live), (&version(2), &version(1)));
+    assert_eq!((&*fall.revision, &*fall.live), (&revision(2), &revision(1)));
     assert_eq!(
         fall.reason,
         "4 of its last 4 calls have failed, the last one: as it was told"
     );
     assert_eq!(setup.live(), 1);
     let status = setup.rollout.status();
-    assert!(status.probation.is_none() && *status.live == version(1));
+    assert!(status.probation.is_none() && *status.live == revision(1));
     let calls = new.calls();
     assert_eq!(setup.ask(&["another"]).await, [1]);
     assert_eq!(new.calls(), calls);
@@ -149,7 +149,7 @@ async fn calls_of_a_version_that_falls_are_ended() {
     assert_eq!(versions(&["hangs"], resolve(hanging).await), [1]);
     until("the call is ended", || new.abandoned() == 1).await;
     // That was no failure of its own.
-    assert_eq!(setup.rollout.tally(&version(2)).failures, 4);
+    assert_eq!(setup.rollout.tally(&revision(2)).failures, 4);
 }
 
 /// A text that a version fails on says little of the version, however often it
@@ -165,7 +165,7 @@ async fn a_few_failures_among_many_calls_are_forgiven() {
             assert_eq!(setup.ask(&[&format!("poison 2 {number}")]).await, [1]);
         }
     }
-    assert_eq!(setup.rollout.tally(&version(2)).failures, 10);
+    assert_eq!(setup.rollout.tally(&revision(2)).failures, 10);
     assert!(setup.stands());
     assert_eq!(setup.live(), 2);
     // However long it was well, it falls soon: of the last 54 calls these are too many.
@@ -265,13 +265,13 @@ async fn a_chain_of_bad_versions_ends_at_a_good_one() {
     setup.rollout.activate(versions[1].clone(), true);
     setup.rollout.activate(versions[2].clone(), true);
     let probation = setup.rollout.status().probation.unwrap();
-    assert_eq!(*probation.fallback, version(1));
+    assert_eq!(*probation.fallback, revision(1));
     versions[1].turn(Mode::Fail);
     versions[2].turn(Mode::Fail);
     for failure in 1..=4 {
         assert_eq!(setup.ask(&[&format!("text {failure}")]).await, [1]);
     }
-    assert_eq!(*setup.fall().await.version, version(3));
+    assert_eq!(*setup.fall().await.revision, revision(3));
     assert_eq!((setup.live(), versions[1].calls()), (1, 0));
 }
 
@@ -282,7 +282,7 @@ async fn to_make_a_version_live_again_changes_nothing_or_trusts_it() {
     setup.rollout.activate(new.clone(), true);
     setup.rollout.activate(new.clone(), true);
     let probation = setup.rollout.status().probation.unwrap();
-    assert_eq!(*probation.fallback, version(1));
+    assert_eq!(*probation.fallback, revision(1));
     assert_eq!(setup.ask(&["a"]).await, [1]);
     setup.rollout.activate(new.clone(), false);
     assert!(setup.rollout.status().probation.is_none());
@@ -303,8 +303,8 @@ struct Busy {
 
 impl Predictor for Busy {
     fn predict(&self, request: Request) -> BoxFuture<Result<Vec<Pending>, PredictError>> {
-        let version = Arc::clone(request.scorer.version());
-        let number = version.guest.0[0];
+        let revision = Arc::clone(request.scorer.revision());
+        let number = revision.guest().0[0];
         let less = |left: usize| left.checked_sub(1);
         let (one, other) = (Ordering::SeqCst, Ordering::SeqCst);
         if number == 1 && self.refusals.fetch_update(one, other, less).is_ok() {
@@ -316,7 +316,7 @@ impl Predictor for Busy {
             let answer = match number {
                 1 => Ok(Answer {
                     scores: scores(1, &text),
-                    version: Arc::clone(&version),
+                    revision: Arc::clone(&revision),
                     source: Source::Computed,
                     work: None,
                 }),

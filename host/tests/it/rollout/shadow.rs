@@ -2,22 +2,22 @@
 
 use std::sync::Arc;
 
-use predictor::{Abandoned, PredictError, Score, Scorer, Scores, Source, Version};
+use predictor::{Abandoned, PredictError, Revision, Score, Scorer, Scores, Source};
 use rollout::{Comparison, Share, Trial};
 
-use super::fake::{FORGIVING, Fake, Mode, STRICT, Setup, numbered, refs, resolve, version};
+use super::fake::{FORGIVING, Fake, Mode, STRICT, Setup, numbered, refs, resolve, revision};
 use crate::cache::fake::{metric, until};
 
 /// Answers as a table says; what is not in it is an error.
 struct Table {
-    version: Arc<Version>,
+    revision: Arc<Revision>,
     rows: Vec<(&'static str, &'static [(&'static str, f32)])>,
 }
 
 impl Table {
     fn new(number: u8, rows: &[(&'static str, &'static [(&'static str, f32)])]) -> Arc<Self> {
         Arc::new(Self {
-            version: Arc::new(version(number)),
+            revision: Arc::new(revision(number)),
             rows: rows.to_vec(),
         })
     }
@@ -37,8 +37,8 @@ impl Table {
 }
 
 impl Scorer for Table {
-    fn version(&self) -> &Arc<Version> {
-        &self.version
+    fn revision(&self) -> &Arc<Revision> {
+        &self.revision
     }
 
     fn score(&self, texts: &[String], _: &Abandoned) -> Result<Vec<Scores>, PredictError> {
@@ -96,7 +96,7 @@ async fn answers_are_compared_and_not_returned() {
         let answers = resolve(setup.begin(&texts).await).await;
         for (answer, text) in answers.into_iter().zip(texts) {
             let answer = answer.unwrap();
-            assert_eq!(*answer.version, version(1));
+            assert_eq!(*answer.revision, revision(1));
             assert_eq!(answer.scores, live.scores(text).unwrap());
             let known = answer.source == Source::Memory;
             assert_eq!(known, round == 2, "{text}");
@@ -115,7 +115,7 @@ async fn answers_are_compared_and_not_returned() {
         assert_eq!(counted("differed"), 2 * round);
         assert_eq!(counted("failed"), round);
     }
-    assert_eq!(setup.rollout.tally(&version(1)).texts, 5);
+    assert_eq!(setup.rollout.tally(&revision(1)).texts, 5);
     // Its answers were not kept either.
     setup.rollout.activate(shadow, true);
     assert!(setup.rollout.status().trial.is_none(), "it is live now");
@@ -140,7 +140,7 @@ async fn only_the_share_is_copied() {
     let other = Setup::new(&live, FORGIVING);
     other.rollout.begin_trial(canary, Trial::Canary, share);
     let answered = other.ask(&refs(&texts)).await;
-    let tried = answered.iter().map(|version| u64::from(*version == 3));
+    let tried = answered.iter().map(|revision| u64::from(*revision == 3));
     let expected: u64 = tried.sum();
     assert!(told.texts <= expected && expected > 50, "{expected}");
     until("all are compared", || {
@@ -172,7 +172,7 @@ async fn a_shadow_gives_way() {
             .await;
         }
         assert!(setup.stands(), "to give way is no failure");
-        assert_eq!(setup.rollout.tally(&version(2)).failures, 0);
+        assert_eq!(setup.rollout.tally(&revision(2)).failures, 0);
         until("what was given up is told", || {
             comparison(&setup).skipped >= 3
         })
@@ -199,7 +199,7 @@ async fn a_shadow_that_fails_too_often_falls() {
     let texts = numbered(20);
     assert_eq!(setup.ask(&refs(&texts)).await, [1; 20]);
     let fall = setup.fall().await;
-    assert_eq!((&*fall.version, &*fall.live), (&version(2), &version(1)));
+    assert_eq!((&*fall.revision, &*fall.live), (&revision(2), &revision(1)));
     assert!(setup.rollout.status().trial.is_none());
     assert_eq!(setup.live(), 1);
 }

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use revisions::{Origin, Standing, VersionsError};
+use revisions::{Origin, RevisionError, Standing};
 use rollout::{Share, Trial};
 
-use super::fake::{Place, World, digest, wait_until};
+use super::fake::{Place, World, digest, revision, wait_until};
 
 const SHADOW: (Trial, Share) = (Trial::Shadow, Share::ALL);
 
-fn try_out(world: &World, component: &str) -> Result<(), VersionsError> {
+fn try_out(world: &World, component: &str) -> Result<(), RevisionError> {
     world
         .versions
-        .begin_trial(&digest(component), SHADOW.0, SHADOW.1)
+        .begin_trial(&revision(component), SHADOW.0, SHADOW.1)
 }
 
 #[tokio::test]
@@ -23,17 +23,17 @@ async fn a_version_is_added_made_live_and_gone_back_from() {
     assert_eq!((added.known, added.compiled), (false, true));
     assert_eq!(world.live(), digest("a"));
     let change = world.activate("b").unwrap();
-    assert_eq!(change.before.guest, digest("a"));
-    assert_eq!(change.live.guest, digest("b"));
+    assert_eq!(change.before.guest(), digest("a"));
+    assert_eq!(change.live.guest(), digest("b"));
     // Nothing changes if it is said again.
     let change = world.activate("b").unwrap();
     assert_eq!(change.before, change.live);
 
     let change = world.versions.rollback(None).unwrap();
-    assert_eq!(change.live.guest, digest("a"));
+    assert_eq!(change.live.guest(), digest("a"));
     assert_eq!(world.live(), digest("a"));
     let nothing = world.versions.rollback(None).unwrap_err();
-    assert_eq!(nothing, VersionsError::NothingBefore);
+    assert_eq!(nothing, RevisionError::NothingBefore);
     // The version is ready still.
     let added = world.add("b").await.unwrap();
     assert!(added.known && !added.compiled);
@@ -51,11 +51,11 @@ async fn going_back_again_because_the_answer_was_lost_does_not_go_further() {
     let world = Place::with("a").start();
     world.swap("b").await;
     world.swap("c").await;
-    let back = || world.versions.rollback(Some(&digest("c")));
-    assert_eq!(back().unwrap().live.guest, digest("b"));
+    let back = || world.versions.rollback(Some(&revision("c")));
+    assert_eq!(back().unwrap().live.guest(), digest("b"));
     assert_eq!(
         back().unwrap_err(),
-        VersionsError::NotLive {
+        RevisionError::NotLive {
             given: digest("c").short(),
             live: digest("b").short(),
         }
@@ -72,8 +72,8 @@ async fn what_can_not_be_loaded_changes_nothing_and_says_why() {
         "the candidate was refused at the step `self_test`: it says `bad luck`"
     );
     let too_large = world.add(&"x".repeat(65)).await.unwrap_err();
-    assert!(matches!(too_large, VersionsError::Refused(refusal) if refusal.step == "size"));
-    assert_eq!(world.add("panic").await.unwrap_err(), VersionsError::Ended);
+    assert!(matches!(too_large, RevisionError::Refused(refusal) if refusal.step == "size"));
+    assert_eq!(world.add("panic").await.unwrap_err(), RevisionError::Ended);
     assert_eq!(world.versions.list().len(), 1);
     world.swap("b").await;
     for (outcome, times) in [
@@ -88,7 +88,7 @@ async fn what_can_not_be_loaded_changes_nothing_and_says_why() {
     let unknown = world.activate("never seen").unwrap_err();
     assert_eq!(
         unknown,
-        VersionsError::Unknown(digest("never seen").short())
+        RevisionError::Unknown(digest("never seen").short())
     );
 }
 
@@ -109,7 +109,7 @@ async fn nothing_but_another_load_waits_for_a_load() {
     world.versions.rollback(None).unwrap();
     try_out(&world, "a").unwrap();
     world.versions.end_trial().unwrap();
-    world.versions.remove(&digest("a")).unwrap();
+    world.versions.remove(&revision("a")).unwrap();
     assert_eq!(world.live(), digest("b"));
     // Another load waits, and is made once, however many ask for it.
     let more = [world.add("c"), world.add("c"), world.add("slow")];
@@ -152,12 +152,12 @@ async fn the_versions_in_use_longest_ago_are_forgotten_and_none_in_use_is() {
     assert!(world.knows("a") && world.knows("c") && world.knows("g"));
     assert_eq!(world.versions.list().len(), 3);
     for (component, _) in [("a", "live"), ("c", "on trial")] {
-        let refused = world.versions.remove(&digest(component)).unwrap_err();
-        assert_eq!(refused, VersionsError::InUse(digest(component).short()));
+        let refused = world.versions.remove(&revision(component)).unwrap_err();
+        assert_eq!(refused, RevisionError::InUse(digest(component).short()));
     }
     // What was forgotten is not gone back to.
     let change = world.versions.rollback(None).unwrap();
-    assert_eq!(change.live.guest, digest("c"));
+    assert_eq!(change.live.guest(), digest("c"));
 }
 
 #[tokio::test]
@@ -174,7 +174,7 @@ async fn one_version_at_a_time_can_be_swapped_too() {
     assert_eq!(world.versions.list().len(), 1);
     assert_eq!(
         world.versions.rollback(None).unwrap_err(),
-        VersionsError::NothingBefore
+        RevisionError::NothingBefore
     );
 }
 
@@ -188,7 +188,7 @@ async fn a_version_on_trial_is_promoted_or_dropped() {
     };
     assert_eq!(
         world.versions.promote().unwrap_err(),
-        VersionsError::NoTrial
+        RevisionError::NoTrial
     );
     try_out(&world, "b").unwrap();
     assert_eq!(standing("a"), Standing::Live);
@@ -197,14 +197,14 @@ async fn a_version_on_trial_is_promoted_or_dropped() {
     assert_eq!(standing("b"), Standing::Ready);
     assert_eq!(
         world.versions.end_trial().unwrap_err(),
-        VersionsError::NoTrial
+        RevisionError::NoTrial
     );
     try_out(&world, "b").unwrap();
     world.versions.promote().unwrap();
     assert_eq!(standing("b"), Standing::Live);
     assert_eq!(standing("a"), Standing::Ready);
     let live = try_out(&world, "b").unwrap_err();
-    assert_eq!(live, VersionsError::IsLive(digest("b").short()));
+    assert_eq!(live, RevisionError::IsLive(digest("b").short()));
 }
 
 #[tokio::test]
@@ -230,7 +230,7 @@ async fn many_who_swap_at_the_same_time_leave_one_of_their_versions() {
         .filter(|known| known.standing == Standing::Live)
         .collect();
     assert_eq!(live.len(), 1);
-    assert_eq!(live[0].version.guest, world.live());
+    assert_eq!(live[0].revision.guest(), world.live());
 }
 
 #[tokio::test]
@@ -241,9 +241,11 @@ async fn a_version_is_found_by_the_beginning_of_its_name() {
     assert_eq!(world.versions.find(&name[..5]).unwrap().size, 1);
     let found = world.versions.find(&name).unwrap();
     assert_eq!(found.origin, Origin::File(place.guest()));
+    let by_revision = world.versions.find(&revision("a").short()).unwrap();
+    assert_eq!(by_revision, found);
     for wrong in ["", "zz"] {
         let unknown = world.versions.find(wrong).unwrap_err();
-        assert_eq!(unknown, VersionsError::Unknown(wrong.to_owned()));
+        assert_eq!(unknown, RevisionError::Unknown(wrong.to_owned()));
     }
 }
 

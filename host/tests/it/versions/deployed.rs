@@ -3,14 +3,13 @@
 
 use std::sync::Arc;
 
-use revisions::{Added, Change, VersionsError};
-use serde_json::json;
+use revisions::{Added, Change, RevisionError};
 use tokio::task::JoinHandle;
 
-use super::fake::{Place, World, digest, logged, wait_until};
+use super::fake::{Place, World, digest, history, logged, wait_until};
 use super::restart::restart;
 
-type Reload = JoinHandle<Result<(Added, Change), VersionsError>>;
+type Reload = JoinHandle<Result<(Added, Change), RevisionError>>;
 
 /// Has the file read again, whose content is new and `slow`, until it is loading.
 async fn begin_reload(world: &World) -> Reload {
@@ -33,8 +32,8 @@ async fn deploying() -> (Place, World, Reload) {
     (place, world, reload)
 }
 
-fn overtaken(live: &str) -> VersionsError {
-    VersionsError::Overtaken {
+fn overtaken(live: &str) -> RevisionError {
+    RevisionError::Overtaken {
         guest: digest("slow b").short(),
         live: digest(live).short(),
     }
@@ -43,7 +42,7 @@ fn overtaken(live: &str) -> VersionsError {
 /// The content of the file that is written to have been dealt with.
 fn dealt_with(place: &Place) -> String {
     let record = place.record();
-    record["configured"].as_str().unwrap().to_owned()
+    record["configured"]["guest"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]
@@ -51,10 +50,10 @@ async fn a_restart_during_its_load_does_not_lose_it() {
     let (place, world, reload) = deploying().await;
     // Something is written meanwhile.
     world.versions.rollback(None).unwrap();
-    let back = json!([digest("a").to_string()]);
+    let back = [digest("a").to_string()];
     place
         .wait_until_written("it is written", |record| {
-            record["history"] == back && record["versions"].as_array().unwrap().len() == 2
+            history(record) == back && record["revisions"].as_array().unwrap().len() == 2
         })
         .await;
     let killed = place.as_it_is_now();
@@ -84,7 +83,7 @@ async fn a_load_that_was_broken_off_is_not_the_end_of_it() {
     let world = place.start();
     place.configure("panic");
     let ended = world.versions.reload().await.unwrap_err();
-    assert_eq!(ended, VersionsError::Ended);
+    assert_eq!(ended, RevisionError::Ended);
     world.swap("c").await;
     drop(world);
     place.wait_until_free().await;
@@ -155,7 +154,9 @@ async fn what_an_operator_chose_after_it_stands() {
     world.loader.hold(false);
     let slow = digest("slow b").to_string();
     place
-        .wait_until_written("it is dealt with", |record| record["configured"] == slow)
+        .wait_until_written("it is dealt with", |record| {
+            record["configured"]["guest"] == slow
+        })
         .await;
     assert_eq!(world.live(), digest("c"));
     assert!(world.knows("slow b"));

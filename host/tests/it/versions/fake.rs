@@ -9,16 +9,15 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use predictor::{
-    BoxFuture, Digest, Pending, PredictError, Predictor, Priority, Request, Scorer, Version,
+    BoxFuture, Digest, Pending, PredictError, Predictor, Priority, Request, Revision, Scorer,
 };
 use prometheus::{Registry, TextEncoder};
 use revisions::{
     Added, Beginning, Change, LoadError, Loaded, Loader, Metrics, Options, Origin, Refusal,
-    StartError, Versions, VersionsError,
+    RevisionError, Revisions, StartError,
 };
 use rollout::{Fall, Rollout};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -28,14 +27,15 @@ use testing::metric;
 
 /// What a component is known by.
 pub(super) fn digest(component: &str) -> Digest {
-    Digest(Sha256::digest(component).into())
+    Digest::of(component.as_bytes())
 }
 
-pub(super) fn version(component: &str) -> Arc<Version> {
-    Arc::new(Version {
-        guest: digest(component),
-        model: Digest([7; 32]),
-    })
+pub(super) fn revision(component: &str) -> Arc<Revision> {
+    Arc::new(of_guest(digest(component)))
+}
+
+fn of_guest(guest: Digest) -> Revision {
+    Revision::new(guest, Digest([7; 32]), Revision::NO_CONFIGURATION)
 }
 
 /// `bad` components are refused, `panic` ones panic, `slow` ones take until they are let
@@ -65,8 +65,8 @@ impl FakeLoader {
 }
 
 impl Loader for FakeLoader {
-    fn version(&self, component: &[u8]) -> Version {
-        Version::clone(&version(std::str::from_utf8(component).unwrap()))
+    fn revision(&self, guest: Digest) -> Revision {
+        of_guest(guest)
     }
 
     fn load(&self, component: &[u8], _: Priority) -> Result<Loaded, LoadError> {
@@ -94,7 +94,7 @@ impl Loader for FakeLoader {
             _ => {}
         }
         Ok(Loaded {
-            scorer: Arc::new(Named(version(component))),
+            scorer: Arc::new(Named(revision(component))),
             compiled: true,
         })
     }
@@ -186,7 +186,7 @@ impl Place {
         // Falls come from the tests.
         let (falls, fallen) = unbounded_channel();
         let handle = Handle::current();
-        let versions = Versions::start(first, rollout.clone(), fallen, metrics, &handle);
+        let versions = Revisions::start(first, rollout.clone(), fallen, metrics, &handle);
         let versions = versions.unwrap();
         Ok(World {
             versions,
@@ -233,9 +233,16 @@ impl Place {
     }
 }
 
+/// The guests that a record says were live.
+pub(super) fn history(record: &Value) -> Vec<String> {
+    let history = record["history"].as_array().unwrap().iter();
+    let guest = |name: &Value| name["guest"].as_str().unwrap().to_owned();
+    history.map(guest).collect()
+}
+
 /// Versions in use.
 pub(super) struct World {
-    pub(super) versions: Arc<Versions>,
+    pub(super) versions: Arc<Revisions>,
     pub(super) rollout: Arc<Rollout>,
     pub(super) loader: Arc<FakeLoader>,
     falls: UnboundedSender<Fall>,
@@ -245,16 +252,16 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn live(&self) -> Digest {
-        self.versions.status().live.guest
+        self.versions.status().live.guest()
     }
 
-    pub(super) async fn add(&self, component: &str) -> Result<Added, VersionsError> {
+    pub(super) async fn add(&self, component: &str) -> Result<Added, RevisionError> {
         let component = component.as_bytes().to_vec();
         self.versions.add(component, Origin::Upload).await
     }
 
-    pub(super) fn activate(&self, component: &str) -> Result<Change, VersionsError> {
-        self.versions.activate(&digest(component), false)
+    pub(super) fn activate(&self, component: &str) -> Result<Change, RevisionError> {
+        self.versions.activate(&revision(component), false)
     }
 
     /// Adds a component, and makes it live.
@@ -267,12 +274,12 @@ impl World {
     pub(super) fn knows(&self, component: &str) -> bool {
         let guest = digest(component);
         let known = self.versions.list();
-        known.iter().any(|known| known.version.guest == guest)
+        known.iter().any(|known| known.revision.guest() == guest)
     }
 
     /// The rollout takes a live version out of use, for another one.
     pub(super) async fn fall(&self, component: &str, live: &str) {
-        let scorer = Arc::new(Named(version(live)));
+        let scorer = Arc::new(Named(revision(live)));
         self.rollout.activate(scorer, false);
         self.tell(component, live).await;
     }
@@ -280,8 +287,8 @@ impl World {
     /// It is told that a version was taken out of use.
     pub(super) async fn tell(&self, component: &str, live: &str) {
         let fall = Fall {
-            version: version(component),
-            live: version(live),
+            revision: revision(component),
+            live: revision(live),
             reason: format!("`{component}` has failed"),
         };
         self.falls.send(fall).unwrap();
@@ -289,7 +296,7 @@ impl World {
             let quarantined = self.versions.quarantined();
             quarantined
                 .iter()
-                .any(|entry| entry.guest == digest(component))
+                .any(|entry| entry.revision == revision(component))
         })
         .await;
     }

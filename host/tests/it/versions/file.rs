@@ -1,7 +1,7 @@
 //! The configured guest's file, and who decides against it. Which changes of a file
 //! are seen is tested beside the code.
 
-use revisions::VersionsError;
+use revisions::RevisionError;
 
 use super::fake::{Place, World, digest, wait_until};
 
@@ -111,12 +111,12 @@ async fn reading_the_file_again_goes_to_what_is_configured() {
 
     place.configure("bad luck");
     let refused = world.versions.reload().await.unwrap_err();
-    assert!(matches!(refused, VersionsError::Refused(_)), "{refused}");
+    assert!(matches!(refused, RevisionError::Refused(_)), "{refused}");
     place.configure(&"x".repeat(65));
     let refused = world.versions.reload().await.unwrap_err();
-    assert!(matches!(refused, VersionsError::Refused(_)), "{refused}");
+    assert!(matches!(refused, RevisionError::Refused(_)), "{refused}");
     std::fs::remove_file(place.guest()).unwrap();
     let unreadable = world.versions.reload().await.unwrap_err();
-    assert!(matches!(unreadable, VersionsError::Unreadable { .. }));
+    assert!(matches!(unreadable, RevisionError::Unreadable { .. }));
     assert_eq!(world.live(), digest("c"));
 }

@@ -60,8 +60,8 @@ async fn answered(server: &ServerProcess) -> (String, String) {
     let answer = server.post(&["a text".to_owned()]).await;
     assert_eq!(answer.status, 200, "{}\n{}", answer.body, server.log());
     let label = answer.json()["predictions"][0][0]["label"].clone();
-    let version = answer.headers["x-fastsentiment-guest"].to_str().unwrap();
-    (label.as_str().unwrap().to_owned(), version.to_owned())
+    let revision = answer.headers["x-fastsentiment-guest"].to_str().unwrap();
+    (label.as_str().unwrap().to_owned(), revision.to_owned())
 }
 
 async fn wait_for(server: &ServerProcess, label: &str) {

@@ -1,20 +1,22 @@
 //! What becomes of a version that has failed in use.
 
-use revisions::{Standing, VersionsError};
+use revisions::{RevisionError, Standing};
 use rollout::{Share, Trial};
 
-use super::fake::{Place, World, digest};
+use super::fake::{Place, World, digest, revision};
 
-fn refusal(component: &str) -> VersionsError {
-    VersionsError::Quarantined {
+fn refusal(component: &str) -> RevisionError {
+    RevisionError::Quarantined {
         guest: digest(component).short(),
         reason: format!("`{component}` has failed"),
     }
 }
 
-fn try_out(world: &World, component: &str) -> Result<(), VersionsError> {
+fn try_out(world: &World, component: &str) -> Result<(), RevisionError> {
     let (trial, share) = (Trial::Canary, Share::new(0.5).unwrap());
-    world.versions.begin_trial(&digest(component), trial, share)
+    world
+        .versions
+        .begin_trial(&revision(component), trial, share)
 }
 
 #[tokio::test]
@@ -36,12 +38,12 @@ async fn a_version_that_fell_is_kept_out_of_use_until_somebody_insists() {
     let automatic = "fastsentiment_swaps_total{trigger=\"automatic\"}";
     assert_eq!(world.metric(automatic), 1.0);
 
-    let change = world.versions.activate(&digest("c"), true).unwrap();
-    assert_eq!(change.live.guest, digest("c"));
+    let change = world.versions.activate(&revision("c"), true).unwrap();
+    assert_eq!(change.live.guest(), digest("c"));
     assert_eq!(world.metric("fastsentiment_quarantined_guests"), 0.0);
     // It is a version like any other now.
     assert_eq!(
-        world.versions.rollback(None).unwrap().live.guest,
+        world.versions.rollback(None).unwrap().live.guest(),
         digest("b")
     );
     world.activate("c").unwrap();
@@ -54,12 +56,12 @@ async fn what_fell_is_not_gone_back_to() {
     world.fall("b", "a").await;
     world.swap("c").await;
     assert_eq!(
-        world.versions.rollback(None).unwrap().live.guest,
+        world.versions.rollback(None).unwrap().live.guest(),
         digest("a")
     );
     assert_eq!(
         world.versions.rollback(None).unwrap_err(),
-        VersionsError::NothingBefore
+        RevisionError::NothingBefore
     );
 }
 
@@ -73,7 +75,7 @@ async fn what_fell_on_trial_is_not_gone_back_to_either() {
     world.tell("b", "c").await;
     assert_eq!(world.live(), digest("c"));
     assert_eq!(
-        world.versions.rollback(None).unwrap().live.guest,
+        world.versions.rollback(None).unwrap().live.guest(),
         digest("a")
     );
     let automatic = "fastsentiment_swaps_total{trigger=\"automatic\"}";
@@ -107,15 +109,15 @@ async fn a_content_stays_out_when_its_bytes_come_again() {
     let world = Place::with("a").start();
     world.swap("b").await;
     world.fall("b", "a").await;
-    world.versions.remove(&digest("b")).unwrap();
+    world.versions.remove(&revision("b")).unwrap();
     assert!(!world.knows("b"));
     assert!(!world.add("b").await.unwrap().known);
     assert_eq!(world.activate("b").unwrap_err(), refusal("b"));
     assert_eq!(world.versions.quarantined().len(), 1);
     // Insisting on what is not known lifts nothing.
-    world.versions.remove(&digest("b")).unwrap();
-    let unknown = world.versions.activate(&digest("b"), true).unwrap_err();
-    assert_eq!(unknown, VersionsError::Unknown(digest("b").short()));
+    world.versions.remove(&revision("b")).unwrap();
+    let unknown = world.versions.activate(&revision("b"), true).unwrap_err();
+    assert_eq!(unknown, RevisionError::Unknown(digest("b").short()));
     world.add("b").await.unwrap();
     assert_eq!(world.activate("b").unwrap_err(), refusal("b"));
 }
@@ -128,7 +130,7 @@ async fn quarantine_is_bounded() {
     }
     let quarantined = world.versions.quarantined();
     assert_eq!(quarantined.len(), 64);
-    assert_eq!(quarantined[0].guest, digest("c6"));
+    assert_eq!(quarantined[0].revision, revision("c6"));
 }
 
 #[tokio::test]

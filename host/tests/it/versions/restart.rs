@@ -3,10 +3,10 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
-use revisions::{Origin, StartError, VersionsError};
+use revisions::{Origin, RevisionError, StartError};
 use rollout::{Share, Trial};
 
-use super::fake::{Place, World, digest, names, wait_until};
+use super::fake::{Place, World, digest, names, revision, wait_until};
 
 /// Ends a server, and begins the next one.
 pub(super) async fn restart(place: &Place, world: World) -> World {
@@ -47,7 +47,7 @@ async fn everything_is_as_it_was() {
     let trial = (Trial::Canary, share);
     world
         .versions
-        .begin_trial(&digest("e"), trial.0, trial.1)
+        .begin_trial(&revision("e"), trial.0, trial.1)
         .unwrap();
     let mut before = world.versions.list();
     let quarantined = world.versions.quarantined();
@@ -62,7 +62,7 @@ async fn everything_is_as_it_was() {
     .await;
     let mut after = world.versions.list();
     for known in [&mut before, &mut after] {
-        known.sort_by_key(|known| known.version.guest.0);
+        known.sort_by_key(|known| known.revision.guest().0);
         for known in known {
             // Kept in whole milliseconds.
             let ms = |time: std::time::SystemTime| {
@@ -75,12 +75,12 @@ async fn everything_is_as_it_was() {
             known.activated = None;
         }
     }
-    let origins = |known: &[revisions::Known]| -> Vec<_> {
+    let origins = |known: &[revisions::KnownRevision]| -> Vec<_> {
         known
             .iter()
             .map(|known| {
                 (
-                    known.version.guest,
+                    known.revision.guest(),
                     known.origin.clone(),
                     known.size,
                     known.added,
@@ -94,15 +94,15 @@ async fn everything_is_as_it_was() {
     assert_eq!(again[0].reason, quarantined[0].reason);
     assert!(matches!(
         world.activate("d").unwrap_err(),
-        VersionsError::Quarantined { .. }
+        RevisionError::Quarantined { .. }
     ));
     let on_trial = world.versions.status().trial.unwrap();
-    assert_eq!(on_trial.version.guest, digest("e"));
+    assert_eq!(on_trial.revision.guest(), digest("e"));
     assert_eq!((on_trial.trial, on_trial.share), trial);
     // Back over what was before the restart.
     for component in ["b", "a"] {
         let change = world.versions.rollback(None).unwrap();
-        assert_eq!(change.live.guest, digest(component));
+        assert_eq!(change.live.guest(), digest(component));
     }
     assert_eq!(
         world
@@ -122,7 +122,7 @@ async fn a_file_deployed_while_no_server_ran_is_made_live() {
     assert_eq!(world.live(), digest("d"));
     wait_for(&world, &["c"]).await;
     assert_eq!(
-        world.versions.rollback(None).unwrap().live.guest,
+        world.versions.rollback(None).unwrap().live.guest(),
         digest("c")
     );
     // That is a decision, and the file is as it was.
@@ -197,7 +197,7 @@ async fn a_state_cut_at_any_byte_costs_no_start() {
         String::from_utf8(whole.clone()).unwrap() + "x",
         String::from_utf8(whole.clone())
             .unwrap()
-            .replace("\"format\": 1", "\"format\": 99"),
+            .replace("\"format\": 2", "\"format\": 99"),
         "9".repeat(5 << 20),
     ] {
         fs::write(&state, garbage).unwrap();
@@ -229,7 +229,7 @@ async fn a_component_that_is_damaged_or_missing_costs_only_itself() {
             wait_for(&world, &[other]).await;
             assert!(!world.knows(lost));
             wait_until("it is given up", || {
-                world.activate(lost).unwrap_err() == VersionsError::Unknown(digest(lost).short())
+                world.activate(lost).unwrap_err() == RevisionError::Unknown(digest(lost).short())
             })
             .await;
         }
@@ -247,12 +247,12 @@ async fn a_second_server_keeps_nothing_and_harms_nothing() {
     loaded.reverse();
     let loaded: Vec<String> = loaded
         .iter()
-        .map(|known| known.version.guest.to_string())
+        .map(|known| known.revision.guest().to_string())
         .collect();
     place
         .wait_until_written("all is written", |record| {
-            let written = record["versions"].as_array().unwrap().iter();
-            written.map(|kept| &kept["guest"]).eq(&loaded)
+            let written = record["revisions"].as_array().unwrap().iter();
+            written.map(|kept| &kept["revision"]["guest"]).eq(&loaded)
         })
         .await;
     let before = (
@@ -334,7 +334,7 @@ async fn a_state_that_can_not_be_written_stops_no_swap() {
     fs::rename(place.state(), place.dir.path().join("away")).unwrap();
     world.swap("d").await;
     assert_eq!(
-        world.versions.rollback(None).unwrap().live.guest,
+        world.versions.rollback(None).unwrap().live.guest(),
         digest("c")
     );
     // It is there again, and so is what could not be written.

@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use revisions::VersionsError;
+use revisions::RevisionError;
 use rollout::{Share, Trial};
-use serde_json::json;
 
-use super::fake::{Place, World, digest, wait_until};
+use super::fake::{Place, World, digest, revision, wait_until};
 use super::restart::restart;
 
 const LONG: Duration = Duration::from_secs(3600);
@@ -22,20 +21,19 @@ fn on_probation() -> Place {
 /// What stands by for the live version.
 pub(super) fn standby(world: &World) -> Option<predictor::Digest> {
     let probation = world.versions.status().probation;
-    probation.map(|probation| probation.fallback.guest)
+    probation.map(|probation| probation.fallback.guest())
 }
 
 /// Ends a server once its live version is trusted, and that is written with this history.
 pub(super) async fn end_trusted(place: &Place, world: World, history: &[&str]) {
     wait_until("it is trusted", || standby(&world).is_none()).await;
-    let history: Vec<_> = history
+    let guests: Vec<_> = history
         .iter()
         .map(|live| digest(live).to_string())
         .collect();
-    let history = json!(history);
     place
         .wait_until_written("that is written", |record| {
-            record["history"] == history && record["standby"].is_null()
+            super::fake::history(record) == guests && record["standby"].is_null()
         })
         .await;
     drop(world);
@@ -50,7 +48,7 @@ async fn a_version_that_is_still_being_loaded_is_not_unknown() {
     let slow = digest("slow b");
     world
         .versions
-        .begin_trial(&slow, Trial::Shadow, Share::ALL)
+        .begin_trial(&revision("slow b"), Trial::Shadow, Share::ALL)
         .unwrap();
     drop(world);
     place.wait_until_free().await;
@@ -59,18 +57,18 @@ async fn a_version_that_is_still_being_loaded_is_not_unknown() {
         ..place
     };
     let world = place.start();
-    let not_ready = VersionsError::NotReady(slow.short());
+    let not_ready = RevisionError::NotReady(slow.short());
     let found = world.versions.find(&slow.to_string()[..8]);
     assert_eq!(found.unwrap_err(), not_ready);
     assert_eq!(world.activate("slow b").unwrap_err(), not_ready);
     assert_eq!(world.versions.promote().unwrap_err(), not_ready);
     let unknown = world.versions.find(&digest("c").to_string());
-    assert!(matches!(unknown, Err(VersionsError::Unknown(_))));
+    assert!(matches!(unknown, Err(RevisionError::Unknown(_))));
     // Its trial can be ended, and does not go on then.
-    assert_eq!(world.versions.end_trial().unwrap().guest, slow);
+    assert_eq!(world.versions.end_trial().unwrap().guest(), slow);
     assert_eq!(
         world.versions.end_trial().unwrap_err(),
-        VersionsError::NoTrial
+        RevisionError::NoTrial
     );
     world.loader.hold(false);
     wait_until("it is there", || world.knows("slow b")).await;
@@ -114,7 +112,7 @@ async fn a_chain_of_versions_on_probation_goes_on_where_it_was() {
     assert_eq!(standby(&world), Some(digest("a")));
     wait_until("all is known", || world.knows("b")).await;
     let change = world.versions.rollback(None).unwrap();
-    assert_eq!(change.live.guest, digest("b"));
+    assert_eq!(change.live.guest(), digest("b"));
     // Chosen, and so trusted.
     assert_eq!(standby(&world), None);
     let world = restart(&place, world).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use revisions::{StartError, VersionsError};
+use revisions::{RevisionError, StartError};
 
 use super::fake::{Place, digest, wait_until};
 use super::restart::restart;
@@ -14,8 +14,8 @@ fn watched(configured: &str) -> Place {
     }
 }
 
-fn is_unavailable(error: &VersionsError) -> bool {
-    matches!(error, VersionsError::Unavailable(_))
+fn is_unavailable(error: &RevisionError) -> bool {
+    matches!(error, RevisionError::Unavailable(_))
 }
 
 #[tokio::test]
@@ -83,7 +83,7 @@ async fn an_upload_and_a_start_say_that_it_may_be_tried_again() {
     assert!(!world.knows("starved b"));
     assert!(matches!(
         world.activate("starved b").unwrap_err(),
-        VersionsError::NotReady(_)
+        RevisionError::NotReady(_)
     ));
 
     let alone = Place::with("starved a");

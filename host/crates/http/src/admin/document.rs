@@ -11,14 +11,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use predictor::Version;
-use revisions::Known;
+use predictor::Revision;
+use revisions::KnownRevision;
 use rollout::Share;
 
 /// What a version's answers are known by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Name {
-    /// SHA-256 of the guest component, which tells versions apart.
+    /// SHA-256 that names the revision: over its guest, its model and its configuration.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    pub revision: String,
+    /// SHA-256 of the guest component.
     #[schema(pattern = "^[0-9a-f]{64}$")]
     pub guest: String,
     /// The beginning of `guest`, by which a version can be named as well.
@@ -30,6 +33,9 @@ pub struct Name {
     /// The beginning of `model`.
     #[schema(pattern = "^[0-9a-f]{12}$")]
     pub model_short: String,
+    /// SHA-256 over the configuration; that of no bytes if there is none.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    pub configuration: String,
 }
 
 /// All versions: `GET /versions`.
@@ -204,13 +210,15 @@ pub struct Gone {
     pub version: Name,
 }
 
-impl From<&Version> for Name {
-    fn from(version: &Version) -> Self {
+impl From<&Revision> for Name {
+    fn from(revision: &Revision) -> Self {
         Self {
-            guest: version.guest.to_string(),
-            short: version.guest.short(),
-            model: version.model.to_string(),
-            model_short: version.model.short(),
+            revision: revision.digest().to_string(),
+            guest: revision.guest().to_string(),
+            short: revision.guest().short(),
+            model: revision.model().to_string(),
+            model_short: revision.model().short(),
+            configuration: revision.configuration().to_string(),
         }
     }
 }
@@ -219,7 +227,7 @@ impl Listing {
     /// Of what is in use, and what there is.
     pub(super) fn new(
         status: &rollout::Status,
-        versions: &[Known],
+        versions: &[KnownRevision],
         configured_fault: Option<String>,
     ) -> Self {
         let probation = |probation: &rollout::Probation| Probation {
@@ -228,7 +236,7 @@ impl Listing {
         };
         let trial = |trial: &rollout::TrialStatus| Trial {
             comparison: trial.comparison.map(Comparison::from),
-            ..Trial::new(&trial.version, trial.trial, trial.share)
+            ..Trial::new(&trial.revision, trial.trial, trial.share)
         };
         Self {
             live: Name::from(&*status.live),
@@ -245,7 +253,7 @@ impl Listing {
 
 impl Entry {
     /// Of a version, and what is in use.
-    pub(super) fn new(status: &rollout::Status, known: &Known) -> Self {
+    pub(super) fn new(status: &rollout::Status, known: &KnownRevision) -> Self {
         let (standing, share, quarantine) = match &known.standing {
             revisions::Standing::Live => (Standing::Live, None, None),
             revisions::Standing::OnTrial(trial, share) => {
@@ -261,9 +269,9 @@ impl Entry {
             }
         };
         let trial = status.trial.as_ref();
-        let comparison = trial.filter(|trial| trial.version == known.version);
+        let comparison = trial.filter(|trial| trial.revision == known.revision);
         Self {
-            name: Name::from(&*known.version),
+            name: Name::from(&*known.revision),
             standing,
             share,
             quarantine,
@@ -296,9 +304,9 @@ impl From<rollout::Trial> for Standing {
 
 impl Trial {
     /// A trial that has just begun.
-    pub(super) fn new(version: &Version, trial: rollout::Trial, share: Share) -> Self {
+    pub(super) fn new(revision: &Revision, trial: rollout::Trial, share: Share) -> Self {
         Self {
-            name: Name::from(version),
+            name: Name::from(revision),
             standing: Standing::from(trial),
             share: share.get(),
             comparison: None,
@@ -336,7 +344,7 @@ impl From<&revisions::Added> for Added {
     /// Of one with which nothing was done.
     fn from(added: &revisions::Added) -> Self {
         Self {
-            version: Name::from(&*added.version),
+            version: Name::from(&*added.revision),
             known: added.known,
             compiled: added.compiled,
             took_ms: u64::try_from(added.took.as_millis()).unwrap_or(u64::MAX),

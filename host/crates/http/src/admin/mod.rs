@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 
 use axum::{Router, middleware};
 use prometheus::Registry;
-use revisions::Versions;
+use revisions::Revisions;
 use utoipa_axum::router::OpenApiRouter;
 
 pub use access::{Access, Token, TokenError};
@@ -40,15 +40,15 @@ pub struct Admin {
 
 /// The versions that the admin API manages, once they are loaded; clones share them.
 #[derive(Clone, Default)]
-pub struct Managed(Arc<OnceLock<Arc<Versions>>>);
+pub struct Managed(Arc<OnceLock<Arc<Revisions>>>);
 
 impl Managed {
     /// Manages these versions from now on. Later calls change nothing.
-    pub fn set(&self, versions: Arc<Versions>) {
+    pub fn set(&self, versions: Arc<Revisions>) {
         let _ = self.0.set(versions);
     }
 
-    fn get(&self) -> Result<&Arc<Versions>, Problem> {
+    fn get(&self) -> Result<&Arc<Revisions>, Problem> {
         self.0.get().ok_or_else(no_version)
     }
 }

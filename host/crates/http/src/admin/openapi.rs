@@ -6,9 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use connection::body::BodyError;
 use predictor::Digest;
-use revisions::{Refusal, VersionsError};
+use revisions::{Refusal, RevisionError};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 
@@ -111,14 +110,14 @@ fn links() -> Value {
 
 /// A digest that a guest might have.
 pub(super) fn example(guest: &str) -> Digest {
-    Digest(Sha256::digest(guest.as_bytes()).into())
+    Digest::of(guest.as_bytes())
 }
 
 pub(super) fn unknown() -> Vec<Problem> {
     let mut problems: Vec<_> = Id::problem().into_iter().collect();
     problems.extend([
-        VersionsError::Unknown("0123456789ab".to_owned()).into(),
-        VersionsError::Ambiguous("0123".to_owned()).into(),
+        RevisionError::Unknown("0123456789ab".to_owned()).into(),
+        RevisionError::Ambiguous("0123".to_owned()).into(),
     ]);
     problems
 }
@@ -126,16 +125,16 @@ pub(super) fn unknown() -> Vec<Problem> {
 pub(super) fn quarantined() -> Problem {
     let guest = example("another guest").short();
     let reason = "5 of its last 5 calls failed".to_owned();
-    VersionsError::Quarantined { guest, reason }.into()
+    RevisionError::Quarantined { guest, reason }.into()
 }
 
 pub(super) fn refused() -> Problem {
     let step = "contract";
     let reason = "the component does not export `predict`".to_owned();
-    VersionsError::Refused(Refusal { step, reason }).into()
+    RevisionError::Refused(Refusal { step, reason }).into()
 }
 
 pub(super) fn unavailable() -> Problem {
     let reason = "no thread can be started: Resource temporarily unavailable (os error 11)";
-    VersionsError::Unavailable(reason.to_owned()).into()
+    RevisionError::Unavailable(reason.to_owned()).into()
 }

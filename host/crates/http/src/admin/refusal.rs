@@ -1,27 +1,27 @@
 //! Maps `VersionsError` to problem documents.
 
 use crate::problem::{Kind, Problem};
-use revisions::VersionsError;
+use revisions::RevisionError;
 
-impl From<VersionsError> for Problem {
-    fn from(error: VersionsError) -> Self {
+impl From<RevisionError> for Problem {
+    fn from(error: RevisionError) -> Self {
         let kind = match &error {
-            VersionsError::Refused(refusal) => {
+            RevisionError::Refused(refusal) => {
                 return Self::guest_refused(refusal.step, error.to_string());
             }
-            VersionsError::Unknown(_) => Kind::UnknownVersion,
-            VersionsError::Ambiguous(_)
-            | VersionsError::InUse(_)
-            | VersionsError::NotLive { .. }
-            | VersionsError::NothingBefore
-            | VersionsError::Overtaken { .. }
-            | VersionsError::Quarantined { .. }
-            | VersionsError::IsLive(_)
-            | VersionsError::NoTrial => Kind::Conflict,
-            VersionsError::NotReady(_) => Kind::Starting,
-            VersionsError::Unavailable(_) => Kind::Unavailable,
-            VersionsError::Unreadable { .. } => Kind::GuestUnreadable,
-            VersionsError::Ended => return Self::failed(),
+            RevisionError::Unknown(_) => Kind::UnknownVersion,
+            RevisionError::Ambiguous(_)
+            | RevisionError::InUse(_)
+            | RevisionError::NotLive { .. }
+            | RevisionError::NothingBefore
+            | RevisionError::Overtaken { .. }
+            | RevisionError::Quarantined { .. }
+            | RevisionError::IsLive(_)
+            | RevisionError::NoTrial => Kind::Conflict,
+            RevisionError::NotReady(_) => Kind::Starting,
+            RevisionError::Unavailable(_) => Kind::Unavailable,
+            RevisionError::Unreadable { .. } => Kind::GuestUnreadable,
+            RevisionError::Ended => return Self::failed(),
         };
         Self::new(kind, error.to_string())
     }

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use revisions::VersionsError;
+use revisions::RevisionError;
 use rollout::{Share, Trial};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -24,7 +24,7 @@ pub(super) fn router() -> OpenApiRouter<Context> {
 }
 
 problems!(TrialProblems, {
-    let is_live = VersionsError::IsLive(example("the guest").short());
+    let is_live = RevisionError::IsLive(example("the guest").short());
     let mut problems = Query::<ShadowParameters>::unknown_parameter();
     problems.extend(unknown());
     problems.extend([is_live.into(), quarantined(), no_version()]);
@@ -71,7 +71,7 @@ problems!(
     NoTrialProblems,
     [
         Query::<NoParameters>::unknown_parameter(),
-        vec![VersionsError::NoTrial.into(), no_version()]
+        vec![RevisionError::NoTrial.into(), no_version()]
     ]
     .concat()
 );
@@ -116,6 +116,6 @@ fn begin_trial(
 ) -> Result<Json<document::Trial>, Problem> {
     let known = id.find(context)?;
     let versions = context.managed.get()?;
-    versions.begin_trial(&known.version.guest, trial, share)?;
-    Ok(Json(document::Trial::new(&known.version, trial, share)))
+    versions.begin_trial(&known.revision, trial, share)?;
+    Ok(Json(document::Trial::new(&known.revision, trial, share)))
 }

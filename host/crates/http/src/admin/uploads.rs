@@ -10,7 +10,7 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use connection::body::{self, BodyError, Whole};
 use connection::decompress::Decompressed;
 use connection::{Memory, Session};
-use revisions::{Added, Origin, Versions, VersionsError};
+use revisions::{Added, Origin, RevisionError, Revisions};
 
 use crate::problem::{Kind, Problem};
 
@@ -45,7 +45,7 @@ impl Uploads {
     /// Adds the component in a body, even if the client leaves after sending it.
     pub(super) async fn add(
         &self,
-        versions: &Arc<Versions>,
+        versions: &Arc<Revisions>,
         headers: &HeaderMap,
         body: Body,
         session: &Session,
@@ -67,7 +67,7 @@ impl Uploads {
             drop(reservation);
             added
         });
-        let added = adding.await.unwrap_or(Err(VersionsError::Ended));
+        let added = adding.await.unwrap_or(Err(RevisionError::Ended));
         Ok(added.inspect_err(|error| tracing::warn!("an upload was not added: {error}"))?)
     }
 }

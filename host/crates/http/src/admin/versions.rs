@@ -10,7 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use connection::body::BodyError;
 use connection::{NoRoom, Session};
-use revisions::{Known, VersionsError};
+use revisions::{KnownRevision, RevisionError};
 use rollout::Trial;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -89,8 +89,8 @@ problems!(AddProblems, {
         refused(),
         unavailable(),
         quarantined(),
-        VersionsError::IsLive(example("the guest").short()).into(),
-        VersionsError::Ended.into(),
+        RevisionError::IsLive(example("the guest").short()).into(),
+        RevisionError::Ended.into(),
         no_version(),
     ]);
     problems
@@ -140,18 +140,18 @@ async fn add(
         .uploads
         .add(versions, &headers, body, &session)
         .await?;
-    let version = &added.version;
+    let revision = &added.revision;
     let mut document = Added::from(&added);
     if let Some((trial, share)) = trial {
-        versions.begin_trial(&version.guest, trial, share)?;
-        document.trial = Some(document::Trial::new(version, trial, share));
+        versions.begin_trial(revision, trial, share)?;
+        document.trial = Some(document::Trial::new(revision, trial, share));
     } else if then.activate {
-        document.change = Some(Change::from(&versions.activate(&version.guest, false)?));
+        document.change = Some(Change::from(&versions.activate(revision, false)?));
     }
     Ok(if added.known {
         (StatusCode::OK, None, Json(document))
     } else {
-        let location = format!("/versions/{}", version.guest);
+        let location = format!("/versions/{}", revision.guest());
         (
             StatusCode::CREATED,
             Some([(LOCATION, location)]),
@@ -190,7 +190,7 @@ async fn show(
 }
 
 problems!(RemoveProblems, {
-    let in_use = VersionsError::InUse(example("the guest").short());
+    let in_use = RevisionError::InUse(example("the guest").short());
     [
         Query::<NoParameters>::unknown_parameter(),
         unknown(),
@@ -214,8 +214,8 @@ async fn remove(
     State(context): State<Context>,
 ) -> Result<Json<Gone>, Problem> {
     let known = id.find(&context)?;
-    context.managed.get()?.remove(&known.version.guest)?;
-    Ok(gone(&Name::from(&*known.version)))
+    context.managed.get()?.remove(&known.revision)?;
+    Ok(gone(&Name::from(&*known.revision)))
 }
 
 problems!(ActivateProblems, {
@@ -239,7 +239,7 @@ async fn activate(
 ) -> Result<Json<Change>, Problem> {
     let known = id.find(&context)?;
     let versions = context.managed.get()?;
-    let change = versions.activate(&known.version.guest, parameters.force)?;
+    let change = versions.activate(&known.revision, parameters.force)?;
     Ok(Json(Change::from(&change)))
 }
 
@@ -247,8 +247,8 @@ problems!(RollbackProblems, {
     let mut problems = Query::<RollbackParameters>::unknown_parameter();
     problems.extend(unknown());
     problems.extend([
-        VersionsError::NothingBefore.into(),
-        VersionsError::NotLive {
+        RevisionError::NothingBefore.into(),
+        RevisionError::NotLive {
             given: example("another guest").short(),
             live: example("the guest").short(),
         }
@@ -272,11 +272,11 @@ async fn rollback(
     State(context): State<Context>,
 ) -> Result<Json<Change>, Problem> {
     let from = match parameters.from {
-        Some(from) => Some(Id::parse(&from)?.find(&context)?.version.guest),
+        Some(from) => Some(Id::parse(&from)?.find(&context)?.revision),
         None => None,
     };
     let versions = context.managed.get()?;
-    Ok(Json(Change::from(&versions.rollback(from.as_ref())?)))
+    Ok(Json(Change::from(&versions.rollback(from.as_deref())?)))
 }
 
 problems!(ReloadProblems, {
@@ -284,18 +284,18 @@ problems!(ReloadProblems, {
     problems.extend([
         refused(),
         unavailable(),
-        VersionsError::Overtaken {
+        RevisionError::Overtaken {
             guest: example("another guest").short(),
             live: example("the guest").short(),
         }
         .into(),
         quarantined(),
-        VersionsError::Unreadable {
+        RevisionError::Unreadable {
             path: "guest.wasm".into(),
             reason: "No such file or directory (os error 2)".to_owned(),
         }
         .into(),
-        VersionsError::Ended.into(),
+        RevisionError::Ended.into(),
         no_version(),
     ]);
     problems
@@ -324,7 +324,8 @@ async fn reload(
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(super) struct Id {
-    /// The SHA-256 of the version's guest, or digits with which it alone begins.
+    /// The digest of the revision or the SHA-256 of its guest, or digits with which it
+    /// alone begins.
     #[param(pattern = "^[0-9a-fA-F]{4,64}$")]
     id: String,
 }
@@ -339,8 +340,8 @@ impl Id {
         }
         Err(Problem::new(
             Kind::UnknownVersion,
-            "a version is named by the SHA-256 of its guest, or by 4 or more of the 64 \
-             hexadecimal digits that it begins with",
+            "a version is named by the digest of its revision or of its guest, or by 4 or more \
+             of the 64 hexadecimal digits that it begins with",
         ))
     }
 
@@ -350,7 +351,7 @@ impl Id {
     }
 
     /// The version with this digest, or with the only digest that begins so.
-    pub(super) fn find(&self, context: &Context) -> Result<Known, Problem> {
+    pub(super) fn find(&self, context: &Context) -> Result<KnownRevision, Problem> {
         Ok(context.managed.get()?.find(&self.id)?)
     }
 }

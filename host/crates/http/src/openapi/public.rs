@@ -10,7 +10,7 @@ use bytes::Bytes;
 use connection::NoRoom;
 use connection::body::BodyError;
 use connection::decompress::Coding;
-use predictor::{ErrorKind, PredictError, Score, Scores, Version};
+use predictor::{ErrorKind, PredictError, Revision, Score, Scores};
 use serde::Serialize;
 use serde_json::{Value, json};
 use service::Limits;
@@ -21,7 +21,7 @@ use super::{About, COMMON_RULES, bytes, complete, reference, responses_of, with_
 use crate::bulk::{ErrorLine, ScoredLine, TextLine};
 use crate::inputs::{Allowed, Inputs, InputsRequest};
 use crate::options::{TIMEOUT, options};
-use crate::predict::{CACHE_HITS, GUEST, MODEL};
+use crate::predict::{CACHE_HITS, GUEST, MODEL, REVISION};
 use crate::problem::{Kind, Problem};
 use crate::{HttpConfig, assets, coding, media_type, predict, problem, request, version};
 
@@ -57,7 +57,7 @@ const NDJSON: &str = "application/x-ndjson";
 pub(crate) struct Facts {
     pub(crate) limits: Limits,
     pub(crate) config: HttpConfig,
-    pub(crate) live: Arc<Version>,
+    pub(crate) live: Arc<Revision>,
     pub(crate) allowed: Allowed,
 }
 
@@ -162,8 +162,9 @@ fn describe_predict(operation: &mut Value, facts: &Facts) {
 /// Lines come without these headers, so that none is required.
 fn describe_headers(headers: &mut Value, facts: &Facts) {
     for (name, digest) in [
-        (GUEST, facts.live.guest.short()),
-        (MODEL, facts.live.model.short()),
+        (GUEST, facts.live.guest().short()),
+        (MODEL, facts.live.model().short()),
+        (REVISION, facts.live.short()),
     ] {
         headers[name.as_str()]["schema"] = json!({
             "type": "string",

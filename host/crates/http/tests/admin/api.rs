@@ -1,5 +1,6 @@
 //! Every path of the versions API: what it does.
 
+use predictor::{Digest, Revision};
 use reqwest::Method;
 use serde_json::json;
 
@@ -14,6 +15,16 @@ async fn a_version_is_added_made_live_and_left_again() {
     assert_eq!(listing["live"]["guest"], first);
     assert_eq!(listing["live"]["short"], first[..12]);
     assert_eq!(listing["live"]["model"], "12".repeat(32));
+    let nothing = Revision::NO_CONFIGURATION;
+    assert_eq!(listing["live"]["configuration"], nothing.to_string());
+    let of_all = Revision::new(first.parse().unwrap(), Digest([0x12; 32]), nothing);
+    let revision = of_all.digest().to_string();
+    assert_eq!(listing["live"]["revision"], revision);
+    // It is found by either name.
+    for name in [&first, &revision] {
+        let found = server.get(&format!("/versions/{name}")).await.json();
+        assert_eq!(found["revision"], revision);
+    }
     assert_eq!(listing["probation"], json!(null));
     assert_eq!(listing["trial"], json!(null));
     let versions = listing["versions"].as_array().unwrap();

@@ -11,14 +11,13 @@ use fastsentiment_http::Readiness;
 use fastsentiment_http::admin::{Access, Admin, Managed, Token, Uploads};
 use predictor::{
     Answer as TextAnswer, BoxFuture, Caching, Digest, Pending, PredictError, Predictor, Priority,
-    Request, Router, Source, Version,
+    Request, Revision, Router, Source,
 };
 use prometheus::Registry;
 use reqwest::Method;
-use revisions::{Beginning, LoadError, Loaded, Loader, Refusal, Versions};
+use revisions::{Beginning, LoadError, Loaded, Loader, Refusal, Revisions};
 use rollout::Rollout;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -42,11 +41,8 @@ pub(super) struct Words {
 }
 
 impl Loader for Words {
-    fn version(&self, component: &[u8]) -> Version {
-        Version {
-            guest: Digest(Sha256::digest(component).into()),
-            model: Digest([0x12; 32]),
-        }
+    fn revision(&self, guest: Digest) -> Revision {
+        Revision::new(guest, Digest([0x12; 32]), Revision::NO_CONFIGURATION)
     }
 
     fn load(&self, component: &[u8], _: Priority) -> Result<Loaded, LoadError> {
@@ -70,7 +66,7 @@ impl Loader for Words {
             _ => {}
         }
         Ok(Loaded {
-            scorer: Arc::new(Named(Arc::new(self.version(component)))),
+            scorer: Arc::new(Named(Arc::new(self.revision(Digest::of(component))))),
             compiled: true,
         })
     }
@@ -84,7 +80,7 @@ impl Predictor for Below {
         let answer = |_| {
             Pending::Ready(TextAnswer {
                 scores: [].into(),
-                version: Arc::clone(request.scorer.version()),
+                revision: Arc::clone(request.scorer.revision()),
                 source: Source::Computed,
                 work: None,
             })
@@ -111,7 +107,7 @@ pub(super) struct Server {
     managed: Managed,
     connections: Arc<AtomicUsize>,
     rollout: Arc<Rollout>,
-    versions: Arc<Versions>,
+    versions: Arc<Revisions>,
     client: reqwest::Client,
     dir: TempDir,
     task: JoinHandle<()>,
@@ -226,21 +222,21 @@ impl Server {
     pub(super) fn assert_live(&self, component: &str) -> impl Future<Output = ()> {
         let digest = digest(component);
         let asked = self.rollout.predict(vec!["a".to_owned()], Caching::Use);
-        let listed = self.versions.status().live.guest.to_string();
+        let listed = self.versions.status().live.guest().to_string();
         assert_eq!(listed, digest);
         async move {
             let answers = asked.await.unwrap();
             let Some(Pending::Ready(answer)) = answers.into_iter().next() else {
                 panic!("no answer");
             };
-            assert_eq!(answer.version.guest.to_string(), digest);
+            assert_eq!(answer.revision.guest().to_string(), digest);
         }
     }
 
     /// The components' digests of all versions, those added last first.
     pub(super) fn known(&self) -> Vec<String> {
         let known = self.versions.list();
-        let guest = |known: &revisions::Known| known.version.guest.to_string();
+        let guest = |known: &revisions::KnownRevision| known.revision.guest().to_string();
         known.iter().map(guest).collect()
     }
 
@@ -260,7 +256,7 @@ impl Drop for Server {
 }
 
 /// Versions that begin with [`FIRST`], and where texts are sent to them.
-fn versions_of(words: &Arc<Words>, guest: PathBuf) -> (Arc<Rollout>, Arc<Versions>) {
+fn versions_of(words: &Arc<Words>, guest: PathBuf) -> (Arc<Rollout>, Arc<Revisions>) {
     let options = revisions::Options {
         guest,
         fallback: None,
@@ -283,13 +279,13 @@ fn versions_of(words: &Arc<Words>, guest: PathBuf) -> (Arc<Rollout>, Arc<Version
     );
     let metrics = revisions::Metrics::new(&registry).unwrap();
     let runtime = Handle::current();
-    let versions = Versions::start(first, Arc::clone(&rollout), fallen, metrics, &runtime);
+    let versions = Revisions::start(first, Arc::clone(&rollout), fallen, metrics, &runtime);
     (rollout, versions.unwrap())
 }
 
 /// The digest of a component.
 pub(super) fn digest(component: &str) -> String {
-    Digest(Sha256::digest(component).into()).to_string()
+    Digest::of(component.as_bytes()).to_string()
 }
 
 /// Asserts that an answer is a problem of this status and name; its document.

@@ -18,6 +18,8 @@ async fn predictions_come_in_order_with_their_version() {
         assert_eq!(headers["content-type"], "application/json");
         assert_eq!(headers["x-fastsentiment-guest"], "abababababab");
         assert_eq!(headers["x-fastsentiment-model"], "121212121212");
+        let revision = super::revision().short();
+        assert_eq!(headers["x-fastsentiment-revision"], *revision);
         assert!(headers.contains_key("content-length"));
         assert_eq!(
             response.json::<Value>().await.unwrap(),

@@ -39,7 +39,7 @@ use fastsentiment_http::public::Public;
 use fastsentiment_http::{Metrics, Readiness, Served};
 use predictor::{
     Activation, Answer as TextAnswer, BoxFuture, Caching, Digest, ErrorKind, ModelCard, Pending,
-    PredictError, Predictor, Request, Score, Side, Source, Version, Work,
+    PredictError, Predictor, Request, Revision, Score, Side, Source, Work,
 };
 use prometheus::Registry;
 use rollout::Rollout;
@@ -129,7 +129,7 @@ impl Predictor for Below {
             return Box::pin(async { Err(PredictError::new(kind, "try again later")) });
         }
         let answer = |text: String| {
-            let version = Arc::clone(request.scorer.version());
+            let revision = Arc::clone(request.scorer.revision());
             let source = match text.as_str() {
                 "kept" => Source::Memory,
                 "shared" => Source::Shared,
@@ -150,7 +150,7 @@ impl Predictor for Below {
                     score,
                 }]
                 .into(),
-                version,
+                revision,
                 source,
                 work,
             };
@@ -166,6 +166,12 @@ impl Predictor for Below {
         let answers = request.texts.iter().cloned().map(answer).collect();
         Box::pin(async move { Ok(answers) })
     }
+}
+
+/// What answers behind these servers.
+fn revision() -> Revision {
+    let (guest, model) = (Digest([0xab; 32]), Digest([0x12; 32]));
+    Revision::new(guest, model, Revision::NO_CONFIGURATION)
 }
 
 /// A running server; dropped, it is cut off.
@@ -194,13 +200,9 @@ impl Server {
             meeting: Barrier::new(MEETING),
             caching: Mutex::default(),
         });
-        let version = Version {
-            guest: Digest([0xab; 32]),
-            model: Digest([0x12; 32]),
-        };
         let (readiness, registry) = (Readiness::default(), Registry::new());
         let (rollout, _) = Rollout::start(
-            Arc::new(Named(Arc::new(version))),
+            Arc::new(Named(Arc::new(revision()))),
             Arc::new(Below(fake.clone())),
             rollout::Options {
                 probation: Duration::ZERO,

@@ -2,12 +2,13 @@
 
 use std::fmt::Display;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::super::file::{self, Unfit};
 use super::super::state::{Record, Store};
 use super::super::{LoadError, Loaded, Loader, Options, Origin};
 use super::StartError;
-use predictor::{Digest, Priority, Scorer};
+use predictor::{Digest, Priority, Revision, Scorer};
 
 /// A version that is loaded before there are any.
 pub(super) struct First {
@@ -20,8 +21,8 @@ pub(super) struct First {
 }
 
 impl First {
-    pub(super) fn guest(&self) -> Digest {
-        self.loaded.scorer.version().guest
+    pub(super) fn revision(&self) -> &Arc<Revision> {
+        self.loaded.scorer.revision()
     }
 
     /// The same, if its component is kept already.
@@ -58,21 +59,25 @@ impl<T, M: FnMut(&dyn Scorer) -> Result<T, LoadError>> Candidates<'_, M> {
         Ok((first, measured))
     }
 
+    fn revision(&self, component: &[u8]) -> Revision {
+        self.loader.revision(Digest::of(component))
+    }
+
     fn configured_origin(&self) -> Origin {
         Origin::File(self.options.guest.clone())
     }
 
-    fn kept_component(&self, guest: &Digest) -> Result<Vec<u8>, String> {
+    fn kept_component(&self, revision: &Revision) -> Result<Vec<u8>, String> {
         let store = self.store.ok_or("no state is kept")?;
-        let component = store.component(guest, self.options.max_bytes as u64);
+        let component = store.component(&revision.guest(), self.options.max_bytes as u64);
         component.map_err(|error| error.to_string())
     }
 
     /// The first of these that can be served.
-    pub(super) fn kept(&mut self, guests: &[Digest]) -> Option<(First, T)> {
+    pub(super) fn kept(&mut self, revisions: &[Arc<Revision>]) -> Option<(First, T)> {
         self.store?;
-        guests.iter().find_map(|guest| {
-            let found = self.kept_component(guest).and_then(|component| {
+        revisions.iter().find_map(|revision| {
+            let found = self.kept_component(revision).and_then(|component| {
                 let tested = self.test(component, self.configured_origin());
                 let (first, measured) = tested.map_err(|error| error.to_string())?;
                 Ok((first.kept(), measured))
@@ -80,7 +85,7 @@ impl<T, M: FnMut(&dyn Scorer) -> Result<T, LoadError>> Candidates<'_, M> {
             let warn = |reason: &String| {
                 tracing::warn!(
                     "the version {} was live before the start, and CAN NOT BE SERVED: {reason}",
-                    guest.short()
+                    revision.guest().short()
                 );
             };
             found.inspect_err(warn).ok()
@@ -100,34 +105,35 @@ impl<T, M: FnMut(&dyn Scorer) -> Result<T, LoadError>> Candidates<'_, M> {
     }
 
     /// The fallback guest, unless it is the one that is configured.
-    pub(super) fn fallback(&mut self, configured: Option<Digest>) -> Option<(First, T)> {
+    pub(super) fn fallback(&mut self, configured: Option<&Revision>) -> Option<(First, T)> {
         let (component, origin) = self.fallback_component(configured)?;
         let found = self.test(component, origin);
         found.inspect_err(|error| unusable_fallback(error)).ok()
     }
 
     /// The component of the fallback guest, unless it is `other`.
-    fn fallback_component(&self, other: Option<Digest>) -> Option<(Vec<u8>, Origin)> {
+    fn fallback_component(&self, other: Option<&Revision>) -> Option<(Vec<u8>, Origin)> {
         let path = self.options.fallback.as_ref()?;
         let component = read_guest(path, self.options.max_bytes);
         let component = component
             .inspect_err(|error| unusable_fallback(error))
             .ok()?;
-        let guest = self.loader.version(&component).guest;
-        (Some(guest) != other).then(|| (component, Origin::File(path.clone())))
+        (Some(&self.revision(&component)) != other).then(|| (component, Origin::File(path.clone())))
     }
 
     /// What is to stand by for the live version: nothing if that was trusted at the end;
     /// otherwise what was trusted then, or else the fallback guest.
-    pub(super) fn standby(&self, record: &Record, live: &Digest) -> Option<First> {
+    pub(super) fn standby(&self, record: &Record, live: &Arc<Revision>) -> Option<First> {
         let was_live = record.history.last() == Some(live);
         if was_live && record.standby.is_none() {
             return None;
         }
-        let fit = |guest: &Digest| guest != live && record.quarantined(guest).is_none();
-        let trusted = record.standby.or_else(|| record.history.last().copied());
-        let trusted = trusted.filter(fit).and_then(|guest| {
-            let component = self.kept_component(&guest);
+        let fit =
+            |revision: &Revision| *revision != **live && record.quarantined(revision).is_none();
+        let trusted = record.standby.as_ref().or_else(|| record.history.last());
+        let trusted = trusted.filter(|revision| fit(revision));
+        let trusted = trusted.and_then(|revision| {
+            let component = self.kept_component(revision);
             let loaded = component.and_then(|component| {
                 let loaded = self.load(component, self.configured_origin());
                 loaded.map(First::kept).map_err(|error| error.to_string())
@@ -136,15 +142,15 @@ impl<T, M: FnMut(&dyn Scorer) -> Result<T, LoadError>> Candidates<'_, M> {
                 tracing::warn!(
                     "the version {}, which was trusted before the start, can not stand by for {}: \
                      {reason}",
-                    guest.short(),
-                    live.short()
+                    revision.guest().short(),
+                    live.guest().short()
                 );
             };
             loaded.inspect_err(warn).ok()
         });
         trusted.or_else(|| {
-            let (component, origin) = self.fallback_component(Some(*live))?;
-            if !fit(&self.loader.version(&component).guest) {
+            let (component, origin) = self.fallback_component(Some(live))?;
+            if !fit(&self.revision(&component)) {
                 return None;
             }
             let loaded = self.load(component, origin);

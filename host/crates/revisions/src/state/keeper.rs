@@ -72,7 +72,7 @@ impl Drop for Keeper {
 
 impl Work {
     fn replace(&mut self, record: Record) {
-        let named = |guest: &Digest| record.versions.iter().any(|kept| kept.guest == *guest);
+        let named = |guest: &Digest| record.names(guest);
         self.components.retain(|guest, _| named(guest));
         self.record = Some(record);
     }

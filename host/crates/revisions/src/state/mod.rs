@@ -6,11 +6,12 @@
 //!
 //! This module must not know what is done with the state, and runs no future.
 
+mod document;
 mod keeper;
 mod record;
 mod store;
 
 pub(super) use keeper::Keeper;
-pub(super) use record::{Configured, KeptTrial, KeptVersion, Record};
+pub(super) use record::{Configured, KeptRevision, KeptTrial, Record};
 pub use store::StateError;
 pub(super) use store::Store;

@@ -5,10 +5,8 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
-
-use super::record::{Record, parse_digest};
-use predictor::Digest;
+use super::record::Record;
+use predictor::{Digest, Revision};
 
 const STATE: &str = "state.json";
 const LOCK: &str = "lock";
@@ -84,17 +82,16 @@ impl Store {
 
     /// What was written last; nothing if there is nothing, or if it is damaged.
     /// What no state names is deleted.
-    pub(in super::super) fn read(&self) -> Option<Record> {
+    pub(in super::super) fn read(&self, present: &dyn Fn(Digest) -> Revision) -> Option<Record> {
         let path = self.dir.join(STATE);
         let record = match read_bounded(&path, MOST_JSON) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Record::default()),
             Err(error) => Err(error.to_string()),
-            Ok(json) => Record::parse(&json),
+            Ok(json) => Record::parse(&json, present),
         };
         match record {
             Ok(record) => {
-                let known: Vec<Digest> = record.versions.iter().map(|kept| kept.guest).collect();
-                self.sweep(&known);
+                self.sweep(&record);
                 (record != Record::default()).then_some(record)
             }
             Err(reason) => {
@@ -114,7 +111,7 @@ impl Store {
     /// The bytes of a component, if they are there and undamaged.
     pub(in super::super) fn component(&self, guest: &Digest, most: u64) -> io::Result<Vec<u8>> {
         let bytes = read_bounded(&self.path(guest), most)?;
-        if guest.0 == <[u8; 32]>::from(Sha256::digest(&bytes)) {
+        if *guest == Digest::of(&bytes) {
             return Ok(bytes);
         }
         Err(io::Error::new(
@@ -130,8 +127,7 @@ impl Store {
     /// Writes the state, and deletes what it does not name.
     pub(super) fn write_record(&self, record: &Record) -> io::Result<()> {
         self.write(&self.dir.join(STATE), &record.to_json()?)?;
-        let known: Vec<Digest> = record.versions.iter().map(|kept| kept.guest).collect();
-        self.sweep(&known);
+        self.sweep(record);
         Ok(())
     }
 
@@ -148,15 +144,16 @@ impl Store {
 
     /// Deletes components that nobody knows any more, and what was being written
     /// when a process ended. Files of other names are not ours.
-    fn sweep(&self, known: &[Digest]) {
+    fn sweep(&self, record: &Record) {
         let Ok(entries) = fs::read_dir(&self.dir) else {
             return;
         };
         for entry in entries.flatten() {
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            let component = name.strip_suffix(SUFFIX).and_then(parse_digest);
-            let forgotten = component.is_some_and(|guest| !known.contains(&guest));
+            let component = name.strip_suffix(SUFFIX);
+            let component = component.and_then(|digest| digest.parse().ok());
+            let forgotten = component.is_some_and(|guest| !record.names(&guest));
             if forgotten || name.starts_with(TEMPORARY) {
                 // It is tried again at the next change.
                 let _ = fs::remove_file(entry.path());

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::VersionsError;
-use super::control::Versions;
+use super::RevisionError;
+use super::control::Revisions;
 use super::file::{self, Stamp, Unfit};
 
 /// The times between two attempts, and between two looks: a file that is the same at two
@@ -62,44 +62,44 @@ enum Outcome {
 /// # Errors
 ///
 /// If the system gives no thread.
-pub(super) fn start(versions: &Arc<Versions>, runtime: &Handle) -> io::Result<()> {
-    let path = versions.options.guest.clone();
-    let most = versions.options.max_bytes;
-    let (versions, runtime) = (Arc::downgrade(versions), runtime.clone());
+pub(super) fn start(revisions: &Arc<Revisions>, runtime: &Handle) -> io::Result<()> {
+    let path = revisions.options.guest.clone();
+    let most = revisions.options.max_bytes;
+    let (revisions, runtime) = (Arc::downgrade(revisions), runtime.clone());
     let builder = std::thread::Builder::new().name("watch".to_owned());
     builder.spawn(move || {
         // How often somebody had chosen a version when the news was new.
         let mut choices = 0;
         let handle = |news, again: bool| {
-            let Some(versions) = versions.upgrade() else {
+            let Some(revisions) = revisions.upgrade() else {
                 return Outcome::Settled;
             };
             if !again {
-                choices = versions.book().choices;
+                choices = revisions.registry().choices;
             }
-            handle(&versions, &runtime, news, choices)
+            handle(&revisions, &runtime, news, choices)
         };
-        Watch::new(path, most, Pace::USUAL).run(|| versions.strong_count() > 0, handle);
+        Watch::new(path, most, Pace::USUAL).run(|| revisions.strong_count() > 0, handle);
     })?;
     Ok(())
 }
 
-fn handle(versions: &Arc<Versions>, runtime: &Handle, news: News, choices: u64) -> Outcome {
-    let path = versions.options.guest.display();
+fn handle(revisions: &Arc<Revisions>, runtime: &Handle, news: News, choices: u64) -> Outcome {
+    let path = revisions.options.guest.display();
     let error = match news {
         News::Gone => {
             tracing::warn!("{path} is gone; what is live stays live");
             return Outcome::Settled;
         }
         News::Unfit(unfit) => {
-            let error = versions.unfit(unfit);
-            versions.metrics.candidate(Err(&error));
-            versions.note_obstacle(&error);
+            let error = revisions.unfit(unfit);
+            revisions.metrics.candidate(Err(&error));
+            revisions.note_obstacle(&error);
             error
         }
         News::Content(component) => {
-            let guest = versions.loader.version(&component).guest;
-            match runtime.block_on(versions.follow_file(component, guest, choices)) {
+            let revision = revisions.revision(&component);
+            match runtime.block_on(revisions.follow_file(component, revision, choices)) {
                 Ok(_) => return Outcome::Settled,
                 Err(error) => error,
             }
@@ -107,7 +107,7 @@ fn handle(versions: &Arc<Versions>, runtime: &Handle, news: News, choices: u64) 
     };
     tracing::warn!("{path} has changed, and what is live stays live: {error}");
     match error {
-        VersionsError::Unavailable(_) | VersionsError::Unreadable { .. } | VersionsError::Ended => {
+        RevisionError::Unavailable(_) | RevisionError::Unreadable { .. } | RevisionError::Ended => {
             Outcome::TryAgain
         }
         _ => Outcome::Settled,

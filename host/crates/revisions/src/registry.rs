@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::quarantine::{self, Quarantine, Quarantined};
-use super::state::{Configured, KeptTrial, KeptVersion, Record};
-use super::{VersionsError, now};
-use predictor::{Digest, Scorer, Version};
+use super::state::{Configured, KeptRevision, KeptTrial, Record};
+use super::{RevisionError, now};
+use predictor::{Revision, Scorer};
 use rollout::{Share, Tally, Trial};
 
 /// Where a version came from.
@@ -39,9 +39,9 @@ pub enum Standing {
 
 /// What is known of a version.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Known {
+pub struct KnownRevision {
     /// What its answers are known by.
-    pub version: Arc<Version>,
+    pub revision: Arc<Revision>,
     /// What it is used for.
     pub standing: Standing,
     /// Where it came from.
@@ -61,28 +61,28 @@ pub struct Known {
 const HISTORY: usize = 64;
 
 /// All that is known.
-pub(super) struct Book {
+pub(super) struct Registry {
     pub(super) entries: Vec<Entry>,
     /// What was live, from the first to the one that is now. Nothing follows
     /// itself, and nothing here is quarantined but, at the start, the live one.
-    history: Vec<Digest>,
+    history: Vec<Arc<Revision>>,
     pub(super) quarantine: Quarantine,
     /// The content of the configured guest's file that was dealt with last.
     configured: Option<Configured>,
     /// The content that the file had when it was last looked at. If it is not the
     /// one above, it is being loaded, or its load was broken off.
-    pub(super) seen: Option<Digest>,
+    pub(super) seen: Option<Arc<Revision>>,
     /// The content of the file that was asked for last, until somebody chooses a
     /// version: what is loaded for the file is made live only if it is this.
-    pub(super) wanted: Option<Digest>,
+    pub(super) wanted: Option<Arc<Revision>>,
     /// How often somebody has chosen a version.
     pub(super) choices: u64,
     /// Why the file's content is not known, or could not be tried yet.
     pub(super) obstacle: Option<String>,
     /// What stands by for the live version, as it is kept.
-    pub(super) standby: Option<Digest>,
+    pub(super) standby: Option<Arc<Revision>>,
     /// What is kept from before the start, and not loaded yet: the next one last.
-    pub(super) absent: Vec<KeptVersion>,
+    pub(super) absent: Vec<KeptRevision>,
     pub(super) absent_trial: Option<KeptTrial>,
 }
 
@@ -96,62 +96,69 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn guest(&self) -> Digest {
-        self.scorer.version().guest
+    pub(super) fn revision(&self) -> &Arc<Revision> {
+        self.scorer.revision()
     }
 }
 
-impl Book {
+impl Registry {
     /// Begins with a version that is live, and with what is kept from before: of
     /// the versions, those in use last, `most` with the live one.
     pub(super) fn new(first: Entry, kept: Record, most: usize) -> Self {
-        let guest = first.guest();
+        let live = Arc::clone(first.revision());
         let mut history = kept.history;
-        if let Some(at) = history.iter().rposition(|live| *live == guest) {
+        if let Some(at) = history.iter().rposition(|before| *before == live) {
             history.truncate(at + 1);
         }
-        let mut book = Self {
+        let mut registry = Self {
             entries: vec![first],
             history,
             quarantine: Quarantine::default(),
-            seen: kept.configured.as_ref().map(|file| file.guest),
+            seen: kept
+                .configured
+                .as_ref()
+                .map(|file| Arc::clone(&file.revision)),
             configured: kept.configured,
             wanted: None,
             choices: 0,
             obstacle: None,
             standby: None,
-            absent: kept.versions,
-            absent_trial: kept.trial.filter(|trial| trial.guest != guest),
+            absent: kept.revisions,
+            absent_trial: kept.trial.filter(|trial| trial.revision != live),
         };
-        book.absent.retain(|version| version.guest != guest);
+        registry.absent.retain(|kept| kept.revision != live);
         // Those in use last are loaded first.
-        let on_trial = book.absent_trial.map(|trial| trial.guest);
-        book.absent.sort_by_key(|version| {
-            let used = version.activated.unwrap_or(version.added);
-            let needed = [kept.standby, on_trial].map(|guest| guest == Some(version.guest));
-            (needed, used)
+        let on_trial = registry.absent_trial.as_ref();
+        let on_trial = on_trial.map(|trial| Arc::clone(&trial.revision));
+        let needed = [kept.standby, on_trial];
+        registry.absent.sort_by_key(|kept| {
+            let is_needed = |revision: &Option<_>| revision.as_ref() == Some(&kept.revision);
+            let used = kept.activated.unwrap_or(kept.added);
+            (needed.each_ref().map(is_needed), used)
         });
-        let over = (book.absent.len() + 1).saturating_sub(most.max(1));
-        book.absent.drain(..over);
+        let over = (registry.absent.len() + 1).saturating_sub(most.max(1));
+        registry.absent.drain(..over);
         for entry in kept.quarantine {
-            book.quarantine(entry);
+            registry.quarantine(entry);
         }
-        book.set_live(&guest);
+        registry.set_live(&live);
         let on_trial = |trial: &mut KeptTrial| {
-            let mut absent = book.absent.iter();
-            absent.all(|kept| kept.guest != trial.guest)
+            let mut absent = registry.absent.iter();
+            absent.all(|kept| kept.revision != trial.revision)
         };
-        book.absent_trial.take_if(on_trial);
-        let absent = &book.absent;
-        let is_kept = |live: &Digest| absent.iter().any(|kept| kept.guest == *live);
-        book.history.retain(|live| *live == guest || is_kept(live));
-        book.history.dedup();
-        book
+        registry.absent_trial.take_if(on_trial);
+        let absent = &registry.absent;
+        let is_kept = |before: &Arc<Revision>| absent.iter().any(|kept| kept.revision == *before);
+        registry
+            .history
+            .retain(|before| *before == live || is_kept(before));
+        registry.history.dedup();
+        registry
     }
 
     pub(super) fn add(&mut self, mut entry: Entry) {
-        let guest = entry.guest();
-        if let Some(at) = self.absent.iter().position(|kept| kept.guest == guest) {
+        let mut absent = self.absent.iter();
+        if let Some(at) = absent.position(|kept| kept.revision == *entry.revision()) {
             let kept = self.absent.remove(at);
             (entry.added, entry.activated) = (kept.added, kept.activated);
         }
@@ -159,38 +166,40 @@ impl Book {
     }
 
     /// The version, if it is ready.
-    pub(super) fn find(&self, guest: &Digest) -> Result<&Entry, VersionsError> {
-        let found = self.entries.iter().find(|entry| entry.guest() == *guest);
+    pub(super) fn find(&self, revision: &Revision) -> Result<&Entry, RevisionError> {
+        let mut entries = self.entries.iter();
+        let found = entries.find(|entry| **entry.revision() == *revision);
         found.ok_or_else(|| {
-            if self.absent.iter().any(|kept| kept.guest == *guest) {
-                VersionsError::NotReady(guest.short())
+            let name = revision.guest().short();
+            if self.absent.iter().any(|kept| *kept.revision == *revision) {
+                RevisionError::NotReady(name)
             } else {
-                VersionsError::Unknown(guest.short())
+                RevisionError::Unknown(name)
             }
         })
     }
 
-    pub(super) fn scorer(&self, guest: &Digest) -> Result<Arc<dyn Scorer>, VersionsError> {
-        self.find(guest).map(|entry| Arc::clone(&entry.scorer))
+    pub(super) fn scorer(&self, revision: &Revision) -> Result<Arc<dyn Scorer>, RevisionError> {
+        self.find(revision).map(|entry| Arc::clone(&entry.scorer))
     }
 
     /// Notes that a version is live, after what was live until now.
-    pub(super) fn set_live(&mut self, guest: &Digest) {
-        if self.history.last() == Some(guest) {
+    pub(super) fn set_live(&mut self, live: &Arc<Revision>) {
+        if self.history.last() == Some(live) {
             return;
         }
-        self.history.push(*guest);
+        self.history.push(Arc::clone(live));
         let over = self.history.len().saturating_sub(HISTORY);
         self.history.drain(..over);
         let mut entries = self.entries.iter_mut();
-        if let Some(entry) = entries.find(|entry| entry.guest() == *guest) {
+        if let Some(entry) = entries.find(|entry| entry.revision() == live) {
             entry.activated = Some(now());
         }
     }
 
     /// Notes that a version is live again that was live before: what has come
     /// after it was not to last. Tells whether that was news.
-    pub(super) fn fall_back(&mut self, live: &Digest) -> bool {
+    pub(super) fn fall_back(&mut self, live: &Arc<Revision>) -> bool {
         if self.history.last() == Some(live) {
             return false;
         }
@@ -209,91 +218,101 @@ impl Book {
     }
 
     /// What was live before the version that is.
-    pub(super) fn before(&self) -> Result<Digest, VersionsError> {
-        match self.history[..] {
-            [.., before, _] => Ok(before),
-            _ => Err(VersionsError::NothingBefore),
+    pub(super) fn before(&self) -> Result<Arc<Revision>, RevisionError> {
+        match &self.history[..] {
+            [.., before, _] => Ok(Arc::clone(before)),
+            _ => Err(RevisionError::NothingBefore),
         }
     }
 
     /// Notes what has become of a content of the configured guest's file. Nothing
     /// has, if its load was broken off: then it is tried again after a restart.
-    pub(super) fn deal_with(&mut self, guest: Digest, error: Option<&VersionsError>) {
+    pub(super) fn deal_with(&mut self, revision: &Arc<Revision>, error: Option<&RevisionError>) {
         let refused = match error {
-            None | Some(VersionsError::Overtaken { .. }) => None,
-            Some(error @ (VersionsError::Refused(_) | VersionsError::Quarantined { .. })) => {
+            None | Some(RevisionError::Overtaken { .. }) => None,
+            Some(error @ (RevisionError::Refused(_) | RevisionError::Quarantined { .. })) => {
                 let mut reason = error.to_string();
                 quarantine::cut(&mut reason);
                 Some(reason)
             }
             Some(error) => {
                 // It may be the same once more, and is not dealt with then.
-                if self.seen == Some(guest) {
-                    self.seen = self.configured.as_ref().map(|file| file.guest);
+                if self.seen.as_ref() == Some(revision) {
+                    let configured = self.configured.as_ref();
+                    self.seen = configured.map(|file| Arc::clone(&file.revision));
                     self.obstacle = Some(error.to_string());
                 }
                 return;
             }
         };
         // Otherwise the file has another one by now, whose turn comes.
-        if self.seen == Some(guest) {
+        if self.seen.as_ref() == Some(revision) {
             self.obstacle = None;
-            self.configured = Some(Configured { guest, refused });
+            self.configured = Some(Configured {
+                revision: Arc::clone(revision),
+                refused,
+            });
         }
     }
 
     /// Why the configured guest is not served, if that is because it cannot be.
-    pub(super) fn fault(&self, live: &Digest) -> Option<String> {
+    pub(super) fn fault(&self, live: &Revision) -> Option<String> {
         if let Some(obstacle) = &self.obstacle {
             return Some(obstacle.clone());
         }
-        let Configured { guest, refused } = self.configured.as_ref()?;
-        if guest == live {
+        let Configured { revision, refused } = self.configured.as_ref()?;
+        if **revision == *live {
             return None;
         }
         refused.clone().or_else(|| {
-            let refused = self.quarantine.admit(guest).err()?;
+            let refused = self.quarantine.admit(revision).err()?;
             Some(refused.to_string())
         })
     }
 
     /// Keeps a content out of use, and out of what is gone back to.
     pub(super) fn quarantine(&mut self, entry: Quarantined) {
-        let guest = entry.guest;
+        let revision = Arc::clone(&entry.revision);
         self.quarantine.add(entry);
-        self.absent_trial.take_if(|trial| trial.guest == guest);
-        self.leave_history(&guest);
+        self.absent_trial
+            .take_if(|trial| trial.revision == revision);
+        self.leave_history(&revision);
     }
 
-    pub(super) fn forget(&mut self, guest: &Digest) {
-        self.entries.retain(|entry| entry.guest() != *guest);
-        self.leave_history(guest);
+    pub(super) fn forget(&mut self, revision: &Revision) {
+        self.entries.retain(|entry| **entry.revision() != *revision);
+        self.leave_history(revision);
     }
 
     /// What is kept from before can not be loaded.
-    pub(super) fn give_up(&mut self, guest: &Digest) {
-        self.absent.retain(|kept| kept.guest != *guest);
-        self.absent_trial.take_if(|trial| trial.guest == *guest);
-        self.leave_history(guest);
+    pub(super) fn give_up(&mut self, revision: &Revision) {
+        self.absent.retain(|kept| *kept.revision != *revision);
+        self.absent_trial
+            .take_if(|trial| *trial.revision == *revision);
+        self.leave_history(revision);
     }
 
-    fn leave_history(&mut self, guest: &Digest) {
-        self.history.retain(|live| live != guest);
+    fn leave_history(&mut self, revision: &Revision) {
+        self.history.retain(|live| **live != *revision);
         self.history.dedup();
     }
 
     /// Forgets what was in use longest ago, until there are no more than `most`;
     /// nothing of what is `in_use`.
-    pub(super) fn forget_beyond(&mut self, most: usize, in_use: &[Digest]) -> Vec<Arc<Version>> {
+    pub(super) fn forget_beyond(
+        &mut self,
+        most: usize,
+        in_use: &[Arc<Revision>],
+    ) -> Vec<Arc<Revision>> {
         let mut forgotten = Vec::new();
         while self.entries.len() > most.max(1) {
-            let idle = |entry: &&Entry| !in_use.contains(&entry.guest());
+            let idle = |entry: &&Entry| !in_use.contains(entry.revision());
             let candidates = self.entries.iter().filter(idle);
             let oldest = candidates.min_by_key(|entry| entry.activated.unwrap_or(entry.added));
-            let Some(oldest) = oldest.map(|entry| Arc::clone(entry.scorer.version())) else {
+            let Some(oldest) = oldest.map(|entry| Arc::clone(entry.revision())) else {
                 break;
             };
-            self.forget(&oldest.guest);
+            self.forget(&oldest);
             forgotten.push(oldest);
         }
         forgotten
@@ -301,20 +320,20 @@ impl Book {
 
     /// All of this, to be kept.
     pub(super) fn record(&self, trial: Option<KeptTrial>) -> Record {
-        let kept = |entry: &Entry| KeptVersion {
-            guest: entry.guest(),
+        let kept = |entry: &Entry| KeptRevision {
+            revision: Arc::clone(entry.revision()),
             origin: entry.origin.clone(),
             added: entry.added,
             activated: entry.activated,
         };
-        let versions = self.entries.iter().map(kept);
+        let revisions = self.entries.iter().map(kept);
         Record {
             configured: self.configured.clone(),
             history: self.history.clone(),
-            versions: versions.chain(self.absent.iter().cloned()).collect(),
+            revisions: revisions.chain(self.absent.iter().cloned()).collect(),
             quarantine: self.quarantine.list().to_vec(),
-            trial: trial.or(self.absent_trial),
-            standby: self.standby,
+            trial: trial.or_else(|| self.absent_trial.clone()),
+            standby: self.standby.clone(),
         }
     }
 }

@@ -1,0 +1,244 @@
+//! The state as it is written: one JSON document, so that it is whole or not there.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::super::{Origin, Quarantined};
+use super::record::{Configured, KeptRevision, KeptTrial, Record};
+use predictor::{Digest, Revision};
+use rollout::{Share, Trial};
+
+/// The version of the layout that is written.
+const FORMAT: u32 = 2;
+
+/// The former layout, which is still read: it named revisions by their guests alone.
+const FORMER: u32 = 1;
+
+impl Record {
+    pub(super) fn to_json(&self) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec_pretty(&Document::from(self))
+    }
+
+    /// Reads what [`Self::to_json`] has written, or what a former release has; the
+    /// error says what is wrong. `present` gives the revision of a guest on this server.
+    ///
+    /// A server has one model. Whatever model a revision had when the state was written,
+    /// its guest is loaded with the present one, and that revision is what is given here.
+    pub(super) fn parse(json: &[u8], present: &dyn Fn(Digest) -> Revision) -> Result<Self, String> {
+        let Format { format } = read(json)?;
+        match format {
+            FORMAT => read::<Document<Name>>(json)?.into_record(|name| {
+                let model = present(name.guest.0).model();
+                Revision::new(name.guest.0, model, name.configuration.0)
+                    .named(name.name, name.version)
+            }),
+            FORMER => read::<Document<Hex>>(json)?.into_record(|guest| present(guest.0)),
+            other => Err(format!(
+                "its format is {other}; this program reads {FORMER} and {FORMAT}"
+            )),
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(json).map_err(|error| error.to_string())
+}
+
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
+
+/// The state. `R` is how a revision is named.
+#[derive(Serialize, Deserialize)]
+struct Document<R> {
+    format: u32,
+    configured: Option<R>,
+    refused: Option<String>,
+    history: Vec<R>,
+    #[serde(alias = "versions")]
+    revisions: Vec<RevisionEntry<R>>,
+    quarantine: Vec<QuarantineEntry<R>>,
+    trial: Option<TrialEntry<R>>,
+    standby: Option<R>,
+}
+
+/// A revision by all of its parts.
+#[derive(Serialize, Deserialize)]
+struct Name {
+    guest: Hex,
+    /// For people and for other programs: it is the server that decides the model.
+    model: Hex,
+    configuration: Hex,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RevisionEntry<R> {
+    #[serde(alias = "guest")]
+    revision: R,
+    /// The file that it was read from; none for an upload.
+    file: Option<PathBuf>,
+    added_ms: u64,
+    activated_ms: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct QuarantineEntry<R> {
+    #[serde(alias = "guest")]
+    revision: R,
+    reason: String,
+    since_ms: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TrialEntry<R> {
+    #[serde(alias = "guest")]
+    revision: R,
+    kind: Kind,
+    share: f64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Canary,
+    Shadow,
+}
+
+impl From<&Arc<Revision>> for Name {
+    fn from(revision: &Arc<Revision>) -> Self {
+        Self {
+            guest: Hex(revision.guest()),
+            model: Hex(revision.model()),
+            configuration: Hex(revision.configuration()),
+            name: revision.name().map(str::to_owned),
+            version: revision.version().map(str::to_owned),
+        }
+    }
+}
+
+impl From<&Record> for Document<Name> {
+    fn from(record: &Record) -> Self {
+        let revision = |kept: &KeptRevision| RevisionEntry {
+            revision: Name::from(&kept.revision),
+            file: match &kept.origin {
+                // What is not Unicode could not be written.
+                Origin::File(path) => Some(path.to_string_lossy().as_ref().into()),
+                Origin::Upload => None,
+            },
+            added_ms: to_ms(kept.added),
+            activated_ms: kept.activated.map(to_ms),
+        };
+        let quarantined = |entry: &Quarantined| QuarantineEntry {
+            revision: Name::from(&entry.revision),
+            reason: entry.reason.clone(),
+            since_ms: to_ms(entry.since),
+        };
+        let trial = |trial: &KeptTrial| TrialEntry {
+            revision: Name::from(&trial.revision),
+            kind: match trial.trial {
+                Trial::Canary => Kind::Canary,
+                Trial::Shadow => Kind::Shadow,
+            },
+            share: trial.share.get(),
+        };
+        let configured = record.configured.as_ref();
+        Self {
+            format: FORMAT,
+            configured: configured.map(|file| Name::from(&file.revision)),
+            refused: configured.and_then(|file| file.refused.clone()),
+            history: record.history.iter().map(Name::from).collect(),
+            revisions: record.revisions.iter().map(revision).collect(),
+            quarantine: record.quarantine.iter().map(quarantined).collect(),
+            trial: record.trial.as_ref().map(trial),
+            standby: record.standby.as_ref().map(Name::from),
+        }
+    }
+}
+
+impl<R> Document<R> {
+    /// What it says; `named` gives the revision of a name.
+    fn into_record(self, named: impl Fn(R) -> Revision) -> Result<Record, String> {
+        let named = |name| Arc::new(named(name));
+        let revision = |entry: RevisionEntry<R>| {
+            Ok(KeptRevision {
+                revision: named(entry.revision),
+                origin: entry.file.map_or(Origin::Upload, Origin::File),
+                added: from_ms(entry.added_ms)?,
+                activated: entry.activated_ms.map(from_ms).transpose()?,
+            })
+        };
+        let quarantined = |entry: QuarantineEntry<R>| {
+            Ok(Quarantined {
+                revision: named(entry.revision),
+                reason: entry.reason,
+                since: from_ms(entry.since_ms)?,
+            })
+        };
+        let trial = |entry: TrialEntry<R>| -> Result<KeptTrial, String> {
+            let share = Share::new(entry.share);
+            Ok(KeptTrial {
+                revision: named(entry.revision),
+                trial: match entry.kind {
+                    Kind::Canary => Trial::Canary,
+                    Kind::Shadow => Trial::Shadow,
+                },
+                share: share.ok_or_else(|| format!("{} is no share", entry.share))?,
+            })
+        };
+        let revisions = self.revisions.into_iter().map(revision);
+        let quarantine = self.quarantine.into_iter().map(quarantined);
+        let refused = self.refused;
+        Ok(Record {
+            configured: self.configured.map(|name| Configured {
+                revision: named(name),
+                refused,
+            }),
+            history: self.history.into_iter().map(named).collect(),
+            revisions: revisions.collect::<Result<_, String>>()?,
+            quarantine: quarantine.collect::<Result<_, String>>()?,
+            trial: self.trial.map(trial).transpose()?,
+            standby: self.standby.map(named),
+        })
+    }
+}
+
+fn to_ms(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn from_ms(ms: u64) -> Result<SystemTime, String> {
+    let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(ms));
+    time.ok_or_else(|| format!("{ms} is no time"))
+}
+
+/// A digest in hexadecimal digits.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+struct Hex(Digest);
+
+impl From<Hex> for String {
+    fn from(hex: Hex) -> Self {
+        hex.0.to_string()
+    }
+}
+
+impl TryFrom<String> for Hex {
+    type Error = predictor::DigestError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse().map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests;

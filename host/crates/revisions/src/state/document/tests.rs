@@ -1,0 +1,124 @@
+//! What is written is read, what a former release has written is read, and nothing
+//! else is.
+
+use super::*;
+
+/// The model of this server.
+const MODEL: Digest = Digest([7; 32]);
+
+fn present(guest: Digest) -> Revision {
+    Revision::new(guest, MODEL, Revision::NO_CONFIGURATION)
+}
+
+fn revision(number: u8) -> Arc<Revision> {
+    Arc::new(present(Digest([number; 32])))
+}
+
+fn full() -> Record {
+    let at = |ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms);
+    let kept = |number, origin, activated| KeptRevision {
+        revision: revision(number),
+        origin,
+        added: at(1_700_000_000_123),
+        activated,
+    };
+    Record {
+        configured: Some(Configured {
+            revision: revision(1),
+            refused: Some("it has no `predict`".to_owned()),
+        }),
+        history: vec![revision(1), revision(0xab)],
+        revisions: vec![
+            kept(1, Origin::File("a \"b\"/ü.wasm".into()), Some(at(5))),
+            kept(0xab, Origin::Upload, None),
+        ],
+        quarantine: vec![Quarantined {
+            revision: revision(9),
+            reason: "5 of its calls have failed:\n\"trap\"".to_owned(),
+            since: at(6),
+        }],
+        trial: Some(KeptTrial {
+            revision: revision(0xab),
+            trial: Trial::Shadow,
+            share: Share::new(0.1).unwrap(),
+        }),
+        standby: Some(revision(1)),
+    }
+}
+
+fn parse(json: &[u8]) -> Result<Record, String> {
+    Record::parse(json, &present)
+}
+
+#[test]
+fn what_was_written_is_read() {
+    for record in [Record::default(), full()] {
+        assert_eq!(parse(&record.to_json().unwrap()), Ok(record));
+    }
+}
+
+/// As a release wrote it that knew a revision by its guest alone.
+#[test]
+fn a_document_of_the_former_format_is_read() {
+    assert_eq!(parse(include_bytes!("format_1.json")), Ok(full()));
+}
+
+/// By a release that knew no probation and no refusals.
+#[test]
+fn a_former_document_with_fewer_fields_is_read() {
+    let json = include_bytes!("format_1.json");
+    let mut json: serde_json::Value = serde_json::from_slice(json).unwrap();
+    let fields = json.as_object_mut().unwrap();
+    assert!(fields.remove("refused").is_some() && fields.remove("standby").is_some());
+    let read = parse(json.to_string().as_bytes()).unwrap();
+    assert_eq!(read.standby, None);
+    assert_eq!(read.configured.unwrap().refused, None);
+    assert_eq!(read.history, full().history);
+}
+
+#[test]
+fn a_revision_keeps_its_configuration_and_its_name_and_gets_the_present_model() {
+    let guest = Digest([5; 32]);
+    let of = |model, configuration| {
+        let revision = Revision::new(guest, Digest([model; 32]), Digest([configuration; 32]));
+        Arc::new(revision.named(Some("lexicon".to_owned()), Some("1.2".to_owned())))
+    };
+    let before = Record {
+        history: vec![of(3, 4)],
+        ..Record::default()
+    };
+    let read = parse(&before.to_json().unwrap()).unwrap();
+    assert_eq!(read.history, [of(7, 4)]);
+    let names = (read.history[0].name(), read.history[0].version());
+    assert_eq!(names, (Some("lexicon"), Some("1.2")));
+}
+
+#[test]
+fn a_document_cut_at_any_byte_is_not_read() {
+    let json = full().to_json().unwrap();
+    for end in 0..json.len() {
+        assert!(parse(&json[..end]).is_err(), "{end}");
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_not_read() {
+    let json = String::from_utf8(full().to_json().unwrap()).unwrap();
+    let wrong = [
+        ("\"format\": 2", "\"format\": 1"),
+        ("\"format\": 2", "\"format\": 3"),
+        ("0101", "01"),
+        ("abab", "xyab"),
+        ("0.1", "1.5"),
+        ("0.1", "0"),
+        ("shadow", "light"),
+        ("\"history\"", "\"story\""),
+        ("1700000000123", "18446744073709551616"),
+        ("1700000000123", "-1"),
+    ];
+    for (old, new) in wrong {
+        assert!(json.contains(old), "{old} is not in: {json}");
+        let changed = json.replacen(old, new, 1);
+        assert!(parse(changed.as_bytes()).is_err(), "{new}");
+    }
+}
