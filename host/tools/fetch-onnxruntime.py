@@ -105,9 +105,7 @@ def main() -> None:
                 for name, member in LICENCES.items()
             }
         if sha256(unpacked) != build.library_sha256:
-            sys.exit(
-                f"{build.member} in {wheel.name} is not the pinned library"
-            )
+            sys.exit(f"{build.member} in {wheel.name} is not the pinned library")
         # The library last: once it exists, everything is complete.
         for name, licence in licences.items():
             os.replace(licence, directory / name)
