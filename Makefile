@@ -168,17 +168,21 @@ test-deployment: build examples redis deployment-venv ## Test the Dockerfile, Co
 test-image: deployment-venv ## Build the image with Docker, and run it alone and with Compose
 	$(DEPLOYMENT_VENV)/bin/python -m pytest -q -s -rs -p no:cacheprovider deployment/tests/real_docker.py
 
-# Also with k6, if it is installed or K6 names it.
+# The scripts need k6, which CI does not have; their pure parts run under Node.js. The
+# output names every test that was skipped.
 .PHONY: test-load
-test-load: build examples hostile redis ## Test the load tests, a few seconds each
-	@if command -v node >/dev/null; then set -x; \
-	  cd load-testing && $(PYTHON) -m unittest; \
+test-load: build examples hostile redis ## Test the load tests: pure parts under Node.js, scripts with k6
+	@if command -v node >/dev/null; then set -ex; \
+	  node --test load-testing/tests/*.test.js; \
+	  $(PYTHON) -m unittest discover -v -s load-testing/tests -t load-testing; \
 	else $(SKIPPED_LOAD); [ "$$CI" != true ]; fi
+	@command -v '$(K6)' >/dev/null || $(SKIPPED_K6)
 
 .PHONY: hostile
 hostile: wasm-target
 	$(CARGO) build $(CARGO_FLAGS) $(GUEST_BUILD) -p fastsentiment-hostile-guest
 
+SKIPPED_K6 = echo '*** SKIPPED: the k6 scripts need k6 0.47 or newer ($(GET_K6))' >&2
 SKIPPED_LOAD = echo '*** SKIPPED: the load tests need Node.js 18.19 or newer' >&2
 SKIPPED_PAGE = echo '*** SKIPPED: the modules of the page need Node.js 18.19 or newer' >&2
 SKIPPED_DEPLOYMENT = echo '*** SKIPPED: the deployment needs $(DEPLOYMENT_VENV) (see above)' >&2
@@ -356,10 +360,11 @@ bench-swap: build examples $(call FULL_MODELS,default) ## Measure what a thousan
 bench-memory: build $(call FULL_MODELS,$(if $(QUICK),default,int8 fp32)) ## Measure the server's memory with 1, 2 and 4 workers
 	$(RECORD) $(SERVE_BENCH) memory
 
-# load-testing/README.md lists the variables that they read from the environment.
+# load-testing/README.md lists their settings.
 SCENARIO ?= load
 K6 ?= k6
-NEED_K6 = command -v '$(K6)' >/dev/null || { echo 'k6 0.47 or newer is needed (https://k6.io), or K6=path' >&2; exit 1; }
+GET_K6 = https://grafana.com/docs/k6/latest/set-up/install-k6/, or K6=path
+NEED_K6 = command -v '$(K6)' >/dev/null || { echo 'k6 0.47 or newer is needed: $(GET_K6)' >&2; exit 1; }
 LOAD_TEST = '$(K6)' run --summary-trend-stats 'min,avg,med,max,p(90),p(95),p(99)'
 
 .PHONY: load-test
