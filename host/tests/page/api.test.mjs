@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 
-import { Failure, Kind, pause, predict, secondsUntilNext } from "../../src/http/page/api.mjs";
+import { Failure, Kind, pause, predict, secondsUntilNext } from "../../crates/http/src/page/api.mjs";
 
 const realFetch = globalThis.fetch;
 afterEach(() => {

@@ -5,10 +5,10 @@ import assert from "node:assert/strict";
 import { File } from "node:buffer";
 import { test } from "node:test";
 
-import { Failure, Kind } from "../../src/http/page/api.mjs";
-import { End, Job } from "../../src/http/page/bulk.mjs";
-import { Scores } from "../../src/http/page/scored.mjs";
-import { open } from "../../src/http/page/source.mjs";
+import { Failure, Kind } from "../../crates/http/src/page/api.mjs";
+import { End, Job } from "../../crates/http/src/page/bulk.mjs";
+import { Scores } from "../../crates/http/src/page/scored.mjs";
+import { open } from "../../crates/http/src/page/source.mjs";
 
 const scoreOf = (text) => [{ label: "A", score: text.length }];
 const answer = (texts, ms = 1) => ({

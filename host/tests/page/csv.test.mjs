@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { CsvParser, LineParser, csvLine, sniffDelimiter } from "../../src/http/page/csv.mjs";
+import { CsvParser, LineParser, csvLine, sniffDelimiter } from "../../crates/http/src/page/csv.mjs";
 
 /** The records of a text that comes in pieces of `size` characters. */
 function parse(parser, text, size = text.length || 1) {

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import * as format from "../../src/http/page/format.mjs";
+import * as format from "../../crates/http/src/page/format.mjs";
 
 test("a share that is not all does not look so", () => {
   const shown = [0, 1e-9, 0.0013, 0.5, 0.9986909, 0.99999, 1].map(format.percent);

@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { File } from "node:buffer";
 import { test } from "node:test";
 
-import { Scores, written } from "../../src/http/page/scored.mjs";
-import { open } from "../../src/http/page/source.mjs";
+import { Scores, written } from "../../crates/http/src/page/scored.mjs";
+import { open } from "../../crates/http/src/page/source.mjs";
 
 const GOOD = [
   { label: "POSITIVE", score: 0.9986909 },

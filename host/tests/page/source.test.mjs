@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { File } from "node:buffer";
 import { test } from "node:test";
 
-import { Unreadable, open } from "../../src/http/page/source.mjs";
+import { Unreadable, open } from "../../crates/http/src/page/source.mjs";
 
 async function opened(name, content) {
   const source = await open(new File([content], name));
