@@ -3,15 +3,15 @@
 #     DOCKER_BUILDKIT=1 docker build -t fastsentiment .
 #     docker run --rm --read-only -p 8000:8000 fastsentiment
 #
-# Another model is a directory in this folder: --build-arg MODEL=model/mine. What is
-# done is in deployment/build, whose scripts are also tested without Docker. There is no
-# `# syntax=` line: BuildKit's own frontend has been enough since Docker 20.10, and the
-# line would fetch one.
+# For another model, name a directory in this repository: --build-arg MODEL=model/mine.
+# The work is done by the scripts in deployment/build, which are also tested without
+# Docker. There is no `# syntax=` line: it would download a frontend, and the one built
+# into BuildKit has been sufficient since Docker 20.10.
 
 ARG RUST_VERSION=1.95.0
 ARG DEBIAN=bookworm
 
-# ---- What compiles ----
+# ---- Build stages ----
 
 FROM rust:${RUST_VERSION}-slim-${DEBIAN} AS toolchain
 # The C compiler and the certificates come with the image; Python fetches ONNX Runtime.
@@ -20,13 +20,14 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates python3 python3-pip
 WORKDIR /src
-# The base has the compiler, but not the guest's target, which the file names too.
+# The base image has the compiler but not the guest's target; rust-toolchain.toml names
+# both.
 COPY rust-toolchain.toml ./
 RUN rustup target list --installed | grep -qx wasm32-wasip2 || rustup toolchain install
 ENV DIST_TARGET_DIR=/target
 
-# The workspace without its sources; the layers that are made of it stay as they are
-# until a dependency changes.
+# The workspace without its sources. Layers that are built from it stay cached until a
+# dependency changes.
 FROM toolchain AS skeleton
 COPY . .
 RUN python3 deployment/build/skeleton.py . /skeleton
@@ -43,18 +44,18 @@ COPY deployment/build ./deployment/build
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     sh deployment/build/compile.sh all /built
 
-# ---- What runs ----
+# ---- The image ----
 
-# The libraries are those of this image, so it is the same Debian. The guest is
-# compiled here, for CPUs of all kinds that are in use; on one that lacks something of
-# that, the server notices, and compiles the guest when it starts.
+# The image gets its libraries from this stage, which is the same Debian that the server
+# was built on. The guest is compiled here, for all common server CPUs. On a CPU that
+# lacks a required feature, the server compiles the guest when it starts.
 FROM compile AS root
 ARG MODEL=model/default
 COPY ${MODEL} /model
 RUN sh deployment/build/root.sh /built /model /root-of-image
 
-# Nothing but the server and the libraries that it is linked to: no shell, no package
-# manager. In the order in which they change, the seldom ones first.
+# Only the server and the libraries that it is linked to: no shell, no package manager.
+# Layers that rarely change come first.
 FROM scratch
 COPY --from=root /root-of-image/etc /etc
 COPY --from=root /root-of-image/lib /lib
@@ -77,8 +78,8 @@ LABEL org.opencontainers.image.title="FastSentiment" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="MIT AND Apache-2.0"
 
-# By number, so that Kubernetes can tell that it is not root. It owns no file, so it
-# can not change what it runs.
+# A number, so that Kubernetes can verify that it is not root. This user owns no file, so
+# the server cannot modify itself.
 USER 65532:65532
 ENV FASTSENTIMENT_LISTEN=0.0.0.0:8000 \
     FASTSENTIMENT_ARTIFACTS=/app/artifacts

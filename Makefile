@@ -1,30 +1,30 @@
-# Thin names over cargo and scripts: `make help` lists them.
+# Short names for cargo commands and scripts; `make help` lists them.
 
 LISTEN ?= 127.0.0.1:8000
 MODEL ?= model/default
 # A folder with SST-2's train.tsv and dev.tsv. It is not part of the repository.
 SST2 ?= $(firstword $(wildcard ../shared/data/sst2 shared/data/sst2))
 CARGO ?= cargo
-# Such as --locked, which CI gives.
+# CI passes --locked.
 CARGO_FLAGS ?=
 PYTHON ?= python3
 
 RUFF := 0.17.6
-# Only for the Compose specification's schema, which it holds.
+# Only for the schema of the Compose specification, which it contains.
 COMPOSE := docker-compose==1.29.2
-# Only for axe-core, the script that it holds.
+# Only for the script axe-core, which it contains.
 AXE := axe-playwright-python==0.1.8
 
-# The binary finds the guest and ONNX Runtime beside itself, so they have to know
-# where it will be. Everything is built in release mode: a guest that is compiled by
-# an unoptimised Cranelift takes minutes, and one profile means one build of wasmtime.
+# The binary looks for the guest and ONNX Runtime next to itself, so their rules need to
+# know where it is built. Everything is built in release mode: an unoptimised Cranelift
+# takes minutes to compile a guest, and one profile means that wasmtime is built once.
 export CARGO_TARGET_DIR := $(CURDIR)/target
-# The tools load ONNX Runtime, too, and it is to call nobody.
+# The tools load ONNX Runtime too, and it must not send telemetry.
 export ORT_DISABLE_TELEMETRY := 1
 OUT := target/release
 GUEST_TARGET := wasm32-wasip2
 GUEST_BUILD := --profile guest --target $(GUEST_TARGET)
-# The crates of guest/, which has the default guest, what it is made of, and others.
+# The crates in guest/: the default guest, its libraries, and the examples.
 EXAMPLES := lexicon neutral
 GUEST_PACKAGES := $(addprefix -p fastsentiment-,guest classifier command $(EXAMPLES))
 TEST_VENV := model/.venv-test
@@ -41,15 +41,15 @@ CHARTS_VENV := load-testing/.venv-charts
 .DELETE_ON_ERROR:
 
 .PHONY: help
-help: ## Print this list
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: run
-run: build ## Serve on LISTEN (127.0.0.1:8000) with MODEL (model/default)
+run: build ## Serve MODEL (model/default) on LISTEN (127.0.0.1:8000)
 	$(OUT)/fastsentiment serve --listen '$(LISTEN)' --model '$(MODEL)'
 
 .PHONY: build
-build: guest onnxruntime ## Build the binary, the guest, and fetch ONNX Runtime
+build: guest onnxruntime ## Build the binary and the default guest, and fetch ONNX Runtime
 	$(CARGO) build $(CARGO_FLAGS) --release -p fastsentiment
 
 .PHONY: guest
@@ -58,11 +58,12 @@ guest: wasm-target ## Build the default guest
 	@$(call put-guest,guest)
 
 .PHONY: examples
-examples: wasm-target ## Build the guests of guest/examples
+examples: wasm-target ## Build the example guests (guest/examples)
 	$(CARGO) build $(CARGO_FLAGS) $(GUEST_BUILD) $(addprefix -p fastsentiment-,$(EXAMPLES))
 	@$(foreach name,$(EXAMPLES),$(call put-guest,$(name)) &&) :
 
-# Moved into place, and only if it is new: a running server may be watching it.
+# Moved into place atomically, and only if it has changed: a running server may be
+# watching it.
 define put-guest
 mkdir -p $(OUT) && { \
 cmp -s target/$(GUEST_TARGET)/guest/fastsentiment_$(1).wasm $(OUT)/fastsentiment_$(1).wasm \
@@ -72,7 +73,8 @@ endef
 
 .PHONY: wasm-target
 wasm-target:
-	@# Without rustup, the compiler is someone else's care, and cargo says what it lacks.
+	@# Without rustup, whoever installed the compiler provides the target; cargo reports it if
+	@# it is missing.
 	@if command -v rustup >/dev/null && ! rustup target list --installed | grep -qx $(GUEST_TARGET); \
 	then rustup target add $(GUEST_TARGET); fi
 
@@ -83,12 +85,12 @@ onnxruntime: ## Fetch the pinned ONNX Runtime library
 
 # ---- Models ----
 
-# What `make run` serves is a directory; here MODEL is where a model comes from: an id
-# on the Hugging Face hub, or a directory with what Transformers saves.
+# For `make run`, MODEL is a model directory to serve. For `make model`, it is where the
+# model comes from: an id on the Hugging Face hub, or a directory written by Transformers.
 #   TO         the directory to make (model/local/<last part of MODEL>)
 #   REVISION   a branch, tag or commit      PRECISION  fp32 or int8
-#   ONNX=1     take the ONNX file that the model brings, and install no PyTorch
-#   FORCE=1    replace TO even if it is not of this making
+#   ONNX=1     use the model's own ONNX file, and do not install PyTorch
+#   FORCE=1    replace TO even if `make model` did not make it, or it has changed
 # HF_ENDPOINT and HF_TOKEN are passed on. Downloads are kept in target/hub.
 PRECISION ?= fp32
 TO ?= model/local/$(notdir $(patsubst %/,%,$(MODEL)))
@@ -96,7 +98,7 @@ MODEL_VENV = $(if $(ONNX),$(FETCH_VENV),$(EXPORT_VENV))
 EXPORT = PYTHONPATH='$(CURDIR)/model:$(CURDIR)/model/tools'
 
 .PHONY: model
-model: ## Make a model directory of MODEL=<hub id or directory> (PRECISION=fp32|int8)
+model: ## Make a model directory from MODEL=<hub id or directory> (PRECISION=fp32|int8)
 ifeq ($(origin MODEL),file)
 	@echo 'MODEL=... must name a model on the Hugging Face hub, or a directory' >&2; exit 1
 else
@@ -110,7 +112,7 @@ endif
 # ---- Release ----
 
 .PHONY: dist
-dist: wasm-target ## Pack binary, guest, MODEL, ONNX Runtime and licences into dist/
+dist: wasm-target ## Make an archive of binary, guest, MODEL, ONNX Runtime and licences in dist/
 	rm -rf target/dist/built dist
 	sh deployment/build/compile.sh all target/dist/built
 	$(PYTHON) deployment/build/archive.py target/dist/built '$(MODEL)' dist
@@ -127,13 +129,13 @@ test: guest onnxruntime test-venv export-venv redis ## Run all tests
 	if [ -n '$(SST2)' ]; then FASTSENTIMENT_SST2='$(abspath $(SST2))'; export FASTSENTIMENT_SST2; fi; \
 	set -x; \
 	$(CARGO) test $(CARGO_FLAGS) --release
-	@# On this machine, not in a sandbox: what guests compute needs none.
+	@# Compiled for this machine, not for the sandbox, which these tests do not need.
 	$(CARGO) test $(CARGO_FLAGS) --release $(GUEST_PACKAGES) --lib
 	@if [ -e $(TEST_VENV)/.complete ]; then set -x; \
 	  HF_HUB_OFFLINE=1 $(TEST_VENV)/bin/python model/tools/golden.py --check \
 	    model/default $(dir $(wildcard host/tests/fixtures/models/*/golden.json)); \
 	else $(SKIPPED); fi
-	@# The first half runs where there is no PyTorch, as users have it with ONNX=1.
+	@# Downloads are tested without PyTorch, as they are used with ONNX=1.
 	@if [ -e $(TEST_VENV)/.complete ]; then set -x; \
 	  $(EXPORT) $(TEST_VENV)/bin/python -m unittest export.tests.test_download; \
 	else $(SKIPPED); fi
@@ -145,44 +147,48 @@ test: guest onnxruntime test-venv export-venv redis ## Run all tests
 	@$(MAKE) --no-print-directory test-load
 
 .PHONY: test-api
-test-api: build examples api-venv test-page ## Test the documented API with Schemathesis, and the pages in Chromium
+test-api: build examples api-venv test-page ## Test the API against its OpenAPI document, and the pages in Chromium
 	@if [ -e $(API_VENV)/.complete ]; then set -x; \
 	  $(API_VENV)/bin/python -m pytest -q -rs -p no:cacheprovider host/tests/api; \
 	else $(SKIPPED_API); fi
 
 .PHONY: test-page
-test-page: ## Test the page's own modules, under Node.js
+test-page: ## Test the JavaScript modules of the page under Node.js
 	@if command -v node >/dev/null; then set -x; node --test host/tests/page/*.test.mjs; \
 	else $(SKIPPED_PAGE); [ "$$CI" != true ]; fi
 
 .PHONY: test-deployment
-test-deployment: build examples redis deployment-venv ## Test Dockerfile, Compose, Kubernetes and the archive
+test-deployment: build examples redis deployment-venv ## Test the Dockerfile, Compose, Kubernetes and the archive, without Docker
 	@if [ -e $(DEPLOYMENT_VENV)/.complete ]; then set -x; \
 	  $(DEPLOYMENT_VENV)/bin/python -m pytest -q -rs -p no:cacheprovider deployment/tests; \
 	else $(SKIPPED_DEPLOYMENT); fi
 
-# Not part of `test`: it takes Docker, as root, and compiles everything once more.
+# Not part of `test`: it needs Docker, as root, and compiles everything again.
 .PHONY: test-image
-test-image: deployment-venv ## Build the image with a real Docker, run it, and Compose with Redis
+test-image: deployment-venv ## Build the image with Docker, and run it alone and with Compose
 	$(DEPLOYMENT_VENV)/bin/python -m pytest -q -s -rs -p no:cacheprovider deployment/tests/real_docker.py
 
-# With k6 as well, where it is installed (or K6 says where it is).
+# The scripts need k6, which CI does not have; their pure parts run under Node.js. The
+# output names every test that was skipped.
 .PHONY: test-load
-test-load: build examples hostile redis ## Test the load tests, for some seconds each
-	@if command -v node >/dev/null; then set -x; \
-	  cd load-testing && $(PYTHON) -m unittest; \
+test-load: build examples hostile redis ## Test the load tests: pure parts under Node.js, scripts with k6
+	@if command -v node >/dev/null; then set -ex; \
+	  node --test load-testing/tests/*.test.js; \
+	  $(PYTHON) -m unittest discover -v -s load-testing/tests -t load-testing; \
 	else $(SKIPPED_LOAD); [ "$$CI" != true ]; fi
+	@command -v '$(K6)' >/dev/null || $(SKIPPED_K6)
 
 .PHONY: hostile
 hostile: wasm-target
 	$(CARGO) build $(CARGO_FLAGS) $(GUEST_BUILD) -p fastsentiment-hostile-guest
 
-SKIPPED_LOAD = echo '*** SKIPPED: the load tests, for want of Node.js 18.19 or newer' >&2
-SKIPPED_PAGE = echo '*** SKIPPED: the modules of the page, for want of Node.js 18.19 or newer' >&2
-SKIPPED_DEPLOYMENT = echo '*** SKIPPED: the deployment, for want of $(DEPLOYMENT_VENV) (see above)' >&2
-SKIPPED_API = echo '*** SKIPPED: the documented API, for want of $(API_VENV) (see above)' >&2
-EXPORT_SKIPPED = echo '*** SKIPPED: the export of models, for want of $(EXPORT_VENV) (see above)' >&2
-SKIPPED = echo '*** SKIPPED: the comparison with Transformers, for want of $(TEST_VENV) (see above)' >&2
+SKIPPED_K6 = echo '*** SKIPPED: the k6 scripts need k6 0.47 or newer ($(GET_K6))' >&2
+SKIPPED_LOAD = echo '*** SKIPPED: the load tests need Node.js 18.19 or newer' >&2
+SKIPPED_PAGE = echo '*** SKIPPED: the modules of the page need Node.js 18.19 or newer' >&2
+SKIPPED_DEPLOYMENT = echo '*** SKIPPED: the deployment needs $(DEPLOYMENT_VENV) (see above)' >&2
+SKIPPED_API = echo '*** SKIPPED: the documented API needs $(API_VENV) (see above)' >&2
+EXPORT_SKIPPED = echo '*** SKIPPED: the export of models needs $(EXPORT_VENV) (see above)' >&2
+SKIPPED = echo '*** SKIPPED: the comparison with Transformers needs $(TEST_VENV) (see above)' >&2
 
 # The tests start Redis servers of their own.
 .PHONY: redis
@@ -194,13 +200,13 @@ AS_ROOT = $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 INSTALL_REDIS = set -x; $(AS_ROOT) apt-get update -qq && \
   $(AS_ROOT) apt-get install -y -qq --no-install-recommends redis-server
 
-# What the tests compare with comes from PyPI. Without it the rest can still be
-# tested, but in CI (CI=true) everything has to be.
+# The reference implementations that the tests compare with come from PyPI. Without them
+# the other tests still run, but CI (CI=true) must run all tests.
 .PHONY: test-venv
 test-venv:
 	@$(MAKE) --no-print-directory $(TEST_VENV)/.complete || { $(SKIPPED); [ "$$CI" != true ]; }
 
-# Several GB with the torch that PyPI has for Linux; see requirements-export.txt.
+# Several GB with the Linux build of torch on PyPI; see requirements-export.txt.
 .PHONY: export-venv
 export-venv:
 	@$(MAKE) --no-print-directory $(EXPORT_VENV)/.complete || { $(EXPORT_SKIPPED); [ "$$CI" != true ]; }
@@ -213,7 +219,7 @@ deployment-venv:
 api-venv:
 	@$(MAKE) --no-print-directory $(API_VENV)/.complete || { $(SKIPPED_API); [ "$$CI" != true ]; }
 
-# Made anew when its packages change; whole, or not at all.
+# Rebuilt from scratch when its packages change.
 $(TEST_VENV)/.complete: model/requirements-test.txt model/requirements-fetch.txt
 	@$(call make-venv,$(TEST_VENV),-r model/requirements-test.txt)
 
@@ -225,12 +231,12 @@ $(EXPORT_VENV)/.complete: model/requirements-export.txt model/requirements-fetch
 
 $(DEPLOYMENT_VENV)/.complete: deployment/requirements-test.txt
 	@$(call make-venv,$(DEPLOYMENT_VENV),-r deployment/requirements-test.txt)
-	@# It is not run, so what it depends on is not wanted.
+	@# Installed without dependencies, because it is not run.
 	$(DEPLOYMENT_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(COMPOSE)
 
 $(API_VENV)/.complete: host/tests/api/requirements.txt
 	@$(call make-venv,$(API_VENV),-r host/tests/api/requirements.txt)
-	@# What drives a browser for it is not wanted.
+	@# Without its dependency Playwright, because the tests drive the browser differently.
 	$(API_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(AXE)
 
 $(BENCH_VENV)/.complete: model/requirements-bench.txt
@@ -254,16 +260,16 @@ set -ex; rm -rf $(1); $(PYTHON) -m venv $(1); \
 $(1)/bin/python -m pip install --quiet --disable-pip-version-check $(2); touch $@
 endef
 
-# The copy is named `model` because that command names a graph after its directory.
+# The copy is named `model` because the wasmtime command names a graph after its directory.
 MODEL_CLI := target/model-cli/model
 
 .PHONY: model-cli
 model-cli: $(BENCH_VENV)/.complete ## Copy MODEL for the stock wasmtime command (target/model-cli/model)
 	$(BENCH_VENV)/bin/python model/tools/float_inputs.py '$(MODEL)' $(MODEL_CLI)
 
-# Not part of `test`: the command takes minutes to build, the first time on a machine.
+# Not part of `test`: building the wasmtime command takes minutes, once per machine.
 .PHONY: test-wasmtime-cli
-test-wasmtime-cli: build examples model-cli ## Compare the guests under the stock wasmtime command with our own host
+test-wasmtime-cli: build examples model-cli ## Compare the guests under the stock wasmtime command and this host
 	@set -e; wasmtime=$$(guest/tools/wasmtime-cli.sh $(OUT)); set -x; \
 	$(PYTHON) guest/tools/compare_wasmtime.py "$$wasmtime" '$(MODEL)' $(MODEL_CLI) \
 	  $(foreach name,guest $(EXAMPLES),$(OUT)/fastsentiment_$(name).wasm)
@@ -306,33 +312,33 @@ check-scripts: $(LINT_VENV)/.ruff-$(RUFF)
 # ---- Measurements ----
 
 .PHONY: bench
-bench: guest onnxruntime ## Measure what the sandbox costs, with MODEL, and single steps
+bench: guest onnxruntime ## Measure what the sandbox costs with MODEL, and single steps
 	MODEL='$(abspath $(MODEL))' $(CARGO) bench $(CARGO_FLAGS) -p fastsentiment --bench guest
 	$(CARGO) bench $(CARGO_FLAGS) -p fastsentiment --bench micro
 
-# What the benches of the server take from the environment, or from make's command
-# line, is listed in host/benches/README.md.
+# host/benches/README.md lists the variables that the benches of the server read from the
+# environment or from make's command line.
 SERVE_BENCH = $(CARGO) bench $(CARGO_FLAGS) -p fastsentiment --bench serve --
-# What they measure is kept in target/bench, for `make results`.
+# Their results are kept in target/bench for `make results`.
 RECORD = @$(PYTHON) load-testing/record.py $(@:bench-%=%)
-# The models of full size are made only for those who measure them.
+# Full-size models are made only if they are measured.
 comma := ,
 WANTED_MODELS = $(or $(subst $(comma), ,$(MODELS)),$(1))
 FULL_MODELS = $(if $(filter int8 fp32,$(WANTED_MODELS)),bench-models)
-# PyTorch serves one of them.
+# PyTorch serves one of them, from a file of its own.
 PEERS_MODELS = $(FULL_MODELS) $(if $(filter fp32,$(WANTED_MODELS)),$(TORCH_MODEL))
 TORCH_MODEL := target/models/distilbert-torch/model.safetensors
 
 .PHONY: bench-serve
-bench-serve: build $(call FULL_MODELS,$(if $(QUICK),default,int8 fp32)) ## Measure the server beside ONNX Runtime and a bare hyper server
+bench-serve: build $(call FULL_MODELS,$(if $(QUICK),default,int8 fp32)) ## Measure the server against ONNX Runtime and a bare hyper server
 	$(RECORD) $(SERVE_BENCH) rounds
 
 .PHONY: bench-bulk
-bench-bulk: build $(call FULL_MODELS,$(if $(QUICK),default,int8 fp32)) ## Measure files and lines of JSON beside ONNX Runtime
+bench-bulk: build $(call FULL_MODELS,$(if $(QUICK),default,int8 fp32)) ## Measure predict --file and bulk requests against ONNX Runtime
 	$(RECORD) $(SERVE_BENCH) bulk
 
 .PHONY: bench-peers
-bench-peers: build $(PEERS_VENV)/.complete $(call PEERS_MODELS,$(if $(QUICK),default,int8 fp32)) ## Measure the server beside FastAPI with PyTorch and with ONNX Runtime
+bench-peers: build $(PEERS_VENV)/.complete $(call PEERS_MODELS,$(if $(QUICK),default,int8 fp32)) ## Measure the server against FastAPI with PyTorch and with ONNX Runtime
 	$(RECORD) $(SERVE_BENCH) peers
 
 .PHONY: bench-soak
@@ -340,81 +346,82 @@ bench-soak: build $(call FULL_MODELS,default) ## Measure whether memory stays fl
 	$(RECORD) $(SERVE_BENCH) soak
 
 .PHONY: bench-overload
-bench-overload: build $(call FULL_MODELS,default) ## Offer four times what the server can do (DURATION=120 seconds)
-	@# Client and server hold some thousand connections.
+bench-overload: build $(call FULL_MODELS,default) ## Measure the server at four times its capacity (DURATION=120 seconds)
+	@# Client and server hold thousands of connections.
 	$(RECORD) sh -c 'ulimit -n 8192 && exec $(SERVE_BENCH) overload'
 
 .PHONY: bench-swap
-bench-swap: build examples $(call FULL_MODELS,default) ## Swap guests a thousand times under load
+bench-swap: build examples $(call FULL_MODELS,default) ## Measure what a thousand swaps under load cost
 	$(RECORD) $(SERVE_BENCH) swap
-	@# The figure of a fresh instance is among those of the sandbox.
+	@# This bench measures the cost of a fresh instance.
 	MODEL='$(abspath $(MODEL))' $(CARGO) bench $(CARGO_FLAGS) -p fastsentiment --bench guest
 
 .PHONY: bench-memory
-bench-memory: build $(call FULL_MODELS,$(if $(QUICK),default,int8 fp32)) ## Measure the memory of the server with 1, 2 and 4 workers
+bench-memory: build $(call FULL_MODELS,$(if $(QUICK),default,int8 fp32)) ## Measure the server's memory with 1, 2 and 4 workers
 	$(RECORD) $(SERVE_BENCH) memory
 
-# What they take from the environment is listed in load-testing/README.md.
+# load-testing/README.md lists their settings.
 SCENARIO ?= load
 K6 ?= k6
-NEED_K6 = command -v '$(K6)' >/dev/null || { echo 'k6, 0.47 or newer, is needed (https://k6.io), or K6=path' >&2; exit 1; }
+GET_K6 = https://grafana.com/docs/k6/latest/set-up/install-k6/, or K6=path
+NEED_K6 = command -v '$(K6)' >/dev/null || { echo 'k6 0.47 or newer is needed: $(GET_K6)' >&2; exit 1; }
 LOAD_TEST = '$(K6)' run --summary-trend-stats 'min,avg,med,max,p(90),p(95),p(99)'
 
 .PHONY: load-test
-load-test: build examples ## Load a server of MODEL with k6 (SCENARIO=load|swap|overload)
+load-test: build examples ## Run a k6 load test against a server of MODEL (SCENARIO=load|swap|overload)
 	@$(NEED_K6)
 	sh host/tools/with-server.sh '$(MODEL)' sh -c "exec $(LOAD_TEST) load-testing/$(SCENARIO).js"
 
 .PHONY: bench-faults
-bench-faults: build hostile redis ## Load a server of MODEL with k6 while Redis and guests fail (DURATION=10 seconds each)
+bench-faults: build hostile redis ## Run a k6 load test while Redis and guests fail (DURATION=10 seconds each)
 	@$(NEED_K6)
 	$(RECORD) $(PYTHON) load-testing/faults.py --model '$(MODEL)' $(if $(DURATION),--seconds '$(DURATION)')
 
 .PHONY: bench-models
-bench-models: target/models/distilbert-int8/model.onnx target/models/distilbert-fp32/model.onnx ## Make DistilBERT in full size, with random weights
+bench-models: target/models/distilbert-int8/model.onnx target/models/distilbert-fp32/model.onnx ## Make full-size DistilBERT models with random weights
 
-# Made once, so that what makes them is installed only if they are missing.
+# Made once: the packages that make them are installed only if the models are missing.
 target/models/distilbert-%/model.onnx:
 	@$(MAKE) --no-print-directory $(BENCH_VENV)/.complete
 	$(BENCH_VENV)/bin/python model/tools/random_model.py --precision $* --out $(@D)
 
-# The same weights as Transformers has them.
+# The same weights in the format of Transformers.
 $(TORCH_MODEL): | $(PEERS_VENV)/.complete
 	$(PEERS_VENV)/bin/python model/tools/random_model.py --transformers --out $(@D)
 
 # ---- Results ----
 
 .PHONY: measure
-measure: ## Measure all that load-testing/RESULTS.md shows, and write it (an hour, on a quiet machine)
+measure: ## Measure everything in load-testing/RESULTS.md and rewrite it (an hour, on an idle machine)
 	@for bench in $(MEASURED); do $(MAKE) --no-print-directory bench-$$bench || exit 1; done
 	@$(MAKE) --no-print-directory results
 
 MEASURED := serve peers swap overload faults
 
 .PHONY: results
-results: ## Write load-testing/RESULTS.md and its charts of what was measured last
+results: ## Rewrite load-testing/RESULTS.md and its charts from the latest measurements
 	@mkdir -p load-testing/results
 	cp $(or $(wildcard $(MEASURED:%=target/bench/%.json)),$(error nothing was measured: make measure)) load-testing/results/
 	@$(MAKE) --no-print-directory charts
 
 .PHONY: reference
-reference: ## Write the tables of host/CONFIGURATION.md anew
+reference: ## Regenerate the tables of host/CONFIGURATION.md
 	FASTSENTIMENT_WRITE_REFERENCE=1 $(CARGO) test $(CARGO_FLAGS) --release -p fastsentiment --bin fastsentiment the_reference
 
 .PHONY: charts
-charts: $(CHARTS_VENV)/.complete ## Write the tables and charts of load-testing/results anew
+charts: $(CHARTS_VENV)/.complete ## Regenerate the tables and charts from load-testing/results
 	$(PYTHON) load-testing/tables.py
 	$(CHARTS_VENV)/bin/python load-testing/charts.py
 
 .PHONY: eval
-eval: build sst2 ## Measure MODEL on the dev sentences of SST2=dir
+eval: build sst2 ## Measure the accuracy of MODEL on the dev sentences of SST2=dir
 	sh host/tools/with-server.sh '$(MODEL)' \
 	  $(PYTHON) model/tools/evaluate.py --data '$(SST2)/dev.tsv' --url
 
 .PHONY: default-model
-default-model: $(TRAIN_VENV)/.complete sst2 ## Train the default model anew on SST2=dir (half an hour)
+default-model: $(TRAIN_VENV)/.complete sst2 ## Retrain the default model on SST2=dir (half an hour)
 	cd model && .venv/bin/python -m train --data '$(abspath $(SST2))' --out default
-	@# What the tests compare with belongs to this very model.
+	@# The golden answers that the tests compare with belong to this model.
 	cd model && .venv/bin/python tools/golden.py
 
 .PHONY: sst2
@@ -422,5 +429,5 @@ sst2:
 	@[ -f '$(SST2)/dev.tsv' ] || { echo 'SST2=dir must name a folder with dev.tsv and train.tsv' >&2; exit 1; }
 
 .PHONY: clean
-clean: ## Remove all that was built or installed here
+clean: ## Remove everything that was built or installed here
 	rm -rf target dist $(TEST_VENV) $(DEPLOYMENT_VENV) $(LINT_VENV) $(API_VENV) $(TRAIN_VENV) $(BENCH_VENV) $(FETCH_VENV) $(EXPORT_VENV) $(PEERS_VENV) $(CHARTS_VENV)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Checks that the links between the repository's Markdown pages lead somewhere.
+"""Checks that links between the repository's Markdown pages have an existing target.
 
-Links to other sites are left alone: whether they answer is not ours to decide.
+Links to other sites are not checked: this script must not depend on them.
 """
 
 import re
@@ -15,7 +15,7 @@ CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 
 
 def anchors(page: Path) -> set[str]:
-    """The headings of a page, as the usual renderers name them in addresses."""
+    """The anchors that the usual renderers give the headings of a page."""
     headings = HEADING.findall(page.read_text(encoding="utf-8"))
     kept = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
     return {heading.replace(" ", "-") for heading in kept}
@@ -36,7 +36,7 @@ def broken(page: Path) -> list[str]:
 
 
 def main() -> None:
-    # With what is not committed yet, but without what git ignores.
+    # Including files that are not committed yet, but not those that git ignores.
     listed = subprocess.run(
         ["git", "ls-files", "-z", "-co", "--exclude-standard", "--", "*.md"],
         check=True,
@@ -47,7 +47,7 @@ def main() -> None:
     problems = [problem for page in pages if page.exists() for problem in broken(page)]
     if problems:
         sys.exit("\n".join(problems))
-    print(f"{len(pages)} pages: every link inside the repository leads somewhere")
+    print(f"{len(pages)} pages: all links inside the repository have a target")
 
 
 if __name__ == "__main__":

@@ -1,33 +1,22 @@
-// What the scripts have in common: settings, the API that they load, and the texts
-// that they load it with.
+// Code that the scripts share: the requests they send, and the texts in them.
 
 import { check, fail } from 'k6';
 import { SharedArray } from 'k6/data';
 import http from 'k6/http';
 
-import { corpus, LENGTHS, Popularity, Random, unlike } from './corpus.js';
+import { corpus, Popularity, Random, unlike } from './corpus.js';
+import { COMMON, read } from './options.js';
 
-// A variable of the environment. Where the default is a number it has to be one.
-export function setting(name, byDefault) {
-  const value = __ENV[name];
-  if (value === undefined || value === '') return byDefault;
-  if (typeof byDefault !== 'number') return value;
-  const number = Number(value);
-  if (!(number >= 0 && number < Infinity)) {
-    throw new Error(`${name} must be a number of 0 or more, not "${value}"`);
-  }
-  return number;
+const { SEED, HOT_TEXTS, MEDIAN_WORDS, TEXTS_FILE, URL: GIVEN_URL } = read(__ENV, COMMON);
+export const URL = withoutSlash(GIVEN_URL);
+
+export function withoutSlash(url) {
+  return url.replace(/\/+$/, '');
 }
 
-export const URL = setting('URL', 'http://127.0.0.1:8000').replace(/\/+$/, '');
-export const TEXTS = setting('TEXTS', 1);
-const SEED = setting('SEED', '1');
-const HOT_TEXTS = setting('HOT_TEXTS', 1000);
-const TEXTS_FILE = setting('TEXTS_FILE', '');
-
-// In k6 all users share one copy.
+// All virtual users share one copy of a SharedArray.
 const known = new SharedArray('texts', () => {
-  if (TEXTS_FILE === '') return corpus(SEED, HOT_TEXTS, setting('MEDIAN_WORDS', LENGTHS.median));
+  if (TEXTS_FILE === '') return corpus(SEED, HOT_TEXTS, MEDIAN_WORDS);
   return open(TEXTS_FILE).split(/\r?\n/).filter((line) => line !== '').slice(0, HOT_TEXTS);
 });
 if (known.length === 0) throw new Error('there are no texts: see HOT_TEXTS and TEXTS_FILE');
@@ -36,9 +25,9 @@ const popularity = new Popularity(known.length);
 const random = new Random(`${SEED}/${__VU}`);
 let made = 0;
 
-// `count` texts, of which the share `hits` is known to the server once `warm` was
-// called. `run` is what `begin` gave: without it, the new texts of an earlier run would
-// be known as well.
+// `count` texts. Each is a known text with probability `hits`, and otherwise a new one.
+// `run` comes from `begin`: it keeps the new texts of two runs apart, so that those of
+// this run are not in the cache.
 export function texts(run, count, hits) {
   return Array.from({ length: count }, () => {
     if (random.unit() < hits) return known[popularity.draw(random)];
@@ -48,7 +37,7 @@ export function texts(run, count, hits) {
   });
 }
 
-// Every request has a name, so that those that are measured can be told from others.
+// The parameters of a request. Its name tells measured requests from those of `setup`.
 export function request(name, more) {
   const headers = { 'Content-Type': 'application/json' };
   return Object.assign({ headers, tags: { name } }, more);
@@ -58,7 +47,7 @@ export function predict(wanted, params) {
   return http.post(`${URL}/predict`, JSON.stringify({ text: wanted }), params || request('predict'));
 }
 
-// Whether an answer is what the API promises. `also` holds further checks.
+// Checks that an answer is what the API promises; `also` adds checks.
 export function checkAnswer(answer, count, also) {
   const wanted = {
     'is 200': () => answer.status === 200,
@@ -74,8 +63,8 @@ export function predictions(answer) {
   return answer.status === 200 ? answer.json().predictions : [];
 }
 
-// For `setup`: ends the run if there is no server that can answer. Gives what makes
-// the new texts of this run unlike those of others.
+// For `setup`: ends the run if no server is ready. Returns the code of this run, for
+// `texts`.
 export function begin() {
   const answer = http.get(`${URL}/health/ready`, request('ready'));
   if (answer.status !== 200) {
@@ -85,7 +74,7 @@ export function begin() {
   return (Math.floor(Date.now() / 1000) % 36 ** 4).toString(36);
 }
 
-// For `setup`: has the server answer every known text once.
+// For `setup`: requests every known text once, so that the server caches it.
 export function warm() {
   for (let from = 0; from < known.length; from += 32) {
     const some = known.slice(from, from + 32);

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Draws the charts of RESULTS.md from the records in results/, as SVG.
 
-The same records give the same files. Needs load-testing/requirements.txt; with --png,
-for looking at them, another folder gets the same as PNG.
+The same records give the same files. Needs the packages in requirements.txt. `--png DIR`
+also writes the charts as PNG.
 """
 
 import argparse
@@ -20,10 +20,10 @@ from tables import number
 
 CHARTS = HERE / "charts"
 
-# Of colours that are told apart also without colour vision (Okabe and Ito).
+# From the palette of Okabe and Ito, which colour-blind readers can tell apart.
 COLOURS = {"fastsentiment": "#0072b2", "onnxruntime": "#e69f00", "torch": "#999999"}
 NAMES = {"fastsentiment": "FastSentiment", **PEERS}
-# Short enough to stand below a group of bars.
+# Short enough to fit below a group of bars.
 MODELS = {
     "default": "included\nint8",
     "full_int8": "DistilBERT\nint8",
@@ -37,9 +37,9 @@ SCENARIOS = {
 WIDTH = 0.27
 
 STYLE = {
-    # Nothing in a file may depend on when or where it was made.
+    # Keeps the ids in a file the same in every run.
     "svg.hashsalt": "fastsentiment",
-    # Text stays text: smaller, and it can be read and searched.
+    # Text stays text, not outlines: smaller files, and readers can search them.
     "svg.fonttype": "none",
     "font.family": ["sans-serif"],
     "font.size": 9,
@@ -54,11 +54,11 @@ STYLE = {
 
 
 def finish(figure: Figure, record: Record, title: str, top: float) -> Figure:
-    """Title, and below where and when it was measured."""
+    """Adds the title, and below the chart the machine and the date."""
     machine = record.machine
     text = f"{machine['cores']} cores of an {machine['cpu']}, {record.date}"
     if record.quick():
-        text += "; a quick run: no result"
+        text += "; a quick run, not a result"
     figure.tight_layout(rect=(0, 0.035, 1, top))
     figure.suptitle(title, size=11, x=0.01, ha="left", weight="bold")
     figure.text(0.99, 0.01, text, ha="right", va="bottom", size=7, color="#666666")
@@ -66,7 +66,7 @@ def finish(figure: Figure, record: Record, title: str, top: float) -> Figure:
 
 
 def short(value: float) -> str:
-    """As narrow as a bar."""
+    """A label no wider than a bar."""
     return f"{value / 1000:.2g} k" if value >= 1000 else number(value)
 
 
@@ -76,8 +76,8 @@ def bars(axes: Axes, places: list[float], values: list[float], **style: object) 
 
 
 def decades(axes: Axes, values: list[float]) -> None:
-    """A logarithmic axis of whole powers of ten: lengths of bars depend on where it
-    begins, so that is no number by chance."""
+    """A logarithmic axis from one power of ten to another. The start of the axis decides
+    how long the bars are, so it must not depend on the data more than that."""
     least, most = floor(log10(min(values) / 2)), ceil(log10(max(values) * 1.3))
     axes.set_yscale("log")
     axes.set_ylim(10.0**least, 10.0**most)
@@ -86,7 +86,7 @@ def decades(axes: Axes, values: list[float]) -> None:
 
 
 def beside(record: Record, what: str, title: str, label: str) -> Figure | None:
-    """A panel for each scenario, a group for each model, a bar for each server."""
+    """A panel for each scenario, with a group for each model and a bar for each server."""
 
     def value(model: str, scenario: str, server: str) -> float | None:
         if server == "fastsentiment":
@@ -120,7 +120,7 @@ def beside(record: Record, what: str, title: str, label: str) -> Figure | None:
 
 def throughput(record: Record) -> Figure | None:
     title = "Throughput: more is better"
-    return beside(record, "texts_per_s", title, "texts a second")
+    return beside(record, "texts_per_s", title, "texts per second")
 
 
 def p99(record: Record) -> Figure | None:
@@ -129,9 +129,9 @@ def p99(record: Record) -> Figure | None:
 
 
 def cpu(record: Record) -> Figure | None:
-    title = "CPU time of a text: less is better"
+    title = "CPU time per text: less is better"
     what = "cpu_s_per_1000_texts"
-    return beside(record, what, title, "CPU seconds of the server\nfor 1,000 texts")
+    return beside(record, what, title, "CPU seconds of the server\nper 1,000 texts")
 
 
 def pairs(
@@ -142,8 +142,8 @@ def pairs(
     sides: dict[str, tuple[str, str]],
     logarithmic: bool = False,
 ) -> Figure | None:
-    """A group for each percentile, and a bar for each side, which has a name and a
-    colour. Figures are called `<side>_<group>`."""
+    """A group for each percentile, with a bar for each side. `sides` gives the name and
+    colour of each; the figures are named `<side>_<group>`."""
     figure, axes = plt.subplots(figsize=(5.4, 3.4))
     first = (len(sides) - 1) / 2
     everything = []
@@ -174,10 +174,10 @@ LATENCIES = {"p50_ms": "p50", "p95_ms": "p95", "p99_ms": "p99"}
 
 def swap(record: Record) -> Figure | None:
     sides = {
-        "swap_steady": ("just before", "torch"),
-        "swap_swapping": ("50 swaps a second", "fastsentiment"),
+        "swap_steady": ("before", "torch"),
+        "swap_swapping": ("during 50 swaps per second", "fastsentiment"),
     }
-    title = "Latency while guests are swapped, 16 clients"
+    title = "Latency before and during swaps, 16 clients"
     return pairs(record, title, "milliseconds", LATENCIES, sides)
 
 
@@ -186,7 +186,7 @@ def overload(record: Record) -> Figure | None:
         "overload_answered": ("answered", "fastsentiment"),
         "overload_refused": ("refused (503)", "torch"),
     }
-    title = "Latency when four times as much is asked for"
+    title = "Latency at four times the capacity"
     return pairs(record, title, "milliseconds", LATENCIES, sides, logarithmic=True)
 
 

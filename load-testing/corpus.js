@@ -1,16 +1,16 @@
-// Texts that read like reviews, from a seed: the same seed gives the same texts.
+// Texts that resemble reviews. The same seed gives the same texts.
 //
-// k6 and Node.js both read this file, so it imports nothing and keeps to what k6 0.47
-// understands (no `?.`, no `??`, no spread in objects).
+// Both k6 and Node.js run this file, so it imports nothing and uses only syntax that k6
+// 0.47 supports (no `?.`, no `??`, no spread in objects).
 //
-// What people write about things has lengths that are log-normal: many short ones, a
-// long tail (Sobkowicz, Thelwall, Buckley, Paltoglou and Sobkowicz: Lognormal
-// distributions of user post lengths in Internet discussions, 2013). Here the median
-// is 20 words and sigma is 1: a tenth have 6 words or fewer, a tenth 72 or more, one
-// in a hundred 200 or more. 400 words are about what a model of 512 tokens can take.
+// The lengths of posts on the Internet are log-normal: many are short, with a long tail
+// (Sobkowicz, Thelwall, Buckley, Paltoglou and Sobkowicz: Lognormal distributions of user
+// post lengths in Internet discussions, 2013). Here the median is 20 words and sigma is 1:
+// 10 % of the texts have at most 6 words, 10 % at least 72, and 1 % at least 200. A model
+// with a limit of 512 tokens takes about 400 words.
 export const LENGTHS = { median: 20, sigma: 1, least: 2, most: 400 };
 
-// Every so many texts, on average, end with an emoji or hold words of another script.
+// On average, one in this many texts ends with an emoji, or has a word in another script.
 export const EMOJI_EVERY = 10;
 export const FOREIGN_EVERY = 20;
 
@@ -43,8 +43,8 @@ const REASONS = [
 const EMOJI = ['😍', '👍', '😡', '🎉🎉', '👎🏽', '🤷‍♀️', '❤️', '💩'];
 const FOREIGN = ['café', 'naïve', 'Gemütlichkeit', 'мир', '最高', 'très', '“meh”', 'दिल', 'شكرا', '…'];
 
-// Numbers that look random and follow from a seed, which is any string or number:
-// FNV-1a makes 32 bits of it, Mulberry32 goes on from there.
+// A pseudo-random number generator: Mulberry32, with the FNV-1a hash of the seed, a string
+// or a number, as its first state.
 export class Random {
   constructor(seed) {
     this.state = 2166136261;
@@ -53,7 +53,7 @@ export class Random {
     }
   }
 
-  // From 0 to less than 1.
+  // Uniform in [0, 1).
   unit() {
     this.state = (this.state + 0x6d2b79f5) | 0;
     let bits = Math.imul(this.state ^ (this.state >>> 15), this.state | 1);
@@ -61,7 +61,7 @@ export class Random {
     return ((bits ^ (bits >>> 14)) >>> 0) / 4294967296;
   }
 
-  // A whole number below `end`.
+  // A uniform integer in [0, end).
   below(end) {
     return Math.floor(this.unit() * end);
   }
@@ -70,20 +70,20 @@ export class Random {
     return list[this.below(list.length)];
   }
 
-  // Normal with mean 0 and deviation 1 (Box and Muller).
+  // Normal, with mean 0 and standard deviation 1 (Box-Muller transform).
   normal() {
     const radius = Math.sqrt(-2 * Math.log(1 - this.unit()));
     return radius * Math.cos(2 * Math.PI * this.unit());
   }
 }
 
-// How many words a text has.
+// A random number of words for a text.
 function length(random, median) {
   const words = Math.round(median * Math.exp(LENGTHS.sigma * random.normal()));
   return Math.min(Math.max(words, LENGTHS.least), LENGTHS.most);
 }
 
-// A text of so many words, on one line; its last sentence is cut off where they end.
+// A text of `count` words on one line. Its last sentence may be cut short.
 function write(random, count) {
   const words = [];
   if (count <= 4) words.push(...random.of(SHORT).split(' '));
@@ -98,25 +98,25 @@ function write(random, count) {
   return words.join(' ');
 }
 
-// `count` texts, no two of them the same.
+// `count` different texts.
 export function corpus(seed, count, median = LENGTHS.median) {
   const random = new Random(seed);
   const texts = new Set();
   while (texts.size < count) {
     const text = write(random, length(random, median));
-    // Of the shortest there are only so many.
+    // There are few different texts of only some words, so they repeat.
     texts.add(texts.has(text) ? unlike(text, `${texts.size}`) : text);
   }
   return Array.from(texts);
 }
 
-// The same text for whoever reads it, and another one for a cache.
+// A text that a cache must treat as another one, though it reads the same.
 export function unlike(text, code) {
   return `${text} (${code})`;
 }
 
-// Which of `count` texts is asked for: few of them often, most of them hardly ever
-// (Zipf: the second half as often as the first, the third a third as often, ...).
+// Draws one of `count` texts, a few of them often and most of them rarely, by Zipf's law:
+// the second is half as frequent as the first, the third a third as frequent, and so on.
 export class Popularity {
   constructor(count) {
     this.sums = [];

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""What clients notice of faults: a Redis that hangs, dies and comes back, and guests
-that are no guests, trap, or never answer.
+"""Measures what clients notice of faults: Redis that hangs, dies and comes back, and
+guests that are invalid, trap, or never answer.
 
     python3 load-testing/faults.py [--seconds 10] [--users 10] [--model DIR]
 
-Starts a Redis and a server of its own and loads it with load.js, once for each fault,
-which comes about in the midst of that. Every result is a line `figure <name> <value>`.
-Exits with 1 if a request failed, or if a fault was none. Runs k6; without it, the
-stand-in of runner/, whose latencies say nothing.
+Starts Redis and a server, and runs load.js with k6 once for each fault, which it injects
+under load. Prints each result as a line `figure <name> <value>`. Exits with 1 if a
+request failed or a fault had no effect.
 
-Needs `make build`, redis-server, and the guest of the host's tests that does harm:
+Needs k6, redis-server, `make build`, and the guest from the host's tests that misbehaves
+on command:
 
     cargo build --profile guest --target wasm32-wasip2 -p fastsentiment-hostile-guest
 """
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -27,28 +28,28 @@ from pathlib import Path
 
 from harness import (
     HOSTILE,
+    NEED_K6,
     ROOT,
     Redis,
     Run,
     Server,
+    k6,
     run_script,
     serving,
-    tools,
     wait_until,
 )
 
 LOAD = Path(__file__).with_name("load.js")
 ANSWERED = 'fastsentiment_http_requests_total{route="/predict",status="200"}'
 BREAKER = 'fastsentiment_redis_breaker_open{operation="read"}'
-FALLS = "fastsentiment_version_falls_total"
-# A guest that never answers costs its texts this long: `--guest-timeout-ms`.
+DEMOTIONS = "fastsentiment_version_falls_total"
+# `--guest-timeout-ms` of the server: how long a text waits for a guest that hangs.
 HANG_MS = 1000
 
 
 class Faults:
     def __init__(self, server: Server, redis: Redis, options: argparse.Namespace):
         self.server, self.redis, self.options = server, redis, options
-        self.name, self.tool = next(iter(tools().items()))
         self.before: dict[str, float] = {}
         self.problems: list[str] = []
 
@@ -68,8 +69,9 @@ class Faults:
         before: str | None = None,
         **environment: object,
     ) -> None:
-        """Loads the server, and has the fault come about once it is answering; `then`
-        waits for what the server makes of it."""
+        """Runs load.js and calls `fault` once the server answers requests. `then` waits
+        for the server's reaction. `before` names the phase without a fault to compare
+        this one with."""
         answered = self.server.metric(ANSWERED)
         runs: list[Run] = []
         settings = {
@@ -77,21 +79,19 @@ class Faults:
             "USERS": self.options.users,
             "RAMP": "0s",
             "DURATION": f"{self.options.seconds}s",
-            # Judged here, and not by the script.
+            # `report` judges the run, so no threshold of the script may fail.
             "MAX_FAILED": 1,
             "P99_MS": 1e9,
             "HIT_TOLERANCE": 1,
-            # What the server should know, it knows from the phase before.
+            # The baseline warms the cache for the phases that are compared with it.
             "WARM": int(before is None),
             **environment,
         }
-        load = threading.Thread(
-            target=lambda: runs.append(run_script(self.tool, LOAD, settings))
-        )
+        load = threading.Thread(target=lambda: runs.append(run_script(LOAD, settings)))
         self.load = load
         load.start()
         try:
-            # The first are those that make texts known.
+            # The first requests warm the cache.
             enough = answered + 50 + 2 * self.options.users
             wait_until(
                 "requests are answered",
@@ -99,7 +99,7 @@ class Faults:
             )
             time.sleep(self.options.seconds / 10)
             fault()
-            self.expect(load.is_alive(), f"{name}: it came when the load had ended")
+            self.expect(load.is_alive(), f"{name}: the load ended before the fault")
             then()
         finally:
             load.join()
@@ -107,8 +107,8 @@ class Faults:
 
     def report(self, name: str, run: Run, before: str | None) -> None:
         if run.code != 0:
-            self.problems.append(f"{name}: {LOAD.name} exits with {run.code}")
-            print(run.said, file=sys.stderr)
+            self.problems.append(f"{name}: {LOAD.name} exited with {run.code}")
+            print(run.output, file=sys.stderr)
             return
         failed = run.metrics["http_req_failed{name:predict}"]["passes"]
         failed_checks = run.metrics["checks"]["fails"]
@@ -125,11 +125,11 @@ class Faults:
 
     # ---- Redis ----
 
-    def of_redis(self) -> None:
-        def meet(name: str, fault: Callable[[], None], breaker: int) -> None:
+    def redis_faults(self) -> None:
+        def inject(name: str, fault: Callable[[], None], breaker: int) -> None:
             def noticed() -> None:
-                # It may take longer than the load: the longer Redis was away, the
-                # less often it is looked for.
+                # This may outlast the load: the longer Redis was away, the less often
+                # the server tries it.
                 what = f"the server notices: {name}"
                 took = wait_until(what, lambda: self.server.metric(BREAKER) == breaker)
                 self.figure(f"{name}_noticed_after_s", took)
@@ -137,23 +137,23 @@ class Faults:
             self.phase(name, fault, then=noticed, before="redis_healthy")
 
         self.phase("redis_healthy")
-        meet("redis_stopped", lambda: self.redis.signal(signal.SIGSTOP), 1)
-        meet("redis_continued", lambda: self.redis.signal(signal.SIGCONT), 0)
-        meet("redis_killed", self.redis.kill, 1)
-        # It comes back empty.
-        meet("redis_restarted", self.redis.start, 0)
+        inject("redis_stopped", lambda: self.redis.signal(signal.SIGSTOP), 1)
+        inject("redis_continued", lambda: self.redis.signal(signal.SIGCONT), 0)
+        inject("redis_killed", self.redis.kill, 1)
+        # Redis restarts empty.
+        inject("redis_restarted", self.redis.start, 0)
 
     # ---- Guests ----
 
-    def of_guests(self, folder: Path) -> None:
+    def guest_faults(self, folder: Path) -> None:
         hostile = HOSTILE.read_bytes()
         good = self.server.live()
-        orders = {"traps": "do panic: as it was told", "hangs": "do loop: for ever"}
+        orders = {"traps": "do panic: as ordered", "hangs": "do loop: forever"}
         files = {name: folder / f"{name}.txt" for name in orders}
         for name, order in orders.items():
             lines = [f"Film number {number} was a delight." for number in range(5)]
             files[name].write_text("\n".join([*lines, order, ""]))
-        # Every text is new, so that it gets to the guest.
+        # All texts are new, so every request reaches the guest.
         common = {"HIT_SHARE": 0, "WARM": 0}
         texts = files["traps"]
 
@@ -166,59 +166,65 @@ class Faults:
         name, before = "guest_refused", "guest_healthy"
         self.phase(name, refused, before=before, TEXTS_FILE=texts, **common)
         for name in orders:
-            # Two time-outs, one after the other, may be what it takes.
+            # The server may have to wait for two timeouts, one after the other.
             longer = 2 * HANG_MS // 1000 if name == "hangs" else 0
             duration = f"{self.options.seconds + longer}s"
             settings = {**common, "TEXTS_FILE": files[name], "DURATION": duration}
-            self.falls(f"guest_{name}", hostile, settings)
-        self.expect(self.server.live() == good, "not the good guest is live")
+            self.demotion(f"guest_{name}", hostile, settings)
+        self.expect(self.server.live() == good, "the good guest is not live again")
 
-    def falls(self, name: str, guest: bytes, settings: dict) -> None:
-        """A guest passes every test, is made live, and turns out to be bad."""
-        fallen = self.server.metric(FALLS)
+    def demotion(self, name: str, guest: bytes, settings: dict) -> None:
+        """Activates a guest that passes every test and then fails under load, and waits
+        until the server demotes it."""
+        demoted = self.server.metric(DEMOTIONS)
         known = self.server.admin("POST", "/versions", guest).json()["version"]["guest"]
         activate = f"/versions/{known}/activate?force=true"
 
-        def swap() -> None:
+        def activated() -> None:
             answer = self.server.admin("POST", activate)
             done = answer.status == 200 and answer.json()["changed"]
             self.expect(done, f"{name}: {answer.body}")
 
-        def gone() -> None:
-            # Nothing but requests finds out what it is.
-            fell = lambda: self.server.metric(FALLS) == fallen + 1
-            what = "the server takes the guest out of use"
-            took = wait_until(what, lambda: fell() or not self.load.is_alive())
-            self.expect(fell(), f"{name}: it was not found out before the load ended")
+        def noticed() -> None:
+            # Only requests reveal that the guest is bad, so waiting ends with the load.
+            is_demoted = lambda: self.server.metric(DEMOTIONS) == demoted + 1
+            what = "the server demotes the guest"
+            took = wait_until(what, lambda: is_demoted() or not self.load.is_alive())
+            self.expect(is_demoted(), f"{name}: the load ended before the demotion")
             self.figure(f"{name}_out_of_use_after_s", took)
-            self.expect(self.server.live() != known, f"{name}: it is live still")
+            self.expect(self.server.live() != known, f"{name}: the guest is still live")
 
-        self.phase(name, swap, then=gone, before="guest_healthy", **settings)
+        self.phase(name, activated, then=noticed, before="guest_healthy", **settings)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--seconds", type=int, default=10, help="for each fault")
-    parser.add_argument("--users", type=int, default=10, help="who ask all the time")
+    parser.add_argument("--seconds", type=int, default=10, help="for each fault [10]")
+    parser.add_argument("--users", type=int, default=10, help="virtual users [10]")
     parser.add_argument("--model", type=Path, default=ROOT / "model/default")
     options = parser.parse_args()
-    if not tools():
-        sys.exit("k6 or Node.js is needed to run load.js")
+    program = k6()
+    if program is None:
+        sys.exit(NEED_K6)
     if not HOSTILE.is_file():
-        sys.exit(f"{HOSTILE} is not there: --help says how to build it")
+        sys.exit(
+            f"{HOSTILE} does not exist: see the top of faults.py for how to build it"
+        )
+    version = subprocess.check_output([program, "version"], text=True)
+    # It prints `k6 v0.47.0 (...)`.
+    print(f"fact faults_client {' '.join(version.split()[:2])}", flush=True)
     with Redis() as redis, tempfile.TemporaryDirectory() as folder:
         arguments = [
             *("--model", options.model),
             *("--redis-url", f"redis://127.0.0.1:{redis.port}"),
-            # So that every known text is asked of Redis.
+            # No cache in memory: the server looks every known text up in Redis.
             *("--cache-mib", "0"),
             *("--guest-timeout-ms", str(HANG_MS)),
         ]
         with serving(*arguments) as server:
             faults = Faults(server, redis, options)
-            print(f"by {faults.name}", flush=True)
-            faults.of_redis()
-            faults.of_guests(Path(folder))
+            faults.redis_faults()
+            faults.guest_faults(Path(folder))
     for problem in faults.problems:
         print(f"FAULT {problem}")
     sys.exit(bool(faults.problems))

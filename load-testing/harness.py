@@ -1,6 +1,7 @@
-"""What faults.py and the tests share: running the scripts, and servers to run them on.
+"""Code that faults.py and the tests share: it runs the k6 scripts, and starts the servers
+that they need.
 
-Needs nothing but Python's standard library.
+Uses only Python's standard library.
 """
 
 from __future__ import annotations
@@ -14,58 +15,56 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 RELEASE = TARGET / "release"
-# A guest of the host's tests: texts that begin with `do` are orders to do harm.
+# A guest from the host's tests. A text that begins with `do` makes it misbehave.
 HOSTILE = TARGET / "wasm32-wasip2/guest/fastsentiment_hostile_guest.wasm"
-# How long anything may take before it counts as hung, in seconds.
+# The longest that `wait_until` and admin requests wait, in seconds.
 PATIENCE = 120
 
 STATISTICS = "min,avg,med,max,p(90),p(95),p(99)"
-STAND_IN = ("node", str(HERE / "runner/run.js"))
+NEED_K6 = (
+    "k6 0.47 or newer is needed, as `k6` on PATH or at the path in K6: "
+    "https://grafana.com/docs/k6/latest/set-up/install-k6/"
+)
 
 
-def k6() -> tuple[str, ...] | None:
-    """k6 itself, if it is installed; K6 in the environment says where it is."""
-    binary = os.environ.get("K6") or shutil.which("k6")
-    return (binary, "run", "--quiet", "--no-usage-report") if binary else None
-
-
-def tools() -> dict[str, tuple[str, ...]]:
-    """What can run the scripts here, the best first."""
-    found = {}
-    if own := k6():
-        found["k6"] = own
-    if shutil.which("node"):
-        found["the stand-in"] = STAND_IN
+def k6() -> str | None:
+    """The k6 program that K6 names, or `k6` on PATH; None if k6 is not installed."""
+    named = os.environ.get("K6")
+    found = shutil.which(named or "k6")
+    if named and not found:
+        sys.exit(f"K6={named} is not a program. {NEED_K6}")
     return found
 
 
 class Run(NamedTuple):
     code: int
-    said: str
+    output: str
     metrics: dict[str, dict[str, float]]
 
 
-def run_script(
-    tool: tuple[str, ...], script: Path, environment: dict[str, object]
-) -> Run:
-    """Runs a script to its end. Its metrics are there if it came that far."""
+def run_script(script: Path, environment: dict[str, object]) -> Run:
+    """Runs a script with k6. `metrics` stays empty if k6 ends before its summary."""
     settings = {name: str(value) for name, value in environment.items()}
+    program = k6()
+    if program is None:
+        raise RuntimeError(NEED_K6)
     with tempfile.TemporaryDirectory() as folder:
         summary = Path(folder) / "summary.json"
         options = ["--summary-export", summary, "--summary-trend-stats", STATISTICS]
         done = subprocess.run(
-            [*tool, *options, script],
-            # Nothing of what is set here by chance.
+            [program, "run", "--quiet", "--no-usage-report", *options, script],
+            # Settings in the caller's environment must not reach the script.
             env={"PATH": os.environ["PATH"], "HOME": folder, **settings},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -88,13 +87,15 @@ class Server:
     """A running `fastsentiment serve`."""
 
     def __init__(self, process: subprocess.Popen) -> None:
-        # Its last line is the one with the configuration file.
-        said = ""
-        while "\n  config " not in said and (line := process.stdout.readline()):
-            said += line
-        addresses = dict(re.findall(r"^  (\w+) +(http://[^/\s]+)/", said, re.MULTILINE))
+        # The line about the configuration file is the last that the server prints.
+        printed = ""
+        while "\n  config " not in printed and (line := process.stdout.readline()):
+            printed += line
+        addresses = dict(
+            re.findall(r"^  (\w+) +(http://[^/\s]+)/", printed, re.MULTILINE)
+        )
         if not {"predict", "metrics"} <= addresses.keys():
-            raise RuntimeError(f"the server did not start: {said}")
+            raise RuntimeError(f"the server did not start: {printed}")
         self.url, self.admin_url = addresses["predict"], addresses["metrics"]
 
     def admin(self, method: str, path: str, body: bytes | None = None) -> Answer:
@@ -107,11 +108,12 @@ class Server:
             return Answer(answer.status, answer.read().decode())
 
     def live(self) -> str:
-        """The guest that answers."""
+        """The id of the live guest."""
         return self.admin("GET", "/versions").json()["live"]["guest"]
 
     def metric(self, name: str) -> float:
-        """0 if there is none: a status, for one, has none before it was answered."""
+        """The value of a metric, or 0 while the server does not export it: a counter
+        appears with its first event."""
         lines = self.admin("GET", "/metrics").body.splitlines()
         found = (line for line in lines if line.startswith(f"{name} "))
         return sum(float(line.rsplit(" ", 1)[1]) for line in found)
@@ -119,7 +121,7 @@ class Server:
 
 @contextlib.contextmanager
 def serving(*arguments: str | Path) -> Iterator[Server]:
-    """A server on ports of its own, with nothing of this machine's environment."""
+    """Runs a server on free ports, without the caller's environment."""
     listeners = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
     model = () if "--model" in arguments else ("--model", ROOT / "model/default")
     process = subprocess.Popen(
@@ -137,7 +139,7 @@ def serving(*arguments: str | Path) -> Iterator[Server]:
 
 
 class Redis:
-    """A Redis that can be stopped and started again, on a port that stays the same."""
+    """A Redis server that can be stopped and restarted on the same port."""
 
     def __init__(self) -> None:
         with socket.socket() as listener:
@@ -177,10 +179,10 @@ class Redis:
 
 
 def wait_until(what: str, holds) -> float:
-    """Waits until something holds; gives the time that it took, in seconds."""
+    """Waits until `holds()` is true. Returns how long that took, in seconds."""
     start = time.monotonic()
     while not holds():
         if time.monotonic() - start > PATIENCE:
-            raise RuntimeError(f"in vain it was waited until {what}")
+            raise RuntimeError(f"gave up after {PATIENCE} s waiting until {what}")
         time.sleep(0.02)
     return time.monotonic() - start

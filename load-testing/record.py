@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Runs a bench and keeps what it measured: `record.py NAME COMMAND...`.
+"""Runs a bench and records its results: `record.py NAME COMMAND...`.
 
-What the command prints is passed on. Lines `figure <name> <value>` and `fact <name>
-<words>` go to target/bench/NAME.json, with the machine, the time and the commit; only
-if the command succeeds, since a bench that met an error measured something else.
+Passes on what the command prints. Writes its lines `figure <name> <value>` and `fact
+<name> <words>` to target/bench/NAME.json, together with the machine, the date and the
+commit. Writes nothing if the command fails: a bench that met an error measured something
+else.
 """
 
 import json
@@ -18,12 +19,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "target" / "bench"
 
-# What tells benches what to measure: host/benches/README.md.
+# The settings of the benches: host/benches/README.md.
 VARIABLES = ("QUICK", "MODELS", "SCENARIOS", "ROUNDS", "DURATION", "SERVER_ARGUMENTS")
 
 
 def field(path: str, name: str) -> str:
-    """The value of the first line `name: value` of a file that Linux makes."""
+    """The value of the first line `name: value` of a file in /proc."""
     for line in Path(path).read_text().splitlines():
         key, _, value = line.partition(":")
         if key.strip() == name:
@@ -36,12 +37,12 @@ def machine() -> dict[str, object]:
     kibibytes = int(field("/proc/meminfo", "MemTotal").split()[0])
     return {
         "cpu": field("/proc/cpuinfo", "model name"),
-        # What decides how fast int8 is.
+        # Decides how fast int8 models are.
         "vnni": any(flag.endswith("vnni") for flag in flags),
         "virtual": "hypervisor" in flags,
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(kibibytes / (1 << 20), 1),
-        # Without what a distribution adds.
+        # Without the distribution's suffix.
         "system": f"{platform.system()} {platform.release().split('-')[0]}",
     }
 
@@ -51,20 +52,20 @@ def git(*arguments: str) -> str:
     return subprocess.check_output(command, text=True).strip()
 
 
-# What is made of records.
-MADE = ("RESULTS.md", "charts", "results")
+# Generated from records.
+GENERATED = ("RESULTS.md", "charts", "results")
 
 
 def commit() -> str:
-    """Of what is measured."""
-    others = [f":!load-testing/{name}" for name in MADE]
+    """The commit of the code that is measured, and whether that code has changes."""
+    others = [f":!load-testing/{name}" for name in GENERATED]
     changed = git("status", "--porcelain", "--untracked-files=no", "--", *others)
     return git("rev-parse", "--short=12", "HEAD") + (" (changed)" if changed else "")
 
 
 def main() -> None:
     name, command = sys.argv[1], sys.argv[2:]
-    # Before anything is measured for nothing.
+    # Collected first: if this fails, no time was spent on measuring.
     record = {
         "bench": name,
         "settings": {key: os.environ[key] for key in VARIABLES if os.environ.get(key)},
@@ -91,7 +92,7 @@ def main() -> None:
     RECORDS.mkdir(parents=True, exist_ok=True)
     path = RECORDS / f"{name}.json"
     path.write_text(json.dumps(record, indent=1) + "\n")
-    print(f"# kept in {path.relative_to(ROOT)}")
+    print(f"# recorded in {path.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What benches measured, as record.py keeps it: read for tables and charts."""
+"""Reads the records that record.py writes, for tables and charts."""
 
 import json
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 RECORDS = HERE / "results"
 
-# Models and scenarios as figures name them, and for people.
+# Models and scenarios: their names in figures, and for readers.
 MODELS = {
     "default": "included, int8",
     "full_int8": "DistilBERT, int8",
@@ -17,7 +17,7 @@ SCENARIOS = {
     "misses_c1": "new texts, 1 client",
     "misses_c10": "new texts, 10 clients",
     "misses_c64": "new texts, 64 clients",
-    "misses8_c10": "8 new texts a request, 10 clients",
+    "misses8_c10": "8 new texts per request, 10 clients",
     "mixed_c64": "new texts of many lengths, 64 clients",
     "mix95_c1": "95 % known, 1 client",
     "mix95_c10": "95 % known, 10 clients",
@@ -32,7 +32,7 @@ DEPLOYMENTS = ("processes", "batching")
 
 @dataclass(frozen=True)
 class Record:
-    """One run of a bench."""
+    """The results of one run of a bench."""
 
     bench: str
     settings: dict[str, str]
@@ -54,7 +54,7 @@ class Record:
         return " ".join([*settings, "make", f"bench-{self.bench}"])
 
     def where(self) -> str:
-        """The machine in words."""
+        """The machine, for readers."""
         machine = self.machine
         kind = "virtual machine" if machine["virtual"] else "machine"
         vnni = "with" if machine["vnni"] else "without"
@@ -64,7 +64,7 @@ class Record:
         )
 
     def best(self, model: str, scenario: str, peer: str, what: str) -> float | None:
-        """Of a peer's deployments the better one, in this very figure."""
+        """The better of a peer's two deployments, in this figure."""
         names = (
             f"peers_{model}_{scenario}_{peer}_{deployment}_{what}"
             for deployment in DEPLOYMENTS
@@ -78,7 +78,7 @@ class Record:
 
 
 def load(directory: Path = RECORDS) -> dict[str, Record]:
-    """All records, by the name of the bench."""
+    """All records, by bench."""
     found = {}
     for path in sorted(directory.glob("*.json")):
         found[path.stem] = Record(**json.loads(path.read_text()))

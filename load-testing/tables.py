@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes the tables of RESULTS.md from the records in results/, between their markers.
+"""Writes the tables of RESULTS.md, between their markers, from the records in results/.
 
-With --check it only says whether they are what the records say. Needs nothing but
-Python.
+With --check it writes nothing, and fails if a table differs from its record. Uses only
+Python's standard library.
 """
 
 import argparse
@@ -21,7 +21,7 @@ NOTHING = "–"
 
 
 def number(value: float | None) -> str:
-    """Three digits that mean something."""
+    """Rounded to about three significant digits."""
     if value is None:
         return NOTHING
     if value == 0:
@@ -34,7 +34,7 @@ def number(value: float | None) -> str:
 
 
 def ratio(record: Record, name: str) -> str:
-    """A ratio with the range of its rounds."""
+    """A value with the range of its rounds in brackets."""
     if record.get(name) is None:
         return NOTHING
     value, least, most = (record.get(name + end) for end in ("", "_min", "_max"))
@@ -44,7 +44,7 @@ def ratio(record: Record, name: str) -> str:
 
 
 def table(heads: Iterable[str], rows: Iterable[Iterable[str]], words: int = 1) -> str:
-    """Markdown; all columns but the first `words` are of numbers."""
+    """A Markdown table. The first `words` columns hold text, the others numbers."""
     heads = list(heads)
     lines = [heads, ["---"] * words + ["---:"] * (len(heads) - words), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
@@ -57,8 +57,8 @@ def origin(record: Record) -> str:
     )
     if record.quick():
         text += (
-            "\n**A quick run: seconds for each scenario. It shows that the bench works; "
-            "its figures are no results.**\n"
+            "\n**A quick run, with seconds for each scenario. It shows that the bench "
+            "works; its figures are not results.**\n"
         )
     return text + "\n"
 
@@ -74,12 +74,12 @@ def peers_origin(record: Record) -> str:
     for model, name in MODELS.items():
         others = ratio(record, f"peers_{model}_others_cores")
         if others != NOTHING:
-            rows.append(f"- cores that other processes took, {name}: {others}\n")
+            rows.append(f"- cores that other processes used, {name}: {others}\n")
     return origin(record) + "".join(rows)
 
 
 def beside(record: Record, what: str, measure: str) -> str:
-    """One figure of all servers, and the ratios."""
+    """One figure of every server, and the ratios."""
     rows = []
     for model, model_name in MODELS.items():
         for scenario, scenario_name in SCENARIOS.items():
@@ -129,7 +129,8 @@ def peers_memory(record: Record) -> str:
 
 
 def peers_answers(record: Record) -> str:
-    """How far scores are from FastSentiment's, and from those of the text alone."""
+    """How far scores are from FastSentiment's, and from those of the same text in a
+    request of its own."""
     rows = []
     for model, model_name in MODELS.items():
         for server, server_name in servers().items():
@@ -140,7 +141,7 @@ def peers_answers(record: Record) -> str:
                 row.append(f"{value / 1e6:.1e}" if value else number(value))
             if row[2] != NOTHING:
                 rows.append(row)
-    heads = ["model", "server", "to FastSentiment", "beside other texts"]
+    heads = ["model", "server", "from FastSentiment", "with other texts in the request"]
     return table(heads, rows, words=2)
 
 
@@ -155,7 +156,7 @@ def peers_all(record: Record) -> str:
                     values = [number(record.get(f"{name}_{what}")) for what in figures]
                     rows.append([model_name, scenario_name, server_name, *values])
     heads = ["model", "", "server", "texts/s", "p50 ms", "p95 ms", "p99 ms"]
-    return table([*heads, "CPU s / 1,000 texts"], rows, words=3)
+    return table([*heads, "CPU s per 1,000 texts"], rows, words=3)
 
 
 # ---- The other benches ----
@@ -172,14 +173,14 @@ def serve(record: Record) -> str:
                 values = [number(record.get(f"{name}_{what}")) for what in figures]
                 values += [ratio(record, f"{name}_{what}") for what in ratios]
                 rows.append([model_name, scenario_name, *values])
-    heads = ["model", "", "texts/s", "p50 ms", "p99 ms", "CPU s / 1,000 texts"]
+    heads = ["model", "", "texts/s", "p50 ms", "p99 ms", "CPU s per 1,000 texts"]
     heads += ["CPU over ONNX Runtime", "throughput over ONNX Runtime"]
-    heads += ["requests for each CPU second over bare hyper"]
+    heads += ["requests per CPU second over bare hyper"]
     return origin(record) + table(heads, rows, words=2)
 
 
 def named(record: Record, names: dict[str, str]) -> str:
-    """A table of what each figure says; those that are not there are left out."""
+    """A table with a row for each figure of `names` that the record has."""
     rows = []
     for name, words in names.items():
         if record.get(name) is not None:
@@ -189,40 +190,40 @@ def named(record: Record, names: dict[str, str]) -> str:
 
 def swap(record: Record) -> str:
     names = {
-        "swap_swaps": "swaps, 50 a second",
-        "swap_answers": "answers meanwhile",
+        "swap_swaps": "swaps, 50 per second",
+        "swap_answers": "requests answered during the swaps",
         "swap_failed_requests": "failed requests",
-        "swap_steady_p50_ms": "p50 just before, ms",
-        "swap_swapping_p50_ms": "p50 while swapping, ms",
-        "swap_steady_p99_ms": "p99 just before, ms",
-        "swap_swapping_p99_ms": "p99 while swapping, ms",
-        "swap_p99_over_steady": "p99 while swapping / just before",
-        "swap_longest_gap_over_steady": "longest time without any answer / just before",
-        "swap_activation_p50_ms": "call that makes a known version live, p50 ms",
-        "swap_activation_p99_ms": "the same, p99 ms",
-        "swap_rss_after_all_over_first": "memory after all swaps / after the first 50",
-        "swap_unseen_live_after_s": "a new guest is compiled and live after, s",
-        "swap_unseen_live_after_under_load_s": "the same under full load, s",
-        "swap_unseen_p99_over_steady": "p99 meanwhile / just after",
+        "swap_steady_p50_ms": "p50 before the swaps, ms",
+        "swap_swapping_p50_ms": "p50 during the swaps, ms",
+        "swap_steady_p99_ms": "p99 before the swaps, ms",
+        "swap_swapping_p99_ms": "p99 during the swaps, ms",
+        "swap_p99_over_steady": "p99 during / before the swaps",
+        "swap_longest_gap_over_steady": "longest gap between answers, during / before the swaps",
+        "swap_activation_p50_ms": "activating a known version, p50 ms",
+        "swap_activation_p99_ms": "activating a known version, p99 ms",
+        "swap_rss_after_all_over_first": "memory after all swaps / after the first 50 swaps",
+        "swap_unseen_live_after_s": "new guest compiled and live after, s",
+        "swap_unseen_live_after_under_load_s": "new guest compiled and live under full load after, s",
+        "swap_unseen_p99_over_steady": "p99 while a new guest compiles / just after",
     }
     return named(record, names)
 
 
 def overload(record: Record) -> str:
     names = {
-        "overload_saturated_texts_per_s": "saturated, texts/s",
-        "overload_offered_over_saturated": "offered / saturated",
-        "overload_goodput_over_saturated": "answered / saturated",
+        "overload_saturated_texts_per_s": "throughput at saturation, texts/s",
+        "overload_offered_over_saturated": "offered load / throughput at saturation",
+        "overload_goodput_over_saturated": "goodput / throughput at saturation",
         "overload_goodput_over_saturated_for_core_second": (
-            "the same for each core-second that the client left"
+            "the same ratio per core-second left by the client"
         ),
-        "overload_answers_200": "answered requests",
-        "overload_answered_p50_ms": "their p50, ms",
-        "overload_answered_p99_ms": "their p99, ms",
+        "overload_answers_200": "answered requests (200)",
+        "overload_answered_p50_ms": "p50 of answered requests, ms",
+        "overload_answered_p99_ms": "p99 of answered requests, ms",
         "overload_refused_count": "refused requests (503)",
-        "overload_refused_p50_ms": "their p50, ms",
-        "overload_refused_p99_ms": "their p99, ms",
-        "overload_timed_out_504_count": "answered 504",
+        "overload_refused_p50_ms": "p50 of refusals, ms",
+        "overload_refused_p99_ms": "p99 of refusals, ms",
+        "overload_timed_out_504_count": "timed-out requests (504)",
     }
     return named(record, names)
 
@@ -233,8 +234,8 @@ def faults(record: Record) -> str:
         "failed_requests": "failed",
         "p99_ms": "p99 ms",
         "p99_over_before": "p99 / without the fault",
-        "noticed_after_s": "noticed after, s",
-        "out_of_use_after_s": "guest out of use after, s",
+        "noticed_after_s": "change noticed after, s",
+        "out_of_use_after_s": "guest demoted after, s",
     }
     end = "_failed_requests"
     phases = [name.removesuffix(end) for name in record.figures if name.endswith(end)]
@@ -243,7 +244,10 @@ def faults(record: Record) -> str:
         words = phase.removeprefix("fault_").replace("_", " ")
         values = [number(record.get(f"{phase}_{what}")) for what in columns]
         rows.append([words, *values])
-    return origin(record) + table(["fault", *columns.values()], rows)
+    # Earlier records lack the client.
+    client = record.facts.get("faults_client")
+    by = f"Client: {client}.\n\n" if client else ""
+    return origin(record) + by + table(["fault", *columns.values()], rows)
 
 
 TABLES: dict[str, tuple[str, Callable[[Record], str]]] = {
@@ -262,14 +266,14 @@ TABLES: dict[str, tuple[str, Callable[[Record], str]]] = {
 
 
 def render(page: str, records: dict[str, Record]) -> str:
-    """The page with its tables made anew."""
+    """The page with new tables."""
 
     def replaced(found: re.Match) -> str:
         bench, write = TABLES[found["name"]]
         if bench in records:
             text = write(records[bench])
         else:
-            text = f"Not measured yet: `make bench-{bench}`.\n"
+            text = f"Not measured yet: run `make bench-{bench}`.\n"
         return f"{found['begin']}\n{text}\n{found['end']}"
 
     return MARKED.sub(replaced, page)
@@ -277,7 +281,7 @@ def render(page: str, records: dict[str, Record]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing")
+    parser.add_argument("--check", action="store_true", help="only compare")
     parser.add_argument("--page", type=Path, default=PAGE)
     arguments = parser.parse_args()
     page = arguments.page.read_text(encoding="utf-8")
@@ -285,7 +289,7 @@ def main() -> None:
     if not arguments.check:
         arguments.page.write_text(made, encoding="utf-8")
     elif made != page:
-        sys.exit(f"{PAGE.name} is not what results/ says: run `make charts`")
+        sys.exit(f"{PAGE.name} differs from the records in results/: run `make charts`")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-// Writes texts of the corpus for other tools: `node write-corpus.js --help`.
+// Writes texts of the corpus for use by other tools: `node write-corpus.js --help`.
 
 import { parseArgs } from 'node:util';
 
@@ -6,14 +6,14 @@ import { corpus, LENGTHS, Popularity, Random, unlike } from './corpus.js';
 
 const HELP = `Usage: node write-corpus.js [OPTIONS]
 
-Writes texts that read like reviews to standard output, one a line.
+Writes texts that resemble reviews to standard output, one per line.
 
-  --count N          how many lines [1000]
-  --seed TEXT        other seeds give other texts [1]
-  --median-words N   half of the texts are longer [${LENGTHS.median}]
+  --count N          number of lines [1000]
+  --seed TEXT        seed of the texts [1]
+  --median-words N   median length of a text, in words [${LENGTHS.median}]
   --requests N       write bodies of POST /predict instead, with N texts each
-  --hit-share SHARE  of these, the share that comes again, some often [0.95]
-  --hot-texts N      from so many texts [1000]
+  --hit-share SHARE  share of known texts in these bodies [0.95]
+  --hot-texts N      number of known texts [1000]
 `;
 
 const TEXT = { type: 'string' };
@@ -28,7 +28,8 @@ const { values } = parseArgs({
 function number(name, byDefault, least, most = Infinity) {
   const value = values[name] === undefined ? byDefault : Number(values[name]);
   if (value >= least && value <= most && (name === 'hit-share' || Number.isInteger(value))) return value;
-  console.error(`--${name} must be a number of ${least} or more, not ${values[name]}`);
+  const range = most < Infinity ? `from ${least} to ${most}` : `of ${least} or more`;
+  console.error(`--${name} must be a number ${range}, not ${values[name]}`);
   return process.exit(2);
 }
 

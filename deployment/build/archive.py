@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Packs the server into an archive that runs where it is unpacked.
+"""Makes an archive of the server that runs wherever it is extracted.
 
     archive.py BUILT MODEL OUT
 
-BUILT is what compile.sh made, MODEL a model directory. The archive and its SHA-256
-are put into the directory OUT. The same files give the same archive, to the last
-byte: nothing of this machine goes into it, and the only time in it is that of
-SOURCE_DATE_EPOCH, or else of the last commit.
+BUILT is the output of compile.sh, MODEL a model directory. The archive and its SHA-256
+are written to the directory OUT. The same files give the same archive, byte for byte:
+it contains nothing about this machine, and its only timestamp is SOURCE_DATE_EPOCH, or
+otherwise the time of the last commit.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ FastSentiment {version}, for {system} on {machine}
     curl -s http://127.0.0.1:8000/predict \\
       -H 'Content-Type: application/json' -d '{{"text": ["What a wonderful day."]}}'
 
-Needs Debian 12, or another system with glibc 2.34 and libstdc++ of GCC 12 or newer.
-The first start compiles the guest, which takes some seconds, and keeps it in
+It needs Debian 12, or another system with glibc 2.34 and the libstdc++ of GCC 12 or
+newer. The first start compiles the guest, which takes a few seconds, and keeps it in
 ~/.cache/fastsentiment. `./fastsentiment serve --help` describes all options.
 
-LICENSE is FastSentiment's own licence; those of what it is made of are in licences/,
-that of the model is in model/default/.
+LICENSE is FastSentiment's own licence. The licences of its dependencies are in
+licences/, and that of the model is in model/default/.
 """
 
 
@@ -70,19 +70,19 @@ def commit_time() -> int:
     try:
         shown = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
-        # Outside a checkout, or without git, there is no commit.
+        # There is no commit outside a checkout or without git.
         return 0
     return int(shown.stdout)
 
 
 def contents(built: Path, model: Path) -> dict[str, bytes | Path]:
-    """What is in the archive, by its path there."""
+    """The files of the archive, by their paths in it."""
     names = ["fastsentiment", "fastsentiment_guest.wasm", "libonnxruntime.so"]
     files: dict[str, bytes | Path] = {name: built / name for name in names}
     files["LICENSE"] = ROOT / "LICENSE"
     for folder, source in [("licences", built / "licences"), ("model/default", model)]:
         for file in source.iterdir():
-            # Neither what begins with a dot nor a directory is part of a model.
+            # Dot files and directories are not part of a model.
             if file.is_file() and not file.name.startswith("."):
                 files[f"{folder}/{file.name}"] = file
     for name in ("licences/onnxruntime-LICENSE.txt", "licences/rust-crates.txt"):
@@ -94,7 +94,7 @@ def contents(built: Path, model: Path) -> dict[str, bytes | Path]:
 def pack(name: str, files: dict[str, bytes | Path], time: int) -> bytes:
     packed = io.BytesIO()
     with (
-        # Without a name and a time of its own.
+        # Without a file name and a timestamp in the gzip header.
         gzip.GzipFile(
             fileobj=packed, mode="wb", filename="", mtime=0, compresslevel=9
         ) as stream,

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Writes the licences of everything in Rust that is compiled into the product.
+"""Writes the licences of all Rust code that is compiled into the product.
 
     licences.py DIR     writes DIR/rust-crates.txt and DIR/rust-standard-library.html
 
-Which crates those are, `cargo metadata` says; their texts come with their sources.
-A few crates leave the text out: where their licence is one whose text is the same for
-everybody, that is taken. One for which there is no text fails the build.
+`cargo metadata` lists the crates, and the licence texts come with their sources. A few
+crates leave the text out. If their licence has a standard text, that is used; a crate
+without any text fails the build.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import zipfile
 from collections import defaultdict
 from pathlib import Path
 
-# Each product and the platform that it is compiled for; `None` is this machine's.
+# Each product and the platform that it is compiled for; `None` is this machine.
 PRODUCTS = [("fastsentiment", None), ("fastsentiment-guest", "wasm32-wasip2")]
 ROOT = Path(__file__).parents[2]
-# Crates that are used in building alone, and whose contents become part of the product.
+# Build dependencies whose contents become part of the product.
 EMBEDDED = {"utoipa-swagger-ui-vendored"}
 TEXTS = re.compile(r"(licen[cs]e|copying|notice|unlicense|copyright)", re.IGNORECASE)
 
@@ -53,7 +53,7 @@ def host() -> str:
 
 
 def crates_of(product: str, platform: str) -> dict[str, dict]:
-    """The packages that a product is linked from, by their ids; not its own."""
+    """The packages linked into a product, by id, without those of this workspace."""
     metadata = json.loads(
         output(
             *("cargo", "metadata", "--locked", "--format-version", "1"),
@@ -72,14 +72,14 @@ def crates_of(product: str, platform: str) -> dict[str, dict]:
         found[identity] = packages[identity]
         for dependency in nodes[identity]["deps"]:
             kinds = {kind["kind"] for kind in dependency["dep_kinds"]}
-            # Neither for tests nor, as a rule, for a build script.
+            # Not test dependencies, and usually not build dependencies.
             if None in kinds or dependency["name"].replace("_", "-") in EMBEDDED:
                 open_ids.append(dependency["pkg"])
     return {i: package for i, package in found.items() if i not in own}
 
 
 def texts_of(package: dict) -> list[str]:
-    """The texts in a package's folder, and in one that is named for them."""
+    """The licence texts in a package's directory and in its licence directories."""
     folder = Path(package["manifest_path"]).parent
     files = [file for file in sorted(folder.iterdir()) if TEXTS.match(file.name)]
     named = package["license_file"]
@@ -93,7 +93,7 @@ def texts_of(package: dict) -> list[str]:
     ):
         texts |= texts_in(archive)
     for file in files:
-        # Not sources that happen to be named so.
+        # Not source files that happen to have such a name.
         if file.is_file() and file.suffix.lower() not in {".rs", ".json", ".toml"}:
             texts[os.fspath(file.resolve())] = file.read_text("utf-8", "replace")
     given = (text.replace("\r\n", "\n").strip() for text in texts.values())
@@ -101,7 +101,7 @@ def texts_of(package: dict) -> list[str]:
 
 
 def texts_in(archive: Path) -> dict[str, str]:
-    """The texts at the top of an archive that a package brings."""
+    """The licence texts at the top level of an archive that a package contains."""
     with zipfile.ZipFile(archive) as entries:
         names = [name for name in entries.namelist() if name.count("/") == 1]
         return {
@@ -112,8 +112,8 @@ def texts_in(archive: Path) -> dict[str, str]:
 
 
 def common_text(crate: dict, crates: list[dict], texts: dict[str, list[str]]) -> str:
-    """The text of a licence that a crate offers: the one that another crate of the same
-    repository and authors comes with, or one that names nobody but its authors."""
+    """A licence text for a crate that comes without one: the text of another crate from
+    the same repository and authors, or a standard text with this crate's authors."""
     whose = ("license", "repository", "authors")
     for other in crates:
         if crate["repository"] and all(other[key] == crate[key] for key in whose):
@@ -126,13 +126,13 @@ def common_text(crate: dict, crates: list[dict], texts: dict[str, list[str]]) ->
         if licence in offered and given:
             return given[0]
     if "MIT" in offered:
-        # This project's own licence is the same but for whose it is.
+        # This project's own licence is the same, except for the copyright holder.
         authors = ", ".join(crate["authors"]) or f"the authors of {crate['name']}"
         mit = (ROOT / "LICENSE").read_text("utf-8").strip()
         return re.sub(r"Copyright .*", lambda _: f"Copyright {authors}", mit)
     sys.exit(
-        f"{crate['name']} {crate['version']} ({crate['license']}) comes without the text "
-        "of its licence; say in licences.py where it is"
+        f"{crate['name']} {crate['version']} ({crate['license']}) has no licence text; "
+        "add its location to licences.py"
     )
 
 
@@ -146,7 +146,7 @@ def document(crates: list[dict]) -> str:
     for crate in crates:
         for text in texts[crate["id"]]:
             used_by[text].append(f"{crate['name']} {crate['version']}")
-    lines = ["The crates that FastSentiment is compiled from, and their licences.", ""]
+    lines = ["The crates that are compiled into FastSentiment, and their licences.", ""]
     for crate in crates:
         lines.append(
             f"  {crate['name']} {crate['version']}: "

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Lays out the root file system of the image: the server, a model, the guest compiled
-# for it, and of Debian only the libraries that these are linked to.
+# Creates the root file system of the image: the server, a model, the guest compiled for
+# it, and from Debian only the libraries that these are linked to.
 #
 #     root.sh BUILT MODEL ROOT
 #
-# BUILT is what compile.sh made, MODEL a model directory, ROOT an empty directory or
-# one that is not there. Runs on the Debian whose libraries are to be in the image.
+# BUILT is the output of compile.sh, MODEL a model directory, ROOT a directory that is
+# empty or does not exist. Run this on the Debian whose libraries the image should have.
 
 set -eu
 if [ $# != 3 ]; then
@@ -23,14 +23,14 @@ fail() {
 }
 
 for file in config.json tokenizer.json model.onnx; do
-  [ -f "$model/$file" ] || fail "$model/$file is not there: is $model a model directory?"
+  [ -f "$model/$file" ] || fail "$model/$file does not exist: is $model a model directory?"
 done
 mkdir -p "$root"
 [ -z "$(ls -A "$root")" ] || fail "$root is not empty"
 
-# ---- The libraries, with what tells scanners which packages they are of ----
+# ---- The libraries, with the package records that scanners look for ----
 
-# A package's entry in dpkg's list, in the way of Distroless images.
+# A package's entry in dpkg's database, in the format of Distroless images.
 record() {
   package=$1
   name=${package%%:*}
@@ -39,7 +39,7 @@ record() {
   cp -L "/usr/share/doc/$name/copyright" "$root/usr/share/doc/$name/copyright"
 }
 
-# Debian knows a file by its path either with or without the /usr before /lib.
+# Debian lists a file by its path either with or without /usr in front of /lib.
 owner() {
   real=$(realpath "$1")
   for path in "$1" "$real" "${real#/usr}"; do
@@ -50,7 +50,7 @@ owner() {
   fail "$1 belongs to no Debian package"
 }
 
-# By the paths by which the loader looks for them, its own first.
+# The paths where the dynamic loader looks for the libraries, and the loader itself.
 libraries=$(ldd "$built/fastsentiment" "$built/libonnxruntime.so" \
   | sed -n 's|.*\s\(/[^ ]*\) (0x.*|\1|p' | sort -u)
 [ -n "$libraries" ] || fail "ldd names no libraries of $built/fastsentiment"
@@ -63,7 +63,7 @@ for package in $(echo "$packages" | sort -u); do
   record "$package"
 done
 
-# ---- What the C library and TLS to Redis look for ----
+# ---- Files that the C library and TLS to Redis need ----
 
 mkdir -p "$root/etc/ssl/certs"
 cp -L /etc/os-release "$root/etc/os-release"
@@ -88,16 +88,16 @@ mkdir -p "$app/model/default"
 cp "$built/fastsentiment" "$built/fastsentiment_guest.wasm" "$built/libonnxruntime.so" "$app/"
 cp -R "$built/licences" "$app/licences"
 cp "$here/../../LICENSE" "$app/LICENSE"
-# The files only: neither what begins with a dot nor a directory is part of a model.
+# Dot files and directories are not part of a model.
 for file in "$model"/*; do
   [ ! -f "$file" ] || cp -L "$file" "$app/model/default/"
 done
 
-# Loads all that `serve` would load, predicts once, and keeps the compiled guest, which
-# is the same every time.
+# Loads everything that `serve` would load, predicts once, and keeps the compiled guest,
+# which is the same every time.
 mkdir -m 700 "$app/artifacts"
 env -i SOURCE_DATE_EPOCH=0 "$app/fastsentiment" check --artifacts "$app/artifacts"
 [ -n "$(ls "$app/artifacts")" ] || fail 'the compiled guest was not kept'
 
-# Root's, and for everyone to read: who runs it can not change what it runs.
+# Owned by root and readable by everyone, so that the server cannot modify itself.
 chmod -R u=rwX,go=rX "$root"

@@ -3,10 +3,10 @@
 
     skeleton.py WORKSPACE OUT
 
-OUT holds the manifests, the lock file, the settings of cargo and rustup, and an
-empty source for everything that a manifest names. It changes only when a dependency
-does, and so does the layer of an image that is made of it. What compiles it
-(`compile.sh`, `skeleton.py` itself) comes along.
+OUT gets the manifests, the lock file, the settings of cargo and rustup, and an empty
+source file for every target in a manifest. It changes only when a dependency does, and
+so does an image layer that is built from it. The scripts that compile it (`compile.sh`
+and `skeleton.py` itself) are copied too.
 """
 
 from __future__ import annotations

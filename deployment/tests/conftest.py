@@ -1,5 +1,5 @@
-"""What the tests of the deployment share, made once: what Docker is sent, and the
-image's root file system."""
+"""Fixtures that the deployment tests share: Docker's build context, and the image's root
+file system. Each is made once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def run(*command: str | Path) -> None:
 
 
 def tracked() -> list[Path]:
-    """The files of the repository, the new ones included."""
+    """The files of the repository, including new ones that are not committed."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "-co", "--exclude-standard"],
         cwd=ROOT,
@@ -32,7 +32,7 @@ def tracked() -> list[Path]:
 
 @pytest.fixture(scope="session")
 def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What Docker would be sent."""
+    """The build context that Docker would be sent."""
     out = tmp_path_factory.mktemp("context")
     for file in tracked():
         if dockerfile.in_context(file):
@@ -44,7 +44,7 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `make build` has compiled, as compile.sh collects it."""
+    """The output of `make build`, as compile.sh collects it."""
     out = tmp_path_factory.mktemp("built")
     run("sh", ROOT / "deployment/build/compile.sh", "collect", TARGET, out)
     return out
@@ -53,7 +53,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def image(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The root file system of the image, with the default model."""
-    # Below a folder that only its owner can enter, nobody else could run it.
+    # Other users could not run it in a directory that only its owner can enter.
     root = tmp_path_factory.mktemp("image") / "root"
     for folder in [root.parent, *list(root.parents)[1:3]]:
         folder.chmod(0o755)

@@ -1,4 +1,4 @@
-"""A container of a manifest or of compose.yaml, run as a process of this machine."""
+"""Runs the container of a manifest or of compose.yaml as a process on this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import dockerfile
 from product import PATIENCE, Server, free_port, need, options, serving
 
-# Is no option, since those are seen in lists of processes.
+# Not an option of the command line, because process lists show those.
 TOKEN = "FASTSENTIMENT_ADMIN_TOKEN"
 
 
@@ -33,13 +33,13 @@ class Redis(NamedTuple):
 
 
 def on_port(port: int, words: list[str]) -> list[str]:
-    """A command with another port than Redis's own."""
+    """A command with another port instead of Redis's default."""
     return [re.sub(r"\b6379\b", str(port), word) for word in words]
 
 
 @contextlib.contextmanager
 def redis(command: list[str], password: str, folder: Path) -> Iterator[Redis]:
-    """The Redis of a container: its command, on a port that is free."""
+    """The Redis of a container: its command, on a free port."""
     assert command[0] == "redis-server"
     server = Redis(free_port(), password)
     words = on_port(server.port, command[1:])
@@ -62,12 +62,12 @@ def wait(reached) -> None:
         with contextlib.suppress(subprocess.CalledProcessError):
             if reached():
                 return
-        assert time.monotonic() < end, "it did not come to pass"
+        assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.05)
 
 
 def assert_keeps_nothing_and_forgets(server: Redis) -> None:
-    """The settings that make a Redis a cache, as the running one tells them."""
+    """Checks in the running Redis that its settings make it a cache."""
 
     def setting(name: str) -> str:
         lines = server.cli("config", "get", name).splitlines()
@@ -94,7 +94,7 @@ def assert_probe_tells_right_from_wrong(server: Redis, command: list[str]) -> No
 
 
 def assert_known(variables: dict[str, str]) -> None:
-    """Every variable that would set something, sets something."""
+    """Checks that every variable with our prefixes is one that the server knows."""
     known = {option.variable for option in options("serve")} | {TOKEN}
     ours = {
         n for n in variables if n.startswith(("FASTSENTIMENT_", "REDIS_URL", "ORT_"))
@@ -109,9 +109,9 @@ def api(
     cache: Redis | None,
     mounts: dict[str, Path] | None = None,
 ) -> Iterator[Server]:
-    """The API of a container: what the image runs, with the container's variables.
+    """The API of a container: the image's command with the container's variables.
 
-    The image's own paths, and those of volumes, are where they are on this machine.
+    Paths in the image and in volumes are replaced with their locations on this machine.
     """
     variables = {**dockerfile.environment(), **variables}
     assert_known(variables)
@@ -130,7 +130,7 @@ def api(
 
 
 def assert_uses(server: Server, cache: Redis) -> None:
-    """What the server computes gets into Redis."""
+    """Checks that the server stores its answers in Redis."""
     server.predict("This text is in no other test.")
     wait(lambda: int(server_keys(cache)) >= 1)
     metrics = server.metrics()

@@ -1,4 +1,4 @@
-"""Reads the Dockerfile and .dockerignore, as far as ours go."""
+"""Parses the Dockerfile and .dockerignore, as far as this repository's files need."""
 
 from __future__ import annotations
 
@@ -73,19 +73,19 @@ def stages() -> list[Stage]:
 
 
 def environment() -> dict[str, str]:
-    """What the image sets for whatever runs in it."""
+    """The environment variables that the image sets."""
     words = [w for i in stages()[-1].instructions if i.name == "ENV" for w in i.words]
     return dict(word.split("=", 1) for word in words)
 
 
 def command() -> list[str]:
-    """What runs in a container that is told nothing else."""
+    """The command that a container runs by default."""
     final = stages()[-1]
     return [*final.last("ENTRYPOINT"), *final.last("CMD")]
 
 
 def in_context(path: Path) -> bool:
-    """Whether a file is sent to the builder: the last pattern that fits decides."""
+    """Whether a file is sent to the builder: the last matching pattern decides."""
     inside = True
     relative = path.relative_to(ROOT)
     for line in (ROOT / ".dockerignore").read_text().splitlines():
@@ -99,7 +99,7 @@ def in_context(path: Path) -> bool:
         if pattern.startswith("**/"):
             fits = any(fnmatch.fnmatch(part, pattern[3:]) for part in relative.parts)
         else:
-            # Unlike fnmatch's, Docker's asterisk ends at a slash.
+            # Unlike in fnmatch, an asterisk of Docker does not match a slash.
             depth = pattern.count("/") + 1
             fits = any(
                 len(prefix.parts) == depth and fnmatch.fnmatch(str(prefix), pattern)

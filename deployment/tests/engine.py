@@ -1,11 +1,11 @@
 """A real Docker for the tests: a client with BuildKit, a daemon, and base images.
 
-A daemon that answers is used as it is; otherwise one is started, as root, and stopped
-at the end. What it holds stays in `target/docker`, for the next time.
+A running daemon is used as it is; otherwise one is started, as root, and stopped at the
+end. Its data stays in `target/docker` for the next run.
 
-Base images are pulled. One that cannot be is made of Debian's packages and this
-machine's Rust, under the same name: a stand-in. Those of a daemon that was running
-already are removed from it at the end.
+Base images are pulled. One that cannot be pulled is replaced with a stand-in of the same
+name, made from Debian's packages and this machine's Rust. If the daemon was already
+running, its stand-ins are removed at the end.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from product import PATIENCE, ROOT
 BUILDING = 3600
 STAND_IN = "fastsentiment.stand-in"
 PROXIES = ["http_proxy", "https_proxy", "no_proxy"]
-# Where this machine's registries are.
+# Variables with the addresses of this machine's registries.
 PIP_SETTINGS = ["PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST"]
 
 
 class Unavailable(Exception):
-    """Why there is no Docker to test with."""
+    """The reason why there is no Docker to test with."""
 
 
 class Engine:
-    """A Docker client, and the environment that leads it to a daemon."""
+    """A Docker client, and the environment with which it finds a daemon."""
 
     def __init__(self, client: Path, folder: Path, host: str | None) -> None:
         self.client = client
-        # docker-compose calls `docker` to build, so it has to find the same one.
+        # docker-compose calls `docker` to build, and has to find the same client.
         (folder / "bin").mkdir()
         (folder / "bin/docker").symlink_to(client)
         self.environment = {
@@ -53,7 +53,7 @@ class Engine:
     def run(
         self, *command: str | Path, check: bool = True, timeout: float = PATIENCE
     ) -> subprocess.CompletedProcess[str]:
-        """Any command that talks to the daemon."""
+        """Runs any command that talks to the daemon."""
         done = subprocess.run(
             command,
             env=self.environment,
@@ -81,7 +81,7 @@ class Engine:
         return bool(self.docker("image", "ls", "-q", image))
 
     def build(self, tag: str, **arguments: str) -> None:
-        """`docker build` in the repository, with its progress shown."""
+        """Runs `docker build` in the repository and shows its progress."""
         given = {name: os.environ[name] for name in PROXIES if name in os.environ}
         words = [f"{name}={value}" for name, value in {**given, **arguments}.items()]
         flags = [flag for word in words for flag in ("--build-arg", word)]
@@ -106,7 +106,7 @@ def running(bases: list[str]) -> Iterator[Engine]:
                     stack.callback(engine.docker, "image", "rm", base, check=False)
             if STAND_IN in (engine.inspect("image", base)["Config"]["Labels"] or {}):
                 print(
-                    f"\n*** {base} IS A STAND-IN, made of Debian's packages on this "
+                    f"\n*** {base} IS A STAND-IN, made from Debian's packages on this "
                     "machine: the real one could not be pulled",
                     flush=True,
                 )
@@ -114,7 +114,7 @@ def running(bases: list[str]) -> Iterator[Engine]:
 
 
 def find_client() -> Path:
-    """The first `docker` that can build with BuildKit: a machine may have several."""
+    """The first `docker` in the path that can build with BuildKit."""
     found = [Path(folder) / "docker" for folder in os.get_exec_path()]
     for client in found:
         if os.access(client, os.X_OK) and has_buildkit(client):
@@ -127,7 +127,7 @@ def can(*command: str | Path) -> bool:
 
 
 def has_buildkit(client: Path) -> bool:
-    """Clients have it built in up to version 20.10, and as a plugin afterwards."""
+    """Up to version 20.10 it is built into the client; later it is a plugin."""
     shown = subprocess.run(
         [client, "--version"], check=True, capture_output=True, text=True
     ).stdout
@@ -136,7 +136,7 @@ def has_buildkit(client: Path) -> bool:
 
 @contextlib.contextmanager
 def daemon(client: Path, folder: Path) -> Iterator[str]:
-    """A daemon of our own, and its address."""
+    """Starts a daemon, and gives its address."""
     program = shutil.which("dockerd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
     if program is None or os.geteuid() != 0:
         raise Unavailable(
@@ -174,7 +174,7 @@ def pulled(engine: Engine, image: str) -> bool:
 
 
 def stand_in(engine: Engine, image: str) -> None:
-    """Makes what a base image holds, as far as the build and the tests use it."""
+    """Makes a base image with what the build and the tests use of it."""
     program = shutil.which("debootstrap", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
     if program is None or os.geteuid() != 0:
         raise Unavailable(
@@ -185,7 +185,7 @@ def stand_in(engine: Engine, image: str) -> None:
     name, tag = image.split(":")
     suite = tag.rsplit("-", 1)[1]
     packages = {"rust": "ca-certificates,gcc,libc6-dev", "redis": "redis-server"}[name]
-    # Not in a place that may be mounted without devices or programs.
+    # Not in /tmp, which may be mounted with nodev or noexec.
     with tempfile.TemporaryDirectory(dir=ROOT / "target") as folder:
         root = Path(folder) / "root"
         mirror = [os.environ["MIRROR"]] if "MIRROR" in os.environ else []
@@ -203,8 +203,8 @@ def stand_in(engine: Engine, image: str) -> None:
 
 
 def add_rust(root: Path, tag: str) -> dict[str, str]:
-    """This machine's toolchain where the official image has it, and the way to the
-    registries: certificates and settings, which this machine adds to every Debian."""
+    """Adds this machine's toolchain where the official image has it, and this machine's
+    certificates and settings for its registries."""
     version = tag.split("-")[0]
     rustup = shutil.which("rustup")
     if rustup is None or not can("rustc", f"+{version}", "--version"):
@@ -257,7 +257,7 @@ def add_rust(root: Path, tag: str) -> dict[str, str]:
 
 
 def add_redis(root: Path) -> dict[str, str]:
-    # The number that the official image gives its user.
+    # The user and group id of the official image.
     run = ["chroot", root]
     subprocess.run([*run, "groupmod", "-g", "999", "redis"], check=True)
     subprocess.run([*run, "usermod", "-u", "999", "-g", "999", "redis"], check=True)

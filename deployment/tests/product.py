@@ -1,4 +1,4 @@
-"""The product as the tests see it: its options, and servers of it."""
+"""The product under test: its options, and running servers."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 VERSION = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"][
     "version"
 ]
-# How long anything may take before it counts as hung, in seconds.
+# How long to wait for anything before the test fails, in seconds.
 PATIENCE = 120
 
 
 def need(tool: str) -> str:
-    """A program; without it a test is skipped, but in CI (CI=true) it fails."""
+    """The path of a program. Without it the test is skipped, or fails in CI (CI=true)."""
     found = shutil.which(tool)
     if found is None:
         skip(f"{tool} is not installed")
@@ -37,7 +37,7 @@ def need(tool: str) -> str:
 
 
 def lexicon() -> Path:
-    """A guest other than the default one, and a small one."""
+    """A small guest other than the default one."""
     built = TARGET / "release/fastsentiment_lexicon.wasm"
     if not built.exists():
         skip(f"{built} is missing: make examples")
@@ -55,7 +55,7 @@ class Option(NamedTuple):
 
 
 def options(command: str) -> list[Option]:
-    """What `fastsentiment COMMAND --help` says that there is."""
+    """The options that `fastsentiment COMMAND --help` lists."""
     binary = TARGET / "release/fastsentiment"
     shown = subprocess.run(
         [binary, command, "--help"],
@@ -66,7 +66,7 @@ def options(command: str) -> list[Option]:
     ).stdout
     found = []
     for part in re.split(r"^ {2,6}(?=-)", shown, flags=re.MULTILINE)[1:]:
-        part = " ".join(part.split())  # wherever its lines were broken
+        part = " ".join(part.split())  # joins wrapped lines
         flag = re.search(r"--[a-z-]+", part)
         variable = re.search(r"\[env: (\w+)", part)
         default = re.search(r"\[default: ([^\]\s]+)\]", part)
@@ -93,7 +93,7 @@ class Server:
 
     def __init__(self, process: subprocess.Popen, began: float, wrapped: bool) -> None:
         self.process, self.began, self.wrapped = process, began, wrapped
-        # Its last line is the one with the configuration file.
+        # The start-up block ends with the line about the configuration file.
         lines = [""]
         while not lines[-1].startswith("  config ") and (
             line := process.stdout.readline()
@@ -135,11 +135,11 @@ class Server:
 
     @property
     def id(self) -> int:
-        """Of the process itself, below the one that made its namespaces."""
+        """The id of the server's process, not of the one that made its namespaces."""
         return children(self.process.pid)[0] if self.wrapped else self.process.pid
 
     def status(self) -> dict[str, str]:
-        """What the kernel knows of the process."""
+        """The process's /proc/PID/status."""
         lines = Path(f"/proc/{self.id}/status").read_text().splitlines()
         return {
             name: value.strip()
@@ -164,7 +164,7 @@ def children(process: int) -> list[int]:
 def serving(
     command: list[str | Path], environment: dict[str, str], *, wrapped: bool = False
 ) -> Iterator[Server]:
-    """A server, with nothing of this machine's environment, on ports that are free."""
+    """A server on free ports, without this machine's environment variables."""
     environment = dict(environment)
     for name in ("FASTSENTIMENT_LISTEN", "FASTSENTIMENT_ADMIN_LISTEN"):
         if name in environment:
@@ -178,7 +178,7 @@ def serving(
     try:
         yield Server(process, began, wrapped)
     finally:
-        # What is wrapped first: it would outlive its wrapper, and all that is in its
+        # The wrapped process first: it would outlive its wrapper. Everything in its
         # namespace ends with it.
         for each in [*children(process.pid), process.pid]:
             with contextlib.suppress(ProcessLookupError):

@@ -1,5 +1,5 @@
-"""What Grafana draws and Prometheus watches, and the metrics that there are by the
-table of monitoring/README.md, which a test of the host compares with a server."""
+"""The queries of the Grafana dashboard and of the alerts, and the metrics in the table of
+monitoring/README.md. A test of the host compares that table with a running server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ALERTS = MONITORING / "alerts.yaml"
 
 FUNCTIONS = {"changes", "histogram_quantile", "increase", "rate"}
 AGGREGATIONS = {"count", "max", "sum"}
-# What Prometheus adds to each series, by where it was scraped.
+# Labels that Prometheus adds to each series.
 OF_THE_TARGET = {"instance", "job"}
 SUFFIXES = {"_bucket": {"le"}, "_sum": set(), "_count": set()}
 
@@ -30,7 +30,7 @@ class Metric(NamedTuple):
 class Query(NamedTuple):
     where: str
     expression: str
-    # How its outcome is named: Grafana's `{{label}}`, or an alert's texts.
+    # The text shown with its result: Grafana's `{{label}}`, or an alert's annotations.
     legend: str
 
 
@@ -52,7 +52,7 @@ def watched() -> list[Query]:
 
 
 def documented(page: Path = MONITORING / "README.md") -> dict[str, Metric]:
-    """The table of metrics, and `up`, which is Prometheus's own."""
+    """The table of metrics, plus `up`, which Prometheus adds."""
     found = {"up": Metric("gauge", set())}
     for line in page.read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split(" | ")]
@@ -63,9 +63,9 @@ def documented(page: Path = MONITORING / "README.md") -> dict[str, Metric]:
 
 
 def faults(query: Query, metrics: dict[str, Metric]) -> list[str]:
-    """What is wrong with the names in a query."""
+    """The errors in the names that a query uses."""
     found = []
-    # Where the words are that are no names: texts and durations.
+    # Remove strings and durations, whose words are not names.
     expression = re.sub(r'"[^"]*"', '""', query.expression)
     expression = re.sub(r"\[[^\]]*\]", "[]", expression)
     labels = set(OF_THE_TARGET)
@@ -100,7 +100,7 @@ def faults(query: Query, metrics: dict[str, Metric]) -> list[str]:
 
 
 def selected(name: str, metrics: dict[str, Metric]) -> Metric | None:
-    """The series of a name, which for a histogram are counters."""
+    """The metric of a series; the series of a histogram are counters."""
     if (metric := metrics.get(name)) and metric.kind != "histogram":
         return Metric(metric.kind, metric.labels | OF_THE_TARGET)
     for suffix, more in SUFFIXES.items():

@@ -1,5 +1,5 @@
-"""The image as a real Docker builds and runs it, alone and with Compose, as the README
-tells users. `make test-image` runs this; `make test` does not, since it takes Docker.
+"""Builds the image with a real Docker and runs it, alone and with Compose, as the README
+describes. `make test-image` runs this; `make test` does not, because it needs Docker.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from test_image import MOST
 COMPOSE = ROOT / "deployment/compose.yaml"
 NAME = f"fastsentiment-test-{os.getpid()}"
 OTHER_MODEL = "host/tests/fixtures/models/tiny-distilbert-5"
-# As the README says, and with nothing that a server can do without.
+# As in the README, with everything removed that a server does not need.
 CONFINED = [
     *("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
     *("--memory", "1g", "--cpus", "1"),
 ]
-# The bar for the first answer, in seconds from the start of the container. The best
-# of some starts is held against it, so that a busy machine does not fail it.
+# The limit for the first answer, in seconds from the start of the container. The fastest
+# of several starts has to meet it, so that a busy machine does not fail the test.
 FIRST_ANSWER = 1.0
 STARTS = 5
 
@@ -57,7 +57,7 @@ def image(docker: Engine) -> Iterator[str]:
 
 
 class Container:
-    """A container that serves, on a port of this machine that Docker picks."""
+    """A container that serves on a port of this machine, which Docker picks."""
 
     def __init__(self, docker: Engine, *arguments: str) -> None:
         self.docker = docker
@@ -109,13 +109,13 @@ def predict(port: int, *texts: str) -> list[list[dict]]:
 
 
 def until(reached: Callable[[], bool], pause: float = 0.2) -> float:
-    """Waits until something is so; when that was, by the clock that Docker has too."""
+    """Waits for a condition; gives the time, on the clock that Docker uses too."""
     end = time.monotonic() + PATIENCE
     while True:
         with contextlib.suppress(OSError, http.client.HTTPException):
             if reached():
                 return time.time()
-        assert time.monotonic() < end, "it did not come to pass"
+        assert time.monotonic() < end, "it did not happen in time"
         time.sleep(pause)
 
 
@@ -131,7 +131,7 @@ def test_the_image_is_small_has_no_shell_and_says_what_it_is(
     assert built["Config"]["User"] == "65532:65532"
     labels = built["Config"]["Labels"]
     assert labels["org.opencontainers.image.version"] == VERSION
-    # Those of the base are not taken along.
+    # Labels of the base image are not inherited.
     assert all(name.startswith("org.opencontainers.image.") for name in labels)
     shell = ["run", "--rm", "--entrypoint", "/bin/sh", image, "-c", "true"]
     refused = docker.run(docker.client, *shell, check=False)
@@ -180,7 +180,7 @@ def test_it_needs_no_network(docker: Engine, image: str):
 
 
 def test_the_health_check_follows_it_from_start_to_drain(docker: Engine, image: str):
-    # More often than the image's own, to have it over with.
+    # More often than the image's default, so that the test is quick.
     often = ["--health-interval", "1s"]
     drain = ["--env", "FASTSENTIMENT_DRAIN_DELAY_MS=20000"]
     with container(docker, *CONFINED, *often, *drain, image) as started:
@@ -188,7 +188,7 @@ def test_the_health_check_follows_it_from_start_to_drain(docker: Engine, image: 
         until(lambda: started.health() == "healthy")
         docker.docker("kill", "--signal", "TERM", started.id)
         until(lambda: started.health() == "unhealthy")
-        # Until then it serves as before.
+        # It still serves as before.
         predict(started.port(), "A fine day.")
         assert started.state()["Running"]
 
@@ -200,7 +200,7 @@ def test_sigterm_ends_it_when_what_is_in_flight_is_answered(docker: Engine, imag
             "127.0.0.1", started.port(), timeout=PATIENCE
         )
         with contextlib.closing(connection):
-            # The body comes after the signal.
+            # The body is sent after the signal.
             body = json.dumps({"text": ["What a wonderful day."]}).encode()
             connection.putrequest("POST", "/predict")
             connection.putheader("Content-Type", "application/json")
@@ -250,7 +250,7 @@ def test_another_model_is_baked_by_an_argument(docker: Engine, image: str):
 
 
 def composes() -> list[list[str]]:
-    """What is installed of Docker Compose: version 1, version 2, or both."""
+    """The installed versions of Docker Compose: 1, 2, or both."""
     known = [["docker-compose"], ["docker", "compose"]]
     return [words for words in known if engine.can(*words, "version")]
 
@@ -263,7 +263,7 @@ def test_compose_is_installed():
 def test_compose_brings_it_up_with_redis(
     docker: Engine, image: str, compose: list[str], tmp_path: Path
 ):
-    # Under names of its own, beside what may be running here.
+    # With names of its own, so that it does not affect other containers.
     other = tmp_path / "names.yaml"
     other.write_text(yaml.safe_dump({"services": {"api": {"image": NAME}}}))
     port = free_port()
@@ -283,7 +283,7 @@ def test_compose_brings_it_up_with_redis(
         run("stop", "redis")
         predict(port, "A fine day.", "This text is new.")
         run("start", "redis")
-        # It keeps nothing, and the server comes back to it by itself.
+        # Redis has kept nothing, and the server reconnects to it by itself.
         texts = iter(range(10**6))
         until(lambda: bool(predict(port, f"Text {next(texts)}.")) and keys() >= 1)
         run("stop", "api")

@@ -1,4 +1,4 @@
-"""The archive of `make dist`: the same each time, and it runs where it is unpacked."""
+"""The archive of `make dist`: it is reproducible, and runs where it is extracted."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def packed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_same_files_give_the_same_archive(
     packed: Path, built: Path, tmp_path: Path
 ):
-    # Files that were made at another time, and in another order.
+    # Files with other times, created in another order.
     copied = tmp_path / "built"
     for file in sorted(built.rglob("*"), reverse=True):
         if file.is_file():

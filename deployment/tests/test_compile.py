@@ -1,5 +1,5 @@
-"""The Dockerfile's `compile` stage, without Docker: its instructions, in a folder of
-their own, with the real cargo."""
+"""Runs the instructions of the Dockerfile's `compile` stage without Docker, in a directory
+of their own, with the real cargo."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ import dockerfile
 import pytest
 from product import ROOT, TARGET, VERSION
 
-# What is tested is which crates are compiled, not how well.
+# No optimisation: this tests which files are compiled, not how fast they run.
 CHEAP = {
     "CARGO_PROFILE_RELEASE_OPT_LEVEL": "0",
     "CARGO_PROFILE_GUEST_OPT_LEVEL": "0",
     "CARGO_PROFILE_GUEST_LTO": "off",
     "CARGO_PROFILE_GUEST_CODEGEN_UNITS": "16",
 }
-# Kept, so that dependencies are compiled only once, as Docker keeps its layers.
+# Kept between runs, so that dependencies are compiled only once, like Docker's layers.
 FOLDER = TARGET / "compile-test"
 
 
 @pytest.fixture(scope="module")
 def compiled(context: Path) -> Path:
-    """What the stage leaves in /built."""
+    """The files that the stage leaves in /built."""
     [stage] = [s for s in dockerfile.stages() if s.name == "compile"]
     workspace, built = FOLDER / "src", FOLDER / "built"
     for folder in (workspace, built):
@@ -51,8 +51,8 @@ def compiled(context: Path) -> Path:
 
 
 def copy_old(origin: Path, target: Path) -> None:
-    """Copies with times long past: Docker keeps those of the checkout, which is older
-    than what was compiled of the skeleton."""
+    """Copies with old modification times: Docker keeps the times of the checkout, which
+    are older than what was compiled from the skeleton."""
     if origin.is_file():
         target = target / origin.name if target.is_dir() else target
         shutil.copy(origin, target)
@@ -74,7 +74,7 @@ def test_the_binary_is_compiled_of_the_sources(compiled: Path):
 
 
 def test_the_guest_is_compiled_of_the_sources(compiled: Path, tmp_path: Path):
-    # By the optimised binary: the other one's compiler is slow.
+    # Run by the optimised binary, because the other one compiles guests slowly.
     shown = subprocess.run(
         [
             *(TARGET / "release/fastsentiment", "predict", "What a wonderful day."),

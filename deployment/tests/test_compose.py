@@ -1,4 +1,4 @@
-"""compose.yaml and what it mounts, held against the Compose specification and against
+"""Checks compose.yaml and the files that it mounts against the Compose specification and
 the real binary."""
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MONITORING = FOLDER / "monitoring"
 
 
 def interpolated(value: object) -> object:
-    """With nothing set in the environment."""
+    """The value with the defaults of all variables."""
     if isinstance(value, str):
         return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
     if isinstance(value, list):
@@ -39,8 +39,8 @@ def compose() -> dict:
 
 
 def specification() -> jsonschema.Draft201909Validator:
-    # Docker Compose 1.29, for its schema only: it is not run, nor are its dependencies
-    # installed. What it takes, version 2 takes too.
+    # The package of Docker Compose 1.29, for its schema only: it is not run, and its
+    # dependencies are not installed. Version 2 accepts whatever this schema accepts.
     [schema] = [f for f in files("docker-compose") if f.name == "compose_spec.json"]
     return jsonschema.Draft201909Validator(json.loads(schema.read_text()))
 
@@ -66,7 +66,7 @@ def test_docker_compose_reads_it(command: str):
             [*words, "version"], capture_output=True, check=False
         ).returncode
     ):
-        # Not in CI either: the specification's schema has been asked.
+        # Skipped in CI too: the schema has been checked above.
         pytest.skip(f"{command} is not installed")
     done = subprocess.run(
         [*words, "-f", FOLDER / "compose.yaml", "config", "-q"],
@@ -136,7 +136,7 @@ def test_the_server_is_where_it_says(compose: dict, image: Path, tmp_path: Path)
         containers.assert_probe_tells_right_from_wrong(cache, ["sh", "-c", check])
         containers.assert_uses(server, cache)
 
-        # What Prometheus scrapes is there, and what Grafana draws is in it.
+        # Prometheus scrapes the right address, and Grafana draws existing metrics.
         scrape = yaml.safe_load((MONITORING / "prometheus.yaml").read_text())
         [job] = scrape["scrape_configs"]
         admin = variables["FASTSENTIMENT_ADMIN_LISTEN"].rpartition(":")[2]

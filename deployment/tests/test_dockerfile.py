@@ -1,4 +1,4 @@
-"""The Dockerfile, without Docker: everything that it names is there."""
+"""Checks without Docker that everything the Dockerfile refers to exists."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_the_skeleton_is_a_workspace_with_the_same_dependencies(
     assert (out / "rust-toolchain.toml").read_text() == (
         context / "rust-toolchain.toml"
     ).read_text()
-    # A source that changes leaves it as it is.
+    # It has no real sources, so a changed source does not change it.
     sources = [
         f for f in out.rglob("*.rs") if f.read_text() not in ("", "fn main() {}\n")
     ]

@@ -1,5 +1,5 @@
-"""The image's root file system: run as a container would run it, as far as this
-machine lets its tests go."""
+"""Runs the image's root file system as a container would, as far as this machine
+permits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from containers import wait
 from product import ROOT, Server, lexicon, need, serving
 
-# With the default model, in bytes; compressed, as registries keep it, it is far less.
+# The largest image with the default model, in bytes, uncompressed.
 MOST = 120_000_000
 
 
@@ -28,12 +28,12 @@ NAMESPACES = ["unshare", "--mount", "--pid", "--fork"]
 
 
 def container(image: Path, mount: Path) -> list[str | Path]:
-    """A command that runs another as a container engine does: alone with the image,
-    which it can not change, as a user without rights, and as process 1."""
+    """A command that runs another one as a container engine does: with only the image,
+    mounted read-only, as an unprivileged user, and as process 1."""
     for tool in ("unshare", "setpriv", "chroot", "mount"):
         need(tool)
     if not can(*NAMESPACES, "true"):
-        pytest.skip("this machine lets its tests have no namespaces of their own")
+        pytest.skip("this machine does not let tests create namespaces")
     mount.mkdir()
     [user] = dockerfile.stages()[-1].last("USER")
     rights = "-all,+sys_chroot,+setuid,+setgid"
@@ -50,7 +50,7 @@ def container(image: Path, mount: Path) -> list[str | Path]:
 
 @pytest.fixture(scope="module")
 def rooted(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The image with what engines add to it."""
+    """The image with the mount points that container engines add."""
     folder = tmp_path_factory.mktemp("rooted")
     for parent in [folder, *list(folder.parents)[:2]]:
         parent.chmod(0o755)
@@ -122,7 +122,7 @@ def test_a_container_starts_also_where_the_compiled_guest_does_not_fit(
     rooted: Path, tmp_path: Path
 ):
     wrapper = container(rooted, tmp_path / "mount")
-    # None is looked for, as none is found on another CPU.
+    # Compiled guests are switched off, as if none fitted this CPU.
     settings = {**environment(), "FASTSENTIMENT_ARTIFACTS": ""}
     with serving([*wrapper, *dockerfile.command()], settings, wrapped=True) as server:
         assert "compiled just now" in server.greeting
@@ -200,10 +200,10 @@ def test_it_takes_what_its_container_may_have(image: Path):
         ),
     ):
         if not wrapper:
-            print(f"no control group could be made: not tried for {line!r}")
+            print(f"no control group could be created: not tested for {line!r}")
             continue
         known = str(image / "app/artifacts")
-        # What was compiled while the image was made, and once without that.
+        # With the guest that was compiled for the image, and once without it.
         for artifacts in (known, "") if line.startswith("compiler") else (known,):
             shown = subprocess.run(
                 [*wrapper, image / "app/fastsentiment", "check"],
@@ -221,8 +221,8 @@ def test_it_takes_what_its_container_may_have(image: Path):
 def limited(
     unified: dict[str, str], controller: str, legacy: dict[str, str]
 ) -> list[str]:
-    """A command that runs another in a control group with these limits, if this
-    machine lets tests make one: as containers have their limits."""
+    """A command that runs another one in a control group with these limits, as containers
+    do, if this machine lets tests create one."""
     for mounted, limits in (
         (Path("/sys/fs/cgroup"), unified),
         (Path("/sys/fs/cgroup") / controller, legacy),
@@ -233,7 +233,7 @@ def limited(
         written = "\n".join(
             f"echo {value} >{group}/{name}" for name, value in limits.items()
         )
-        # The group goes when its last process has.
+        # The group can be removed when its last process has left it.
         script = f"""
             set -e
             mkdir {group}
@@ -249,10 +249,10 @@ def limited(
 
 
 def test_a_limit_on_threads_costs_no_request_and_no_guest(image: Path, tmp_path: Path):
-    """As `--pids-limit` of a container, and what the kubelet allows a pod."""
+    """Like `--pids-limit` of a container, or the kubelet's limit for a pod."""
     wrapper = limited({"pids.max": "max"}, "pids", {"pids.max": "max"})
     if not wrapper:
-        pytest.skip("this machine lets its tests make no control group")
+        pytest.skip("this machine does not let tests create control groups")
     folders = [Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/pids")]
     guest = tmp_path / "guest.wasm"
     shutil.copy(image / "app/fastsentiment_guest.wasm", guest)
@@ -268,18 +268,18 @@ def test_a_limit_on_threads_costs_no_request_and_no_guest(image: Path, tmp_path:
         def unserved() -> float:
             return server.metrics()["fastsentiment_configured_guest_unserved"]
 
-        # No thread may be started any more, and a guest is deployed.
+        # Deploy a guest while no more threads can be started.
         (group / "pids.max").write_text((group / "pids.current").read_text())
         shutil.copy(lexicon(), tmp_path / "new")
         (tmp_path / "new").rename(guest)
         wait(lambda: unserved() == 1)
-        # What is large is parsed, and packed, on a thread of its own if there is one.
+        # Large bodies are parsed and compressed on other threads if possible.
         server.predict(*(f"{number} " * 10_000 for number in range(20)))
         assert json.loads(server.ask("/health/ready", server.port).body) == {
             "status": "ready",
             "conditions": ["configured-guest-not-served"],
         }
-        # As soon as threads can be started, it is live.
+        # The guest becomes live as soon as threads can be started.
         (group / "pids.max").write_text("max")
         wait(lambda: unserved() == 0)
         assert server.metrics()["fastsentiment_known_versions"] == 2
@@ -287,7 +287,7 @@ def test_a_limit_on_threads_costs_no_request_and_no_guest(image: Path, tmp_path:
 
 
 def test_the_compiled_guest_is_the_same_every_time(image: Path, tmp_path: Path):
-    # Without the compiled guest, which would be found.
+    # Without the existing compiled guest, which would be used.
     app, again = tmp_path / "app", tmp_path / "again"
     shutil.copytree(image / "app", app, ignore=shutil.ignore_patterns("artifacts"))
     subprocess.run(

@@ -1,5 +1,5 @@
-"""The manifests: rendered as users render them, held against Kubernetes' schemas and
-its restricted security standard, and against the real binary."""
+"""Renders the manifests as users do, and checks them against Kubernetes' schemas, its
+restricted Pod Security Standard, and the real binary."""
 
 from __future__ import annotations
 
@@ -21,15 +21,14 @@ from product import ROOT, VERSION, lexicon, need, options
 OVERLAYS = ["development", "production", "queue-depth", "swap-volume"]
 EVERY = [".", *(f"overlays/{name}" for name in OVERLAYS)]
 PASSWORD = "0123456789abcdef"
-# The oldest that has all that they use, and the newest that there is a schema of.
+# The oldest version that has everything they use, and the newest that has a schema.
 VERSIONS = [
     "1.27.0",
     max(all_versions(), key=lambda version: [int(n) for n in version.split(".")]),
 ]
-# What the API server adds where it is not said, to lists that apply compares as a whole
-# or by that very field.
+# Defaults that the API server adds to lists that `kubectl apply` compares as a whole or by
+# this field.
 ADDED = {"ports": "protocol", "strategy": "type"}
-# Which the ConfigMap of overlays/swap-volume is for.
 
 
 def kustomize(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -43,7 +42,7 @@ def kustomize(folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def manifests(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict]]:
-    """What each of them renders to, with what a user has to add."""
+    """The rendered overlays, with the files that a user has to add."""
     folder = tmp_path_factory.mktemp("kubernetes") / "kubernetes"
     ignored = shutil.ignore_patterns("redis.env", "*.wasm")
     shutil.copytree(ROOT / "deployment/kubernetes", folder, ignore=ignored)
@@ -65,14 +64,14 @@ def of_kind(objects: list[dict], kind: str) -> dict[str, dict]:
 
 
 def container(objects: list[dict], deployment: str) -> tuple[dict, dict]:
-    """A deployment's pod, and its only container."""
+    """A deployment's pod and its only container."""
     pod = of_kind(objects, "Deployment")[deployment]["spec"]["template"]["spec"]
     [only] = pod["containers"]
     return pod, only
 
 
 def environment(objects: list[dict], deployment: str) -> dict[str, str]:
-    """The variables of a deployment's container, as Kubernetes puts them together."""
+    """The variables of a deployment's container, as Kubernetes combines them."""
     _, only = container(objects, deployment)
     maps, secrets = of_kind(objects, "ConfigMap"), of_kind(objects, "Secret")
     found = {}
@@ -95,7 +94,7 @@ def expanded(text: str, variables: dict[str, str]) -> str:
     return re.sub(r"\$\((\w+)\)", lambda match: variables[match[1]], text)
 
 
-# ---- By themselves ----
+# ---- Without the binary ----
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -115,7 +114,7 @@ def test_what_kubernetes_does_not_expect_is_noticed(manifests):
 
 
 def unrestricted(pod: dict) -> list[str]:
-    """What the restricted Pod Security Standard would refuse of a pod."""
+    """The violations of the restricted Pod Security Standard in a pod."""
     found = []
     allowed = {
         *("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral"),
@@ -158,7 +157,7 @@ def test_pods_are_restricted_and_can_not_write_to_their_image(manifests, name: s
         assert only["securityContext"]["readOnlyRootFilesystem"] is True
         assert pod["securityContext"]["runAsUser"] > 0
         assert pod["automountServiceAccountToken"] is False
-        # Otherwise a Service named like ours would look like options of ours.
+        # Otherwise variables for a Service of this name would look like options.
         assert pod["enableServiceLinks"] is False
         for kind in ("requests", "limits"):
             assert only["resources"][kind].keys() == {"cpu", "memory"}
@@ -212,17 +211,17 @@ def test_what_refers_to_pods_finds_them(manifests, name: str):
     assert selected(budget["spec"]["selector"]["matchLabels"]) == {"fastsentiment"}
     [scaler] = of_kind(objects, "HorizontalPodAutoscaler").values()
     assert scaler["spec"]["scaleTargetRef"]["name"] in deployments
-    # However many there are, one may go.
+    # One pod may be evicted, however many there are.
     assert budget["spec"]["maxUnavailable"] == 1
     assert "minAvailable" not in budget["spec"]
-    # It would be undone by every `kubectl apply`.
+    # With a number of replicas, every `kubectl apply` would undo the autoscaler.
     assert "replicas" not in deployments["fastsentiment"]["spec"]
     pod, _ = container(objects, "fastsentiment")
     for constraint in pod["topologySpreadConstraints"]:
         wanted = constraint["labelSelector"]["matchLabels"]
         assert selected(wanted) == {"fastsentiment"}
-        # Otherwise drains and rollouts wait for room on a node that is closed, or that
-        # pods of the version before take up.
+        # Otherwise drains and rollouts wait for room on a cordoned node, or on one that
+        # pods of the previous rollout occupy.
         assert constraint["nodeTaintsPolicy"] == "Honor"
         assert constraint["matchLabelKeys"] == ["pod-template-hash"]
     keys = [each["topologyKey"] for each in pod["topologySpreadConstraints"]]
@@ -241,7 +240,7 @@ def test_they_fit_on_few_cores_and_scale_by_what_a_pod_may_use(manifests, name: 
     }
     asked = {d: cores(each["requests"]["cpu"]) for d, each in resources.items()}
     [scaler] = of_kind(manifests[name], "HorizontalPodAutoscaler").values()
-    # With the one that a rollout adds.
+    # Including the pod that a rollout adds.
     pods = scaler["spec"]["minReplicas"] + 1
     assert pods * asked["fastsentiment"] + asked["fastsentiment-redis"] < 3
     limit = cores(resources["fastsentiment"]["limits"]["cpu"])
@@ -255,7 +254,7 @@ def test_they_fit_on_few_cores_and_scale_by_what_a_pod_may_use(manifests, name: 
 
 
 def left_out(value: object, path: str = "") -> list[str]:
-    """Where something is left to be added."""
+    """The paths where the API server would add a default."""
     if isinstance(value, list):
         return [each for v in value for each in left_out(v, path)]
     if not isinstance(value, dict):
@@ -274,7 +273,8 @@ def left_out(value: object, path: str = "") -> list[str]:
 def test_nothing_is_left_to_be_added_that_another_apply_would_trip_over(
     manifests, name: str
 ):
-    """From client-side to server-side apply, what was added belongs to the former."""
+    """When you move from client-side to server-side apply, defaults that were added
+    belong to the former, and conflict."""
     for manifest in manifests[name]:
         assert left_out(manifest) == [], manifest["metadata"]["name"]
 
@@ -418,12 +418,12 @@ def test_the_server_is_where_the_manifests_say(
 
 
 def volumes(only: dict, image: Path, folder: Path) -> dict[str, Path]:
-    """Where the volumes of a container are on this machine, as the kubelet makes them."""
+    """Directories on this machine for a container's volumes, as the kubelet makes them."""
     places = {}
     for mount in only.get("volumeMounts", []):
         place = folder / mount["name"]
         place.mkdir()
-        # As it makes an emptyDir: everybody's.
+        # Writable by everyone, like an emptyDir.
         place.chmod(0o777)
         places[mount["mountPath"]] = place
     if "/guest" in places:
@@ -432,8 +432,8 @@ def volumes(only: dict, image: Path, folder: Path) -> dict[str, Path]:
 
 
 def publish(volume: Path, guest: Path, generation: str) -> None:
-    """Puts a guest into a volume as the kubelet does: all files of a generation are in
-    a folder of their own, and one link leads to the present one."""
+    """Puts a guest into a volume as the kubelet does: all files of a generation are in a
+    directory of their own, and one symlink points to the current one."""
     folder = f"..{generation}"
     (volume / folder).mkdir()
     shutil.copy(guest, volume / folder / "guest.wasm")
@@ -468,7 +468,7 @@ def test_a_guest_that_is_put_on_the_volume_takes_the_place_of_the_one_before(
     manifests, image: Path, tmp_path: Path
 ):
     other = lexicon()
-    # With what the API server does not take, the overlay would be of no use.
+    # Otherwise the guest would not fit into a ConfigMap.
     assert other.stat().st_size < 1 << 20
     objects = manifests["overlays/swap-volume"]
     _, only = container(objects, "fastsentiment")
@@ -483,6 +483,6 @@ def test_a_guest_that_is_put_on_the_volume_takes_the_place_of_the_one_before(
         first = guest()
         publish(mounts["/guest"], other, "2")
         containers.wait(lambda: guest() != first)
-        # The one of the image was found there, and the other one is kept where the
-        # container may write.
+        # The image's compiled guest was found in the image; the other one is kept where
+        # the container may write.
         assert len(list((mounts["/compiled"] / "private").iterdir())) == 1

@@ -1,4 +1,4 @@
-"""The dashboard and the alerts, held against the metrics that there are."""
+"""Checks the dashboard and the alerts against the metrics that exist."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Compares what guests answer under the stock `wasmtime` command and in our own host.
+"""Compares the answers of guests under the stock `wasmtime` command and in this host.
 
     compare_wasmtime.py WASMTIME MODEL COPY GUEST...
 
-MODEL is a model directory and COPY its copy with float inputs (`make model-cli`),
-whose last part is named `model`: the command names a graph after its directory.
-Each guest is run as a command, with texts as arguments and as lines, and its `predict`
-is called directly. Labels have to be equal and scores to agree within a thousandth.
+MODEL is a model directory. COPY is its copy with float inputs (`make model-cli`), in a
+directory called `model`, because the command names a graph after its directory. Each
+guest is run as a command, with texts as arguments and as lines, and its `predict` is
+called directly. Labels have to be equal, and scores must not differ by more than 0.001.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TEXTS = [
     "word " * 600,
     "",
 ]
-# An answer as `wasmtime run --invoke` writes values.
+# A score in the value format of `wasmtime run --invoke`.
 SCORE = re.compile(r'\{label: ("(?:[^"\\]|\\.)*"), score: ([^},]+)\}')
 
 Predictions = list[list[tuple[str, float]]]
@@ -51,7 +51,7 @@ def from_wave(output: str) -> Predictions:
     output = output.strip()
     if not (output.startswith("ok([[") and output.endswith("]])")):
         sys.exit(f"`predict` gave no answer: {output}")
-    # Labels are plain words here, so no bracket is part of one.
+    # These labels are plain words without brackets.
     lists = output.removeprefix("ok([[").removesuffix("]])").split("], [")
     return [
         [(json.loads(label), float(score)) for label, score in SCORE.findall(scores)]
@@ -71,7 +71,7 @@ def compare(what: str, found: Predictions, expected: Predictions) -> None:
         for scores, wanteds in zip(found, expected, strict=True)
         for (_, score), (_, wanted) in zip(scores, wanteds, strict=True)
     )
-    # A score that is no number must not pass.
+    # Written so that NaN fails.
     if not difference <= TOLERANCE:
         sys.exit(f"{what}: scores differ by {difference:.2g}")
     print(f"{what}: {len(found)} answers, scores differ by {difference:.2g} at most")
@@ -82,7 +82,9 @@ def main() -> None:
         sys.exit("usage: compare_wasmtime.py WASMTIME MODEL COPY GUEST...")
     wasmtime, model, copy, *guests = sys.argv[1:]
     if Path(copy).name != "model":
-        sys.exit(f"{copy}: the last part has to be `model`, as guests name the graph")
+        sys.exit(
+            f"{copy}: the directory must be called `model`, as guests name the graph"
+        )
     cli: list[str | Path] = [wasmtime, "run", "-Snn", f"-Snn-graph=onnx::{copy}"]
     cli += ["--dir", f"{copy}::/model"]
     lines = "".join(f"{text}\n" for text in TEXTS)

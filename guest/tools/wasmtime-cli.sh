@@ -1,14 +1,14 @@
 #!/bin/sh
-# Builds the stock `wasmtime` command with its ONNX backend, once for a machine, and
-# prints where it is.
+# Builds the stock `wasmtime` command with its ONNX backend, once per machine, and prints
+# its path.
 #
-#     wasmtime-cli.sh DIR      DIR holds ONNX Runtime's library, unless
-#                              ORT_DYLIB_PATH names another
+#     wasmtime-cli.sh DIR      DIR has ONNX Runtime's library, unless ORT_DYLIB_PATH
+#                              names another one
 #
-# Everything lies in the user's cache directory, where a build that was broken off is
-# gone on with. As it is published, the command can not be built with that backend: it
-# takes a newer `ort` than the one it was written for. So its own source is taken, as
-# cargo downloads it, and two dependencies are pinned; nothing else is changed.
+# Everything is kept in the user's cache directory, where an interrupted build resumes. As
+# published, the command does not build with that backend: cargo selects a newer `ort` than
+# the one it was written for. So this script takes its source as cargo downloads it, and
+# pins two dependencies; nothing else is changed.
 
 set -eu
 version=48.0.8
@@ -23,11 +23,11 @@ if [ -x "$binary" ]; then
 fi
 cargo=${CARGO:-cargo}
 mkdir -p "$cache/lib" "$cache/bin"
-# Outside of this tree, too, with the compiler that this tree asks for.
+# Use this repository's compiler version outside the repository too.
 cp "$(dirname "$0")/../../rust-toolchain.toml" "$cache/"
 
-# The command keeps a library of its own, so that it goes on working when this tree is
-# cleaned; under the name that a linker asks for, and the one that a loader does.
+# A copy of the library, so that the command keeps working after `make clean`. It needs one
+# name for the linker and one for the loader.
 case $(uname -s) in
   Darwin) name=libonnxruntime.dylib ;;
   *) name=libonnxruntime.so ;;
@@ -35,8 +35,8 @@ esac
 cp "${ORT_DYLIB_PATH:-$directory/$name}" "$cache/lib/$name"
 ln -sf "$name" "$cache/lib/libonnxruntime.so.1"
 
-# Cargo downloads what a package depends on; this one depends on nothing but the
-# command, and is never built.
+# Cargo downloads the dependencies of a package. This package depends on the command alone,
+# and is never built.
 source=$cache/source
 if [ ! -e "$source/.complete" ]; then
   rm -rf "$source"
@@ -72,7 +72,7 @@ MANIFEST
   touch "$source/.complete"
 fi
 
-# The command finds the library by its place, wherever it is called.
+# The command finds the library by its absolute path, wherever it is run.
 cd "$source"
 ORT_LIB_LOCATION=$cache/lib ORT_PREFER_DYNAMIC_LINK=1 \
   RUSTFLAGS="-Clink-arg=-Wl,-rpath,$cache/lib" CARGO_TARGET_DIR=$cache/target \

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Puts the ONNX Runtime library where the binary looks for it.
+"""Downloads the ONNX Runtime library to where the binary looks for it.
 
     fetch-onnxruntime.py DIR        writes DIR/libonnxruntime.so (macOS: .dylib)
 
-The library is taken out of the project's own Python package, which carries the
-plain C library; nothing of Python is used when the server runs. Both the package
-and the library are pinned by their digests, so a library that is already there is
-checked, and one that is not the pinned one is replaced.
+The library comes from ONNX Runtime's own Python package, which contains the plain C
+library; the server uses no Python at run time. Both the package and the library are
+pinned by digest: an existing library is checked, and replaced if it is not the pinned
+one.
 
-With ORT_DYLIB_PATH set, that library is meant and nothing is fetched.
+If ORT_DYLIB_PATH is set, that library is used and nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ VERSION = "1.32.0"
 
 
 class Build(NamedTuple):
-    """One platform's package, and the library in it."""
+    """The package of one platform, and the library in it."""
 
     platform: str
     wheel_sha256: str
@@ -39,13 +39,14 @@ class Build(NamedTuple):
 
 LINUX = (f"onnxruntime/capi/libonnxruntime.so.{VERSION}", "libonnxruntime.so")
 MACOS = (f"onnxruntime/capi/libonnxruntime.{VERSION}.dylib", "libonnxruntime.dylib")
-# What has to accompany it, by the name that it gets beside it.
+# Licences that have to accompany the library: the new file name, and the name in the
+# package.
 LICENCES = {
     "onnxruntime-LICENSE.txt": "onnxruntime/LICENSE",
     "onnxruntime-ThirdPartyNotices.txt": "onnxruntime/ThirdPartyNotices.txt",
 }
 
-# By the names that Python's `platform` module gives to system and machine.
+# Keyed by system and machine, as Python's `platform` module names them.
 BUILDS = {
     ("Linux", "x86_64"): Build(
         "manylinux_2_28_x86_64",
@@ -67,8 +68,8 @@ BUILDS = {
     ),
 }
 
-# The library is the same in the packages for every version of Python; this one is
-# named so that the digests do not depend on the version that runs this script.
+# The packages for all versions of Python contain the same library. One version is fixed
+# here, so that the digests do not depend on the Python that runs this script.
 PYTHON = ("--python-version", "3.13", "--implementation", "cp", "--abi", "cp313")
 
 
@@ -78,7 +79,7 @@ def main() -> None:
     directory = Path(sys.argv[1])
     named = os.environ.get("ORT_DYLIB_PATH")
     if named:
-        print(f"ONNX Runtime: {named}, as ORT_DYLIB_PATH says")
+        print(f"ONNX Runtime: {named} (from ORT_DYLIB_PATH)")
         return
     build = BUILDS.get((platform.system(), platform.machine()))
     if build is None:
@@ -91,7 +92,7 @@ def main() -> None:
     if complete and library.is_file() and sha256(library) == build.library_sha256:
         return
     directory.mkdir(parents=True, exist_ok=True)
-    # Inside the target folder, so that the move into place is a rename.
+    # Inside the target directory, so that moving it into place is a rename.
     with tempfile.TemporaryDirectory(
         prefix=".onnxruntime-", dir=directory
     ) as temporary:
@@ -104,10 +105,8 @@ def main() -> None:
                 for name, member in LICENCES.items()
             }
         if sha256(unpacked) != build.library_sha256:
-            sys.exit(
-                f"{build.member} in {wheel.name} is not the library that is pinned"
-            )
-        # The library last: it says that all is there.
+            sys.exit(f"{build.member} in {wheel.name} is not the pinned library")
+        # The library last: once it exists, everything is complete.
         for name, licence in licences.items():
             os.replace(licence, directory / name)
         os.replace(unpacked, library)
@@ -149,7 +148,7 @@ def download(build: Build, work: Path) -> Path:
 
 
 def pip(work: Path) -> list[str | Path]:
-    """The command that is pip: this Python's own, or that of a short-lived venv."""
+    """The command that runs pip: this Python's own, or one from a temporary venv."""
     if has_pip(sys.executable):
         return [sys.executable, "-m", "pip"]
     python = work / "venv" / "bin" / "python"

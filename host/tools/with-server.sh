@@ -1,11 +1,11 @@
 #!/bin/sh
-# Runs a command against a server of its own, and stops the server afterwards.
+# Starts a server, runs a command against it, and stops the server afterwards.
 #
 #     with-server.sh MODEL COMMAND [ARGUMENT...]
 #
-# The server listens on a free port; its address is put behind the last argument,
-# as in http://127.0.0.1:40123, and is in the command's environment as URL, with that of
-# the admin listener as ADMIN_URL. Exits as the command does.
+# The server listens on free ports. Its address, such as http://127.0.0.1:40123, is
+# appended as the last argument and exported as URL; the address of the admin listener is
+# exported as ADMIN_URL. The exit code is that of the command.
 
 set -eu
 model=$1
@@ -15,7 +15,7 @@ work=$(mktemp -d)
 : >"$work/out"
 server=
 stop() {
-  # It may have ended by itself; what it said then has been shown.
+  # It may have ended by itself; then its error message has already been shown.
   if [ -n "$server" ]; then
     kill "$server" 2>/dev/null || :
     wait "$server" || :
@@ -28,7 +28,7 @@ trap 'exit 143' TERM
 
 target/release/fastsentiment serve --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --model "$model" >"$work/out" &
 server=$!
-# It says where it listens once it can answer, which takes seconds the first time.
+# The server prints its addresses once it can answer, which takes seconds the first time.
 url=
 admin=
 while [ -z "$url" ] || [ -z "$admin" ]; do

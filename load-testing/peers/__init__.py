@@ -1,1 +1,1 @@
-"""What FastSentiment is measured beside: see `__main__.py`."""
+"""The servers that FastSentiment is compared with: see `__main__.py`."""

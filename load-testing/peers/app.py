@@ -1,4 +1,4 @@
-"""`POST /predict` in FastAPI: the cache, and requests that are run together."""
+"""`POST /predict` in FastAPI, with a cache and batches across requests."""
 
 import argparse
 import asyncio
@@ -24,16 +24,16 @@ class Texts(BaseModel):
     text: Annotated[list[str], Field(min_length=1, max_length=128)]
 
 
-# The most texts that are padded to one length.
-TOGETHER = 16
+# The maximum number of texts that are padded to the same length.
+BATCH = 16
 
 
 def in_batches(predict: Predict, texts: list[str]) -> list[Scores]:
-    """Runs texts of like length together, so that little of a batch is padding."""
+    """Runs texts of similar length together, so that a batch has little padding."""
     order = sorted(range(len(texts)), key=lambda at: len(texts[at]))
     found: list[Scores] = [[] for _ in texts]
-    for first in range(0, len(order), TOGETHER):
-        batch = order[first : first + TOGETHER]
+    for first in range(0, len(order), BATCH):
+        batch = order[first : first + BATCH]
         scores = predict([texts[at] for at in batch])
         for at, own in zip(batch, scores, strict=True):
             found[at] = own
@@ -41,8 +41,9 @@ def in_batches(predict: Predict, texts: list[str]) -> list[Scores]:
 
 
 class Batcher:
-    """Runs the model in a thread of its own, so that the event loop goes on. What
-    waits meanwhile is next: a request, and more as long as `limit` texts hold them.
+    """Runs the model in a thread of its own, so that it does not block the event loop.
+    Each call takes the first waiting request, and then more of them until it has at
+    least `limit` texts.
     """
 
     def __init__(self, predict: Predict, limit: int) -> None:
@@ -69,21 +70,21 @@ class Batcher:
                     self.thread, in_batches, self.predict, texts
                 )
             except Exception as error:  # noqa: BLE001
-                # Whatever it is, those who wait for it learn of it.
+                # Whatever went wrong, every waiting request must fail with it.
                 for _, answer in requests:
                     if not answer.done():
                         answer.set_exception(error)
                 continue
             at = 0
             for own, answer in requests:
-                # A client that left has cancelled it.
+                # The future is cancelled if the client has disconnected.
                 if not answer.done():
                     answer.set_result(found[at : at + len(own)])
                 at += len(own)
 
 
 def create(arguments: argparse.Namespace) -> FastAPI:
-    """The application of one worker."""
+    """The application of one worker process."""
     predict = runtimes.load(arguments.runtime, arguments.model, arguments.threads)
     batcher = Batcher(predict, arguments.batch)
     cache: LRUCache[str, Scores] = LRUCache(arguments.cache)
@@ -104,7 +105,8 @@ def create(arguments: argparse.Namespace) -> FastAPI:
             computed = await batcher.scores(missing)
             scores.update(zip(missing, computed, strict=True))
             cache.update(zip(missing, computed, strict=True))
-        # Straight to bytes: validating one's own answers only costs time.
+        # Serialised here, since FastAPI would validate the answer first, which costs
+        # time.
         return Response(
             orjson.dumps({"predictions": [scores[text] for text in texts.text]}),
             media_type="application/json",

@@ -1,7 +1,7 @@
-"""What runs the model: Transformers with PyTorch, or ONNX Runtime.
+"""The runtimes of the model: Transformers with PyTorch, and ONNX Runtime.
 
-Each is called with texts and gives, for each of them, all labels with their scores,
-the highest first. The texts of a call are padded to the longest of them.
+Each is called with a list of texts, and returns all labels and scores of each text, the
+highest score first. It pads the texts of a call to the length of the longest.
 """
 
 import json
@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-# What a text is cut to, special tokens included.
+# The maximum number of tokens of a text, special tokens included.
 LONGEST = 512
 
-# Whose versions belong to what was measured.
+# The packages whose versions are recorded with the results.
 PACKAGES = {
     "onnxruntime": ("onnxruntime", "tokenizers"),
     "torch": ("torch", "transformers", "tokenizers"),
@@ -23,7 +23,7 @@ PACKAGES = {
 def load(runtime: str, directory: Path, threads: int) -> Callable:
     kind = {"onnxruntime": OnnxRuntime, "torch": Torch}[runtime]
     model = kind(directory, threads)
-    # Whatever is set up at the first call is no part of the first request.
+    # The first call also initialises the runtime, which no request should wait for.
     model(["Warm up."])
     return model
 
@@ -40,7 +40,7 @@ def ranked(labels: list[str], scores: list[list[float]]) -> list[list[dict]]:
 
 class Torch:
     def __init__(self, directory: Path, threads: int) -> None:
-        # Imported here: it takes seconds, and the other runtime does without.
+        # Imported here, since it takes seconds and the other runtime does not need it.
         import torch
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
         from transformers.utils import logging
@@ -75,8 +75,8 @@ class OnnxRuntime:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        # Threads that spin wait for work at the cost of the event loop: without, a
-        # text took half the CPU time, and answers came sooner.
+        # Spinning threads take CPU time from the event loop. Without spinning, a text
+        # took half the CPU time, and latency was lower.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self.session = onnxruntime.InferenceSession(
             directory / "model.onnx", options, providers=["CPUExecutionProvider"]

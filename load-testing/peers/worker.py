@@ -1,4 +1,4 @@
-"""One of uvicorn's worker processes."""
+"""A worker process with uvicorn."""
 
 import argparse
 import functools
@@ -14,7 +14,7 @@ from peers.app import create
 
 
 class Worker(uvicorn.Server):
-    """A server that says when it can be asked."""
+    """A server that reports when it is ready."""
 
     def __init__(self, config: uvicorn.Config, serving: Connection) -> None:
         super().__init__(config)
@@ -26,8 +26,9 @@ class Worker(uvicorn.Server):
 
 
 def listener(port: int) -> socket.socket:
-    """One of each worker: the kernel deals connections out to all that share a port.
-    Of a socket that they share, one worker can take all connections."""
+    """A socket of this worker's own on a shared port: the kernel distributes connections
+    among such sockets. If the workers shared one socket, one of them could accept all
+    connections."""
     found = socket.socket()
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -36,13 +37,13 @@ def listener(port: int) -> socket.socket:
 
 
 def end_with_parent() -> None:
-    """Lets no worker outlive a parent that was killed."""
+    """Ends this worker when its parent ends, even if the parent was killed."""
     multiprocessing.parent_process().join()
     os._exit(1)
 
 
 def work(arguments: argparse.Namespace, port: int, serving: Connection) -> None:
-    """Serves until it is ended."""
+    """Serves until the process is terminated."""
     threading.Thread(target=end_with_parent, daemon=True).start()
     config = uvicorn.Config(
         functools.partial(create, arguments),

@@ -1,4 +1,4 @@
-"""A server that behaves as a test wants it, where the product would not."""
+"""A server that behaves, or misbehaves, as a test orders."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ PROBLEM = {"type": "urn:fastsentiment:problem:overloaded", "title": "x", "status
 @dataclass
 class Behaviour:
     status: int = 200
-    # The share of a request's texts that it says were cached.
+    # The share of texts that the answers report as cached.
     hits: float = 0.95
-    # Every so many requests are refused, or all that come while one is answered.
+    # Refuses every nth request; 0 refuses none.
     refuse_every: int = 0
+    # Refuses every request that arrives while another one is being answered.
     refuse_beside: bool = False
-    # How: whether with this header, and with which body.
+    # Whether refusals have the header Retry-After, and their body.
     retry_after: bool = True
     problem: dict = field(default_factory=lambda: dict(PROBLEM))
-    # Whether answers say that they are of the guest that was made live last, and are
-    # not, once there was a swap.
+    # After the second swap the first guest answers everything, while the headers keep
+    # naming the live guest.
     lies: bool = False
     names_guest: bool = True
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # Head and body go out together, or the body waits for the head's receipt.
+    # Sends head and body together. Otherwise Nagle's algorithm delays the body.
     wbufsize = -1
 
     def do_GET(self) -> None:
         if self.path == "/versions":
             self.answer(200, {"live": self.about(self.server.live)})
         else:
-            # Written so, for clients that read names of headers in another form.
-            self.answer(200, {}, {"x-SOME-header": self.headers.get("X-Wanted", "")})
+            self.answer(200, {})
 
     def do_POST(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
@@ -78,7 +78,7 @@ class Handler(BaseHTTPRequestHandler):
         guests = self.server.guests
         of = guests[0] if how.lies and self.server.swaps > 1 else self.server.live
         label = "NEUTRAL" if guests and of != guests[0] else "POSITIVE"
-        # The same share for one request of many texts and for many of one.
+        # Rounds so that the share is right over many requests, whatever their size.
         hits = int((number + 1) * how.hits * len(texts)) - int(
             number * how.hits * len(texts)
         )

@@ -1,57 +1,46 @@
-"""What the tests of the scripts have in common."""
+"""Code that the tests of the scripts share."""
 
 from __future__ import annotations
 
-import json
 import re
 import unittest
-from collections.abc import Iterator
-from pathlib import Path
 
-from harness import HERE, Run, run_script, tools
+from harness import HERE, NEED_K6, Run, k6, run_script
 from tests.stand_in import Behaviour, StandIn
 
-# k6's, which the stand-in uses as well.
-CROSSED, INVALID, EXCEPTION = 99, 104, 107
-ANYTHING = HERE / "tests/scripts/anything.js"
+# Exit codes of k6: a threshold was crossed, or the script threw an exception.
+CROSSED, EXCEPTION = 99, 107
+
+needs_k6 = unittest.skipUnless(k6(), NEED_K6)
 
 
+@needs_k6
 class ScriptTest(unittest.TestCase):
-    """What is tested is tested with all that can run the scripts: k6, if it is
-    installed, and the stand-in for it."""
+    """Runs scripts with k6. Without k6 all tests of its subclasses are skipped."""
 
-    def each(self, script: str | Path, **environment: object) -> Iterator[Run]:
-        """Runs a script with one tool after the other."""
-        for tool in tools().values():
-            yield run_script(tool, HERE / script, environment)
+    def run_script(self, script: str, **environment: object) -> Run:
+        return run_script(HERE / script, environment)
 
-    def each_on(
-        self, behaviour: Behaviour, script: str | Path, **environment: object
-    ) -> Iterator[Run]:
-        """The same, each with a server of its own that behaves so."""
-        for tool in tools().values():
-            with StandIn(behaviour) as server:
-                where = {"URL": server.url, "ADMIN_URL": server.url}
-                yield run_script(tool, HERE / script, {**where, **environment})
+    def run_on(self, behaviour: Behaviour, script: str, **environment: object) -> Run:
+        """Runs a script against a server that behaves like this."""
+        with StandIn(behaviour) as server:
+            where = {"URL": server.url, "ADMIN_URL": server.url}
+            return self.run_script(script, **{**where, **environment})
 
     def passes(self, run: Run) -> None:
-        self.assertEqual((run.code, crossed(run)), (0, set()), run.said)
+        self.assertEqual((run.code, crossed(run)), (0, set()), run.output)
 
     def crosses(self, run: Run, *metrics: str) -> None:
-        """It fails, by the thresholds on just these metrics."""
-        self.assertEqual((run.code, crossed(run)), (CROSSED, set(metrics)), run.said)
+        """The run fails because of the thresholds on exactly these metrics."""
+        self.assertEqual((run.code, crossed(run)), (CROSSED, set(metrics)), run.output)
 
-    def stops(self, run: Run, code: int, reason: str) -> None:
-        self.assertEqual(run.code, code, run.said)
-        self.assertRegex(run.said, reason)
+    def stops(self, run: Run, reason: str) -> None:
+        """The script throws an exception before or during `setup`."""
+        self.assertEqual(run.code, EXCEPTION, run.output)
+        self.assertRegex(run.output, reason)
 
 
 def crossed(run: Run) -> set[str]:
-    """The metrics, or parts of them, whose thresholds did not hold."""
-    own = re.findall(r"^threshold crossed: (\S+): ", run.said, re.MULTILINE)
-    of_k6 = re.search(r"thresholds on metrics '([^']*)' have been crossed", run.said)
-    return set(own) | set(of_k6[1].split(", ") if of_k6 else [])
-
-
-def options(thresholds: dict | None = None, **scenario: object) -> str:
-    return json.dumps({"scenarios": {"only": scenario}, "thresholds": thresholds or {}})
+    """The metrics, or parts of metrics, with a crossed threshold."""
+    found = re.search(r"thresholds on metrics '([^']*)' have been crossed", run.output)
+    return set(found[1].split(", ")) if found else set()

@@ -1,4 +1,4 @@
-"""The texts of the load tests, as `write-corpus.js` writes them."""
+"""The texts of the load tests, made by corpus.js and printed by write-corpus.js."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def write(*options: str) -> list[str]:
         capture_output=True,
         encoding="utf-8",
     )
-    # Not `splitlines`, which takes more characters for the end of a line.
+    # `splitlines` would also split at other characters than the newline.
     return done.stdout.split("\n")[:-1]
 
 
@@ -44,7 +44,8 @@ class Texts(unittest.TestCase):
     def test_lengths_are_log_normal(self) -> None:
         wanted = statistics.NormalDist(math.log(20), 1)
         self.assertEqual(len(self.lengths), self.COUNT)
-        # Between the bounds, and not for the shortest: a few of them are numbered.
+        # Only between the limits. A few of the shortest texts have a code appended,
+        # which counts as a word.
         for part in (0.1, 0.25, 0.5, 0.75, 0.9, 0.99):
             measured = sorted(self.lengths)[int(part * self.COUNT)]
             right = math.exp(wanted.inv_cdf(part))
@@ -90,7 +91,8 @@ class Requests(unittest.TestCase):
         self.assertAlmostEqual(hits.total() / len(texts), 0.9, delta=0.01)
         misses = [text for text in texts if text not in known]
         self.assertEqual(len(set(misses)), len(misses))
-        # Zipf: the first as often as the second and the third twice and three times.
+        # Zipf: the first text is twice as frequent as the second, and three times as
+        # frequent as the third.
         [(_, first), (_, second), (_, third)] = hits.most_common(3)
         self.assertAlmostEqual(first / second, 2, delta=0.3)
         self.assertAlmostEqual(first / third, 3, delta=0.5)

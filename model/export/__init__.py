@@ -1,20 +1,20 @@
-"""Makes a model directory for FastSentiment of a model from the Hugging Face hub.
+"""Makes a model directory for FastSentiment from a model on the Hugging Face hub.
 
-`make model MODEL=<id or directory>` runs it; `python -m export --help` says more.
+`make model MODEL=<id or directory>` runs it; see also `python -m export --help`.
 
-A run goes through these modules, one after the other:
+A run uses these modules, in this order:
 
 - `source`: which files of a model are needed; `hub`: downloads and verifies them;
-- `tokenizer`: writes `tokenizer.json`, whatever form the model's tokenizer has;
-- `pytorch`: exports the weights to ONNX; `graph`: fuses and quantises that;
-- `check`: holds the outcome against PyTorch on real sentences;
-- `publish`: config, card and checksums, moved into place when all is well.
+- `tokenizer`: writes `tokenizer.json` from any format of tokenizer;
+- `pytorch`: exports the weights to ONNX; `graph`: fuses and quantises the graph;
+- `check`: compares the result with PyTorch on real sentences;
+- `publish`: writes config, card and checksums, and moves the directory into place.
 
-Only `pytorch` imports PyTorch, so that ready ONNX files need none. The sentences, the
-reference and the golden answers are those of `model/tools`.
+Only `pytorch` imports PyTorch, so existing ONNX files do not need it. The sentences, the
+reference and the golden answers come from `model/tools`.
 """
 
 import os
 
-# Transformers' advice is for those who call it; to be heard before it is imported.
+# Hides advice for developers. Transformers reads this when it is imported.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

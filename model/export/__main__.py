@@ -18,17 +18,18 @@ from export.errors import ExportError, first_line
 
 MODEL_FILE = "model.onnx"
 KIND = "ForSequenceClassification"
-# What golden.json allows: rounding on another CPU, which in int8 moves whole steps.
+# Tolerances in golden.json, for rounding on other CPUs. In int8 that can move a value by a
+# whole quantisation step.
 GOLDEN_TOLERANCE = {"fp32": check.LARGEST_FP32, "int8": check.MEAN_INT8}
 
 DESCRIPTION = """\
-Makes a model directory for FastSentiment of a sequence-classification model: fetches
+Makes a model directory for FastSentiment from a sequence-classification model: downloads
 it from the Hugging Face hub, exports it to ONNX, fuses and optionally quantises it, and
-checks the outcome against PyTorch.
+checks the result against PyTorch.
 """
 EPILOG = """\
-HF_ENDPOINT names another hub, HF_TOKEN a token for private and gated models. A download
-that was interrupted goes on where it ended.
+HF_ENDPOINT names another hub, HF_TOKEN a token for private and gated models. An
+interrupted download is resumed.
 """
 
 
@@ -49,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--onnx",
         action="store_true",
-        help="take the ONNX file that the model brings; needs no PyTorch",
+        help="use the model's own ONNX file; needs no PyTorch",
     )
     parser.add_argument(
         "--cache",
@@ -67,14 +68,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def read_config(directory: Path) -> PreTrainedConfig:
-    """The model's configuration, if it is that of a model that classifies texts."""
+    """The model's configuration; refused if the model does not classify texts."""
     try:
         config = AutoConfig.from_pretrained(
             directory, local_files_only=True, trust_remote_code=False
         )
     except (OSError, ValueError) as error:
         raise ExportError(
-            f"config.json is of no model that can be exported: {first_line(error)}"
+            f"config.json is not of a model that can be exported: {first_line(error)}"
         ) from error
     architectures = config.architectures or []
     if architectures and not any(name.endswith(KIND) for name in architectures):
@@ -93,13 +94,13 @@ def read_config(directory: Path) -> PreTrainedConfig:
 def original(
     found: source.Source, config: PreTrainedConfig, onnx: bool, work: Path
 ) -> tuple[graph.Logits, tuple[str, ...], Path]:
-    """What the outcome has to agree with, its inputs, and the unfused graph."""
+    """The reference to compare with, the names of its inputs, and the unfused graph."""
     exported = work / "exported.onnx"
     if onnx:
         graph.merge(found.graph, exported)
         given = graph.Graph(exported)
         return given.logits, graph.KNOWN_INPUTS, exported
-    # PyTorch is imported here only, so that `--onnx` does without.
+    # Imported here, so that `--onnx` does not need PyTorch.
     from export import pytorch
 
     reference = pytorch.Reference(found.directory, config)
@@ -121,7 +122,7 @@ def build(found: source.Source, arguments: argparse.Namespace, out: Path) -> Non
 
     with tempfile.TemporaryDirectory(dir=out) as work:
         logits, names, exported = original(found, config, arguments.onnx, Path(work))
-        print("computing what it has to agree with", flush=True)
+        print("computing the reference scores", flush=True)
         checks = check.Check(config, reader, names, logits)
         checks.check_tokenizer(out)
         made = Path(work) / "fused.onnx"
@@ -151,21 +152,21 @@ def build(found: source.Source, arguments: argparse.Namespace, out: Path) -> Non
     )
     publish.write_config(facts, config, reader, out)
     with contextlib.redirect_stdout(io.StringIO()):
-        # It names the directory where the files lie for the moment.
+        # Its output names the temporary directory.
         golden.write(out, GOLDEN_TOLERANCE[arguments.precision])
     publish.write_card(facts, config, out)
     publish.write_checksums(out)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    # Before anything is downloaded.
+    # Check this before anything is downloaded.
     publish.ensure_replaceable(arguments.out, arguments.force)
     found = source.obtain(
         arguments.model, arguments.revision, arguments.onnx, arguments.cache
     )
     with publish.staging(arguments.out) as out:
         build(found, arguments, out)
-    print(f"{arguments.out} is made of {found.describe()}", flush=True)
+    print(f"{arguments.out} was made from {found.describe()}", flush=True)
 
 
 def main() -> None:
@@ -181,7 +182,7 @@ def main() -> None:
             raise
         sys.exit("error: the disk is full")
     except KeyboardInterrupt:
-        sys.exit("error: interrupted; run again to go on with the download")
+        sys.exit("error: interrupted; run again to resume the download")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Holds what was exported against what it was made of, on real sentences.
+"""Compares an exported model with the original on real sentences.
 
 The sentences are those of the golden answers (`model/tools/texts.py`): reviews, texts
-around the model's limit and far beyond it, and what tokenizers get wrong. Scores are
-compared, which is what users see, and not logits.
+around the model's maximum length and far beyond it, and inputs that tokenizers get
+wrong. Scores are compared instead of logits, because users see scores.
 
 This module must not know what computes the logits on either side.
 """
@@ -20,17 +20,17 @@ from export.tokenizer import TokenizerFile
 from reference import sigmoid, softmax, token_limit
 from texts import samples
 
-# fp32: what another order of summing may change.
+# fp32: allows for a different order of summation.
 LARGEST_FP32 = 1e-4
-# Dynamic int8 moves the scores of single texts a lot (0.3 to 0.9 for the texts of SST-2
-# on which a fine-tuned model was measured), so that a bound on the largest difference
-# would say nothing. These catch a model that does not survive it.
+# Dynamic int8 changes the scores of single texts a lot (by 0.3 to 0.9 for a
+# fine-tuned model on SST-2), so a limit on the largest difference would mean little. These
+# limits detect a model that quantisation has broken.
 MEAN_INT8 = 0.05
 AGREEMENT_INT8 = 0.9
-# Up to here, texts that are run together are taken to score as alone.
+# Up to this difference, texts that are run together count as scoring the same as alone.
 LARGEST_BESIDE_OTHERS = 1e-5
 BATCH = 16
-# Long texts are left out of batches: padding all to their length takes time.
+# Longer texts are left out of batches: padding the others to their length takes time.
 LONGEST_IN_BATCH = 128
 
 
@@ -44,7 +44,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Figures:
-    """How far two ways to compute the same scores are apart."""
+    """How far two ways of computing the same scores differ."""
 
     texts: int
     largest: float
@@ -72,7 +72,7 @@ class Check:
         self.limit = limit(config, tokenizer)
         self.names = tuple(names)
         self.labels = len(config.id2label)
-        # What fills short rows is masked, so that any id does that the model knows.
+        # Padding is masked, so any id that the model knows will do.
         self.padding = config.pad_token_id or 0
         several = config.problem_type == "multi_label_classification"
         self.activation = sigmoid if several or self.labels == 1 else softmax
@@ -83,11 +83,11 @@ class Check:
         self.expected = self.scores(original)
 
     def ids(self, text: str) -> list[int]:
-        """As Transformers reads the original's tokenizer."""
+        """The ids that Transformers gives with the original tokenizer."""
         return self.tokenizer(text, truncation=True, max_length=self.limit)["input_ids"]
 
     def check_tokenizer(self, directory: Path) -> None:
-        """Refuses a `tokenizer.json` that reads any sentence otherwise."""
+        """Refuses a `tokenizer.json` that tokenises any sentence differently."""
         file = TokenizerFile(directory, self.limit, self.tokenizer.truncation_side)
         for text, sample in zip(self.texts, samples(self.limit), strict=True):
             found = file.ids(sample.text)
@@ -99,7 +99,7 @@ class Check:
                 )
 
     def compare(self, logits: Logits) -> Figures:
-        """Every text alone, as it is."""
+        """Compares the scores of every text, run alone and without padding."""
         found = self.scores(logits)
         differences = np.abs(found - self.expected).max(axis=1)
         if self.activation is sigmoid:
@@ -114,7 +114,7 @@ class Check:
         )
 
     def beside_others(self, logits: Logits) -> float:
-        """The largest change of a score where texts are run in padded batches."""
+        """The largest change of a score when texts are run in padded batches."""
         short = [text for text in self.texts if len(text.ids) <= LONGEST_IN_BATCH]
         largest = 0.0
         for start in range(0, len(short), BATCH):
@@ -126,7 +126,7 @@ class Check:
         return largest
 
     def scores(self, logits: Logits) -> np.ndarray:
-        """Of every text and label; refused if they are no such thing."""
+        """The scores of every text and label; refused if the output is not usable."""
         rows = np.concatenate([logits(self.feed([text])) for text in self.texts])
         if rows.shape != (len(self.texts), self.labels):
             raise ExportError(
@@ -134,7 +134,7 @@ class Check:
                 f"{rows.shape[-1]} numbers for a text"
             )
         if not np.isfinite(rows).all():
-            raise ExportError("the model gives numbers that are infinite or none")
+            raise ExportError("the model's output has infinities or NaN")
         return self.activate(rows)
 
     def activate(self, rows: np.ndarray) -> np.ndarray:
@@ -152,7 +152,7 @@ class Check:
 
 
 def limit(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
-    """The longest input in tokens, as the server has it."""
+    """The longest input in tokens, as the server determines it."""
     if not hasattr(config, "max_position_embeddings"):
         raise ExportError(
             f"models of type {config.model_type} do not say how long a text may be "
@@ -162,19 +162,19 @@ def limit(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def require_fp32(figures: Figures) -> None:
-    """Fails if an exact export is not exact."""
+    """Fails if an fp32 export is not equal to the original."""
     # Written so that NaN fails.
     if not figures.largest <= LARGEST_FP32:
         raise ExportError(
             f"a score differs by {figures.largest:.2g}, more than {LARGEST_FP32:g}: "
-            "the export can not be trusted"
+            "the export cannot be trusted"
         )
 
 
 def require_int8(figures: Figures) -> None:
-    """Fails if quantisation has ruined the model."""
+    """Fails if quantisation has broken the model."""
     if not (figures.mean <= MEAN_INT8 and figures.agreement >= AGREEMENT_INT8):
         raise ExportError(
-            f"the model does not survive int8: {figures.describe()} (allowed: mean "
+            f"int8 changes the model too much: {figures.describe()} (allowed: mean "
             f"{MEAN_INT8:g}, {AGREEMENT_INT8:.0%} same labels): use PRECISION=fp32"
         )

@@ -1,11 +1,11 @@
-"""What goes wrong through no fault of this program."""
+"""Errors that are not bugs of this program."""
 
 
 class ExportError(Exception):
-    """What the user is told: one line that says what is wrong and what may help."""
+    """An error for the user: one line that says what is wrong and what may help."""
 
 
 def first_line(error: BaseException) -> str:
-    """The beginning of what a library says, which is all that fits in a line."""
+    """The first line of a library's message, so that the error stays one line."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__

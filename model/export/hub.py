@@ -1,11 +1,11 @@
 """Downloads files of a model from the Hugging Face hub, and verifies every byte.
 
 `huggingface_hub` talks to the hub: it honours `HF_ENDPOINT` and `HF_TOKEN`, retries,
-asks for the rest of a file by `Range`, and draws the progress. Two things are done
-here, because it does not do them. It throws away what a process that was stopped had
-downloaded; here that stays beside the file, and the next run goes on from there. And
-it compares sizes only; here the SHA-256 that the hub names is compared too (git's
-digest for small files), also for files that were downloaded before.
+requests the rest of a file with `Range`, and shows progress. This module adds two things
+that it does not do. It discards what an interrupted process had downloaded; here the
+partial file is kept, and the next run resumes from it. And it only compares sizes; here
+the SHA-256 that the hub publishes is compared too (git's digest for small files), also
+for files that were downloaded earlier.
 
 This module must not know which files a model needs.
 """
@@ -37,12 +37,12 @@ from huggingface_hub.utils import build_hf_headers
 
 from export.errors import ExportError, first_line
 
-# The hub names files by their SHA-256 (large ones, in LFS or Xet) or by git's SHA-1.
+# The hub identifies large files (LFS or Xet) by SHA-256, and others by git's SHA-1.
 SHA256 = re.compile(r"[0-9a-f]{64}")
 GIT_SHA1 = re.compile(r"[0-9a-f]{40}")
-# What is left free on the disk, so that the export has somewhere to begin.
+# Disk space to leave free for the export.
 SPARE_BYTES = 64 << 20
-# How often a connection may be reset before the user has to look at it.
+# How often a connection may be reset before the download fails.
 RESETS = 5
 
 
@@ -58,7 +58,7 @@ class Repository:
 
 @dataclass(frozen=True)
 class Promise:
-    """What the hub says of a file before it is downloaded."""
+    """What the hub says about a file before it is downloaded."""
 
     name: str
     url: str
@@ -66,12 +66,12 @@ class Promise:
     digest: str
 
     def kept_by(self, file: Path) -> bool:
-        """Whether the file is what the hub has."""
+        """Whether the file is the one on the hub."""
         return file.stat().st_size == self.size and digest(file, self) == self.digest
 
 
 def digest(file: Path, promise: Promise) -> str:
-    """The file's digest, of the kind that the hub names."""
+    """The file's digest, of the kind that the hub publishes."""
     if SHA256.fullmatch(promise.digest):
         state = hashlib.sha256()
     else:
@@ -81,15 +81,15 @@ def digest(file: Path, promise: Promise) -> str:
 
 
 def find(model: str, revision: str | None) -> Repository:
-    """Asks the hub for a model; a branch or tag becomes the commit it stands for."""
+    """Looks up a model on the hub; a branch or tag is resolved to its commit."""
     with plain_errors(model, revision):
         info = HfApi().model_info(model, revision=revision)
     if info.sha is None or info.siblings is None:
-        raise ExportError(f"{ENDPOINT} does not say what files {model} has")
+        raise ExportError(f"{ENDPOINT} does not list the files of {model}")
     card = info.card_data
     licence = card.get("license") if card is not None else None
     return Repository(
-        # Renamed models are found by their old ids, too.
+        # Not `model`: renamed models are also found by their old ids.
         id=info.id,
         commit=info.sha,
         licence=licence if isinstance(licence, str) else None,
@@ -98,9 +98,9 @@ def find(model: str, revision: str | None) -> Repository:
 
 
 def fetch(repository: Repository, names: Sequence[str], cache: Path) -> Path:
-    """Downloads files to a directory of their own in `cache`, and gives that.
+    """Downloads files to a directory of their own in `cache`, and returns it.
 
-    What is there already is verified and kept; what is there in part is completed.
+    Existing files are verified and kept; partial files are completed.
     """
     directory = cache / repository.id.replace("/", "--") / repository.commit
     directory.mkdir(parents=True, exist_ok=True)
@@ -121,19 +121,19 @@ def fetch(repository: Repository, names: Sequence[str], cache: Path) -> Path:
 
 
 def ask(repository: Repository, name: str) -> Promise:
-    """Asks the hub how large a file is and what its digest is."""
+    """Asks the hub for the size and the digest of a file."""
     url = hf_hub_url(repository.id, name, revision=repository.commit)
     metadata = get_hf_file_metadata(url, retry_on_errors=True)
     named = metadata.etag or ""
     if not (SHA256.fullmatch(named) or GIT_SHA1.fullmatch(named)):
-        raise ExportError(f"{ENDPOINT} names no checksum of {repository.id}/{name}")
+        raise ExportError(f"{ENDPOINT} has no checksum of {repository.id}/{name}")
     if metadata.size is None:
-        raise ExportError(f"{ENDPOINT} does not say how large {name} is")
+        raise ExportError(f"{ENDPOINT} does not give the size of {name}")
     return Promise(name, url, metadata.size, named)
 
 
 def ensure_space(directory: Path, missing: Sequence[Promise]) -> None:
-    """Refuses a download that can not end well."""
+    """Refuses a download that does not fit on the disk."""
     partial = (part_of(directory / promise.name) for promise in missing)
     there = sum(file.stat().st_size for file in partial if file.exists())
     needed = sum(promise.size for promise in missing) - there + SPARE_BYTES
@@ -141,17 +141,17 @@ def ensure_space(directory: Path, missing: Sequence[Promise]) -> None:
     if missing and free < needed:
         raise ExportError(
             f"the disk is too full: {directory} needs {needed >> 20} MiB, "
-            f"{free >> 20} MiB are free"
+            f"and {free >> 20} MiB are free"
         )
 
 
 def part_of(file: Path) -> Path:
-    """Where a file is kept while it is not whole."""
+    """Where a file is kept until it is complete."""
     return file.with_name(f"{file.name}.partial")
 
 
 def download(promise: Promise, file: Path) -> None:
-    """Downloads a file, or the rest of it; it gets its name once it is verified."""
+    """Downloads a file, or the rest of it, and renames it once it is verified."""
     partial = part_of(file)
     partial.parent.mkdir(parents=True, exist_ok=True)
     for resets_left in reversed(range(RESETS)):
@@ -159,32 +159,32 @@ def download(promise: Promise, file: Path) -> None:
             receive(promise, partial)
             break
         except httpx2.ReadError:
-            # The library goes on by itself after other ways to lose a connection.
+            # After other connection errors, the library itself resumes.
             if not resets_left:
                 raise
     if not promise.kept_by(partial):
         partial.unlink()
         raise ExportError(
-            f"{promise.name} was damaged on its way: its checksum is not the one that "
-            f"{ENDPOINT} names. It was thrown away: run again to download it anew"
+            f"{promise.name} was damaged during the download: its checksum is not the "
+            f"one on {ENDPOINT}. It was deleted: run again to download it again"
         )
     partial.rename(file)
 
 
 def receive(promise: Promise, partial: Path) -> None:
-    """Appends to `partial` what it lacks."""
+    """Appends the missing bytes to `partial`."""
     with partial.open("ab") as contents:
         if contents.tell() > promise.size:
             contents.truncate(0)
         there = contents.tell() if contents.tell() <= promise.size else 0
         if there:
-            print(f"{promise.name}: going on after {there:,} bytes", flush=True)
+            print(f"{promise.name}: resuming after {there:,} bytes", flush=True)
         try:
             http_get(
                 promise.url,
                 contents,
                 resume_size=there,
-                # A part of a compressed file would be of no use.
+                # A part of a compressed response could not be completed.
                 headers=build_hf_headers() | {"Accept-Encoding": "identity"},
                 expected_size=promise.size,
                 displayed_filename=promise.name,
@@ -194,18 +194,18 @@ def receive(promise: Promise, partial: Path) -> None:
         except OSError as error:
             if error.errno is not None:
                 raise
-            # The library's way to say that there were more or fewer bytes than
-            # announced: more of the same would not help.
+            # The library reports in this way that there were more or fewer bytes than
+            # announced; resuming would not help.
             contents.truncate(0)
             raise ExportError(
                 f"{promise.name} does not have the {promise.size:,} bytes that "
-                f"{ENDPOINT} names. It was thrown away: run again to download it anew"
+                f"{ENDPOINT} announces. It was deleted: run again to download it again"
             ) from error
 
 
 @contextmanager
 def plain_errors(model: str, revision: str | None) -> Iterator[None]:
-    """Says in a line what the libraries say in many."""
+    """Turns the libraries' errors into one line."""
     try:
         yield
     except GatedRepoError as error:
@@ -225,7 +225,7 @@ def plain_errors(model: str, revision: str | None) -> Iterator[None]:
     except HFValidationError as error:
         raise ExportError(f"{model} is neither a directory nor a model's id") from error
     except OfflineModeIsEnabled as error:
-        raise ExportError("HF_HUB_OFFLINE forbids to ask the hub") from error
+        raise ExportError("HF_HUB_OFFLINE forbids access to the hub") from error
     except EntryNotFoundError as error:
         raise ExportError(f"a file of {model} is gone: {first_line(error)}") from error
     except HfHubHTTPError as error:
@@ -236,12 +236,12 @@ def plain_errors(model: str, revision: str | None) -> Iterator[None]:
         ) from error
     except httpx2.TransportError as error:
         raise ExportError(
-            f"no connection to {ENDPOINT}: {first_line(error)}. What has arrived is "
-            "kept: run again to go on"
+            f"no connection to {ENDPOINT}: {first_line(error)}. The partial download "
+            "is kept: run again to resume"
         ) from error
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
         raise ExportError(
-            "the disk is full. What has arrived is kept: run again to go on"
+            "the disk is full. The partial download is kept: run again to resume"
         ) from error

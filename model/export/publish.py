@@ -1,4 +1,4 @@
-"""Writes what makes a directory a model directory, and moves it into place.
+"""Writes the other files of a model directory, and moves it into place.
 
 This module must not know how a graph is made, nor how it is checked.
 """
@@ -20,8 +20,8 @@ from export.source import CONFIG, LICENCE_FILES, Source
 
 SUMS = "SHA256SUMS"
 GOLDEN = "golden.json"
-# The product's own key in config.json, and what this program writes under it: a
-# directory without it was made by someone else.
+# FastSentiment's own key in config.json, and a key that this program writes under it. A
+# directory without it was not made by this program.
 EXTENSION = "fastsentiment"
 ORIGIN = "made_from"
 
@@ -43,31 +43,31 @@ Made by `make model` for FastSentiment. The labels are {labels}.
 {checks}
 
 `config.json` has `{extension}.batch_invariant` = {invariant}: {beside:.1e} is the largest
-change of a score where texts were run in padded batches{alone}.
+change of a score when texts were run in padded batches{alone}.
 {int8}
-The texts are those of `golden.json`. `sha256sum -c {sums}` tells whether files have
+The texts are those of `golden.json`. `sha256sum -c {sums}` checks whether the files have
 changed since.
 """
 INT8 = """
-int8 is dynamic: weights are signed, with a scale for each column; activations get their
-scale from the text that is scored. Texts that a sentence list does not hold may move
-further: measure on your own before relying on it. On CPUs without VNNI, sums of such
-products can saturate, and scores differ again.
+int8 is dynamic: weights are signed, with a scale per column; activations get their scale
+from the text that is scored. Scores of other texts than these may change more: measure on
+your own texts before you rely on it. On CPUs without VNNI, sums of such products can
+saturate, which changes scores further.
 """
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What there is to say of an export."""
+    """The facts about an export, for its card and its configuration."""
 
     source: Source
     precision: str
-    # Where the graph comes from, and what it was compared with.
+    # Where the graph came from, and what it was compared with.
     graph: str
     original: str
-    # What was found, a line each.
+    # The results of the comparison, one per line.
     checks: tuple[str, ...]
-    # The largest change of a score beside other texts, and whether that is none.
+    # The largest change of a score next to other texts, and whether it is negligible.
     beside: float
     batch_invariant: bool
 
@@ -78,11 +78,11 @@ def write_config(
     tokenizer: PreTrainedTokenizerBase,
     out: Path,
 ) -> None:
-    """config.json as Transformers writes it, with what the guest needs to know."""
+    """Writes config.json as Transformers does, plus what the guest needs to know."""
     values = config.to_dict()
     values["_name_or_path"] = facts.source.name
     values["model_type"] = config.model_type
-    # Old files leave names to Transformers, which the server does not have.
+    # Old files rely on default names in Transformers, which the server does not know.
     values["id2label"] = {str(i): label for i, label in sorted(config.id2label.items())}
     if values.get("pad_token_id") is None:
         values["pad_token_id"] = tokenizer.pad_token_id or 0
@@ -99,7 +99,7 @@ def write_config(
 
 
 def write_card(facts: Facts, config: PreTrainedConfig, out: Path) -> None:
-    """README.md, and the licence if the model brings one."""
+    """Writes README.md, and copies the licence if the model has one."""
     source = facts.source
     text = CARD.format(
         name=source.name.rpartition("/")[2],
@@ -125,13 +125,13 @@ def write_card(facts: Facts, config: PreTrainedConfig, out: Path) -> None:
 
 
 def write_checksums(out: Path) -> None:
-    """SHA256SUMS over all files but golden.json, which holds the digests of others."""
+    """Writes SHA256SUMS for all files except golden.json, which has digests of others."""
     lines = [f"{digest(out / name)}  {name}\n" for name in sorted(names(out))]
     (out / SUMS).write_text("".join(lines), encoding="utf-8")
 
 
 def names(directory: Path) -> set[str]:
-    """The files that checksums are written of."""
+    """The files that have checksums."""
     return {file.name for file in directory.iterdir()} - {SUMS, GOLDEN}
 
 
@@ -141,7 +141,7 @@ def digest(file: Path) -> str:
 
 
 def made_here(directory: Path) -> bool:
-    """Whether the directory is as this program left it, so that nothing is lost."""
+    """Whether this program made the directory and nobody has changed it since."""
     try:
         config = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
         sums = (directory / SUMS).read_text(encoding="utf-8").splitlines()
@@ -154,7 +154,7 @@ def made_here(directory: Path) -> bool:
 
 
 def ensure_replaceable(out: Path, force: bool) -> None:
-    """Refuses to write over what someone else has made."""
+    """Refuses to overwrite a directory that someone else has made or changed."""
     if os.path.lexists(out) and not force and not made_here(out):
         raise ExportError(
             f"{out} exists, and was not made by this command or has been changed since: "
@@ -166,13 +166,13 @@ def ensure_replaceable(out: Path, force: bool) -> None:
 def staging(out: Path) -> Iterator[Path]:
     """A directory to write to, which replaces `out` if all goes well.
 
-    It lies beside `out`, so that it can be moved there in one step: a server that
-    starts meanwhile finds the old files or the new ones.
+    It is next to `out`, so that it can be moved there in one step: a server that starts
+    in the meantime finds either the old files or the new ones.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     made = out.with_name(f".{out.name}.new")
     with alone(out):
-        # A run that was killed may have left its own.
+        # A run that was killed may have left one behind.
         shutil.rmtree(made, ignore_errors=True)
         made.mkdir()
         try:

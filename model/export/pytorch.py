@@ -1,10 +1,10 @@
 """Exports a Transformers model to ONNX. The only module that needs PyTorch.
 
-Attention becomes one node, `MultiHeadAttention` of ONNX Runtime: Transformers lets
-attention be exchanged, so it is exchanged for that node while the model is exported,
-whatever the architecture. (The patterns that ONNX Runtime's optimizer looks for do not
-fit what is exported otherwise.) What the node computes is compared with PyTorch at
-once; a model that it does not suit is exported as it is.
+Attention becomes one node, ONNX Runtime's `MultiHeadAttention`. Transformers lets the
+implementation of attention be replaced, so it is replaced with that node during the
+export, for every architecture. (The patterns of ONNX Runtime's optimizer do not match
+what would be exported otherwise.) The result is compared with PyTorch at once; a model
+for which it differs is exported without the replacement.
 """
 
 import inspect
@@ -32,10 +32,10 @@ from export.graph import Feed, Graph
 OPSET = 18
 PLAIN = "eager"
 FUSED = "fastsentiment_fused"
-# Rounding of logits of the order of one, with room for larger ones.
+# Allows for rounding of logits around 1, with a margin for larger ones.
 SAME_LOGITS = 1e-4
-# The shape of what the model is traced with, and which rows are padded; both axes
-# have to differ from 0 and 1, which the exporter takes for constants.
+# The shape of the inputs that the model is traced with, and where padding starts. Neither
+# axis may be 0 or 1, which the exporter would treat as constants.
 TRACED = (2, 16)
 PADDED_FROM = 9
 
@@ -49,9 +49,10 @@ def fused_attention(
     scaling: float | None = None,
     **_: object,
 ) -> tuple[torch.Tensor, None]:
-    """Stands for attention in the graph; it computes nothing in PyTorch.
+    """A placeholder for attention in the graph; it computes nothing in PyTorch.
 
-    All of [batch, heads, sequence, width of a head]; the mask is added to the products.
+    Tensors are [batch, heads, sequence, width of a head]; the mask is added to the
+    products.
     """
     batch, heads, length, width = query.shape
 
@@ -60,7 +61,7 @@ def fused_attention(
 
     inputs = [joined(query), joined(key), joined(value)]
     if attention_mask is not None:
-        # Neither a bias nor a mask of keys, which come before it.
+        # The two inputs before it, a bias and a mask of keys, are not used.
         inputs += [None, None, attention_mask]
     context = torch.onnx.ops.symbolic(
         "com.microsoft::MultiHeadAttention",
@@ -90,7 +91,7 @@ class Logits(nn.Module):
 
 
 class Reference:
-    """A model in PyTorch, in fp32: the one that the export is held against."""
+    """The model in PyTorch, in fp32, which the export is compared with."""
 
     def __init__(self, directory: Path, config: PreTrainedConfig) -> None:
         self.model = load(directory, config)
@@ -98,7 +99,7 @@ class Reference:
         names = ["input_ids", "attention_mask"]
         if missing := [name for name in names if name not in forward]:
             raise unsupported(config, f"it has no input {missing[0]}")
-        # As the server expects it: a model with one segment has no need of the input.
+        # As the server expects: a model with one segment does not need this input.
         if "token_type_ids" in forward and getattr(config, "type_vocab_size", 0) > 1:
             names.append("token_type_ids")
         self.names = tuple(names)
@@ -124,11 +125,11 @@ class Reference:
                 continue
             if np.abs(found - expected).max() <= SAME_LOGITS:
                 return
-            reason = "its graph gives other answers"
+            reason = "its graph gives different answers"
         raise unsupported(self.model.config, reason)
 
     def probe(self) -> Feed:
-        """Two texts of any ids, one of them padded."""
+        """Two texts of arbitrary ids, one of them padded."""
         ids = np.random.default_rng(0).integers(
             self.model.config.vocab_size, size=TRACED
         )
@@ -140,7 +141,7 @@ class Reference:
 
     def trace(self, probe: Feed, attention: str, file: Path) -> None:
         self.model.set_attn_implementation(attention)
-        # Modes are the model's own: nothing may put it back to training before this.
+        # Set the mode here: it belongs to the model, and may have been reset to training.
         graph = Logits(self.model, self.names).eval()
         axes = {0: "batch_size", 1: "sequence_length"}
         try:
@@ -157,13 +158,13 @@ class Reference:
                 )
                 program.save(file)
         except Exception as error:
-            # The exporter fails in too many ways to list.
+            # The exporter raises too many kinds of error to list.
             raise ExportError(first_line(error)) from error
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps the exporter's remarks to its developers from the user."""
+    """Hides the exporter's remarks for its developers from the user."""
     for name in ("torch.onnx", "onnxscript"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -172,10 +173,10 @@ def quiet() -> Iterator[None]:
 
 
 def load(directory: Path, config: PreTrainedConfig) -> PreTrainedModel:
-    """The model with all of its weights, or an error: none is made up.
+    """The model with all of its weights; missing weights are an error.
 
-    Weights that PyTorch has pickled are read as data alone (`weights_only`), which is
-    Transformers' default: nothing in such a file is run.
+    Pickled weights are read as data only (`weights_only`), which is Transformers'
+    default: no code in such a file is run.
     """
     try:
         model, found = AutoModelForSequenceClassification.from_pretrained(
@@ -188,20 +189,20 @@ def load(directory: Path, config: PreTrainedConfig) -> PreTrainedModel:
             output_loading_info=True,
         )
     except Exception as error:
-        # Damaged files and unknown architectures alike, as the libraries put it.
+        # Damaged files and unknown architectures, in the words of the libraries.
         raise ExportError(
-            f"Transformers can not load the model: {first_line(error)}"
+            f"Transformers cannot load the model: {first_line(error)}"
         ) from error
     wrong = [*found["missing_keys"], *(key[0] for key in found["mismatched_keys"])]
     if wrong:
         raise ExportError(
             f"the weights lack {wrong[0]}, or it has another shape ({len(wrong)} in "
-            "all): was this model trained to classify texts?"
+            "total): was this model trained to classify texts?"
         )
     return model.eval()
 
 
 def unsupported(config: PreTrainedConfig, reason: str) -> ExportError:
     return ExportError(
-        f"models of type {config.model_type} can not be exported: {reason}"
+        f"models of type {config.model_type} cannot be exported: {reason}"
     )

@@ -1,6 +1,6 @@
 """Where a model comes from, and which of its files are needed.
 
-This module must not know how files are downloaded, nor what becomes of them.
+This module must not know how files are downloaded, or what happens to them later.
 """
 
 import re
@@ -12,7 +12,7 @@ from export import hub
 from export.errors import ExportError
 
 CONFIG = "config.json"
-# Of every kind of tokenizer that Transformers can convert.
+# The files of all kinds of tokenizer that Transformers can convert.
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -28,7 +28,7 @@ TOKENIZER_FILES = (
     "spm.model",
 )
 LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
-# In the order of preference; an index stands for the parts that it lists.
+# In order of preference; an index stands for the parts that it lists.
 WEIGHTS = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -39,9 +39,9 @@ PARTS = {
     "model.safetensors.index.json": re.compile(r"model-\d+-of-\d+\.safetensors"),
     "pytorch_model.bin.index.json": re.compile(r"pytorch_model-\d+-of-\d+\.bin"),
 }
-# Where Optimum and those who use it put the graph.
+# Where Optimum and its users put the graph.
 GRAPHS = ("onnx/model.onnx", "model.onnx")
-# Weights of large graphs lie beside them.
+# The weights of large graphs are in files next to them.
 GRAPH_DATA = (".onnx_data", ".onnx.data")
 
 
@@ -56,7 +56,7 @@ class Source:
 
     @property
     def graph(self) -> Path:
-        """The graph that the model brings; `choose` made sure that there is one."""
+        """The model's own graph; `choose` made sure that it exists."""
         return self.directory / next(
             name for name in GRAPHS if (self.directory / name).is_file()
         )
@@ -67,7 +67,7 @@ class Source:
 
 
 def obtain(model: str, revision: str | None, onnx: bool, cache: Path) -> Source:
-    """Takes a local directory as it is; anything else is asked of the hub."""
+    """Uses a local directory as it is; anything else is looked up on the hub."""
     directory = Path(model)
     if directory.is_dir():
         if revision is not None:
@@ -85,9 +85,9 @@ def obtain(model: str, revision: str | None, onnx: bool, cache: Path) -> Source:
 
 
 def choose(model: str, files: set[str], onnx: bool) -> list[str]:
-    """The files that are needed, of those that there are."""
+    """The files that are needed, out of all files."""
     if CONFIG not in files:
-        raise ExportError(f"{model} has no {CONFIG}: it is no Transformers model")
+        raise ExportError(f"{model} has no {CONFIG}: it is not a Transformers model")
     chosen = [CONFIG]
     tokenizer = [name for name in TOKENIZER_FILES if name in files]
     if not tokenizer:
@@ -111,7 +111,7 @@ def weights(model: str, files: set[str]) -> list[str]:
 
 
 def graph(model: str, files: set[str]) -> list[str]:
-    """The file with the ONNX graph, and what lies beside it."""
+    """The file with the ONNX graph, and its external weights."""
     for name in GRAPHS:
         if name in files:
             stem = name.removesuffix(".onnx")

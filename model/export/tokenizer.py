@@ -1,6 +1,6 @@
-"""Reads a model's tokenizer in whatever form it has, and writes it in one.
+"""Reads a model's tokenizer in any format, and writes it as `tokenizer.json`.
 
-This module must not know anything of weights or graphs.
+This module must not know anything about weights or graphs.
 """
 
 import tempfile
@@ -16,28 +16,30 @@ SETTINGS = "tokenizer_config.json"
 
 
 def load(directory: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer as Transformers understands it, converted if it is an old one."""
+    """The tokenizer as Transformers reads it, converted from an old format if needed."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             directory, local_files_only=True, trust_remote_code=False
         )
     except Exception as error:
-        # What the files may have wrong with them surfaces in too many ways to list.
+        # Faulty files cause too many kinds of error to list.
         raise ExportError(
-            f"Transformers can not read the tokenizer: {first_line(error)}"
+            f"Transformers cannot read the tokenizer: {first_line(error)}"
         ) from error
     if not tokenizer.is_fast:
         kind = type(tokenizer).__name__
-        raise ExportError(f"{kind} can not be converted to {FILE}: it has no fast form")
+        raise ExportError(
+            f"{kind} cannot be converted to {FILE}: it has no fast version"
+        )
     return tokenizer
 
 
 def write(tokenizer: PreTrainedTokenizerBase, source: Path, out: Path) -> None:
-    """Writes `tokenizer.json` and the settings that belong to it.
+    """Writes `tokenizer.json` and its settings.
 
-    A file that the model brings is kept, but for padding and truncation: they are left
-    over from whatever wrote it, and often fixed at some small length. Which end of a
-    text is cut is kept in the settings.
+    The model's own file is kept, except for padding and truncation: these are left over
+    from whatever wrote the file, and often fixed at some small length. The settings keep
+    which end of a text is truncated.
     """
     with tempfile.TemporaryDirectory(dir=out.parent) as work:
         tokenizer.save_pretrained(work)

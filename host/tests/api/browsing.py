@@ -1,4 +1,4 @@
-"""A real browser without a screen, and what tests look at in it."""
+"""A headless browser, and the checks that tests make in it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from selenium import webdriver
 
-# How long a page may take for anything, in seconds.
+# The time limit for every wait, in seconds.
 PATIENCE = 60
 
 
 def need(*tools: str) -> str:
-    """A program; without it a test is skipped, but in CI (CI=true) it fails."""
+    """The path of a program. Without it the test is skipped, or fails in CI (CI=true)."""
     found = next(filter(None, map(shutil.which, tools)), None)
     if found is None:
         missing = f"none of {', '.join(tools)} is installed"
@@ -28,13 +28,13 @@ def need(*tools: str) -> str:
 
 @contextmanager
 def chromium(folder: Path) -> Iterator[webdriver.Chrome]:
-    """Chromium, which puts what it downloads into `folder/downloads`."""
+    """Starts Chromium, which saves downloads in `folder/downloads`."""
     options = webdriver.ChromeOptions()
     options.binary_location = need("chromium", "google-chrome", "chrome")
     for argument in (
         *("--headless=new", "--window-size=1280,1600", "--disable-dev-shm-usage"),
         *(f"--user-data-dir={folder / 'profile'}", "--no-proxy-server"),
-        # It is often root that runs tests, for whom Chromium has no sandbox.
+        # Chromium has no sandbox for root.
         *(["--no-sandbox"] if os.geteuid() == 0 else []),
     ):
         options.add_argument(argument)
@@ -50,14 +50,13 @@ def chromium(folder: Path) -> Iterator[webdriver.Chrome]:
 
 
 def complaints(browser: webdriver.Chrome) -> list[str]:
-    """What the console has been told that is not just information."""
+    """The console's warnings and errors."""
     entries = browser.get_log("browser")
     return [entry["message"] for entry in entries if entry["level"] != "INFO"]
 
 
 def emulate(browser: webdriver.Chrome, width: int, theme: str) -> None:
-    """A screen of so many CSS pixels, of a phone if they are few, and what its owner
-    prefers."""
+    """Emulates a screen width in CSS pixels, a phone if it is narrow, and a theme."""
     size = {"width": width, "height": 900, "deviceScaleFactor": 1}
     screen = size | {"mobile": width < 600}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
@@ -69,7 +68,7 @@ def emulate(browser: webdriver.Chrome, width: int, theme: str) -> None:
 
 
 def screenshot(browser: webdriver.Chrome, name: str) -> None:
-    """The whole page, for whoever names a folder for them."""
+    """Saves a picture of the whole page if `FASTSENTIMENT_SCREENSHOTS` names a folder."""
     if folder := os.environ.get("FASTSENTIMENT_SCREENSHOTS"):
         how = {"captureBeyondViewport": True, "format": "png"}
         image = browser.execute_cdp_cmd("Page.captureScreenshot", how)["data"]
@@ -77,10 +76,10 @@ def screenshot(browser: webdriver.Chrome, name: str) -> None:
 
 
 def violations(browser: webdriver.Chrome) -> list[str]:
-    """What axe-core finds wrong with what is shown, by its rules for WCAG and others."""
+    """The violations of accessibility rules, such as WCAG's, that axe-core finds."""
     found = find_spec("axe_playwright_python")
     assert found, "the package axe-playwright-python is not installed"
-    # Only for the script that it brings.
+    # Of the package only axe-core's script is used.
     folder = Path(next(iter(found.submodule_search_locations or [])))
     browser.execute_script((folder / "axe.min.js").read_text())
     result = browser.execute_async_script(
@@ -88,7 +87,7 @@ def violations(browser: webdriver.Chrome) -> list[str]:
         "axe.run(document).then(done, (error) => done({failed: String(error)}));"
     )
     assert "failed" not in result, result
-    # It would find nothing wrong with nothing.
+    # On an empty page it would find nothing wrong either.
     assert len(result["passes"]) > 10, result
     return [
         f"{violation['id']}: {violation['help']}: {node['html'][:200]}"

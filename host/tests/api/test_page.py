@@ -1,5 +1,5 @@
-"""The page at `/` in a real browser: what is typed, and what it does when things go
-wrong. Files are in `test_page_files.py`."""
+"""The page at `/` in a real browser: typed texts, and errors. Files are in
+`test_page_files.py`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TEXTS = [
 
 
 class Page:
-    """The page, once its script runs."""
+    """The page, whose script has run."""
 
     def __init__(self, browser: webdriver.Chrome, url: str) -> None:
         self.browser = browser
@@ -48,7 +48,7 @@ class Page:
         return self.browser.switch_to.active_element.get_attribute("id")
 
     def score(self, texts: list[str]) -> None:
-        """Types texts, and has them scored, by the keyboard alone."""
+        """Types and scores texts, using only the keyboard."""
         box = self.find("texts")
         box.send_keys(Keys.CONTROL, "a")
         box.send_keys("\n".join(texts))
@@ -86,12 +86,12 @@ def page(browser: webdriver.Chrome, server: Server) -> Iterator[Page]:
 
 
 def predict(listener: Listener, texts: list[str]):
-    """What the API says, as it says it."""
+    """The API's answer."""
     body = json.dumps({"text": texts}).encode()
     return listener.ask("POST", "/predict", body, {"Content-Type": "application/json"})
 
 
-def test_texts_are_scored_by_the_keyboard(page: Page, server: Server) -> None:
+def test_texts_can_be_scored_with_the_keyboard(page: Page, server: Server) -> None:
     texts = [f"{text}, by the keyboard" for text in TEXTS]
     page.score(texts)
     first = page.results()
@@ -104,7 +104,7 @@ def test_texts_are_scored_by_the_keyboard(page: Page, server: Server) -> None:
         assert answer.headers["x-fastsentiment-guest"] in result["facts"]
         assert answer.headers["x-fastsentiment-model"] in result["facts"]
         assert " ms" in result["facts"]
-    # What screen readers are told, where the focus is, and how long the bars are.
+    # The announcement for screen readers, the focus, and the length of the bars.
     best = expected[0][0]
     assert f"1: {best['label']}." in page.find("announcement").get_attribute(
         "textContent"
@@ -124,7 +124,7 @@ def test_texts_are_scored_by_the_keyboard(page: Page, server: Server) -> None:
     assert complaints(page.browser) == []
 
 
-def test_the_page_says_what_is_live(page: Page, server: Server) -> None:
+def test_the_page_shows_the_live_versions(page: Page, server: Server) -> None:
     live = json.loads(server.main.ask("GET", "/version").body)
     assert page.find("version").text == live["version"]
     for name in ("guest", "model"):
@@ -136,7 +136,7 @@ def test_the_page_says_what_is_live(page: Page, server: Server) -> None:
     assert links == [f"{base}/docs", f"{base}/openapi.json"]
 
 
-def test_everything_is_reached_in_order(page: Page) -> None:
+def test_the_tab_order_reaches_every_control(page: Page) -> None:
     order = []
     for _ in range(12):
         ActionChains(page.browser).send_keys(Keys.TAB).perform()
@@ -148,7 +148,7 @@ def test_everything_is_reached_in_order(page: Page) -> None:
         *("Skip to the texts", "API docs", "OpenAPI", "texts", "score", "clear"),
     ]
     assert order[-2:] == ["file-input", "try-examples"]
-    # An example is added to what is there, and not scored before that is wanted.
+    # An example is added to the texts, and not scored yet.
     example = page.all(".example")[1]
     page.find("texts").send_keys("Mine.")
     example.send_keys(Keys.ENTER)
@@ -156,7 +156,7 @@ def test_everything_is_reached_in_order(page: Page) -> None:
     assert page.all("#results > .result") == []
 
 
-def test_a_text_that_is_refused_costs_no_other(page: Page, server: Server) -> None:
+def test_a_refused_text_costs_no_other(page: Page, server: Server) -> None:
     too_long = "x" * (128 * 1024 + 1)
     box = page.find("texts")
     page.browser.execute_script(
@@ -174,7 +174,7 @@ def test_a_text_that_is_refused_costs_no_other(page: Page, server: Server) -> No
     assert page.find("texts").get_attribute("value").startswith("Good one\n")
 
 
-def test_a_server_that_can_not_be_reached_is_asked_again(page: Page) -> None:
+def test_texts_can_be_retried_when_the_server_is_back(page: Page) -> None:
     offline = {
         "offline": True,
         "latency": 0,
@@ -187,7 +187,7 @@ def test_a_server_that_can_not_be_reached_is_asked_again(page: Page) -> None:
     page.score(["Meanwhile", "Nobody there"])
     failures = [failure.text for failure in page.all("#results .failure")]
     assert len(failures) == 2
-    assert all("can not be reached" in failure for failure in failures)
+    assert all("cannot be reached" in failure for failure in failures)
     page.browser.execute_cdp_cmd(
         "Network.emulateNetworkConditions", offline | {"offline": False}
     )
@@ -213,14 +213,14 @@ window.fetch = (path, request) => {
 """
 
 
-def test_a_busy_server_is_waited_for(page: Page) -> None:
+def test_requests_to_a_busy_server_are_retried(page: Page) -> None:
     page.browser.execute_script(BUSY)
     box = page.find("texts")
     box.send_keys("One while it is busy\nAnother while it is busy")
     box.send_keys(Keys.CONTROL, Keys.ENTER)
     page.until(
         lambda: (
-            "Overloaded. Trying again in 1 s"
+            "Overloaded. Retrying in 1 s"
             in page.find("results").get_attribute("textContent")
         )
     )
@@ -231,7 +231,7 @@ def test_a_busy_server_is_waited_for(page: Page) -> None:
 
 @pytest.mark.parametrize("width", [360, 1280])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_it_looks_right_to_everybody(
+def test_it_is_accessible_at_every_width_and_theme(
     browser: webdriver.Chrome, server: Server, tmp_path: Path, theme: str, width: int
 ) -> None:
     emulate(browser, width, theme)
@@ -263,7 +263,7 @@ def test_it_looks_right_to_everybody(
 
 
 class Proxy(http.server.BaseHTTPRequestHandler):
-    """Serves a server below a path."""
+    """A reverse proxy that serves a server below a path."""
 
     prefix = "/some/where"
     target: Listener
@@ -280,7 +280,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
         answer = self.target.ask(self.command, path, body, headers)
         self.send_response(answer.status)
         for name, value in answer.headers.items():
-            if name.lower() not in {"connection", "date"}:
+            if name.lower() not in {"connection", "date", "transfer-encoding"}:
                 self.send_header(name, value)
         self.end_headers()
         self.wfile.write(answer.body)
@@ -291,7 +291,9 @@ class Proxy(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_it_works_below_another_path(browser: webdriver.Chrome, server: Server) -> None:
+def test_it_works_below_a_path_of_a_proxy(
+    browser: webdriver.Chrome, server: Server, tmp_path: Path
+) -> None:
     handler = type("Handler", (Proxy,), {"target": server.main})
     proxy = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=proxy.serve_forever, daemon=True).start()
@@ -301,6 +303,15 @@ def test_it_works_below_another_path(browser: webdriver.Chrome, server: Server) 
         page.score(["From far below"])
         assert len(page.results()) == 1
         assert page.all("nav a")[0].get_attribute("href") == f"{url}docs"
+        # The proxy sends an answer only once it has all of it.
+        file = tmp_path / "lines.txt"
+        file.write_text("".join(f"Line {at}, from far below\n" for at in range(1200)))
+        page.find("file-input").send_keys(str(file))
+        page.until(lambda: page.find("file-start").is_displayed())
+        page.find("file-start").click()
+        page.until(lambda: page.find("file-results").is_displayed())
+        assert page.find("progress-label").text == "Scored"
+        assert page.find("progress").get_attribute("value") == "1200"
         assert complaints(browser) == []
     finally:
         proxy.shutdown()

@@ -1,4 +1,4 @@
-"""Files on the page at `/`, in a real browser: from the choice to the download."""
+"""Files on the page at `/` in a real browser, from opening one to the download."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from selenium.webdriver.support.ui import Select
 from test_page import Page, predict
 
 ROWS = 1500
-# Some fields are longer than Python expects.
+# Some fields are longer than the limit of Python's reader.
 csv.field_size_limit(1 << 20)
 
 
@@ -40,7 +40,7 @@ def finished(page: Page) -> None:
     page.until(lambda: page.find("file-results").is_displayed())
 
 
-def test_a_file_is_scored_and_read_back(
+def test_a_scored_file_has_the_answers_of_the_api(
     browser: webdriver.Chrome, server: Server, tmp_path: Path
 ) -> None:
     rows = [
@@ -91,7 +91,7 @@ def test_a_file_is_scored_and_read_back(
     assert complaints(browser) == []
 
 
-def test_a_long_file_can_be_left_and_gone_on_with(
+def test_a_long_run_can_be_cancelled_and_resumed(
     browser: webdriver.Chrome, server: Server, tmp_path: Path
 ) -> None:
     total = 100_000
@@ -99,25 +99,24 @@ def test_a_long_file_can_be_left_and_gone_on_with(
     file.write_text("".join(f"One of many lines, {at}\n" for at in range(total)))
     page = Page(browser, f"{server.main.url}/")
     choose(page, file)
-    # The page is asked meanwhile, so that it has to be alive.
     page.find("file-start").click()
     page.until(lambda: float(page.find("progress").get_attribute("value")) > 0)
     assert " rows/s" in page.find("numbers").text or "–" in page.find("numbers").text
     page.find("file-cancel").click()
     finished(page)
     assert page.find("progress-label").text == "Cancelled"
-    dealt = int(page.find("progress").get_attribute("value"))
-    assert 0 < dealt < total
+    done = int(page.find("progress").get_attribute("value"))
+    assert 0 < done < total
     assert page.focused() == "file-resume"
     page.find("download-csv").click()
     with downloaded(tmp_path, "many.scored.csv").open(newline="") as scored:
-        assert sum(1 for _ in csv.reader(scored)) == 1 + dealt
+        assert sum(1 for _ in csv.reader(scored)) == 1 + done
 
     page.find("file-resume").click()
     seen = set()
     while not page.find("file-results").is_displayed():
         seen.add(page.find("progress").get_attribute("value"))
-        # It is still a page on which texts can be typed.
+        # The page stays responsive.
         page.find("texts").send_keys("x")
     assert len(seen) > 2
     assert page.find("progress-label").text == "Scored"
@@ -132,7 +131,7 @@ def test_a_long_file_can_be_left_and_gone_on_with(
     assert complaints(browser) == []
 
 
-def test_rows_that_can_not_be_scored_are_named(
+def test_rows_without_scores_have_a_reason(
     browser: webdriver.Chrome, server: Server, tmp_path: Path
 ) -> None:
     too_long = "y" * (128 * 1024 + 1)
@@ -159,12 +158,12 @@ def test_rows_that_can_not_be_scored_are_named(
     assert [bool(row["error"]) for row in found] == [False, True, True, False, True]
 
 
-def test_what_is_no_file_of_texts_is_refused_in_words(
+def test_other_files_are_refused_with_a_reason(
     browser: webdriver.Chrome, server: Server, tmp_path: Path
 ) -> None:
     page = Page(browser, f"{server.main.url}/")
     for name, content, words in (
-        ("table.xlsx", b"PK\x03\x04\x00\x00\x00", "no text"),
+        ("table.xlsx", b"PK\x03\x04\x00\x00\x00", "not a text file"),
         ("array.json", b'[{"text": "a"}]', "JSON Lines"),
         ("empty.csv", b"", "no rows"),
     ):
@@ -201,7 +200,7 @@ def test_a_file_can_be_dropped_anywhere(
         const event = new DragEvent(name, {dataTransfer: data, bubbles: true, cancelable: true});
         document.querySelector("h1").dispatchEvent(event);
         if (name === "dragover" && document.getElementById("dragging").hidden) {
-          throw new Error("nothing tells that it may be dropped");
+          throw new Error("the page does not say that it takes the file");
         }
       }
       return document.getElementById("dragging").hidden;

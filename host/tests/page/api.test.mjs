@@ -1,23 +1,53 @@
-// What the server says, and what becomes of it: an answer, or a failure in words.
+// The client of the server: answers, bulk answers that arrive in pieces, and failures.
 
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 
-import { Failure, Kind, pause, predict, secondsUntilNext } from "../../src/http/page/api.mjs";
+import { Failure, Kind, pause, predict, predictEach, retryDelay } from "../../crates/http/src/page/api.mjs";
 
 const realFetch = globalThis.fetch;
 afterEach(() => {
   globalThis.fetch = realFetch;
 });
 
-/** Has the server answer so, and gives what it was asked. */
+/** Replaces the server with one that gives this answer. Returns the requests it got. */
 function answering(status, body, headers = {}) {
-  const asked = [];
+  const requests = [];
   globalThis.fetch = async (path, request) => {
-    asked.push({ path, ...request });
-    return new Response(typeof body === "string" ? body : JSON.stringify(body), { status, headers });
+    requests.push({ path, ...request });
+    const isRaw = typeof body === "string" || body instanceof ReadableStream;
+    return new Response(isRaw ? body : JSON.stringify(body), { status, headers });
   };
-  return asked;
+  return requests;
+}
+
+/** A body that arrives in pieces of `size` bytes, and then breaks off if `breaks`. */
+function streamed(text, { size = 7, breaks = false } = {}) {
+  const bytes = new TextEncoder().encode(text);
+  let at = 0;
+  return new ReadableStream({
+    pull(controller) {
+      if (at < bytes.length) {
+        controller.enqueue(bytes.slice(at, at + size));
+        at += size;
+      } else if (breaks) {
+        controller.error(new TypeError("network error"));
+      } else {
+        controller.close();
+      }
+    },
+  });
+}
+
+/** Sends a bulk request. Resolves with the outcomes, and the failure if it fails. */
+async function bulk(texts) {
+  const outcomes = [];
+  const failure = await predictEach(texts, (outcome) => outcomes.push(outcome)).then(
+    () => undefined,
+    (error) => error,
+  );
+  assert.ok(failure === undefined || failure instanceof Failure, String(failure));
+  return { outcomes, failure };
 }
 
 async function failureOf(promise) {
@@ -26,40 +56,40 @@ async function failureOf(promise) {
   return error;
 }
 
-test("an answer has what its headers say", async () => {
+test("an answer comes with the versions and the cache hits in its headers", async () => {
   const predictions = [[{ label: "A", score: 1 }], [{ label: "B", score: 1 }]];
   const headers = { "x-fastsentiment-guest": "g", "x-fastsentiment-model": "m", "x-fastsentiment-cache-hits": "2" };
-  const asked = answering(200, { predictions }, headers);
+  const requests = answering(200, { predictions }, headers);
   const { ms, ...answer } = await predict(["a", "b"]);
   assert.deepEqual(answer, { predictions, guest: "g", model: "m", hits: 2 });
   assert.ok(ms >= 0);
-  // Relative, so that a proxy may serve it below any path.
-  assert.equal(asked[0].path, "predict");
-  assert.deepEqual(JSON.parse(asked[0].body), { text: ["a", "b"] });
+  // Relative, so that a proxy may serve the page below any path.
+  assert.equal(requests[0].path, "predict");
+  assert.deepEqual(JSON.parse(requests[0].body), { text: ["a", "b"] });
 });
 
-test("a problem is told in its own words, without places that nobody has seen", async () => {
+test("a failure has the texts of its problem, without pointers into the request", async () => {
   const problem = {
     type: "urn:fastsentiment:problem:text-too-long",
     title: "Text too long",
     status: 422,
     detail: "`/text/3`: the text is long",
-    errors: [{ pointer: "/text/3", detail: "" }, { pointer: "/other", detail: "" }],
+    errors: [{ pointer: "/text/3", detail: "" }],
   };
   answering(422, problem, { "Content-Type": "application/problem+json" });
   const failure = await failureOf(predict(["a"]));
   assert.equal(failure.kind, Kind.REFUSED);
   assert.equal(failure.message, "Text too long: The text is long.");
-  assert.equal(failure.type, "text-too-long");
-  assert.deepEqual(failure.pointers, [3]);
-  assert.equal(failure.isPassing, false);
+  assert.equal(failure.status, 422);
+  assert.equal(failure.isTransient, false);
 });
 
-test("statuses tell what is worth another try", async () => {
+test("the status decides whether a retry makes sense", async () => {
   const json = { "Content-Type": "application/problem+json" };
-  for (const [status, headers, kind, isPassing] of [
+  for (const [status, headers, kind, isTransient] of [
     [503, { ...json, "Retry-After": "7" }, Kind.BUSY, true],
     [429, {}, Kind.BUSY, true],
+    [408, json, Kind.BUSY, true],
     [500, json, Kind.FAILED, false],
     [504, json, Kind.FAILED, false],
     [502, {}, Kind.UNREACHABLE, true],
@@ -67,45 +97,114 @@ test("statuses tell what is worth another try", async () => {
   ]) {
     answering(status, "{}", headers);
     const failure = await failureOf(predict(["a"]));
-    assert.deepEqual([failure.kind, failure.isPassing], [kind, isPassing], String(status));
+    assert.deepEqual([failure.kind, failure.isTransient], [kind, isTransient], String(status));
     assert.equal(failure.status, status);
     assert.equal(failure.retryAfter, headers["Retry-After"] ? 7 : 1);
     assert.ok(failure.title.length > 0 && failure.detail.length > 0);
   }
 });
 
-test("what is no answer of the server is no prediction", async () => {
+test("an answer that is not the server's is a failure", async () => {
   for (const body of ["<html>", "{}", '{"predictions": []}', '{"predictions": 1}']) {
     answering(200, body);
     const failure = await failureOf(predict(["a"]));
-    assert.equal(failure.title, "The answer can not be read");
+    assert.equal(failure.title, "The answer cannot be read");
   }
   globalThis.fetch = async () => {
     throw new TypeError("Failed to fetch");
   };
   const failure = await failureOf(predict(["a"]));
   assert.equal(failure.kind, Kind.UNREACHABLE);
-  assert.ok(failure.isPassing);
+  assert.ok(failure.isTransient);
 });
 
-test("what nobody waits for is cancelled", async () => {
+const scored = (label) => `{"predictions":[{"label":"${label}","score":1}]}\n`;
+const problem = (members) =>
+  `${JSON.stringify({ error: { title: "A title", detail: "the reason", ...members } })}\n`;
+const scores = (label) => [{ label, score: 1 }];
+
+test("a bulk request has a line per text, and each text gets its scores or its failure", async () => {
+  const lines = [
+    scored("É"),
+    problem({ status: 422, line: 2 }),
+    problem({ status: 504, line: 3 }),
+    problem({ status: 503, line: 4 }),
+    scored("B"),
+  ];
+  for (const size of [1, 7, 1000]) {
+    const requests = answering(200, streamed(lines.join(""), { size }));
+    const texts = ["a", "b\nc", "", "d", "e\u2028"];
+    const { outcomes, failure } = await bulk(texts);
+    assert.equal(failure, undefined);
+    assert.deepEqual(outcomes[0], scores("É"));
+    assert.deepEqual(outcomes[4], scores("B"));
+    const failures = outcomes.slice(1, 4);
+    assert.deepEqual(failures.map(({ kind }) => kind), [Kind.REFUSED, Kind.FAILED, Kind.BUSY]);
+    assert.equal(failures[0].message, "A title: The reason.");
+    const [{ path, headers, body }] = requests;
+    assert.equal(path, "predict");
+    assert.equal(headers["Content-Type"], "application/x-ndjson");
+    const sent = body.split("\n");
+    assert.equal(sent.pop(), "");
+    assert.deepEqual(sent.map((line) => JSON.parse(line)), texts);
+  }
+});
+
+test("outcomes arrive before the answer is complete", async () => {
+  let controller;
+  answering(200, new ReadableStream({ start: (made) => void (controller = made) }));
+  let arrived;
+  const first = new Promise((resolve) => void (arrived = resolve));
+  const request = predictEach(["a", "b"], arrived);
+  controller.enqueue(new TextEncoder().encode(`${scored("A")}{"predict`));
+  assert.deepEqual(await first, scores("A"));
+  controller.enqueue(new TextEncoder().encode(scored("B").slice('{"predict'.length)));
+  controller.close();
+  await request;
+});
+
+test("an answer that ends early is a transient failure after the outcomes so far", async () => {
+  const early = problem({ status: 503, after_line: 1 });
+  for (const body of [
+    scored("A") + early,
+    streamed(scored("A") + problem({ status: 400, after_line: 1 })),
+    streamed(scored("A")),
+    streamed(scored("A") + scored("B").slice(0, -1)),
+    streamed(scored("A") + scored("B").slice(0, 9), { breaks: true }),
+  ]) {
+    answering(200, body);
+    const { outcomes, failure } = await bulk(["a", "b", "c"]);
+    assert.deepEqual(outcomes, [scores("A")]);
+    assert.ok(failure.isTransient, failure.message);
+  }
+});
+
+test("a bulk answer that is not the server's is a failure", async () => {
+  for (const body of ["<html>\n", "{}\n", scored("A") + scored("B")]) {
+    answering(200, body);
+    const { failure } = await bulk(["a"]);
+    assert.equal(failure.title, "The answer cannot be read");
+  }
+});
+
+test("requests and pauses can be cancelled", async () => {
   globalThis.fetch = (_, { signal }) =>
     new Promise((_resolve, reject) => {
       signal.addEventListener("abort", () => reject(signal.reason));
     });
   const stop = new AbortController();
-  const asked = failureOf(predict(["a"], stop.signal));
+  const request = failureOf(predict(["a"], stop.signal));
   const paused = failureOf(pause(3_600_000, stop.signal));
   stop.abort();
-  assert.equal((await asked).kind, Kind.CANCELLED);
+  assert.equal((await request).kind, Kind.CANCELLED);
   assert.equal((await paused).kind, Kind.CANCELLED);
   assert.equal((await failureOf(predict(["a"], stop.signal))).kind, Kind.CANCELLED);
 });
 
-test("another try comes when the server says, and later each time", () => {
+test("the delay before a retry grows, and is at least what the server asks for", () => {
   const after = (retryAfter) => ({ retryAfter });
-  assert.deepEqual([0, 1, 2, 3, 9].map((attempt) => secondsUntilNext(after(1), attempt)), [
+  assert.deepEqual([0, 1, 2, 3, 9].map((attempt) => retryDelay(after(1), attempt)), [
     ...[1, 2, 4, 8, 8],
   ]);
-  assert.equal(secondsUntilNext(after(30), 1), 30);
+  assert.equal(retryDelay(after(30), 1), 30);
 });

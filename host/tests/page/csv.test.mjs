@@ -1,11 +1,11 @@
-// Records of CSV: cut wherever the pieces end, and written so that they are read back.
+// CSV: parsed the same however the text is chunked, and written so that it can be read back.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { CsvParser, LineParser, csvLine, sniffDelimiter } from "../../src/http/page/csv.mjs";
+import { CsvParser, LineParser, csvLine, sniffDelimiter } from "../../crates/http/src/page/csv.mjs";
 
-/** The records of a text that comes in pieces of `size` characters. */
+/** Parses a text in pieces of `size` characters. */
 function parse(parser, text, size = text.length || 1) {
   const records = [];
   for (let at = 0; at < text.length; at += size) {
@@ -32,7 +32,7 @@ const CASES = [
   ["", []],
 ];
 
-test("records are the same wherever pieces end", () => {
+test("records do not depend on how the text is chunked", () => {
   for (const [text, expected] of CASES) {
     for (const size of [1, 2, 3, 5, 1000]) {
       const { records, unclosed } = parse(new CsvParser(","), text, size);
@@ -42,7 +42,7 @@ test("records are the same wherever pieces end", () => {
   }
 });
 
-test("a quote that is never closed is found", () => {
+test("a quote that is never closed is reported", () => {
   const { records, unclosed } = parse(new CsvParser(","), 'a,b\n1,"2\n3,4\n', 2);
   assert.equal(unclosed, 2);
   assert.deepEqual(records[1], ["1", "2\n3,4\n"]);
@@ -50,12 +50,12 @@ test("a quote that is never closed is found", () => {
   assert.deepEqual(plain.records, [["a", "b"], ["1", '"2'], ["3", "4"]]);
 });
 
-test("fields are parted by nothing without a delimiter", () => {
+test("without a delimiter a record is one field", () => {
   const { records } = parse(new CsvParser(undefined), 'text\nwarm, funny\n"a\nb"\n', 3);
   assert.deepEqual(records, [["text"], ["warm, funny"], ["a\nb"]]);
 });
 
-test("what is written is read back", () => {
+test("written records can be read back", () => {
   const records = [
     ["a,b", 'say "no"', "one\ntwo", "\r", "", " x ", "=1+1", "-2", "é"],
     [""],
@@ -79,7 +79,7 @@ test("lines end in LF or CR LF", () => {
   }
 });
 
-test("the delimiter is the one by which rows have as many fields as the first", () => {
+test("the guessed delimiter gives most rows as many fields as the first", () => {
   for (const [text, expected] of [
     ["id,text\n1,a\n2,b\n", ","],
     ["id;text\n1;a, b\n2;c, d, e\n", ";"],

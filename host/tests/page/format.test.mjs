@@ -1,16 +1,16 @@
-// Numbers in words.
+// The formats of numbers, durations and sizes.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import * as format from "../../src/http/page/format.mjs";
+import * as format from "../../crates/http/src/page/format.mjs";
 
-test("a share that is not all does not look so", () => {
+test("only a share of 1 is shown as 100 %", () => {
   const shown = [0, 1e-9, 0.0013, 0.5, 0.9986909, 0.99999, 1].map(format.percent);
   assert.deepEqual(shown, ["0.0 %", "< 0.1 %", "0.1 %", "50.0 %", "99.9 %", "99.9 %", "100.0 %"]);
 });
 
-test("times and sizes have the unit that fits", () => {
+test("durations and sizes get a suitable unit", () => {
   assert.deepEqual([4.26, 12.4, 999, 12_345].map(format.milliseconds), [
     ...["4.3 ms", "12 ms", "999 ms", "12.3 s"],
   ]);
@@ -24,7 +24,7 @@ test("times and sizes have the unit that fits", () => {
   assert.equal(format.counted(1234, "row"), "1,234 rows");
 });
 
-test("a median is the middle", () => {
+test("the median of an even count is the mean of the middle two", () => {
   assert.equal(format.median([3]), 3);
   assert.equal(format.median([9, 1, 5]), 5);
   assert.equal(format.median([4, 1, 2, 9]), 3);

@@ -1,11 +1,11 @@
-// Scored files: what was there stays, and what is added is where it belongs.
+// Scored files: the original rows are unchanged, and the new columns and fields are right.
 
 import assert from "node:assert/strict";
 import { File } from "node:buffer";
 import { test } from "node:test";
 
-import { Scores, written } from "../../src/http/page/scored.mjs";
-import { open } from "../../src/http/page/source.mjs";
+import { Scores, written } from "../../crates/http/src/page/scored.mjs";
+import { open } from "../../crates/http/src/page/source.mjs";
 
 const GOOD = [
   { label: "POSITIVE", score: 0.9986909 },
@@ -33,7 +33,7 @@ async function scored(name, content, kind, outcomes) {
   return text;
 }
 
-test("CSV gets columns", async () => {
+test("CSV gets new columns", async () => {
   const text = 'id,text\n1,"a, ""b"""\n2,=1+1\n3,"c\nd"\n';
   assert.equal(
     await scored("a.csv", text, "csv", [GOOD, BAD, GOOD]),
@@ -44,12 +44,12 @@ test("CSV gets columns", async () => {
   );
 });
 
-test("columns have a prefix if their names are taken", async () => {
+test("new columns get a prefix if their names are taken", async () => {
   const text = await scored("a.csv", "text,label\na,0\n", "csv", [GOOD]);
   assert.match(text, /^text,label,predicted_label,predicted_score,predicted_score_POSITIVE,/);
 });
 
-test("rows of any length keep what they have, and columns stay columns", async () => {
+test("rows that are too short or too long keep their fields, and columns stay aligned", async () => {
   const failure = new Error("Too few");
   const text = await scored("a.csv", "id,text\n1\n2,b,x,y\n", "csv", [failure, GOOD]);
   assert.equal(
@@ -60,7 +60,7 @@ test("rows of any length keep what they have, and columns stay columns", async (
   );
 });
 
-test("rows that were not dealt with are left out", async () => {
+test("rows without an outcome are left out", async () => {
   const text = await scored("a.txt", "a\nb\nc\n", "csv", [GOOD, undefined, BAD]);
   assert.deepEqual(
     text.split("\n").map((line) => line.split(",")[0]),
@@ -68,7 +68,7 @@ test("rows that were not dealt with are left out", async () => {
   );
 });
 
-test("JSON stays as it is, to the letter", async () => {
+test("JSON is copied byte for byte", async () => {
   const lines = '{"id": 12345678901234567890, "text": "a" }\n"b"\n';
   const prediction = '{"label":"POSITIVE","score":0.9986909,"scores":{"POSITIVE":0.9986909,"NEGATIVE":0.0013091193}}';
   assert.equal(
@@ -78,7 +78,7 @@ test("JSON stays as it is, to the letter", async () => {
   );
 });
 
-test("CSV can become JSON, and JSON can become CSV", async () => {
+test("CSV can be written as JSON Lines, and JSON Lines as CSV", async () => {
   const json = await scored("a.csv", "id,text\n1,a\n", "jsonl", [GOOD]);
   const { prediction, ...rest } = JSON.parse(json);
   assert.deepEqual(rest, { id: "1", text: "a" });
@@ -89,7 +89,7 @@ test("CSV can become JSON, and JSON can become CSV", async () => {
   assert.match(csv, /\nb,,NEGATIVE,/);
 });
 
-test("scores of many rows and of labels that come later are kept", () => {
+test("the scores of many rows are stored, also of labels that appear late", () => {
   const scores = new Scores();
   for (let row = 0; row < 5000; row += 1) {
     scores.set(row, row < 3000 ? GOOD : [{ label: "OTHER", score: row }]);

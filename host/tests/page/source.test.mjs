@@ -1,10 +1,10 @@
-// Files: their format, their encoding, where their texts are, and all of their rows.
+// Files: their format, their encoding, the column with the texts, and the rows.
 
 import assert from "node:assert/strict";
 import { File } from "node:buffer";
 import { test } from "node:test";
 
-import { Unreadable, open } from "../../src/http/page/source.mjs";
+import { Unreadable, open } from "../../crates/http/src/page/source.mjs";
 
 async function opened(name, content) {
   const source = await open(new File([content], name));
@@ -15,7 +15,7 @@ async function opened(name, content) {
   return { source, texts };
 }
 
-test("a column is guessed by its name, else by the length of what is in it", async () => {
+test("the column is guessed from its name, or else from the length of its texts", async () => {
   for (const [content, column, texts] of [
     ["id,Review\n1,good\n2,bad\n", 1, ["good", "bad"]],
     ["review,text\na,b\n", 1, ["b"]],
@@ -32,14 +32,14 @@ test("a column is guessed by its name, else by the length of what is in it", asy
   }
 });
 
-test("formats go by the ending, else by what is in the file", async () => {
+test("the format is guessed from the extension, or else from the content", async () => {
   for (const [name, content, format, texts] of [
     ["a.tsv", "id\ttext\n1\ta, b\n", "TSV", ["a, b"]],
     ["a.jsonl", '{"id": 1, "text": "a"}\n\n"b"\n', "JSON Lines", ["a", "b"]],
     ["a.json", '{"text": "a"}\n{"text": "b"}\n', "JSON Lines", ["a", "b"]],
     ["a", '{"text": "a"}\n', "JSON Lines", ["a"]],
-    ["a.txt", "a\n\nb, c\r\n", "Text, one a line", ["a", "", "b, c"]],
-    ["a.log", "a", "Text, one a line", ["a"]],
+    ["a.txt", "a\n\nb, c\r\n", "Text, one per line", ["a", "", "b, c"]],
+    ["a.log", "a", "Text, one per line", ["a"]],
     ["a.csv", "", "CSV", []],
   ]) {
     const { source, texts: found } = await opened(name, content);
@@ -48,7 +48,7 @@ test("formats go by the ending, else by what is in the file", async () => {
   }
 });
 
-test("rows without a text are known", async () => {
+test("rows without a text say so", async () => {
   const csv = await opened("a.csv", "id,text\n1\n2,b\n");
   assert.match(csv.texts[0].message, /no text in “text”/);
   assert.equal(csv.texts[1], "b");
@@ -59,27 +59,27 @@ test("rows without a text are known", async () => {
   assert.match(lines.texts[3].message, /not JSON/);
 });
 
-test("encodings are found, also those that are not UTF-8", async () => {
+test("the encoding is detected, also one other than UTF-8", async () => {
   const utf16 = Buffer.from("\ufefftext,x\né,1\n", "utf16le");
   assert.deepEqual((await opened("a.csv", utf16)).texts, ["é"]);
   const latin = Buffer.from("text,x\né,1\n", "latin1");
   const { source, texts } = await opened("a.csv", latin);
   assert.deepEqual(texts, ["é"]);
   assert.match(source.notes[0], /Windows-1252/);
-  // A character of three bytes lies across the end of what is looked at first.
+  // A character of three bytes crosses the end of the part that is read for guesses.
   const long = `text\n${"x".repeat(65_530)}\n€€€\n`;
   assert.equal((await opened("a.csv", long)).texts[1], "€€€");
 });
 
-test("a quote that is never closed is taken for a character", async () => {
+test("a quote that is never closed is an ordinary character", async () => {
   const { source, texts } = await opened("a.tsv", 'text\tid\n"a\t1\nb\t2\n');
   assert.deepEqual(texts, ['"a', "b"]);
   assert.match(source.notes[0], /row 2/);
 });
 
-test("what is no text is refused in words", async () => {
+test("a file that is not text is refused with a reason", async () => {
   for (const [name, content, words] of [
-    ["a.xlsx", Buffer.from("PK\x03\x04\0\0"), /no text/],
+    ["a.xlsx", Buffer.from("PK\x03\x04\0\0"), /not a text file/],
     ["a.json", '[{"text": "a"}]', /JSON Lines/],
     ["a.json", '{\n  "text": "a"\n}', /JSON Lines/],
   ]) {
@@ -91,7 +91,7 @@ test("what is no text is refused in words", async () => {
   }
 });
 
-test("a large file comes in pieces", async () => {
+test("a large file is read in pieces", async () => {
   const rows = Array.from({ length: 100_000 }, (_, at) => `${at},"row ${at}, the ""quoted"""\n`);
   const source = await open(new File(["id,text\n", ...rows], "a.csv"));
   assert.equal(source.rows, 100_000);

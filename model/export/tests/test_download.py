@@ -152,7 +152,7 @@ class SurvivesTheNetwork(DownloadTest):
         self.assertFalse(self.out.exists())
         there = partial.stat().st_size
         said = self.succeed(NAME, "--onnx")
-        self.assertIn(f"going on after {there:,} bytes", said)
+        self.assertIn(f"resuming after {there:,} bytes", said)
         self.assertEqual(self.hub.asked_of_store(GRAPH)[-1].range, f"bytes={there}-")
         self.check_sums()
 
@@ -165,7 +165,7 @@ class SurvivesTheNetwork(DownloadTest):
     def test_a_wrong_bit_is_noticed(self) -> None:
         repository = self.hub.add(NAME, self.repository())
         repository.faults[GRAPH] = Fault(flip_at=1000)
-        self.fail_with(f"{GRAPH} was damaged on its way", NAME, "--onnx")
+        self.fail_with(f"{GRAPH} was damaged during the download", NAME, "--onnx")
         # Nothing of it is left, so the next run is as the first.
         self.succeed(NAME, "--onnx")
         self.assertIsNone(self.hub.asked_of_store(GRAPH)[-1].range)
@@ -173,7 +173,7 @@ class SurvivesTheNetwork(DownloadTest):
     def test_a_wrong_bit_in_a_small_file_is_noticed(self) -> None:
         repository = self.hub.add(NAME, self.repository())
         repository.faults["tokenizer.json"] = Fault(flip_at=100)
-        self.fail_with("tokenizer.json was damaged on its way", NAME, "--onnx")
+        self.fail_with("tokenizer.json was damaged during the download", NAME, "--onnx")
 
     def test_a_file_that_is_too_short_is_noticed(self) -> None:
         repository = self.hub.add(NAME, self.repository())
@@ -254,7 +254,7 @@ class RefusesWhatItCanNotUse(DownloadTest):
 
     def test_an_unknown_architecture(self) -> None:
         self.config(model_type="made_up")
-        self.fail_with("no model that can be exported: .*made_up", NAME, "--onnx")
+        self.fail_with("not of a model that can be exported: .*made_up", NAME, "--onnx")
 
     def test_labels_that_do_not_fit(self) -> None:
         self.config(id2label={"0": "a", "1": "b", "2": "c"})
@@ -274,7 +274,7 @@ class RefusesWhatItCanNotUse(DownloadTest):
         directory = self.repository()
         (directory / GRAPH).write_bytes(b"no graph")
         self.hub.add(NAME, directory)
-        self.fail_with("can not be read as an ONNX graph", NAME, "--onnx")
+        self.fail_with("cannot be read as an ONNX graph", NAME, "--onnx")
 
 
 class ReplacesOnlyItsOwn(DownloadTest):
@@ -303,7 +303,7 @@ class ReplacesOnlyItsOwn(DownloadTest):
         self.succeed(NAME, "--onnx")
         before = {file.name: file.read_bytes() for file in self.out.iterdir()}
         (directory / GRAPH).write_bytes(b"no graph")
-        self.fail_with("can not be read", NAME, "--onnx")
+        self.fail_with("cannot be read", NAME, "--onnx")
         after = {file.name: file.read_bytes() for file in self.out.iterdir()}
         self.assertEqual(before, after)
         left = {file.name for file in self.work.iterdir() if file.name.startswith(".")}

@@ -204,7 +204,7 @@ class RefusesWhatItCanNotExport(EndToEnd):
         victim = self.work / "it ran"
         torch.save(Hostile(victim), self.repository / "pytorch_model.bin")
         self.hub.add(NAME, self.repository)
-        self.fail_with("Transformers can not load the model", NAME)
+        self.fail_with("Transformers cannot load the model", NAME)
         self.assertFalse(victim.exists())
 
     def test_a_model_with_a_decoder(self) -> None:
@@ -246,7 +246,7 @@ class FindsWrongExports(EndToEnd):
         with torch.no_grad():
             next(iter(reference.model.classifier.parameters())).mul_(1.01)
         reference.export(exported)
-        with self.assertRaisesRegex(ExportError, "can not be trusted"):
+        with self.assertRaisesRegex(ExportError, "cannot be trusted"):
             check.require_fp32(checks.compare(graph.Graph(exported).logits))
 
 

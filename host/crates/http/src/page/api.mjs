@@ -1,142 +1,213 @@
-// Asks the server that the page has come from. What goes wrong is a Failure, which says
-// it in words and whether another try is worth while.
+// A client of the server that served the page. Every error is a `Failure`: a message for
+// people, and whether a retry makes sense.
 //
 // This module must not know the page.
 
-/** How long an answer may take, in milliseconds: longer than the server's own limit. */
-const PATIENCE = 60_000;
+import { LineParser } from "./csv.mjs";
 
-/** What kinds of failure there are. */
+/** How long the server may be silent, in milliseconds: longer than its own time limit. */
+const TIMEOUT = 60_000;
+
+/** The longest delay before a retry that the server did not choose, in seconds. */
+const LONGEST_DELAY = 8;
+
+/** The kinds of failure. */
 export const Kind = Object.freeze({
-  /** The server has too much to do, or is starting or stopping. */
+  /** The server is overloaded, starting or stopping. */
   BUSY: "busy",
-  /** There is no answer, or it is one of something in between. */
+  /** No answer, part of an answer, or the answer of a proxy. */
   UNREACHABLE: "unreachable",
-  /** What was asked for is refused as it is. */
+  /** The request itself is at fault: a retry gets the same answer. */
   REFUSED: "refused",
-  /** The server could not do it. */
+  /** An error inside the server. */
   FAILED: "failed",
-  /** Nobody waits for it any more. */
+  /** The caller cancelled the request. */
   CANCELLED: "cancelled",
 });
 
 /** Why there is no answer. */
 export class Failure extends Error {
-  constructor(kind, title, detail, { status = 0, type = "", pointers = [], retryAfter = 1 } = {}) {
+  constructor(kind, title, detail, { status = 0, retryAfter = 1 } = {}) {
     super(`${title}: ${detail}`);
     this.kind = kind;
     this.title = title;
     this.detail = detail;
-    /** The status of the answer; 0 if there was none. */
+    /** The HTTP status; 0 without one. */
     this.status = status;
-    /** The last part of the problem's type, such as `text-too-long`. */
-    this.type = type;
-    /** The texts that are to blame, by their places in the request. */
-    this.pointers = pointers;
-    /** When another try is worth while, in seconds. */
+    /** When to retry, in seconds. */
     this.retryAfter = retryAfter;
   }
 
-  /** Whether the same request may be answered a little later. */
-  get isPassing() {
+  /** Whether a retry may succeed. */
+  get isTransient() {
     return this.kind === Kind.BUSY || this.kind === Kind.UNREACHABLE;
   }
 }
 
-/** The scores of texts, and what made them. */
-export async function predict(texts, signal) {
-  const begun = performance.now();
+/** The scores of a few texts, and the guest and the model that computed them. */
+export function predict(texts, signal) {
+  const started = performance.now();
   const request = {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ text: texts }),
   };
-  const { document, headers } = await ask("predict", request, signal);
-  const { predictions } = document;
-  if (!Array.isArray(predictions) || predictions.length !== texts.length) {
-    throw strange("it does not have as many predictions as there were texts");
-  }
-  return {
-    predictions,
-    guest: headers.get("x-fastsentiment-guest") ?? "",
-    model: headers.get("x-fastsentiment-model") ?? "",
-    hits: Number(headers.get("x-fastsentiment-cache-hits") ?? 0),
-    ms: performance.now() - begun,
+  return ask("predict", request, signal, async (response) => {
+    const { predictions } = await response.json();
+    if (!Array.isArray(predictions) || predictions.length !== texts.length) {
+      throw unreadable("It does not have one prediction per text.");
+    }
+    const { headers } = response;
+    return {
+      predictions,
+      guest: headers.get("x-fastsentiment-guest") ?? "",
+      model: headers.get("x-fastsentiment-model") ?? "",
+      hits: Number(headers.get("x-fastsentiment-cache-hits") ?? 0),
+      ms: performance.now() - started,
+    };
+  });
+}
+
+/**
+ * Scores many texts in one bulk request. Calls `onOutcome` for each text, in order and as
+ * soon as the server has answered it, with its scores or with its `Failure`.
+ *
+ * If the answer ends early, this fails after the outcomes that have arrived. The browser
+ * reads nothing before it has sent the whole request, so there must be few enough texts
+ * for the server to read them all before its answers are read.
+ */
+export function predictEach(texts, onOutcome, signal) {
+  const request = {
+    method: "POST",
+    headers: { "Content-Type": "application/x-ndjson" },
+    body: texts.map((text) => `${JSON.stringify(text)}\n`).join(""),
   };
+  return ask("predict", request, signal, async (response, onData) => {
+    let answered = 0;
+    for await (const line of lines(response.body, onData)) {
+      const outcome = outcomeOf(line);
+      answered += 1;
+      if (answered > texts.length) {
+        throw unreadable("It has more lines than there are texts.");
+      }
+      onOutcome(outcome);
+    }
+    if (answered < texts.length) {
+      throw new Failure(Kind.UNREACHABLE, "The answer broke off", "The connection was closed.");
+    }
+  });
 }
 
-/** What the server is, and what makes its answers. */
-export async function version(signal) {
-  return (await ask("version", {}, signal)).document;
+/** The server's version, and the guest and the model that are live. */
+export function version(signal) {
+  return ask("version", {}, signal, (response) => response.json());
 }
 
-async function ask(path, request, signal) {
-  const timeout = new AbortController();
-  const abort = () => timeout.abort();
-  const timer = setTimeout(abort, PATIENCE);
+/**
+ * Sends a request and has `read` read a successful response. `read` calls its second
+ * argument whenever data arrives, which restarts the time-out.
+ */
+async function ask(path, request, signal, read) {
+  const controller = new AbortController();
+  const abort = () => controller.abort();
+  let timer;
+  const restart = () => {
+    clearTimeout(timer);
+    timer = setTimeout(abort, TIMEOUT);
+  };
   signal?.addEventListener("abort", abort);
   try {
     signal?.throwIfAborted();
-    const response = await fetch(path, { ...request, signal: timeout.signal });
+    restart();
+    const response = await fetch(path, { ...request, signal: controller.signal });
+    restart();
     if (!response.ok) {
       throw await failureOf(response);
     }
-    const document = await response.json().catch((error) => {
-      throw error instanceof SyntaxError ? strange("it is not JSON") : error;
-    });
-    return { document, headers: response.headers };
+    return await read(response, restart);
   } catch (error) {
     if (error instanceof Failure) {
       throw error;
     }
-    if (signal?.aborted) {
-      throw new Failure(Kind.CANCELLED, "Cancelled", "Nobody waited for the answer.");
+    if (error instanceof SyntaxError) {
+      throw unreadable("It is not JSON.");
     }
-    const late = timeout.signal.aborted;
-    throw new Failure(
-      Kind.UNREACHABLE,
-      "The server can not be reached",
-      late
-        ? `There was no answer within ${PATIENCE / 1000} seconds.`
-        : "It may be down, or the network between here and there.",
-    );
+    if (signal?.aborted) {
+      throw new Failure(Kind.CANCELLED, "Cancelled", "The request was cancelled.");
+    }
+    const detail = controller.signal.aborted
+      ? `It did not answer within ${TIMEOUT / 1000} seconds.`
+      : "It may be down, or the network may be.";
+    throw new Failure(Kind.UNREACHABLE, "The server cannot be reached", detail);
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener("abort", abort);
+    // Ends a response that was not read to its end; otherwise it does nothing.
+    abort();
   }
 }
 
-/** An answer that is no success: nearly always a problem document (RFC 9457). */
+/** The complete lines of a body. What comes after the last line end was cut off. */
+async function* lines(body, onData) {
+  const reader = body.getReader();
+  const decoder = new TextDecoder();
+  const parser = new LineParser({ keepsBlank: false });
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) {
+      return;
+    }
+    onData();
+    yield* parser.push(decoder.decode(value, { stream: true }));
+  }
+}
+
+/** What a line of a bulk answer says about a text: its scores, or its failure. */
+function outcomeOf(line) {
+  const { predictions, error } = JSON.parse(line);
+  if (error?.after_line !== undefined) {
+    // The answer ends here, whatever the reason, and the rest can be sent again.
+    throw failureFrom(error, Kind.BUSY);
+  }
+  if (error) {
+    return failureFrom(error, kindOf(error.status));
+  }
+  if (!Array.isArray(predictions)) {
+    throw unreadable("A line has neither predictions nor an error.");
+  }
+  return predictions;
+}
+
+/** The failure in an unsuccessful response, usually a problem document (RFC 9457). */
 async function failureOf(response) {
   const { status, headers } = response;
   const isProblem = /^application\/(problem\+)?json\b/.test(headers.get("content-type") ?? "");
-  const problem = (isProblem && (await response.json().catch(() => undefined))) || {};
-  const about = {
+  const problem = {
+    title: `Status ${status}`,
+    detail: "The answer came from a proxy in front of the server.",
+    ...(isProblem && (await response.json().catch(() => undefined))),
     status,
-    type: String(problem.type ?? "").replace(/^.*:/, ""),
-    pointers: (problem.errors ?? [])
-      .map(({ pointer }) => /^\/text\/(\d+)$/.exec(pointer)?.[1])
-      .filter((index) => index !== undefined)
-      .map(Number),
-    retryAfter: Math.max(1, Number(headers.get("retry-after")) || 1),
   };
-  const title = problem.title ?? `Status ${status}`;
-  // It names the place in a request that a person has not seen.
-  const detail = (problem.detail ?? "Something before the server has answered.").replace(
-    /^`\/text\/\d+`: /,
-    "",
-  );
-  let kind = status < 500 ? Kind.REFUSED : Kind.FAILED;
-  if (status === 429 || status === 503) {
-    kind = Kind.BUSY;
-  } else if (!isProblem && status > 500) {
-    kind = Kind.UNREACHABLE;
-  }
-  return new Failure(kind, title, sentence(detail), about);
+  // A proxy that cannot reach the server answers with a page of its own.
+  const kind = !isProblem && status > 500 ? Kind.UNREACHABLE : kindOf(status);
+  return failureFrom(problem, kind, Math.max(1, Number(headers.get("retry-after")) || 1));
 }
 
-function strange(detail) {
-  return new Failure(Kind.FAILED, "The answer can not be read", sentence(detail));
+function failureFrom({ title, detail, status }, kind, retryAfter) {
+  // People have not seen the places in the request that a detail may name.
+  const words = detail.replace(/^`\/text\/\d+`: /, "");
+  return new Failure(kind, title, sentence(words), { status, retryAfter });
+}
+
+function kindOf(status) {
+  if (status === 408 || status === 429 || status === 503) {
+    return Kind.BUSY;
+  }
+  return status < 500 ? Kind.REFUSED : Kind.FAILED;
+}
+
+function unreadable(detail) {
+  return new Failure(Kind.FAILED, "The answer cannot be read", detail);
 }
 
 function sentence(words) {
@@ -144,12 +215,12 @@ function sentence(words) {
   return /[.!?]$/.test(text) ? text : `${text}.`;
 }
 
-/** Waits; fails as soon as nobody waits any more. */
+/** Waits for some milliseconds; fails as soon as `signal` is aborted. */
 export function pause(milliseconds, signal) {
   return new Promise((resolve, reject) => {
     const stop = () => {
       clearTimeout(timer);
-      reject(new Failure(Kind.CANCELLED, "Cancelled", "Nobody waited any more."));
+      reject(new Failure(Kind.CANCELLED, "Cancelled", "The wait was cancelled."));
     };
     const timer = setTimeout(() => {
       signal?.removeEventListener("abort", stop);
@@ -163,9 +234,9 @@ export function pause(milliseconds, signal) {
 }
 
 /**
- * When to try again after a failure that may pass, in seconds: when the server says, or
- * after 1, 2, 4 and at most 8.
+ * The delay before a retry, in seconds: what the server asks for, but at least 1, 2, 4 and
+ * then 8.
  */
-export function secondsUntilNext(failure, attempt) {
-  return Math.max(failure.retryAfter, Math.min(8, 2 ** attempt));
+export function retryDelay(failure, attempt) {
+  return Math.max(failure.retryAfter, Math.min(LONGEST_DELAY, 2 ** attempt));
 }

@@ -1,110 +1,95 @@
-// Scores the rows of a source: some requests at a time, each as large as the server
-// answers in about a second. What fails is tried again, cut into halves, or named, so
-// that no row costs another, and what has been scored is never asked for again.
+// Scores the rows of a source in bulk requests, and retries rows that were not answered.
 //
-// This module must not know the page or how the server is asked.
+// This module must not know the page, or the format of requests and answers.
 
-import { Failure, Kind, pause, secondsUntilNext } from "./api.mjs";
+import { Failure, Kind, pause, predictEach, retryDelay } from "./api.mjs";
 
-/** So many requests are under way: enough to keep the server busy, and fair to others. */
-const IN_FLIGHT = 3;
+/** Concurrent requests: while one starts or ends, the other keeps the server busy. */
+const IN_FLIGHT = 2;
 
-/** A request has at most so many texts. */
-const MOST_TEXTS = 256;
+/**
+ * The most rows of a request, and the most characters unless a single row has more. A
+ * browser reads no answer before it has sent the whole request, so a request must not be
+ * larger than what the server reads before its answers are read: about 1,000 texts or
+ * 128 KiB of text, and a little more in the buffers of the connection.
+ */
+const MOST_ROWS = 1000;
+const MOST_CHARACTERS = 64 * 1024;
 
-/** How much a request asks for, in characters, with some for each text. */
-const WEIGHT = { least: 64, first: 2048, most: 65_536, text: 32 };
-
-/** How long a request should take, in milliseconds. */
-const TARGET = { least: 400, most: 1500 };
-
-/** How long what may pass is waited for, in milliseconds, until a person is asked. */
+/** How long to retry without any answer before the run stops, in milliseconds. */
 const PATIENCE = 60_000;
 
-/** The server itself has failed on so many rows in a row: it is not the rows. */
-const FAILED_AT_ONCE = 20;
+/** The consecutive rows on which the server may fail before the run stops. */
+const MOST_FAILED = 20;
 
-/** How a run has ended. */
+/** How a run ended. */
 export const End = Object.freeze({ DONE: "done", CANCELLED: "cancelled", STOPPED: "stopped" });
 
-/** The work on a source. It can be run again, and then does what is left. */
+/** The scoring of a source. A run that ended early can be run again to do the rest. */
 export class Job {
-  /** Texts of this run that were answered from what the server keeps. */
-  hits = 0;
-  /** What has answered, by the first digits of their digests. */
-  guests = new Set();
-  models = new Set();
-  /** What is waited for, in words; none if nothing is. */
+  /** Why the job is waiting to retry; empty if it is not. */
   notice = "";
-  /** Why it was stopped. */
+  /** Why the run stopped. */
   failure;
   #source;
   #scores;
-  #ask;
+  #predictEach;
   #pause;
   #now;
-  #weight = WEIGHT.first;
-  #mostTexts = MOST_TEXTS;
-  #failedAtOnce = 0;
+  #failed = 0;
   #lastAnswer = 0;
-  #stop;
+  #controller;
 
-  /** `ask` takes texts and a signal, as `predict` does. */
-  constructor(source, scores, ask, { wait = pause, now = () => performance.now() } = {}) {
+  /** The last argument replaces the server and the clock in tests. */
+  constructor(source, scores, { predict = predictEach, wait = pause, now = () => performance.now() } = {}) {
     this.#source = source;
     this.#scores = scores;
-    this.#ask = ask;
+    this.#predictEach = predict;
     this.#pause = wait;
     this.#now = now;
   }
 
-  /** Ends the run; requests under way are given up. */
+  /** Ends the run and its requests. Rows that were answered keep their scores. */
   cancel() {
-    this.#stop?.abort();
+    this.#controller?.abort();
   }
 
-  /** Scores all rows that have no scores and have not failed. */
+  /** Scores all rows that have neither scores nor a failure. */
   async run() {
-    const stop = new AbortController();
-    this.#stop = stop;
+    const controller = new AbortController();
+    const { signal } = controller;
+    this.#controller = controller;
     this.failure = undefined;
-    this.#failedAtOnce = 0;
+    this.#failed = 0;
     this.#lastAnswer = this.#now();
-    const underWay = new Set();
-    const send = async (chunk) => {
-      const sent = this.#send(chunk, stop.signal).catch((failure) => {
-        if (failure.kind !== Kind.CANCELLED) {
-          this.failure ??= failure;
-        }
-        stop.abort();
-      });
-      const tracked = sent.finally(() => underWay.delete(tracked));
-      underWay.add(tracked);
-      if (underWay.size >= IN_FLIGHT) {
-        await Promise.race(underWay);
+    const requests = this.#requests(signal);
+    const work = async () => {
+      for await (const rows of requests) {
+        await this.#send(rows, signal);
       }
     };
-    try {
-      for await (const chunk of this.#chunks(stop.signal)) {
-        await send(chunk);
+    const stop = (error) => {
+      // Once one request has failed or the run is cancelled, all others are cancelled.
+      if (!signal.aborted) {
+        this.failure =
+          error instanceof Failure
+            ? error
+            : new Failure(Kind.FAILED, "The file cannot be read", String(error));
+        controller.abort();
       }
-    } catch (error) {
-      if (!stop.signal.aborted) {
-        this.failure ??= new Failure(Kind.FAILED, "The file can not be read", String(error));
-      }
-    }
-    await Promise.all(underWay);
+    };
+    await Promise.all(Array.from({ length: IN_FLIGHT }, () => work().catch(stop)));
     this.notice = "";
     if (this.failure) {
       return End.STOPPED;
     }
-    return stop.signal.aborted ? End.CANCELLED : End.DONE;
+    return signal.aborted ? End.CANCELLED : End.DONE;
   }
 
-  /** The rows that are left, in chunks of `{row, text}`. */
-  async *#chunks(signal) {
-    let chunk = [];
-    let weight = 0;
+  /** The remaining rows as `{row, text}`, grouped into requests. */
+  async *#requests(signal) {
+    let rows = [];
+    let characters = 0;
     let row = -1;
     for await (const records of this.#source.batches(signal)) {
       for (const record of records) {
@@ -117,96 +102,80 @@ export class Job {
           this.#scores.fail(row, text);
           continue;
         }
-        const more = text.length + WEIGHT.text;
-        const isFull = weight + more > this.#weight || chunk.length >= this.#mostTexts;
-        if (chunk.length > 0 && isFull) {
-          yield chunk;
-          if (signal.aborted) {
-            return;
-          }
-          [chunk, weight] = [[], 0];
+        const isFull = rows.length === MOST_ROWS || characters + text.length > MOST_CHARACTERS;
+        if (rows.length > 0 && isFull) {
+          yield rows;
+          [rows, characters] = [[], 0];
         }
-        chunk.push({ row, text });
-        weight += more;
+        rows.push({ row, text });
+        characters += text.length;
       }
     }
-    if (chunk.length > 0) {
-      yield chunk;
+    if (rows.length > 0) {
+      yield rows;
     }
   }
 
-  /** Scores the rows of a chunk, or notes why they have no scores. */
-  async #send(chunk, signal) {
-    for (let attempt = 0; ; attempt += 1) {
-      try {
-        this.#note(chunk, await this.#ask(chunk.map(({ text }) => text), signal));
-        return;
-      } catch (failure) {
-        if (!(failure instanceof Failure) || failure.kind === Kind.CANCELLED) {
-          throw failure;
-        }
-        if (!failure.isPassing) {
-          await this.#part(chunk, failure, signal);
-          return;
-        }
-        if (this.#now() - this.#lastAnswer > PATIENCE) {
-          throw failure;
-        }
-        const seconds = secondsUntilNext(failure, attempt);
-        this.notice = `${failure.title}. Trying again in ${seconds} s …`;
-        await this.#pause(seconds * 1000, signal);
-      }
-    }
-  }
-
-  #note(chunk, answer) {
-    chunk.forEach(({ row }, at) => this.#scores.set(row, answer.predictions[at]));
-    this.hits += answer.hits;
-    this.guests.add(answer.guest);
-    this.models.add(answer.model);
-    this.notice = "";
-    this.#failedAtOnce = 0;
-    this.#lastAnswer = this.#now();
-    if (answer.ms > TARGET.most) {
-      this.#shrink();
-    } else if (answer.ms < TARGET.least) {
-      this.#weight = Math.min(WEIGHT.most, this.#weight * 2);
-    }
-  }
-
-  #shrink() {
-    this.#weight = Math.max(WEIGHT.least, this.#weight / 2);
-  }
-
-  /** A chunk that is refused as a whole: without the texts to blame, or in halves. */
-  async #part(chunk, failure, signal) {
-    const isAboutTexts = [400, 413, 422, 500, 504].includes(failure.status);
-    if (!isAboutTexts) {
+  /** Sends rows until each of them has scores or a failure that a retry would repeat. */
+  async #send(rows, signal, attempt = 0) {
+    const { left, failure } = await this.#sendOnce(rows, signal);
+    if (failure && !failure.isTransient) {
       throw failure;
     }
-    this.#lastAnswer = this.#now();
-    const blamed = new Set(failure.pointers.filter((at) => at < chunk.length));
-    if (blamed.size > 0) {
-      this.#failedAtOnce = 0;
-      chunk.filter((_, at) => blamed.has(at)).forEach(({ row }) => this.#scores.fail(row, failure));
-      const rest = chunk.filter((_, at) => !blamed.has(at));
-      await (rest.length > 0 && this.#send(rest, signal));
+    if (left.length === 0) {
       return;
     }
-    if (chunk.length === 1) {
-      this.#failedAtOnce += 1;
-      if (failure.kind === Kind.FAILED && this.#failedAtOnce >= FAILED_AT_ONCE) {
-        throw failure;
+    if (this.#now() - this.#lastAnswer > PATIENCE) {
+      throw failure;
+    }
+    const tries = left.length < rows.length ? 0 : attempt;
+    const seconds = retryDelay(failure, tries);
+    this.notice = `${failure.title}. Retrying in ${seconds} s …`;
+    await this.#pause(seconds * 1000, signal);
+    await this.#send(left, signal, tries + 1);
+  }
+
+  /** Sends rows once. Resolves with the rows that are left, and why they are. */
+  async #sendOnce(rows, signal) {
+    const again = [];
+    let answered = 0;
+    let failure;
+    const onOutcome = (outcome) => {
+      const row = rows[answered];
+      answered += 1;
+      if (outcome instanceof Failure && outcome.isTransient) {
+        again.push(row);
+        failure = outcome;
+      } else {
+        this.#record(row, outcome);
       }
-      this.#scores.fail(chunk[0].row, failure);
+    };
+    try {
+      await this.#predictEach(rows.map(({ text }) => text), onOutcome, signal);
+    } catch (error) {
+      if (error.status === 413 && rows.length === 1) {
+        // A proxy may have a lower limit than the server, which refuses only the line.
+        onOutcome(error);
+      } else {
+        failure = error;
+      }
+    }
+    return { left: [...again, ...rows.slice(answered)], failure };
+  }
+
+  /** Records the outcome of a row. */
+  #record({ row }, outcome) {
+    this.notice = "";
+    this.#lastAnswer = this.#now();
+    if (!(outcome instanceof Failure)) {
+      this.#scores.set(row, outcome);
+      this.#failed = 0;
       return;
     }
-    if (failure.type === "too-many-texts") {
-      this.#mostTexts = Math.ceil(chunk.length / 2);
+    this.#scores.fail(row, outcome);
+    this.#failed = outcome.kind === Kind.FAILED ? this.#failed + 1 : 0;
+    if (this.#failed >= MOST_FAILED) {
+      throw outcome;
     }
-    this.#shrink();
-    const middle = Math.ceil(chunk.length / 2);
-    await this.#send(chunk.slice(0, middle), signal);
-    await this.#send(chunk.slice(middle), signal);
   }
 }

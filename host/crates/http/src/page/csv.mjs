@@ -1,4 +1,4 @@
-// Cuts text that comes in pieces into records, and writes records of CSV (RFC 4180).
+// Parses chunked text into records of CSV (RFC 4180) or lines, and writes CSV.
 //
 // This module must not know files, columns or predictions.
 
@@ -6,14 +6,14 @@ const QUOTE = 0x22;
 const LF = 0x0a;
 const CR = 0x0d;
 
-// Where a parser is in a field: before it, in it, in quotes, or behind a quote that may
-// be the last one or the first of two, which stand for one.
+// The state of the parser: before a field, in an unquoted field, in quotes, or after a
+// quote that either ends the field or is the first of an escaped pair.
 const START = 0;
 const PLAIN = 1;
 const QUOTED = 2;
 const CLOSED = 3;
 
-/** Records of CSV: each is an array of its fields. Empty lines are none. */
+/** Parses records of CSV: arrays of fields. Empty lines are skipped. */
 export class CsvParser {
   #delimiter;
   #quotes;
@@ -25,14 +25,14 @@ export class CsvParser {
 
   /**
    * Fields end at `delimiter`; without one, each record has one field. With
-   * `quotes: false`, quotes are characters like all others.
+   * `quotes: false`, quotes are ordinary characters.
    */
   constructor(delimiter, { quotes = true } = {}) {
     this.#delimiter = delimiter ? delimiter.charCodeAt(0) : -1;
     this.#quotes = quotes;
   }
 
-  /** The records that end in this piece of text. */
+  /** The records that end in the next piece of text. */
   push(text) {
     const records = [];
     let begin = 0;
@@ -71,7 +71,7 @@ export class CsvParser {
     return records;
   }
 
-  /** The record that ends with the text, if there is one. */
+  /** The last record, if the text does not end with a line end. */
   end() {
     const records = [];
     this.#record.push(this.#field);
@@ -80,12 +80,12 @@ export class CsvParser {
     return records;
   }
 
-  /** The number of the record in which a quote is open, from 1; none if none is. */
+  /** The number, from 1, of a record whose quote is still open; otherwise undefined. */
   get unclosed() {
     return this.#state === QUOTED ? this.#count + 1 : undefined;
   }
 
-  /** The end of a line that follows another one ends nothing: also LF behind CR. */
+  /** A line end right after another one, such as the LF of CR LF, ends no record. */
   #endRecord(records) {
     const isEmpty = this.#record.length === 1 && this.#record[0] === "" && !this.#wasQuoted;
     if (!isEmpty) {
@@ -97,7 +97,7 @@ export class CsvParser {
   }
 }
 
-/** Lines, which end in LF or CR LF. */
+/** Parses lines, which end in LF or CR LF. */
 export class LineParser {
   #rest = "";
   #keepsBlank;
@@ -124,9 +124,9 @@ export class LineParser {
   }
 }
 
-/** A record as a line of CSV. What is in a field stays as it is. */
+/** A record as a line of CSV. Fields are quoted where needed, and never changed. */
 export function csvLine(fields) {
-  // A record of one empty field would be an empty line, which is none.
+  // Without quotes this would be an empty line, which parsers skip.
   return fields.length === 1 && fields[0] === "" ? '""\n' : `${fields.map(csvField).join(",")}\n`;
 }
 
@@ -136,15 +136,15 @@ function csvField(value) {
 }
 
 /**
- * What parts the fields of a text that begins so: that by which most records have as
- * many as the first one. None if the first record has one field, whatever is tried.
+ * Guesses the delimiter from the first part of a text: the one with which most records
+ * have as many fields as the first. Undefined if the first record has only one field.
  */
 export function sniffDelimiter(text) {
   let best = { delimiter: undefined, share: 0, width: 1 };
   for (const delimiter of [",", ";", "\t", "|"]) {
     const parser = new CsvParser(delimiter);
     const records = parser.push(text);
-    // The last one may be cut off.
+    // The record in which the text is cut off does not count.
     const all = records.length > 0 ? records : parser.end();
     const width = all[0]?.length ?? 1;
     const share = all.filter((record) => record.length === width).length / all.length;

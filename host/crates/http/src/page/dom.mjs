@@ -1,16 +1,16 @@
-// Makes elements, and those that show scores. Text becomes text and never markup.
+// Makes elements, also those that show scores. Text never becomes markup.
 //
 // This module must not know the server.
 
 import { count, percent } from "./format.mjs";
 
-/** So many labels are shown at once. */
+/** The labels that are shown without unfolding the others. */
 const LABELS = 6;
 
 /** The element with an id. */
 export const $ = (id) => document.getElementById(id);
 
-/** A new element. Attributes that are false or missing are left out. */
+/** A new element. Attributes that are false or undefined are left out. */
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -22,12 +22,12 @@ export function h(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** Puts words where screen readers tell of them. */
+/** Has screen readers announce some words. */
 export function announce(words) {
   $("announcement").textContent = words;
 }
 
-/** What a label says, as far as its name tells. */
+/** The tone of a label, guessed from its name. */
 function tone(label) {
   const known = [
     [/^pos/i, "good"],
@@ -37,7 +37,7 @@ function tone(label) {
   return known.find(([name]) => name.test(label))?.[1] ?? "other";
 }
 
-/** A label, a bar of this length and what it says. */
+/** A label with its bar, whose length is `share`, and its value in words. */
 function bar(label, share, value, words, isBest) {
   const fill = h("span", { class: "fill" });
   fill.style.width = `${Math.min(1, Math.max(0, share)) * 100}%`;
@@ -50,7 +50,7 @@ function bar(label, share, value, words, isBest) {
   );
 }
 
-/** The scores of a text, as the server gives them: highest first. */
+/** The scores of a text, in the server's order: highest first. */
 export function scoreBars(scores) {
   const bars = scores.map(({ label, score }, at) =>
     bar(label, score, score, percent(score), at === 0),
@@ -58,7 +58,7 @@ export function scoreBars(scores) {
   return folded(bars);
 }
 
-/** How many texts have each label as their best. */
+/** The number of texts for each best label. */
 export function countBars(counts, total) {
   const sorted = [...counts].sort(([, a], [, b]) => b - a);
   const bars = sorted.map(([label, number]) =>
@@ -67,7 +67,7 @@ export function countBars(counts, total) {
   return folded(bars);
 }
 
-/** A list, of which the end is unfolded on demand if it is long. */
+/** A list. If it is long, its end is collapsed. */
 function folded(bars) {
   const list = (items) => h("ul", { class: "labels" }, ...items);
   if (bars.length <= LABELS + 1) {
@@ -80,7 +80,7 @@ function folded(bars) {
   ];
 }
 
-/** The best label of a text and its score, for a row of a table. */
+/** A label, for a row of a table. */
 export function chip({ label }) {
   return h("span", { class: "chip", "data-tone": tone(label) }, label);
 }

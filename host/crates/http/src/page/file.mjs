@@ -1,41 +1,46 @@
-// A file of texts: what it is, how far its scoring is, what has come out, and the
+// The panel of a file: its setup, the progress of its scoring, the results and the
 // downloads.
 //
-// This module must not know texts that are typed.
+// This module must not know typed texts.
 
-import { Kind, predict } from "./api.mjs";
+import { Kind } from "./api.mjs";
 import { End, Job } from "./bulk.mjs";
 import { $, announce, chip, countBars, h } from "./dom.mjs";
 import { count, counted, percent, remaining, size } from "./format.mjs";
 import { Scores, written } from "./scored.mjs";
 import { open } from "./source.mjs";
 
-/** So many rows are shown. */
+/** The rows in the table of results. */
 const SHOWN = 50;
 
-/** How many texts are shown before. */
+/** The texts that are shown before a run. */
 const SAMPLE = 3;
 
-/** How often numbers change, in milliseconds. */
+/** The time between updates of the progress, in milliseconds. */
 const TICK = 250;
 
-/** The rate is that of so many seconds. */
-const LATELY = 5;
+/** The rate is the mean of the last seconds. */
+const RATE_WINDOW = 5;
 
-/** The part of the page that is about a file. */
+/** The panel of the file that was chosen last. */
 export class FilePanel {
   #source;
   #scores;
   #job;
-  #onAnswer;
+  #isRunning = false;
+  #liveVersion;
+  /** What was live when a run began or ended, by short digest. */
+  #guests = new Set();
+  #models = new Set();
   #reading = new AbortController();
-  /** When how many rows were dealt with, of late. */
+  /** Recent times in seconds, each with the rows that were done by then. */
   #marks = [];
-  #told = 0;
+  /** The last quarter that screen readers have announced. */
+  #quarter = 0;
 
-  /** `onAnswer` is told of every answer. */
-  constructor(onAnswer) {
-    this.#onAnswer = onAnswer;
+  /** `liveVersion` resolves with the short digests `{guest, model}` that are live. */
+  constructor(liveVersion) {
+    this.#liveVersion = liveVersion;
     $("file-setup").addEventListener("submit", (event) => {
       event.preventDefault();
       this.#start();
@@ -56,7 +61,7 @@ export class FilePanel {
     }
   }
 
-  /** Shows a file that was chosen. */
+  /** Opens and shows a file. */
   choose(file) {
     const signal = this.#begin(file.name);
     const onProgress = (share) => {
@@ -65,7 +70,7 @@ export class FilePanel {
     return this.show(open(file, { onProgress, signal }), { signal });
   }
 
-  /** Shows a source that is being opened, and may start at once. */
+  /** Shows a source once it is open, and scores it at once if `starts`. */
   async show(opening, { starts = false, signal = this.#begin("Your texts") } = {}) {
     try {
       const source = await opening;
@@ -74,6 +79,8 @@ export class FilePanel {
       }
       this.#source = source;
       this.#scores = new Scores();
+      this.#guests.clear();
+      this.#models.clear();
       const { name, format, rows } = source;
       $("file-name").textContent = name;
       $("file-notes").hidden = source.notes.length === 0;
@@ -89,7 +96,7 @@ export class FilePanel {
     } catch (error) {
       if (!signal.aborted) {
         $("file-about").textContent = "";
-        this.#problem("The file can not be read", error.message);
+        this.#problem("The file cannot be read", error.message);
       }
     }
   }
@@ -111,6 +118,7 @@ export class FilePanel {
     this.#reading.abort();
     this.#job?.cancel();
     this.#job = undefined;
+    this.#isRunning = false;
   }
 
   #close() {
@@ -147,17 +155,12 @@ export class FilePanel {
   }
 
   async #start() {
-    const ask = async (texts, signal) => {
-      const answer = await predict(texts, signal);
-      this.#onAnswer(answer);
-      return answer;
-    };
-    this.#job = new Job(this.#source, this.#scores, ask);
+    this.#job = new Job(this.#source, this.#scores);
     $("file-setup").hidden = true;
     await this.#run();
   }
 
-  /** Does what is left, and tries again what the server has failed on. */
+  /** Scores the remaining rows, and again those on which the server failed. */
   async #resume() {
     for (const [row, { kind }] of [...this.#scores.failures]) {
       if (kind === Kind.FAILED) {
@@ -173,55 +176,71 @@ export class FilePanel {
       $(id).hidden = true;
     }
     $("file-run").hidden = false;
+    $("progress-label").textContent = "Scoring";
     $("file-cancel").hidden = false;
     $("file-cancel").focus();
     $("progress").max = this.#source.rows;
     this.#marks = [];
-    this.#told = 0;
+    this.#quarter = 0;
     announce(`Scoring ${counted(this.#source.rows, "row")}.`);
-    // Another file may have been chosen meanwhile.
+    // Another file may be chosen during the run.
     const timer = setInterval(() => job === this.#job && this.#showProgress(), TICK);
     const stay = (event) => event.preventDefault();
     window.addEventListener("beforeunload", stay);
+    this.#isRunning = true;
     this.#showProgress();
+    this.#noteVersion(job);
     const end = await job.run();
     clearInterval(timer);
     window.removeEventListener("beforeunload", stay);
     if (job === this.#job) {
+      this.#isRunning = false;
       this.#showProgress();
-      await this.#finish(end);
+      this.#finish(end);
+      this.#noteVersion(job);
     }
   }
 
-  get #dealt() {
+  /** Bulk answers do not name versions, so a run asks for them before and after. */
+  async #noteVersion(job) {
+    const live = await this.#liveVersion();
+    if (live && job === this.#job) {
+      this.#guests.add(live.guest);
+      this.#models.add(live.model);
+      if (!this.#isRunning) {
+        this.#showTotals();
+      }
+    }
+  }
+
+  get #done() {
     return this.#scores.scored + this.#scores.failures.size;
   }
 
   #showProgress() {
     const total = this.#source.rows;
-    const dealt = this.#dealt;
+    const done = this.#done;
     const now = performance.now() / 1000;
-    this.#marks.push([now, dealt]);
-    while (this.#marks.length > 2 && now - this.#marks[0][0] > LATELY) {
+    this.#marks.push([now, done]);
+    while (this.#marks.length > 2 && now - this.#marks[0][0] > RATE_WINDOW) {
       this.#marks.shift();
     }
     const [[since, before]] = this.#marks;
-    const rate = now > since ? (dealt - before) / (now - since) : 0;
+    const rate = now > since ? (done - before) / (now - since) : 0;
     const { failures } = this.#scores;
-    $("progress").value = dealt;
-    $("progress-share").textContent = `${count(dealt)} of ${count(total)} · ${percent(dealt / total)}`;
+    $("progress").value = done;
+    $("progress-share").textContent = `${count(done)} of ${count(total)} · ${percent(done / total)}`;
     this.#numbers([
       ["Rate", rate > 0 ? `${count(rate)} rows/s` : "–"],
-      ["Remaining", remaining(rate > 0 ? (total - dealt) / rate : NaN)],
-      ["From the cache", count(this.#job.hits)],
+      ["Remaining", remaining(rate > 0 ? (total - done) / rate : NaN)],
       ...(failures.size > 0 ? [["Without scores", count(failures.size)]] : []),
     ]);
     $("file-notice").textContent = this.#job.notice;
     $("file-notice").hidden = this.#job.notice === "";
-    const quarter = Math.floor((4 * dealt) / total);
-    if (quarter > this.#told && quarter < 4) {
-      this.#told = quarter;
-      announce(`${quarter * 25} percent of the rows are scored.`);
+    const quarter = Math.floor((4 * done) / total);
+    if (quarter > this.#quarter && quarter < 4) {
+      this.#quarter = quarter;
+      announce(`${quarter * 25} percent done.`);
     }
   }
 
@@ -232,38 +251,41 @@ export class FilePanel {
     $("numbers").replaceChildren(...items);
   }
 
-  async #finish(end) {
+  #showTotals() {
+    this.#numbers([
+      ["Without scores", count(this.#scores.failures.size)],
+      ["Guest", codes(this.#guests)],
+      ["Model", codes(this.#models)],
+    ]);
+  }
+
+  #finish(end) {
     const { failures, scored } = this.#scores;
     const total = this.#source.rows;
     const isDone = end === End.DONE;
     $("progress-label").textContent = { done: "Scored", cancelled: "Cancelled" }[end] ?? "Stopped";
     $("file-notice").hidden = true;
-    this.#numbers([
-      ["From the cache", `${count(this.#job.hits)} (${percent(this.#job.hits / Math.max(1, scored))})`],
-      ["Without scores", count(failures.size)],
-      ["Guest", codes(this.#job.guests)],
-      ["Model", codes(this.#job.models)],
-    ]);
-    const isWorthwhile = [...failures.values()].some(({ kind }) => kind === Kind.FAILED);
+    this.#showTotals();
+    const hasRetryable = [...failures.values()].some(({ kind }) => kind === Kind.FAILED);
     $("file-cancel").hidden = true;
-    $("file-resume").hidden = isDone && !isWorthwhile;
+    $("file-resume").hidden = isDone && !hasRetryable;
     $("file-resume").textContent = isDone ? "Try failed rows again" : "Go on";
     if (end === End.STOPPED) {
       const { title, detail } = this.#job.failure;
-      this.#problem(title, `${detail} What is scored is kept.`);
+      this.#problem(title, `${detail} The rows scored so far are kept.`);
     } else {
-      const rest = failures.size > 0 ? `, ${count(failures.size)} could not be` : "";
-      announce(`${count(scored)} of ${counted(total, "row")} are scored${rest}.`);
+      const rest = failures.size > 0 ? `, ${count(failures.size)} without scores` : "";
+      announce(`${count(scored)} of ${counted(total, "row")} scored${rest}.`);
     }
-    await this.#showResults(isDone);
+    this.#showResults(isDone);
     ($("file-resume").hidden || isDone ? $("download-csv") : $("file-resume")).focus();
   }
 
-  async #showResults(isDone) {
+  #showResults(isDone) {
     const { scored, failures } = this.#scores;
-    $("file-results").hidden = this.#dealt === 0;
+    $("file-results").hidden = this.#done === 0;
     $("download-csv").classList.toggle("primary", isDone);
-    const rows = isDone ? "" : `the ${counted(this.#dealt, "row")} that are scored`;
+    const rows = isDone ? "" : `only the ${counted(this.#done, "row")} done so far`;
     $("download-note").textContent = rows;
     $("counts").replaceChildren(...countBars(this.#scores.counts(), Math.max(1, scored)));
     const shown = this.#source.head.slice(0, SHOWN).map((record, row) => {
@@ -296,11 +318,11 @@ export class FilePanel {
       const url = URL.createObjectURL(file);
       const name = `${this.#source.name.replace(/\.[^.]*$/, "")}.scored.${kind}`;
       h("a", { href: url, download: name }).click();
-      // The browser has to have begun with it.
+      // By then the browser has started to read it.
       setTimeout(() => URL.revokeObjectURL(url), 60_000);
       announce(`${name} is ready.`);
     } catch (error) {
-      this.#problem("The file can not be written", String(error.message ?? error));
+      this.#problem("The file cannot be written", String(error.message ?? error));
     } finally {
       button.removeAttribute("aria-disabled");
     }

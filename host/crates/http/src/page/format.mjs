@@ -1,4 +1,4 @@
-// Numbers in words.
+// Formats numbers, durations and sizes.
 //
 // This module must not know the page.
 
@@ -14,13 +14,13 @@ export const count = (number) => whole.format(number);
 /** "1 row", "2 rows". */
 export const counted = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
 
-/** A share from 0 to 1. What is not quite all or nothing does not look so. */
+/** A share from 0 to 1. Only 1 is shown as 100 %, and only 0 as 0 %. */
 export function percent(share) {
   const shown = share > 0.9995 && share < 1 ? 0.999 : share;
   return share > 0 && share < 0.0005 ? "< 0.1 %" : `${tenths.format(shown * 100)} %`;
 }
 
-/** A duration that was measured in milliseconds. */
+/** A measured duration, from milliseconds. */
 export function milliseconds(time) {
   if (time >= 10_000) {
     return `${tenths.format(time / 1000)} s`;
@@ -28,7 +28,7 @@ export function milliseconds(time) {
   return `${time < 10 ? tenths.format(time) : whole.format(time)} ms`;
 }
 
-/** A duration that is estimated, in seconds. */
+/** An estimated duration, from seconds. */
 export function remaining(seconds) {
   if (!Number.isFinite(seconds)) {
     return "not known yet";
@@ -46,7 +46,7 @@ export function remaining(seconds) {
     : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-/** The size of a file. */
+/** The size of a file, from bytes. */
 export function size(bytes) {
   const units = ["bytes", "kB", "MB", "GB"];
   let unit = 0;
@@ -58,7 +58,7 @@ export function size(bytes) {
   return `${unit === 0 || number >= 100 ? count(number) : tenths.format(number)} ${units[unit]}`;
 }
 
-/** The middle of some numbers. */
+/** The median of some numbers. */
 export function median(numbers) {
   const sorted = [...numbers].sort((a, b) => a - b);
   const middle = Math.floor(sorted.length / 2);

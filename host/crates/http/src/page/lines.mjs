@@ -1,39 +1,39 @@
-// The texts that a person has typed: a request for each, and a result for each.
+// Scores typed texts, with one request and one result per text.
 //
 // This module must not know files.
 
-import { Failure, Kind, pause, predict, secondsUntilNext } from "./api.mjs";
+import { Failure, Kind, pause, predict, retryDelay } from "./api.mjs";
 import { $, announce, h, scoreBars } from "./dom.mjs";
 import { counted, median, milliseconds } from "./format.mjs";
 
-/** So many requests are under way. More would wait for each other, and look slow. */
+/** Concurrent requests. With more, the times shown would include waiting for each other. */
 const IN_FLIGHT = 2;
 
-/** How often a text is asked for, while the server is busy or away. */
+/** The attempts per text while the server is busy or cannot be reached. */
 const TRIES = 4;
 
-/** A longer text is folded, in characters. */
+/** Longer texts are collapsed, in characters. */
 const LONG = 400;
 
-/** The results of the texts that were typed last. */
+/** The results of the last texts. */
 export class Lines {
   #items = [];
   #stop = new AbortController();
   #onAnswer;
 
-  /** `onAnswer` is told of every answer. */
+  /** `onAnswer` is called with every answer. */
   constructor(onAnswer) {
     this.#onAnswer = onAnswer;
     $("retry").addEventListener("click", () => this.#finish());
   }
 
-  /** Scores texts, instead of those before. */
+  /** Replaces the results with those of new texts. */
   async run(texts) {
     this.#stop.abort();
     this.#items = texts.map((text) => ({ text, element: placeholder(text) }));
     $("empty").hidden = true;
     $("results").replaceChildren(...this.#items.map(({ element }) => element));
-    // On a phone they are below what was typed.
+    // On a phone the results are below the form.
     const heading = $("results-heading").getBoundingClientRect();
     if (heading.bottom > window.innerHeight || heading.top < 0) {
       $("results-heading").scrollIntoView();
@@ -41,14 +41,14 @@ export class Lines {
     await this.#finish();
   }
 
-  /** Asks for all texts that have no scores. */
+  /** Scores all texts that have no scores yet. */
   async #finish() {
     this.#stop.abort();
     this.#stop = new AbortController();
     const { signal } = this.#stop;
     const items = this.#items;
     const left = items.filter(({ answer }) => answer === undefined);
-    // The button may be the one that is in use.
+    // Hiding the focused button would lose the focus.
     if (document.activeElement === $("retry")) {
       $("results-heading").tabIndex = -1;
       $("results-heading").focus();
@@ -85,13 +85,13 @@ export class Lines {
         if (failure.kind === Kind.CANCELLED) {
           return;
         }
-        if (!failure.isPassing || attempt + 1 === TRIES) {
+        if (!failure.isTransient || attempt + 1 === TRIES) {
           item.failure = failure;
           show(item, failed(failure));
           return;
         }
-        const seconds = secondsUntilNext(failure, attempt);
-        show(item, waiting(`${failure.title}. Trying again in ${seconds} s …`));
+        const seconds = retryDelay(failure, attempt);
+        show(item, waiting(`${failure.title}. Retrying in ${seconds} s …`));
         await pause(seconds * 1000, signal).catch(() => {});
         if (signal.aborted) {
           return;
@@ -100,7 +100,7 @@ export class Lines {
     }
   }
 
-  /** Says in a line how it stands. */
+  /** Shows the totals in one line, and returns them. */
   #summarise() {
     const answers = this.#items.map(({ answer }) => answer).filter((answer) => answer);
     const failures = this.#items.map(({ failure }) => failure).filter((failure) => failure);
@@ -163,9 +163,9 @@ function failed({ title, detail }) {
   return [h("p", { class: "failure" }, h("strong", {}, `${title}.`), " ", detail)];
 }
 
-const unknown = (error) => new Failure(Kind.FAILED, "The page has failed", String(error));
+const unknown = (error) => new Failure(Kind.FAILED, "The page failed", String(error));
 
-/** The best label of each text, for who can not see the bars; of a few texts. */
+/** The best labels of the first texts, for screen readers. */
 function spoken(items) {
   const said = items.slice(0, 5).map(({ answer, failure }, at) => {
     const best = answer?.predictions[0][0];

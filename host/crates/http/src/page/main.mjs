@@ -1,4 +1,4 @@
-// The page at `/`: what is typed, dropped and clicked goes where it belongs.
+// The page at `/`: connects its controls with the panels of typed texts and of a file.
 
 import { version } from "./api.mjs";
 import { $, h } from "./dom.mjs";
@@ -7,7 +7,7 @@ import { counted } from "./format.mjs";
 import { Lines } from "./lines.mjs";
 import { openLines } from "./source.mjs";
 
-/** Of more lines the results are not shown one by one. */
+/** More lines than this are scored like a file, without a result for each. */
 const MOST_LINES = 100;
 
 const EXAMPLES = [
@@ -18,20 +18,20 @@ const EXAMPLES = [
 ];
 
 const texts = $("texts");
-/** The guest and the model that the page says are live, and those that last made it ask. */
+/** The guest and the model under "Live now", and those that last made the page ask for them. */
 let shown = "";
-let asked = "";
+let checked = "";
 
-/** Looks again at what is live if something else has answered: that may be on trial. */
+/** Asks what is live if something else has answered. A canary answers without being live. */
 const follow = ({ guest, model }) => {
   const answered = `${guest} ${model}`;
-  if (answered !== shown && answered !== asked) {
-    asked = answered;
+  if (answered !== shown && answered !== checked) {
+    checked = answered;
     showVersion();
   }
 };
 const lines = new Lines(follow);
-const panel = new FilePanel(follow);
+const panel = new FilePanel(showVersion);
 
 const typed = () => texts.value.split(/\r?\n/).filter((line) => line.trim() !== "");
 
@@ -49,7 +49,7 @@ async function submit() {
 function countTexts() {
   const number = typed().length;
   const rest = number > MOST_LINES ? ", scored like a file" : "";
-  $("texts-count").textContent = number === 0 ? "one a line" : counted(number, "text") + rest;
+  $("texts-count").textContent = number === 0 ? "one per line" : counted(number, "text") + rest;
 }
 
 function setTexts(value) {
@@ -57,23 +57,27 @@ function setTexts(value) {
   countTexts();
 }
 
+/** Shows what is live, and resolves with its short digests; with nothing on a failure. */
 async function showVersion() {
   try {
     const { version: program, guest, model } = await version();
-    shown = `${guest.slice(0, 12)} ${model.slice(0, 12)}`;
+    const short = { guest: guest.slice(0, 12), model: model.slice(0, 12) };
+    shown = `${short.guest} ${short.model}`;
     $("version").textContent = program;
     $("live-program").textContent = program;
-    $("live-guest").textContent = guest.slice(0, 12);
-    $("live-model").textContent = model.slice(0, 12);
+    $("live-guest").textContent = short.guest;
+    $("live-model").textContent = short.model;
     $("live-guest-full").textContent = guest;
     $("live-model-full").textContent = model;
     for (const id of ["version", "live", "live-full"]) {
       $(id).hidden = false;
     }
     $("live-status").hidden = true;
+    return short;
   } catch (failure) {
     $("live-status").textContent = `${failure.title ?? failure}. ${failure.detail ?? ""}`;
     $("live-status").hidden = false;
+    return undefined;
   }
 }
 
@@ -111,14 +115,14 @@ for (const example of EXAMPLES) {
 
 $("file-input").addEventListener("change", ({ target }) => {
   const [file] = target.files;
-  // So that the same file can be chosen again.
+  // Otherwise choosing the same file again would be no change.
   target.value = "";
   if (file) {
     panel.choose(file);
   }
 });
 
-// A file may be dropped anywhere: elsewhere the browser would leave the page for it.
+// The browser leaves the page for a file that is dropped where no handler takes it.
 let depth = 0;
 const hasFile = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
 const dragged = (change) => (event) => {

@@ -1,33 +1,33 @@
-// The scores of the rows of a file, and the file with them: the same columns and fields
-// that `fastsentiment predict --file` writes.
+// Stores the scores of a file's rows, and writes the file with them, in the columns and
+// fields of `fastsentiment predict --file`.
 //
 // This module must not know the page or the server.
 
 import { csvLine } from "./csv.mjs";
 
-/** Text is handed on in pieces of about so many characters. */
+/** The approximate size of a piece of output, in characters. */
 const PIECE = 1 << 20;
 
-/** What new columns begin with if there is one of their name. */
+/** The prefix of new columns whose names are taken. */
 const PREFIX = "predicted_";
 
-/** The scores of rows, by their numbers from 0: some bytes for each row and label. */
+/** The scores of rows, by row number from 0. Takes 8 bytes per row and label. */
 export class Scores {
-  /** All labels, in the order in which they were first seen. */
+  /** All labels, in the order of their first appearance. */
   labels = [];
-  /** How many rows have scores. */
+  /** The number of rows with scores. */
   scored = 0;
-  /** Why rows have none, by their numbers. */
+  /** Why other rows have none, by row number. */
   failures = new Map();
   #columns = new Map();
-  /** For each row the number of its best label, from 1; 0 without scores. */
+  /** For each row the number of its best label, from 1; 0 if it has no scores. */
   #best = new Uint16Array(1024);
 
   has(row) {
     return this.failures.has(row) || this.#best[row] > 0;
   }
 
-  /** Notes the scores of a row, highest first. */
+  /** Stores the scores of a row, highest first. */
   set(row, scores) {
     if (row >= this.#best.length) {
       const grown = new Uint16Array(Math.max(row + 1, this.#best.length * 2));
@@ -46,7 +46,7 @@ export class Scores {
     this.failures.set(row, failure);
   }
 
-  /** The scores of a row, highest first; none if it has none. */
+  /** The scores of a row, highest first, if it has any. */
   get(row) {
     const best = this.#best[row];
     if (!(best > 0)) {
@@ -59,7 +59,7 @@ export class Scores {
     return scores.sort((a, b) => b.score - a.score || (b.label === first) - (a.label === first));
   }
 
-  /** How many rows have each label as their best. */
+  /** The number of rows for each best label. */
   counts() {
     const counts = new Map(this.labels.map((label) => [label, 0]));
     for (const best of this.#best) {
@@ -88,8 +88,8 @@ export class Scores {
 }
 
 /**
- * The rows of a source that have been dealt with, as pieces of text: `csv` or `jsonl`.
- * Everything that was in a row stays as it is.
+ * The rows that have scores or a failure, in pieces of `csv` or `jsonl` text. What was in
+ * a row is not changed.
  */
 export async function* written(source, scores, kind) {
   const write = kind === "csv" ? csvWriter(source, scores) : jsonlWriter(source, scores);
@@ -128,7 +128,7 @@ function csvWriter(source, { labels, failures }) {
       const mine = [best?.label ?? "", best?.score ?? ""];
       mine.push(...labels.map((label) => byLabel.get(label) ?? ""));
       mine.push(...(hasErrors ? [failure?.message ?? ""] : []));
-      // What a row has beyond the columns comes last, so that columns stay columns.
+      // Fields beyond the columns come last, so that the new columns stay aligned.
       return csvLine([...own, ...mine, ...cells.slice(names.length)]);
     },
   };

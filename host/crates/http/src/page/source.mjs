@@ -1,5 +1,5 @@
-// Reads a file of texts: which format it has, where its texts are, and its rows in
-// pieces, as often as they are wanted. No more of it is in memory than a piece.
+// Reads a file of texts: guesses its format and the column with the texts, and streams
+// its rows any number of times. Only one piece of the file is in memory at a time.
 //
 // This module must not know the page or predictions.
 
@@ -8,13 +8,13 @@ import { CsvParser, LineParser, sniffDelimiter } from "./csv.mjs";
 /** The largest file, in bytes. */
 const LARGEST = 1 << 30;
 
-/** So many rows are kept to be looked at. */
+/** The first rows, which stay in memory for guesses and to be shown. */
 const HEAD = 100;
 
-/** What formats are judged by, in bytes. */
+/** The start of the file from which the format is guessed, in bytes. */
 const SNIFFED = 1 << 16;
 
-/** Names of columns that hold texts, the likeliest first. */
+/** Usual names of columns with texts, the likeliest first. */
 const LIKELY = `text texts review sentence comment tweet message content body review_text
   reviewtext review_body description feedback post title`.split(/\s+/);
 
@@ -22,7 +22,7 @@ const FORMATS = {
   csv: "CSV",
   tsv: "TSV",
   jsonl: "JSON Lines",
-  text: "Text, one a line",
+  text: "Text, one per line",
 };
 
 const ENDINGS = {
@@ -35,20 +35,20 @@ const ENDINGS = {
   text: "text",
 };
 
-/** A file that can not be read: the message says why, and what can be. */
+/** A file or a row that cannot be read; the message says why, and what to use instead. */
 export class Unreadable extends Error {}
 
-/** Looks through a file as a whole. `onProgress` is told how much of it was read, up to 1. */
+/** Reads a file once to count its rows. `onProgress` gets the share read so far, up to 1. */
 export async function open(file, { onProgress = () => {}, signal } = {}) {
   if (file.size > LARGEST) {
     throw new Unreadable(
-      "A file may have at most 1 GiB here. For larger ones there is `fastsentiment predict --file`.",
+      "A file may have at most 1 GiB. Use `fastsentiment predict --file` for larger ones.",
     );
   }
   const first = new Uint8Array(await file.slice(0, SNIFFED).arrayBuffer());
   let encoding = encodingOf(first);
   if (encoding === "utf-8" && first.includes(0)) {
-    throw new Unreadable("This is no text. Save it as CSV, TSV, JSON Lines or plain text first.");
+    throw new Unreadable("This is not a text file. Save it as CSV, TSV, JSON Lines or plain text first.");
   }
   let quotes = true;
   const notes = [];
@@ -57,7 +57,7 @@ export async function open(file, { onProgress = () => {}, signal } = {}) {
     const outcome = await source.look(onProgress, signal);
     if (outcome === "encoding") {
       encoding = "windows-1252";
-      notes.push("It is not UTF-8, so it is read as Windows-1252.");
+      notes.push("The file is not UTF-8, so it is read as Windows-1252.");
     } else if (outcome?.unclosed && quotes) {
       quotes = false;
       notes.push(
@@ -69,7 +69,7 @@ export async function open(file, { onProgress = () => {}, signal } = {}) {
   }
 }
 
-/** The texts of lines, as if they were a file. */
+/** A source of lines, as if they were a file. */
 export const openLines = (name, lines) => open(new File([lines.join("\n")], `${name}.txt`));
 
 function encodingOf([first, second]) {
@@ -80,9 +80,9 @@ function encodingOf([first, second]) {
 }
 
 class Source {
-  /** What the texts can be had from; there is nothing to choose if there is one. */
+  /** The columns or fields that may hold the texts. */
   columns = [];
-  /** Which of them it is. */
+  /** The index of the one that does. */
   column = 0;
   /** Whether the first row of CSV holds the names of the columns. */
   hasHeader = false;
@@ -99,7 +99,7 @@ class Source {
     const text = new TextDecoder(options.encoding).decode(first, { stream: true });
     this.#format = formatOf(file, text);
     if (this.#format === "json") {
-      throw new Unreadable("This is one document of JSON. JSON Lines, with one in each line, can be read.");
+      throw new Unreadable("This is a single JSON document. Use JSON Lines, with one document per line.");
     }
     this.#delimiter = this.#format === "tsv" ? "\t" : sniffDelimiter(text);
   }
@@ -116,7 +116,7 @@ class Source {
     return FORMATS[this.#format];
   }
 
-  /** What is to be known about how it is read. */
+  /** Notes for people on how the file is read. */
   get notes() {
     return this.#options.notes;
   }
@@ -125,7 +125,7 @@ class Source {
     return this.#format === "csv" || this.#format === "tsv";
   }
 
-  /** How many rows there are. */
+  /** The number of rows. */
   get rows() {
     return this.#records - (this.isTable && this.hasHeader ? 1 : 0);
   }
@@ -146,7 +146,7 @@ class Source {
     return this.isTable && this.hasHeader ? this.#head.slice(1) : this.#head;
   }
 
-  /** The text in a row; an error if there is none. */
+  /** The text in a row, or an `Unreadable` that is returned and not thrown. */
   textOf(record) {
     let value = record;
     if (this.isTable) {
@@ -174,7 +174,7 @@ class Source {
     return this.columns.map((name) => (name in object ? plain(object[name]) : ""));
   }
 
-  /** A row as what is between the braces of an object of JSON. */
+  /** A row as the members of a JSON object, without the braces. */
   members(record) {
     const pair = (name, value) => `${JSON.stringify(name)}:${JSON.stringify(value)}`;
     if (this.#format !== "jsonl") {
@@ -183,13 +183,13 @@ class Source {
     }
     const line = record.trim().replace(/^\ufeff/, "");
     if (isObject(parsed(line))) {
-      // To the letter: numbers in it may be larger than JavaScript's.
+      // Copied as it is, since its numbers may exceed JavaScript's precision.
       return line.slice(1, -1).trim();
     }
     return pair(this.columns[this.column], parsed(line) ?? line);
   }
 
-  /** All rows, some at a time. */
+  /** All rows, in batches. */
   async *batches(signal) {
     let skips = this.isTable && this.hasHeader ? 1 : 0;
     for await (const { records } of this.#read(signal)) {
@@ -198,7 +198,7 @@ class Source {
     }
   }
 
-  /** Counts the rows and looks at the first. Says why it has to be read differently. */
+  /** Counts the rows and keeps the first. Resolves with why it must be read differently, if so. */
   async look(onProgress, signal) {
     let parser;
     try {
@@ -304,7 +304,7 @@ function formatOf(file, text) {
   return /csv|excel/.test(file.type) ? "csv" : "text";
 }
 
-/** Whether a first row is one of names: short ones, all different, none a number. */
+/** Whether the first row looks like column names: short, all different, no numbers. */
 function looksLikeNames(fields) {
   const names = fields.map((field) => field.trim().toLowerCase());
   const differ = new Set(names).size === names.length;
