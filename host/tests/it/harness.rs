@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::time::Duration;
 
 use inference::{Library, Model, SessionOptions};
-use predictor::Revision;
 use prometheus::Registry;
 use sandbox::{
     ArtifactStore, CompileLimits, Compiler, Graphs, Guest, Limits, LoadError, ModelFiles, Runtime,
