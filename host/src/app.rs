@@ -75,8 +75,8 @@ pub enum AppError {
     /// ONNX Runtime is missing or unusable.
     #[error(transparent)]
     Library(#[from] LibraryError),
-    /// The model directory can not be read.
-    #[error("the model directory can not be used: {0}")]
+    /// The model directory cannot be read, or changed while it was loaded.
+    #[error(transparent)]
     ModelFiles(#[from] ModelFilesError),
     /// ONNX Runtime can not load the model.
     #[error(transparent)]
@@ -158,13 +158,18 @@ impl App {
         model_is_loaded: impl FnOnce(),
     ) -> Result<Self, AppError> {
         let library = Library::open(config.onnxruntime.as_deref())?;
+        // Answers are cached, and guests kept, under the digest of these files. So it
+        // is taken first, and must still hold when everything has been read.
+        let files = ModelFiles::read(&config.model)?;
         let model = load_model(&library, config, inference::Metrics::new(registry)?)?;
         model_is_loaded();
+        let model_card = model_card::read(&config.model);
+        files.check_unchanged()?;
         let metrics = sandbox::Metrics::new(registry)?;
         let loader = GuestLoader {
             runtime: new_runtime(config, Graphs::of(move || model.graph()), metrics)?,
             artifacts: open_artifacts(config)?,
-            files: ModelFiles::read(&config.model)?,
+            files,
             executor: runtime.clone(),
         };
         let versions = config.versions.clone();
@@ -195,7 +200,7 @@ impl App {
             calibration,
             batch_tokens: options.batch_tokens,
             served: http::Served {
-                model: model_card::read(&config.model),
+                model: model_card,
                 batch_tokens: options.batch_tokens,
                 batch_texts: options.batch_texts,
                 workers: options.workers,

@@ -10,6 +10,7 @@ use std::path::Path;
 use fastsentiment::app::{AppError, Config, MODEL_FILE};
 use inference::Library;
 use revisions::StartError;
+use sandbox::ModelFilesError;
 
 /// How every file begins that stands for one in Git LFS.
 const LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
@@ -29,12 +30,14 @@ pub(super) fn all_missing(config: &Config) -> Vec<String> {
 /// An error of a load in one line, with what to do about it.
 pub(super) fn explained(config: &Config, error: AppError) -> anyhow::Error {
     let advice = match &error {
-        AppError::Model(_) | AppError::ModelFiles(_) => match model(&config.model) {
-            Some(missing) => return anyhow::Error::msg(missing),
-            None => Some(format!(
-                "is it an ONNX model? --model names another directory, {MAKE_MODEL}"
-            )),
-        },
+        AppError::Model(_) | AppError::ModelFiles(ModelFilesError::Unreadable { .. }) => {
+            match model(&config.model) {
+                Some(missing) => return anyhow::Error::msg(missing),
+                None => Some(format!(
+                    "is it an ONNX model? --model names another directory, {MAKE_MODEL}"
+                )),
+            }
+        }
         AppError::ReadGuest { .. } | AppError::Start(StartError::Unreadable { .. }) => {
             match guest(&config.guest) {
                 Some(missing) => return anyhow::Error::msg(missing),
@@ -50,6 +53,7 @@ pub(super) fn explained(config: &Config, error: AppError) -> anyhow::Error {
         }
         AppError::Artifacts(_) => Some("--artifacts names another one".to_owned()),
         AppError::Library(_)
+        | AppError::ModelFiles(ModelFilesError::Changed { .. })
         | AppError::Runtime(_)
         | AppError::Start(StartError::State(_) | StartError::Unavailable { .. })
         | AppError::Metrics(_)

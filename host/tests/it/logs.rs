@@ -145,7 +145,7 @@ async fn nothing_of_a_text_is_logged() {
 /// What shows that the test above looks in the right place.
 #[tokio::test]
 async fn what_a_guest_says_is_logged_if_it_is_asked_for() {
-    let server = hostile(&["--log", "info,sandbox::output=trace"]);
+    let server = hostile(&["--log", "info,fastsentiment::guest::output=trace"]);
     ask_everything(&server).await;
     let said = async {
         while !server.log().contains("a call has failed: zq-marker") {
@@ -155,7 +155,7 @@ async fn what_a_guest_says_is_logged_if_it_is_asked_for() {
     timeout(PATIENCE, said).await.unwrap();
     let log = server.log();
     for line in log.lines().filter(|line| line.contains(MARKER)) {
-        assert!(line.contains("sandbox::output: "), "{line}");
+        assert!(line.contains("fastsentiment::guest::output: "), "{line}");
         // One request alone was served by the thread at that time.
         assert!(line.contains("request{request_id="), "{line}");
     }

@@ -5,4 +5,5 @@ mod artifacts;
 mod compiler;
 mod contract;
 mod golden;
+mod model_files;
 mod prepare;

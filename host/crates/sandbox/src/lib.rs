@@ -29,6 +29,7 @@ mod processor;
 mod runtime;
 mod snapshot;
 mod state;
+mod trusted;
 mod wasi_nn;
 mod watch;
 
@@ -36,7 +37,7 @@ pub use artifact::{ArtifactError, ArtifactStore};
 pub use bounds::read_component;
 pub use call::{Guest, Instance};
 pub use command::{CommandError, run_command};
-pub use compiler::{COMPILE_COMMAND, CompileLimits, Compiler, CompilerFailed, compile_for_parent};
+pub use compiler::{COMPILE_COMMAND, CompileError, CompileLimits, Compiler, compile_for_parent};
 pub use error::{CallError, LoadError, Step};
 pub use load::{LoadedFrom, load, load_aside, version};
 pub use metrics::Metrics;

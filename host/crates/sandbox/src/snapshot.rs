@@ -11,7 +11,7 @@ use wasmtime_wasi::random::Deterministic;
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtxBuilder};
 use wasmtime_wizer::{WasmtimeWizerComponent, Wizer};
 
-use super::compiler::{Pace, Purpose, revive};
+use super::compiler::{Pace, Purpose};
 use super::contract::{PREPARE, bind, link};
 use super::error::{LoadError, is_exhausted};
 use super::output::{Output, Printer};
@@ -43,7 +43,8 @@ pub(super) fn prepare(
         .compiler
         .compile(&realm.engine, Purpose::Preparing, pace, &instrumented)?;
     drop(instrumented);
-    let linked = revive(&realm.engine, &code)
+    let linked = code
+        .component(&realm.engine)
         .map_err(|error| LoadError::Host(format!("{error:#}")))
         .and_then(|component| link(realm, &component))?;
     drop(code);

@@ -170,8 +170,8 @@ fn what_another_program_gives_is_never_run() {
     for (script, words) in [
         ("echo broken >&2; exit 1", ["broken", "compiled"]),
         ("printf 'a\\n\\033b' >&2; exit 1", ["a ?b", "compiled"]),
-        ("exit 7", ["has failed", "7"]),
-        ("kill -6 $$", ["has failed", "signal: 6"]),
+        ("exit 7", ["the compiler failed", "7"]),
+        ("kill -6 $$", ["the compiler failed", "signal: 6"]),
     ] {
         let program = program(dir.path(), script);
         assert_refused(&program, limits(), &component(&hostile()), &words);
@@ -214,7 +214,7 @@ fn a_process_that_does_not_end_is_killed_and_gone() {
         match script {
             // It may be stopped at the bound before the time is up.
             "echo; exec cat /dev/zero" => drop(refusal(&program, brief, &guest)),
-            _ => assert_not_tried(&program, brief, &guest, &["not done after 300ms"]),
+            _ => assert_not_tried(&program, brief, &guest, &["did not finish within 300ms"]),
         }
         let pid = std::fs::read_to_string(dir.path().join("pid")).unwrap();
         let process = Path::new("/proc").join(pid.trim());
@@ -233,7 +233,7 @@ fn a_bomb_ends_its_own_process_only() {
         wall: Duration::from_millis(200),
         ..base
     };
-    assert_not_tried(binary, brief, &megabytes, &["not done after 200ms"]);
+    assert_not_tried(binary, brief, &megabytes, &["did not finish within 200ms"]);
     let little_time = CompileLimits {
         cpu: Duration::from_secs(1),
         ..base
