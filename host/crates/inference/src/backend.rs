@@ -78,7 +78,7 @@ fn run(
     inputs: &[NamedTensor],
 ) -> Result<Vec<NamedTensor>, TensorError> {
     let values = in_order(model, inputs)?;
-    model.metrics.count(inputs);
+    model.metrics.record(inputs);
     let timer = model.metrics.seconds.start_timer();
     let outputs = model.session.run(runs.options(inputs), &values);
     timer.observe_duration();

@@ -7,12 +7,12 @@ use tokio::sync::oneshot;
 use wasmtime::component::Component;
 
 use super::artifact::ArtifactStore;
-use super::bounds::{check_size, check_structure};
 use super::call::Guest;
 use super::compiler::{Pace, Purpose, fingerprint, lower_priority};
 use super::contract::{World, bind, link, world};
 use super::error::LoadError;
 use super::golden::Golden;
+use super::limits::{check_size, check_structure};
 use super::model_files::{ModelFiles, ModelFilesError};
 use super::runtime::Runtime;
 use super::snapshot;
