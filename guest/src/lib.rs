@@ -1,12 +1,12 @@
-//! The default guest: the classifier, as it is.
+//! The default guest: a component with the classifier of `classifier/`.
 //!
-//! What it does is in `classifier/`, so that other guests can do more with it
-//! (`examples/neutral` does); this crate is what makes a component of it.
+//! The classifier is a crate of its own so that other guests can build on it, as
+//! `examples/neutral` does.
 
 use fastsentiment_classifier::bindings::{self, Error, Guest as Prepare, Predict, Score};
 use fastsentiment_classifier::{Kept, Predictor, said};
 
-/// The component: what the host, or a command line, calls.
+/// The component, which the host or a command line calls.
 struct Component;
 
 static PREDICTOR: Kept<Predictor> = Kept::new(Predictor::load);

@@ -1,7 +1,7 @@
-//! Wires the layers together: the only place that knows all of them.
+//! Connects the layers; only this module knows all of them.
 //!
-//! This module must not know the process: sockets, signals, the command line
-//! and the environment stay in the binary.
+//! This module must not know the process: sockets, signals, the command line and the
+//! environment.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ use service::Service;
 /// The ONNX file of a model directory, as Hugging Face Optimum names it.
 pub const MODEL_FILE: &str = "model.onnx";
 
-/// Everything that has to be decided before anything is loaded.
+/// The configuration of all layers.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The model directory: `config.json`, `tokenizer.json`, `model.onnx`.
@@ -39,82 +39,83 @@ pub struct Config {
     pub guest: PathBuf,
     /// The ONNX Runtime library; `None` for the one beside the binary.
     pub onnxruntime: Option<PathBuf>,
-    /// Where compiled guests are kept; `None` to compile at every start.
+    /// The directory of compiled guests; `None` to compile at every start.
     pub artifacts: Option<PathBuf>,
-    /// Where compiled guests are that came with the program, if any did.
+    /// The directory of guests that were compiled when the program was installed; it
+    /// need not exist.
     pub shipped_artifacts: PathBuf,
-    /// What compiles guests, and within which limits.
+    /// Compiles guests, within limits.
     pub compiler: Compiler,
     /// How many threads call guests.
     pub workers: NonZeroUsize,
-    /// How many threads one inference uses.
+    /// How many threads one run of the model uses.
     pub threads: NonZeroUsize,
-    /// The largest memory of a guest, in bytes.
+    /// The most memory of a guest, in bytes.
     pub guest_memory: usize,
-    /// The longest that one call of a guest may take.
+    /// The time limit of one call of a guest.
     pub guest_time: Duration,
-    /// The longest that a guest's `prepare` may take.
+    /// The time limit of a guest's `prepare`.
     pub prepare_time: Duration,
     /// How many tokens may wait for a worker.
     pub queue_tokens: u64,
-    /// The most tokens of a batch, padding included; `None` to measure whether
-    /// batches pay.
+    /// The most tokens of a batch, padding included; `None` to measure whether batches
+    /// are faster.
     pub batch_tokens: Option<u32>,
     /// When a new version is trusted.
     pub rollout: rollout::Options,
     /// Which versions there are beside the configured guest.
     pub versions: revisions::Options,
-    /// What is kept of earlier answers.
+    /// The cache of answers.
     pub cache: cache::Options,
-    /// What a single request may ask for.
+    /// The limits of a request.
     pub limits: service::Limits,
 }
 
-/// Why the application can not start.
+/// Why the layers cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     /// ONNX Runtime is missing or unusable.
     #[error(transparent)]
     Library(#[from] LibraryError),
-    /// The model directory can not be read.
-    #[error("the model directory can not be used: {0}")]
+    /// The model directory cannot be read, or changed while it was loaded.
+    #[error(transparent)]
     ModelFiles(#[from] ModelFilesError),
-    /// ONNX Runtime can not load the model.
+    /// ONNX Runtime cannot load the model.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// This machine can not run WebAssembly.
-    #[error("WebAssembly can not be run on this machine: {0}")]
+    /// This machine cannot run WebAssembly.
+    #[error("WebAssembly cannot be run on this machine: {0}")]
     Runtime(String),
-    /// The guest's file can not be read.
-    #[error("the guest {path} can not be read: {reason}")]
+    /// The guest's file cannot be read.
+    #[error("the guest {path} cannot be read: {reason}")]
     ReadGuest {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         reason: String,
     },
-    /// Compiled guests would not be safe where they were to be kept.
+    /// Others can write to the directory of compiled guests.
     #[error(transparent)]
     Artifacts(#[from] ArtifactError),
-    /// There is no guest to begin with.
+    /// No guest could be loaded.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// Two metrics have one name.
-    #[error("the metrics can not be set up: {0}")]
+    /// Two metrics have the same name.
+    #[error("the metrics cannot be set up: {0}")]
     Metrics(#[from] prometheus::Error),
-    /// The system gives no more threads.
-    #[error("a thread can not be started")]
+    /// The system starts no more threads.
+    #[error("a thread cannot be started: {0}")]
     Threads(#[from] std::io::Error),
 }
 
-/// The most tokens of a batch where batches pay. With more, the models measured
-/// gained no more and waited longer (`make bench-serve`).
+/// The most tokens of a batch if batches are faster. More tokens made the measured
+/// models no faster, and texts waited longer (`make bench-serve`).
 const BATCH_TOKENS: u32 = 256;
 
-/// The most texts of a batch; shorter ones than tens of tokens there are few.
+/// The most texts of a batch. Few texts are so short that this matters.
 const BATCH_TEXTS: usize = 32;
 
-/// Instances beyond one per worker, for a guest that is being loaded.
+/// Instances in addition to one per worker, for a guest that is being loaded.
 const SPARE_INSTANCES: u32 = 4;
 
 /// The loaded layers, ready to serve.
@@ -132,40 +133,46 @@ pub struct App {
 }
 
 impl App {
-    /// Loads the library, the model and the guest, and registers the metrics of
-    /// all layers. This takes seconds for a guest that is new to this machine.
-    /// `runtime` runs what goes on beside requests.
+    /// Loads the library, the model and the guest, and registers the metrics of all
+    /// layers. This takes seconds for a guest that is not in the artefact store.
+    /// `runtime` runs background tasks.
     ///
     /// # Errors
     ///
-    /// If any of them is missing or does not fit the others.
+    /// If one of them is missing or does not fit the others.
     pub fn load(
         config: &Config,
         registry: &prometheus::Registry,
         runtime: &Handle,
     ) -> Result<Self, AppError> {
-        Self::load_and_tell(config, registry, runtime, || {})
+        Self::load_with(config, registry, runtime, || {})
     }
 
-    /// The same, which tells when the model is loaded: the guest is what takes longer.
+    /// Like [`App::load`], and calls `on_model_loaded` when only the guest is missing,
+    /// which takes longer to load than the model.
     ///
     /// # Errors
     ///
     /// As [`App::load`].
-    pub fn load_and_tell(
+    pub fn load_with(
         config: &Config,
         registry: &prometheus::Registry,
         runtime: &Handle,
-        model_is_loaded: impl FnOnce(),
+        on_model_loaded: impl FnOnce(),
     ) -> Result<Self, AppError> {
         let library = Library::open(config.onnxruntime.as_deref())?;
+        // Answers are cached, and guests stored, under the digest of these files. So it
+        // is taken first, and checked when the files have been loaded.
+        let files = ModelFiles::read(&config.model)?;
         let model = load_model(&library, config, inference::Metrics::new(registry)?)?;
-        model_is_loaded();
+        on_model_loaded();
+        let model_card = model_card::read(&config.model);
+        files.check_unchanged()?;
         let metrics = sandbox::Metrics::new(registry)?;
         let loader = GuestLoader {
             runtime: new_runtime(config, Graphs::of(move || model.graph()), metrics)?,
             artifacts: open_artifacts(config)?,
-            files: ModelFiles::read(&config.model)?,
+            files,
             executor: runtime.clone(),
         };
         let options = config.versions.clone();
@@ -200,7 +207,7 @@ impl App {
             calibration,
             batch_tokens: options.batch_tokens,
             served: http::Served {
-                model: model_card::read(&config.model),
+                model: model_card,
                 batch_tokens: options.batch_tokens,
                 batch_texts: options.batch_texts,
                 workers: options.workers,
@@ -208,7 +215,7 @@ impl App {
         })
     }
 
-    /// The uppermost layer below the edges.
+    /// The layer that the HTTP API and the command line call.
     pub fn service(&self) -> &Arc<Service> {
         &self.service
     }
@@ -218,17 +225,17 @@ impl App {
         &self.revisions
     }
 
-    /// The revision that makes its first answers.
+    /// The revision that is live at first.
     pub fn revision(&self) -> &Revision {
         &self.revision
     }
 
-    /// Where the guest comes from that its first answers are made by.
+    /// Where the guest of that version came from.
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// Whether the guest had to be compiled.
+    /// Whether that guest was compiled, not found in the artefact store.
     pub fn compiled(&self) -> bool {
         self.compiled
     }
@@ -243,12 +250,12 @@ impl App {
         &self.onnxruntime_version
     }
 
-    /// What texts cost alone and together.
+    /// The measured cost of texts, alone and in batches.
     pub fn calibration(&self) -> &Calibration {
         &self.calibration
     }
 
-    /// What there is to say of what is served.
+    /// What `GET /info` reports.
     pub fn served(&self) -> &http::Served {
         &self.served
     }
@@ -259,12 +266,12 @@ impl App {
     }
 }
 
-/// Loads what a guest needs to be run as a command, and runs it with this
-/// process's standard input and output. Gives the command's exit code.
+/// Runs the configured guest as a command, with the model and with this process's
+/// standard input and output. Returns its exit code.
 ///
 /// # Errors
 ///
-/// If something is missing, or if the guest is no command or traps.
+/// If something that it needs is missing, or if the guest is not a command or traps.
 pub async fn run_guest(config: &Config, arguments: &[String]) -> Result<i32, RunGuestError> {
     let library = Library::open(config.onnxruntime.as_deref()).map_err(AppError::from)?;
     let registry = prometheus::Registry::new();
@@ -287,28 +294,28 @@ pub enum RunGuestError {
     Command(#[from] sandbox::CommandError),
 }
 
-/// Opens the artefact directory. Without one a start takes seconds longer, so
-/// that a home which can not be written to is no reason not to serve; one that
-/// others can write to is.
+/// Opens the artefact directory. Without one, a start takes seconds longer, so a
+/// directory that cannot be created is a warning; one that others can write to is an
+/// error.
 fn open_artifacts(config: &Config) -> Result<Option<ArtifactStore>, ArtifactError> {
     let opened = config.artifacts.as_deref().map(ArtifactStore::open);
     let shipped = &config.shipped_artifacts;
     match opened.map(|opened| opened.map(|store| store.with_shipped(shipped))) {
         Some(Err(error @ ArtifactError::Unusable { .. })) => {
-            tracing::warn!("{error}; the guest is compiled at each start");
+            tracing::warn!("{error}; the guest is compiled at every start");
             Ok(None)
         }
         opened => opened.transpose(),
     }
 }
 
-/// Measures the first version. One that fails at it would fail at requests.
+/// Measures the first version. If that fails, requests would fail too.
 fn measure(scorer: &dyn Scorer) -> Result<Calibration, LoadError> {
     Calibration::measure(scorer).map_err(|error| {
-        let is_passing = error.kind == ErrorKind::Unavailable;
+        let is_transient = error.kind == ErrorKind::Unavailable;
         let reason = error.detail.unwrap_or(error.message);
-        let reason = format!("the guest can not be measured: {reason}");
-        if is_passing {
+        let reason = format!("the guest cannot be measured: {reason}");
+        if is_transient {
             return LoadError::Unavailable(reason);
         }
         let step = "measure";
@@ -316,7 +323,7 @@ fn measure(scorer: &dyn Scorer) -> Result<Calibration, LoadError> {
     })
 }
 
-/// How batches are formed: as is asked for, or as pays.
+/// The options of batches: as configured, or else as measured.
 fn batching(config: &Config, calibration: &Calibration) -> batcher::Options {
     let pays = if calibration.batches_pay() {
         BATCH_TOKENS
@@ -332,7 +339,7 @@ fn batching(config: &Config, calibration: &Calibration) -> batcher::Options {
     }
 }
 
-/// Puts the cache before a layer, if anything is to be kept.
+/// Puts the cache in front of a layer, unless the cache is off.
 fn cached(
     options: &cache::Options,
     below: Arc<dyn Predictor>,
@@ -377,7 +384,7 @@ fn new_runtime(
         .map_err(|error| AppError::Runtime(format!("{error:#}")))
 }
 
-/// Reads a guest, unless it is larger than `limit`, in bytes.
+/// Reads a guest of at most `limit` bytes.
 fn read_guest(path: &Path, limit: usize) -> Result<Vec<u8>, AppError> {
     let unread = |reason: String| AppError::ReadGuest {
         path: path.to_owned(),

@@ -1,10 +1,9 @@
-//! Memory in two parts: one in which `prepare` loads, one for what stays.
+//! An allocator with two arenas: one for loading in `prepare`, one for what stays.
 //!
-//! Every instance begins as a copy of the memory that `prepare` has left, and
-//! after a call the host goes through all pages that were mapped and puts back
-//! those that were written. So it pays to have few of them: loading leaves its
-//! own part empty, what it has loaded is copied to the other part without gaps,
-//! and calls find their memory, in one piece, behind it.
+//! Every instance begins with the memory that `prepare` left, and after a call the host
+//! restores the pages that were written. The fewer pages, the cheaper. So everything in
+//! the loading arena is freed and zeroed at the end, what was loaded is copied to the
+//! lasting arena without gaps, and calls find their memory in one piece behind it.
 
 #![expect(unsafe_code, reason = "an allocator hands out raw memory")]
 
@@ -21,48 +20,48 @@ static ARENAS: Arenas = Arenas {
     boundary: Boundary::unknown(),
 };
 
-/// Allocates from the system until [`end_loading`] is called, and from memory
-/// beyond `boundary` from then on.
+/// Allocates from the system until [`end_loading`] is called, and from then on from
+/// `lasting`.
 struct Arenas {
     lasting: UnsafeCell<Dlmalloc>,
-    /// Every address beyond it belongs to `lasting`.
+    /// Every block above it belongs to `lasting`.
     boundary: Boundary,
 }
 
 // SAFETY: a component of this target has one thread.
 unsafe impl Sync for Arenas {}
 
-/// How much memory the snapshot sets aside for a call, so that most calls need
-/// not ask the host for any.
+/// How much free memory the snapshot has for a call, in bytes, so that most calls need
+/// not grow the memory.
 const CALL_MEMORY: usize = 1 << 20;
 
-/// Ends loading: from now on, memory comes from the part that stays. What a guest loads
-/// after that lies there as well.
+/// Ends loading: from now on, memory comes from the lasting arena, also for what a guest
+/// loads later.
 pub(crate) fn end_loading() {
     let page = 64 << 10;
     let end = core::arch::wasm32::memory_size::<0>() * page;
-    ARENAS.boundary.draw(end);
+    ARENAS.boundary.set(end);
 }
 
-/// Sets memory for calls aside, behind what was allocated so far.
+/// Reserves memory for calls, behind what was allocated so far.
 pub(crate) fn reserve_call_memory() {
-    // It stays with the allocator, since WebAssembly can not return memory.
+    // The allocator keeps it, since WebAssembly cannot return memory.
     drop(Vec::<u8>::with_capacity(CALL_MEMORY));
 }
 
 impl Arenas {
     fn is_loaded(&self) -> bool {
-        self.boundary.is_drawn()
+        self.boundary.is_set()
     }
 
     fn is_lasting(&self, block: *mut u8) -> bool {
-        self.boundary.is_beyond(block.addr())
+        self.boundary.is_above(block.addr())
     }
 }
 
-// SAFETY: both allocators keep the rules of `GlobalAlloc`, and a block goes
-// back to the one it came from: the system never hands Rust a block beyond the
-// boundary, because it is not asked for one once there is a boundary.
+// SAFETY: both allocators keep the rules of `GlobalAlloc`, and a block goes back to
+// the one it came from: the system allocator is not used once the boundary is set, so
+// none of its blocks is above the boundary.
 unsafe impl GlobalAlloc for Arenas {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as the caller promises; there is one thread.
@@ -81,7 +80,7 @@ unsafe impl GlobalAlloc for Arenas {
             if self.is_lasting(block) {
                 (*self.lasting.get()).free(block, layout.size(), layout.align());
             } else {
-                // Zeros are not part of a snapshot.
+                // Zeroed pages are not stored in a snapshot.
                 block.write_bytes(0, layout.size());
                 System.dealloc(block, layout);
             }

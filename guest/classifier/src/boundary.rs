@@ -1,12 +1,12 @@
-//! The line between memory that loading used and memory that stays.
+//! The address that separates memory for loading from memory that stays.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// An address, once it is known. It never moves: a block that was handed out below it must
-/// go back to the allocator that it came from.
+/// An address that is set once. It never moves, since a block must be freed by the
+/// allocator that it came from.
 pub(crate) struct Boundary(AtomicUsize);
 
-/// None yet: no address is beyond it.
+/// Not set: no address is at or above it.
 const UNKNOWN: usize = usize::MAX;
 
 impl Boundary {
@@ -14,17 +14,17 @@ impl Boundary {
         Self(AtomicUsize::new(UNKNOWN))
     }
 
-    /// Draws the line, unless there is one.
-    pub(crate) fn draw(&self, address: usize) {
+    /// Sets the address, unless it is set.
+    pub(crate) fn set(&self, address: usize) {
         let _ = self.0.compare_exchange(UNKNOWN, address, Relaxed, Relaxed);
     }
 
-    pub(crate) fn is_drawn(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         self.0.load(Relaxed) != UNKNOWN
     }
 
-    /// Whether an address is beyond the line.
-    pub(crate) fn is_beyond(&self, address: usize) -> bool {
+    /// Whether an address is at or above the boundary.
+    pub(crate) fn is_above(&self, address: usize) -> bool {
         address >= self.0.load(Relaxed)
     }
 }
@@ -33,13 +33,13 @@ impl Boundary {
 mod tests {
     use super::*;
 
-    /// What a guest does that keeps two things.
+    /// As for a guest with two values that are loaded.
     #[test]
-    fn the_first_line_stays() {
+    fn the_first_boundary_stays() {
         let boundary = Boundary::unknown();
-        assert!(!boundary.is_drawn() && !boundary.is_beyond(usize::MAX - 1));
-        boundary.draw(100);
-        boundary.draw(200);
-        assert!(boundary.is_drawn() && boundary.is_beyond(100) && !boundary.is_beyond(99));
+        assert!(!boundary.is_set() && !boundary.is_above(usize::MAX - 1));
+        boundary.set(100);
+        boundary.set(200);
+        assert!(boundary.is_set() && boundary.is_above(100) && !boundary.is_above(99));
     }
 }

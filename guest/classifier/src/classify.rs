@@ -1,12 +1,12 @@
-//! Logits to ranked labels.
+//! Converts logits to ranked labels.
 //!
-//! This module must not know where logits come from.
+//! This module must not know how logits are computed.
 
 use crate::bindings::{Error, Score};
 use crate::config::Activation;
 
-/// Turns the logits of one text into every label's score, highest first;
-/// labels of equal score stay in the model's order.
+/// The score of every label for one text, highest first; labels with equal scores are
+/// in the model's order.
 ///
 /// `labels` and `logits` have the same length.
 pub(crate) fn rank(
@@ -33,7 +33,7 @@ pub(crate) fn rank(
     Ok(ranked)
 }
 
-/// The largest logit is taken off first, so that no exponential overflows.
+/// Subtracts the largest logit first, so that no exponential overflows.
 fn softmax(logits: &[f32]) -> Vec<f32> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let powers: Vec<f32> = logits.iter().map(|logit| (logit - largest).exp()).collect();

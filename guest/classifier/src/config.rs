@@ -1,4 +1,4 @@
-//! What `config.json` and `tokenizer_config.json` say about a model.
+//! Reads a model's configuration: `config.json` and `tokenizer_config.json`.
 //!
 //! This module must not know how texts are encoded or how the model is run.
 
@@ -16,7 +16,7 @@ use crate::read::read;
 pub enum Activation {
     /// The labels exclude each other: the scores of a text add up to 1.
     Softmax,
-    /// Each label is a question of its own.
+    /// Labels are independent of each other.
     Sigmoid,
 }
 
@@ -28,25 +28,25 @@ pub(crate) enum TruncationSide {
     Right,
 }
 
-/// What the guest needs to know of a model.
+/// The configuration of a model.
 pub(crate) struct ModelConfig {
     /// The labels, in the order of the logits.
     pub(crate) labels: Vec<String>,
-    /// The longest sequence that the model takes, in tokens, special tokens
-    /// included; `None` if its files name no limit.
+    /// The longest sequence, in tokens with special tokens; `None` if the files state no
+    /// limit.
     pub(crate) max_tokens: Option<usize>,
-    /// Which end over-long texts lose, if `tokenizer_config.json` says so.
+    /// The side at which long texts are truncated, if `tokenizer_config.json` has it.
     pub(crate) truncation_side: Option<TruncationSide>,
-    /// The id that fills short rows of a batch.
+    /// The id of padding.
     pub(crate) pad_id: u32,
     /// How logits become scores.
     pub(crate) activation: Activation,
-    /// Whether the model was trained to tell segments apart, which makes it
-    /// likely that its graph takes `token_type_ids`.
+    /// Whether the model has segments, so that its graph is likely to take
+    /// `token_type_ids`.
     pub(crate) has_token_types: bool,
-    /// Whether the scores of a text are the same beside other texts, and
-    /// padded, as alone: only then are texts run together. `None` if the file
-    /// does not say, so that it has to be tried.
+    /// Whether a text has the same scores in a batch, with padding, as alone: only then
+    /// are texts run together. `None` if the file does not state it, so that it has to
+    /// be measured.
     pub(crate) batch_invariant: Option<bool>,
 }
 
@@ -65,7 +65,7 @@ struct RawConfig {
     fastsentiment: Extension,
 }
 
-/// This product's own key in `config.json`, written by its model tools.
+/// The key `fastsentiment` of `config.json`, which this project's model tools write.
 #[derive(Default, Deserialize)]
 struct Extension {
     batch_invariant: Option<bool>,
@@ -79,12 +79,12 @@ struct RawTokenizerConfig {
     truncation_side: Option<TruncationSide>,
 }
 
-/// A limit above this is Transformers' way to say that there is none.
+/// Transformers writes a limit above this if there is none.
 const NO_LIMIT: f64 = 1e9;
 
-/// Model types whose position table starts after the padding id, as their
-/// `create_position_ids_from_input_ids` in Transformers does: two of RoBERTa's
-/// 514 positions are never reached. Their padding id is 1 unless it is named.
+/// Model types whose position table begins after the padding id, as in their
+/// `create_position_ids_from_input_ids` in Transformers: two of RoBERTa's 514 positions
+/// are never used. Their padding id defaults to 1.
 const OFFSET_POSITIONS: [&str; 14] = [
     "camembert",
     "data2vec-text",
@@ -122,7 +122,7 @@ impl ModelConfig {
             Some("regression") => {
                 return Err("config.json: a regression model has no labels to score".to_owned());
             }
-            // The pipeline of Transformers treats a single logit this way too.
+            // As in the pipeline of Transformers.
             _ if labels.len() == 1 => Activation::Sigmoid,
             _ => Activation::Softmax,
         };
@@ -153,8 +153,8 @@ impl ModelConfig {
     }
 }
 
-/// The labels in the order of the logits. Without names, Transformers calls
-/// them `LABEL_0`, `LABEL_1`, and so on; so does this.
+/// The labels in the order of the logits. Without names they are `LABEL_0`, `LABEL_1`
+/// and so on, as in Transformers.
 fn labels(
     id2label: Option<BTreeMap<String, String>>,
     num_labels: Option<usize>,
@@ -175,7 +175,7 @@ fn labels(
             }
         }
     }
-    // Every id was in range and none came twice, so no place is left empty.
+    // Every id was in range and none came twice, so no place is empty.
     let labels: Vec<String> = labels.into_iter().flatten().collect();
     if labels.is_empty() {
         return Err("config.json: `id2label` is empty".to_owned());

@@ -1,6 +1,6 @@
-//! Texts to token ids, as Transformers does with `truncation=True`.
+//! Converts texts to token ids, as Transformers does with `truncation=True`.
 //!
-//! This module must not know what becomes of the ids.
+//! This module must not know how the ids are used.
 
 use std::path::Path;
 
@@ -10,17 +10,17 @@ use crate::bindings::Error;
 use crate::config::{ModelConfig, TruncationSide};
 use crate::read::read;
 
-/// A text as the model sees it: one row of a batch.
+/// The tokens of a text: one row of a batch.
 pub(crate) struct Row {
     /// Token ids, special tokens included.
     pub(crate) ids: Vec<u32>,
     /// The segment of each token.
     pub(crate) type_ids: Vec<u32>,
-    /// 1 for each token, 0 where there is none.
+    /// 1 for each token, 0 for padding.
     pub(crate) mask: Vec<u32>,
 }
 
-/// A model's tokenizer, set to the model's limit.
+/// A model's tokenizer, which truncates to the model's limit.
 #[derive(Clone)]
 pub(crate) struct Encoder(Tokenizer);
 
@@ -32,9 +32,8 @@ impl Encoder {
             Error::ModelUnsuitable(format!("{} is not as expected: {error}", file.display()))
         };
         let mut tokenizer = Tokenizer::from_bytes(read(&file)?).map_err(unsuitable)?;
-        // What the file says of padding and truncation is left over from
-        // whatever wrote it; the model's own limit is what counts.
-        // Only the end to cut is taken from there, as Transformers does.
+        // As in Transformers, the model's limit replaces the padding and truncation of
+        // the file, except for the side to truncate.
         tokenizer.with_padding(None);
         let side = tokenizer.get_truncation().map(|params| params.direction);
         let direction = match config.truncation_side {
@@ -51,7 +50,7 @@ impl Encoder {
         Ok(Self(tokenizer))
     }
 
-    /// Encodes one text; `index` is its place in the request.
+    /// Tokenises one text; `index` is its position in the call.
     pub(crate) fn encode(&self, index: usize, text: &str) -> Result<Row, Error> {
         let encoding = self.0.encode_fast(text, true).map_err(|error| {
             Error::Internal(format!("text {index} could not be tokenised: {error}"))

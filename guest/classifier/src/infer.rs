@@ -1,9 +1,9 @@
-//! Running the model on rows of token ids, through `wasi:nn`.
+//! Runs the model on rows of token ids, through `wasi:nn`.
 //!
-//! A graph does not say what it takes, and exports differ: with or without
-//! `token_type_ids`, ids as 64-bit or 32-bit integers or as floats (which is
-//! what the ONNX backend of the stock `wasmtime` command takes). So the ways
-//! are tried once, likeliest first, and the one that works is kept.
+//! `wasi:nn` does not tell what inputs a graph takes, and exports differ: with or
+//! without `token_type_ids`, ids as 64-bit or 32-bit integers or as floats (which the
+//! ONNX backend of the `wasmtime` command takes). So the signatures are tried once, the
+//! likeliest first, and the first that works is kept.
 //!
 //! This module must not know what the logits mean.
 
@@ -16,10 +16,10 @@ use crate::bindings::wasi::nn::inference::GraphExecutionContext;
 use crate::bindings::wasi::nn::tensor::{Tensor, TensorType};
 use crate::encode::Row;
 
-/// The name under which the contract has the host register the model.
+/// The name of the model in `wasi:nn`, which the contract states.
 const GRAPH: &str = "model";
 
-/// How a graph wants its inputs.
+/// The inputs that a graph takes.
 #[derive(Clone, Copy)]
 struct Signature {
     token_types: bool,
@@ -47,7 +47,7 @@ impl Logits {
     }
 }
 
-/// Runs a model; remembers how the graph wants its inputs.
+/// Runs a model, and remembers the signature of its graph.
 #[derive(Clone)]
 pub(crate) struct Runner {
     pad_id: u32,
@@ -57,8 +57,8 @@ pub(crate) struct Runner {
 }
 
 impl Runner {
-    /// A runner for a model with `labels` logits, whose short rows are filled
-    /// with `pad_id`. `expects_token_types` says what to try first.
+    /// A runner for a model with `labels` logits, whose rows are padded with `pad_id`.
+    /// `expects_token_types` decides which signature is tried first.
     pub(crate) fn new(pad_id: u32, labels: usize, expects_token_types: bool) -> Self {
         Self {
             pad_id,
@@ -68,8 +68,8 @@ impl Runner {
         }
     }
 
-    /// Opens the graph for the runs of one call. The handle must not outlive
-    /// the call, so that none is part of a snapshot.
+    /// Opens the graph for the runs of one call. The handle must not outlive the call,
+    /// since handles do not survive in a snapshot.
     pub(crate) fn open() -> Result<GraphExecutionContext, Error> {
         load_by_name(GRAPH)
             .map_err(|error| Error::ModelMissing(format!("the graph `{GRAPH}`: {}", error.data())))?
@@ -79,7 +79,7 @@ impl Runner {
             })
     }
 
-    /// The logits of a batch of rows, padded to the longest.
+    /// The logits of a batch of rows, which are padded to the longest.
     pub(crate) fn run(
         &self,
         context: &GraphExecutionContext,
@@ -144,8 +144,8 @@ impl Runner {
         context.compute(inputs)
     }
 
-    /// Takes the logits out of the outputs: the one of that name, or else the
-    /// first, since some exporters number their outputs.
+    /// Finds the logits in the outputs: the output `logits`, or else the first, since
+    /// some exporters number their outputs.
     fn logits(&self, outputs: &[(String, Tensor)], rows: usize) -> Result<Logits, Error> {
         let at = outputs
             .iter()
@@ -184,8 +184,8 @@ impl Runner {
 }
 
 impl Element {
-    /// A tensor of the rows, each filled up to `width` with `pad`. Ids are at
-    /// most a few hundred thousand, so every type here holds them exactly.
+    /// A tensor of the rows, each padded to `width` with `pad`. Ids are at most a few
+    /// hundred thousand, so every type here represents them exactly.
     fn tensor<'a>(
         self,
         rows: impl ExactSizeIterator<Item = &'a [u32]>,
@@ -213,7 +213,7 @@ impl Element {
     }
 }
 
-/// The bytes of rows that are filled up to `width` elements with `pad`.
+/// The bytes of rows that are padded to `width` elements with `pad`.
 fn fill<'a, const N: usize>(
     rows: impl ExactSizeIterator<Item = &'a [u32]>,
     width: usize,
@@ -238,7 +238,7 @@ fn floats(ty: TensorType, data: &[u8]) -> Option<Vec<f32>> {
         TensorType::Fp32 => words(data).map(f32::from_le_bytes).collect(),
         #[expect(
             clippy::cast_possible_truncation,
-            reason = "a score needs no more than 24 bits"
+            reason = "24 bits are enough for a score"
         )]
         TensorType::Fp64 => words(data)
             .map(|word| f64::from_le_bytes(word) as f32)

@@ -1,4 +1,4 @@
-//! What a guest loads once and finds again in every call.
+//! A value that a guest loads once and has in every call.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -6,57 +6,58 @@ use std::sync::OnceLock;
 use crate::bindings::Error;
 use crate::describe;
 
-/// Where the contract puts the model directory.
+/// Where the contract mounts the model directory.
 const MODEL_DIR: &str = "/model";
 
-/// Something that `prepare` loads and that is part of every snapshot. A host
-/// without snapshots has it loaded by the first call.
+/// A value that `prepare` loads and that is part of the snapshot. Without `prepare`, as
+/// in a command, the first call loads it.
 pub struct Kept<T> {
     load: fn(&Path) -> Result<T, Error>,
-    loaded: OnceLock<T>,
+    value: OnceLock<T>,
 }
 
 impl<T: Clone> Kept<T> {
-    /// Nothing yet; `load` is given the model directory.
+    /// Not loaded yet; `load` gets the model directory.
     pub const fn new(load: fn(&Path) -> Result<T, Error>) -> Self {
         Self {
             load,
-            loaded: OnceLock::new(),
+            value: OnceLock::new(),
         }
     }
 
-    /// What was loaded; loads it if `prepare` was not called.
+    /// The value; loads it if `prepare` was not called.
     ///
     /// # Errors
     ///
-    /// If it can not be loaded. The next call tries again.
+    /// If it cannot be loaded. The next call tries again.
     pub fn get(&self) -> Result<&T, Error> {
-        if let Some(loaded) = self.loaded.get() {
-            return Ok(loaded);
+        if let Some(value) = self.value.get() {
+            return Ok(value);
         }
-        let loaded = (self.load)(MODEL_DIR.as_ref())?;
-        Ok(self.loaded.get_or_init(|| loaded))
+        let value = (self.load)(MODEL_DIR.as_ref())?;
+        Ok(self.value.get_or_init(|| value))
     }
 
-    /// Loads, and makes what was loaded part of the snapshot, in as few pages
-    /// as can be. Right for a guest's `prepare`, and for nothing else.
+    /// Loads the value, and makes it part of the snapshot, in as few pages as possible.
+    /// Call it in a guest's `prepare` and nowhere else.
     ///
     /// # Panics
     ///
-    /// If it can not be loaded: the contract has a guest refused by a trap.
-    #[expect(clippy::panic, reason = "the contract refuses a guest by a trap")]
+    /// If it cannot be loaded: by the contract, a trap refuses the guest.
+    #[expect(clippy::panic, reason = "by the contract, a trap refuses the guest")]
     pub fn prepare(&self) {
         match (self.load)(MODEL_DIR.as_ref()) {
-            Ok(loaded) => self.keep(&loaded),
-            // The host shows what it said.
+            Ok(value) => self.keep(&value),
+            // The host shows the message.
             Err(error) => panic!("{}", describe(&error)),
         }
     }
 
-    fn keep(&self, loaded: &T) {
+    fn keep(&self, value: &T) {
         #[cfg(target_arch = "wasm32")]
         crate::arena::end_loading();
-        self.loaded.get_or_init(|| loaded.clone());
+        // A copy, since the original is in memory for loading.
+        self.value.get_or_init(|| value.clone());
         #[cfg(target_arch = "wasm32")]
         crate::arena::reserve_call_memory();
     }
@@ -69,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_loaded_is_not_loaded_again() {
+    fn a_value_is_loaded_once() {
         static LOADS: AtomicU32 = AtomicU32::new(0);
         let kept = Kept::new(|dir| {
             assert_eq!(dir, Path::new("/model"));
@@ -81,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_not_kept() {
+    fn loading_is_tried_again_after_an_error() {
         static LOADS: AtomicU32 = AtomicU32::new(0);
         let kept = Kept::new(|_| match LOADS.fetch_add(1, Ordering::Relaxed) {
             0 => Err(Error::ModelMissing("not yet".to_owned())),

@@ -1,12 +1,13 @@
-//! What the default guest does: cuts texts into tokens, runs the model through
+//! A sentiment classifier for guests: tokenises texts, runs the model through
 //! `wasi:nn`, and ranks the labels.
 //!
-//! It serves any Hugging Face sequence-classification directory: whatever
-//! differs between models is read from the directory's files, or found out by
-//! running the graph once. It must not know one model in particular, nor
-//! anything of the host beyond the contract in `wit/`. Nor does it export
-//! anything: a guest does that, with [`bindings::export`], after it has made of
-//! the answers what it likes.
+//! It supports every Hugging Face sequence-classification model: what differs between
+//! models is read from the files of the model directory, or found by running the graph
+//! once.
+//!
+//! This crate must not know a particular model, nor anything of the host beyond the
+//! contract in `wit/`. It exports nothing: a guest does that with
+//! [`bindings::export`], and may change the answers before.
 
 #[cfg(target_arch = "wasm32")]
 mod arena;
@@ -30,7 +31,7 @@ pub use predictor::Predictor;
     reason = "made by `wit-bindgen`, which passes pointers over the component's boundary"
 )]
 pub mod bindings {
-    //! What `wit-bindgen` makes of the contract.
+    //! Bindings of the contract, made by `wit-bindgen`.
 
     wit_bindgen::generate!({
         path: "../../wit",
@@ -45,12 +46,12 @@ pub mod bindings {
 
 use bindings::{Error, Score};
 
-/// A guest's answer in the terms of `fastsentiment-command`: labels with their
-/// scores, or one sentence for a person who reads a terminal.
+/// Converts an answer for `fastsentiment-command`: labels with their scores, or an
+/// error in one sentence.
 ///
 /// # Errors
 ///
-/// If the answer is one.
+/// If the answer is an error.
 pub fn said(answer: Result<Vec<Vec<Score>>, Error>) -> Result<Vec<Vec<(String, f32)>>, String> {
     let pairs = |scores: Vec<Score>| {
         let pairs = scores.into_iter().map(|score| (score.label, score.score));
@@ -62,7 +63,7 @@ pub fn said(answer: Result<Vec<Vec<Score>>, Error>) -> Result<Vec<Vec<(String, f
     }
 }
 
-/// One sentence for a person who reads a log or a terminal.
+/// An error in one sentence, for a log or a terminal.
 fn describe(error: &Error) -> String {
     match error {
         Error::InvalidText(text) => format!("text {}: {}", text.index, text.reason),

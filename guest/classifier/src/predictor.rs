@@ -1,4 +1,4 @@
-//! A model ready to score texts: encoder, runner and labels together.
+//! A loaded model: tokenizer, runner and labels.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::config::{Activation, ModelConfig};
 use crate::encode::{Encoder, Row};
 use crate::infer::Runner;
 
-/// Everything that outlives a call.
+/// A model that is ready to score texts.
 #[derive(Clone)]
 pub struct Predictor {
     encoder: Encoder,
@@ -18,12 +18,11 @@ pub struct Predictor {
     batch_invariant: bool,
 }
 
-/// The most tokens, padding included, in one run of a batch-invariant model:
-/// beyond this a larger batch saves nothing more and only takes memory, which
-/// the runtime keeps for the largest run that it has seen.
+/// The most tokens, padding included, in one run of a batch-invariant model. A larger
+/// batch is not faster per text, and takes memory that the runtime keeps.
 const MAX_BATCH_TOKENS: usize = 512;
 
-/// Texts that have little in common but that they are texts.
+/// Texts of different lengths, languages and characters.
 const PROBES: [&str; 6] = [
     "good",
     "It is not the worst film of the year, but nearly, and nobody will miss it.",
@@ -34,19 +33,18 @@ const PROBES: [&str; 6] = [
     "a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a",
 ];
 
-/// How much the logits of a text may change with its neighbours, as a part of
-/// the largest logit. A float model's sums come out otherwise by some 1e-6; a
-/// model that takes the scale of its integers from a whole batch is off by
-/// 1e-2 and more.
+/// How much the logits of a text may differ between a batch and alone, relative to the
+/// largest logit. Rounding makes a float model differ by about 1e-6; a quantised model
+/// that computes its scales over the whole batch differs by 1e-2 and more.
 const TOLERANCE: f32 = 1e-4;
 
 impl Predictor {
-    /// Loads a model directory and runs the model once, so that a model that
-    /// does not fit its own files is refused here and not by the first caller.
+    /// Loads a model directory, and runs the model once, so that a model that does not
+    /// fit its files fails here and not in the first call.
     ///
     /// # Errors
     ///
-    /// If a file is missing or unknown, or if the model does not run.
+    /// If a file is missing or malformed, or if the model does not run.
     pub fn load(dir: &Path) -> Result<Self, Error> {
         let config = ModelConfig::read(dir)?;
         let encoder = Encoder::read(dir, &config)?;
@@ -65,7 +63,7 @@ impl Predictor {
         Ok(predictor)
     }
 
-    /// Tries whether the model gives texts the same logits together as alone.
+    /// Measures whether texts have the same logits in a batch as alone.
     fn is_batch_invariant(&self) -> Result<bool, Error> {
         let rows = PROBES
             .iter()
@@ -75,7 +73,7 @@ impl Predictor {
         let rows: Vec<&Row> = rows.iter().collect();
         let context = Runner::open()?;
         let Ok(together) = self.runner.run(&context, &rows) else {
-            // Such as a graph that was exported for one text at a time.
+            // For example, the graph was exported for one text at a time.
             return Ok(false);
         };
         let mut largest = 0.0_f32;
@@ -83,7 +81,7 @@ impl Predictor {
         for (row, together) in rows.iter().zip(together.rows()) {
             let alone = self.runner.run(&context, &[row])?;
             for (a, b) in alone.rows().flatten().zip(together) {
-                // A comparison with NaN must not pass for equality.
+                // `max` ignores NaN, which must not count as equal.
                 if !(a.is_finite() && b.is_finite()) {
                     return Ok(false);
                 }
@@ -99,7 +97,7 @@ impl Predictor {
         &self.labels
     }
 
-    /// How the model's numbers become scores.
+    /// How logits become scores.
     pub fn activation(&self) -> Activation {
         self.activation
     }
@@ -108,7 +106,7 @@ impl Predictor {
     ///
     /// # Errors
     ///
-    /// If a text can not be cut into tokens, or if the model fails.
+    /// If a text cannot be tokenised, or if the model fails.
     pub fn predict(&self, texts: &[String]) -> Result<Vec<Vec<Score>>, Error> {
         if texts.is_empty() {
             return Ok(Vec::new());
@@ -130,8 +128,8 @@ impl Predictor {
         Ok(answers)
     }
 
-    /// Which rows run together: each alone, unless the model gives the same
-    /// scores either way; then rows of like length, so that little is padding.
+    /// The rows of each run: one, unless the model is batch-invariant; then rows of
+    /// similar length, so that there is little padding.
     fn batches(&self, rows: &[Row]) -> Vec<Vec<usize>> {
         if !self.batch_invariant {
             return (0..rows.len()).map(|at| vec![at]).collect();

@@ -1,8 +1,8 @@
-//! A guest as a command: texts as arguments, or as lines on standard input;
-//! JSON in the shape of the HTTP API on standard output.
+//! Makes a guest a command, to try it with nothing but a WebAssembly runtime: texts as
+//! arguments, or as lines on standard input; JSON, as in the HTTP API, on standard
+//! output.
 //!
-//! It lets a guest be tried with nothing but a WebAssembly runtime. It must not
-//! know how a guest scores texts.
+//! This crate must not know how a guest scores texts.
 
 use std::fmt::Display;
 use std::io::{self, BufRead, Write};
@@ -13,8 +13,8 @@ use serde::Serialize;
 #[doc(hidden)]
 pub use wasip2;
 
-/// Makes a component a command (`wasi:cli/run`) that answers by a function, as
-/// [`run`] describes it. Elsewhere it only checks the types.
+/// Exports `wasi:cli/run`, which calls [`run`] with the given function. On targets
+/// other than WebAssembly it only checks types.
 #[macro_export]
 macro_rules! export {
     ($predict:expr) => {
@@ -49,17 +49,17 @@ struct LabelScore {
     score: f32,
 }
 
-/// Runs the command: `predict` is given the texts, and answers for each of
-/// them, in order, or says in one sentence why it can not.
+/// Runs the command. `predict` gets the texts, and returns the scores of each, in
+/// order, or an error in one sentence.
 ///
 /// # Errors
 ///
-/// If there is no answer; standard error says why.
-#[expect(clippy::result_unit_err, reason = "`wasi:cli/run` has it so")]
+/// If a text cannot be read or scored; the reason is on standard error.
+#[expect(clippy::result_unit_err, reason = "the signature of `wasi:cli/run`")]
 pub fn run(predict: impl FnOnce(Vec<String>) -> Result<Vec<Scores>, String>) -> Result<(), ()> {
     let arguments = std::env::args().skip(1).collect();
     answer(arguments, io::stdin().lock(), io::stdout().lock(), predict).map_err(|error| {
-        // Nothing can be done about a standard error that is gone too.
+        // There is nowhere to report a failure of standard error.
         let _ = writeln!(io::stderr(), "error: {error}");
     })
 }
@@ -74,7 +74,7 @@ fn answer(
         input
             .lines()
             .collect::<Result<_, _>>()
-            .map_err(|error| format!("standard input can not be read: {error}"))?
+            .map_err(|error| format!("standard input cannot be read: {error}"))?
     } else {
         arguments
     };
@@ -86,10 +86,10 @@ fn answer(
         .into_iter()
         .map(|of_text| scores(of_text).collect())
         .collect();
-    let unwritten = |error: &dyn Display| format!("standard output can not be written: {error}");
+    let write_failed = |error: &dyn Display| format!("standard output cannot be written: {error}");
     serde_json::to_writer(&mut output, &Answer { predictions })
-        .map_err(|error| unwritten(&error))?;
-    writeln!(output).map_err(|error| unwritten(&error))
+        .map_err(|error| write_failed(&error))?;
+    writeln!(output).map_err(|error| write_failed(&error))
 }
 
 #[cfg(test)]
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_wrong_is_said() {
+    fn errors_name_what_failed() {
         let error = printed(&[], b"\xff\n").expect_err("not UTF-8");
         assert!(error.contains("standard input"), "{error}");
         let refused = answer(vec!["a".to_owned()], &b""[..], Vec::new(), |_| {

@@ -1,4 +1,4 @@
-//! How revisions are made of components: by the sandbox, for one model.
+//! Loads revisions: guests in the sandbox, with one model.
 
 use std::sync::Arc;
 
@@ -8,12 +8,12 @@ use predictor::{Digest, Priority, Revision};
 use revisions::{LoadError, Loaded, Loader, Refusal};
 use sandbox::{ArtifactStore, LoadedFrom, ModelFiles, Runtime, Step};
 
-/// What all guests of a process share.
+/// Loads guests with the model of this process.
 pub(super) struct GuestLoader {
     pub(super) runtime: Arc<Runtime>,
     pub(super) artifacts: Option<ArtifactStore>,
     pub(super) files: ModelFiles,
-    /// What waits for loads.
+    /// Runs background loads to their end.
     pub(super) executor: Handle,
 }
 
@@ -34,7 +34,7 @@ impl Loader for GuestLoader {
         let guest = loaded.map_err(|error| {
             let (step, reason) = (error.step(), error.in_a_line());
             match step {
-                // No verdict on the guest.
+                // The host is to blame; the same guest may load later.
                 Step::Host => LoadError::Unavailable(reason),
                 step => LoadError::Refused(Refusal {
                     step: step.as_str(),

@@ -1,9 +1,9 @@
-//! Reads what a model directory says of its model.
+//! Reads a model's description from the files of its directory.
 //!
-//! A guest reads the same files while it is prepared, and the answers are what it makes
-//! of them; the rules here are those of Transformers, and so those of the default guest
-//! (`guest/classifier/src/config.rs`). What can not be read is not known, and no reason
-//! not to serve: a guest may need none of it.
+//! The rules are those of Transformers, and of the default guest
+//! (`guest/classifier/src/config.rs`). Another guest may interpret the files
+//! differently, or need none of them, so a file that is missing or malformed is not an
+//! error.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -53,14 +53,13 @@ enum RawSide {
     Right,
 }
 
-/// A limit above this is Transformers' way to say that there is none.
+/// Transformers writes a limit above this if there is none.
 const NO_LIMIT: f64 = 1e9;
 
-/// What the contract lets a text have of labels.
-const MOST_LABELS: usize = 1000;
+/// The most labels that the contract allows.
+const MAX_LABELS: usize = 1000;
 
-/// Model types whose position table begins after the padding id, which is 1 unless it
-/// is named.
+/// Model types whose position table begins after the padding id, which defaults to 1.
 const OFFSET_POSITIONS: [&str; 14] = [
     "camembert",
     "data2vec-text",
@@ -78,7 +77,7 @@ const OFFSET_POSITIONS: [&str; 14] = [
     "xmod",
 ];
 
-/// What the files of `dir` say.
+/// The model card of a directory.
 pub(super) fn read(dir: &Path) -> ModelCard {
     let config: Option<RawConfig> = json(&dir.join("config.json"));
     let is_read = config.is_some();
@@ -109,10 +108,10 @@ pub(super) fn read(dir: &Path) -> ModelCard {
     }
 }
 
-/// The last part of the path: where a model lies is nobody else's business.
+/// The last part of the path; clients must not learn the whole path.
 fn name(dir: &Path) -> String {
     let real = dir.canonicalize();
-    // A link is called as who made it wants.
+    // A link keeps its own name.
     let named = dir
         .file_name()
         .or(real.as_deref().ok().and_then(Path::file_name));
@@ -122,10 +121,10 @@ fn name(dir: &Path) -> String {
     )
 }
 
-/// The labels in the order of the outputs; none if their numbers leave gaps.
+/// The labels in the order of the outputs; empty if their numbers have gaps.
 fn labels(config: &RawConfig) -> Vec<String> {
     let Some(names) = &config.id2label else {
-        let count = config.num_labels.unwrap_or(2).min(MOST_LABELS);
+        let count = config.num_labels.unwrap_or(2).min(MAX_LABELS);
         return (0..count).map(|id| format!("LABEL_{id}")).collect();
     };
     let label = |id: usize| names.get(&id.to_string()).cloned();
@@ -177,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_directory_says_nothing() {
+    fn a_directory_without_valid_files_has_an_empty_card() {
         let card = card(&[("config.json", "[]"), ("tokenizer.json", "nonsense")]);
         assert!(card.labels.is_empty());
         assert_eq!((card.max_tokens, card.cut), (None, Side::Right));
@@ -202,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn questions_of_their_own_are_answered_by_a_sigmoid() {
+    fn independent_labels_have_a_sigmoid() {
         for config in [
             r#"{"problem_type": "multi_label_classification"}"#,
             r#"{"id2label": {"0": "toxic"}}"#,
@@ -213,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smaller_limit_counts_as_for_the_guest() {
+    fn the_smaller_limit_counts() {
         let limit = |config, tokenizer| {
             card(&[
                 ("config.json", config),
@@ -231,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn the_side_is_that_of_the_tokenizer() {
+    fn the_truncation_side_is_that_of_the_tokenizer() {
         let tokenizer = (
             "tokenizer.json",
             r#"{"truncation": {"direction": "Left"}, "model": {}}"#,

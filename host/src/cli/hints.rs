@@ -10,6 +10,7 @@ use std::path::Path;
 use fastsentiment::app::{AppError, Config, MODEL_FILE};
 use inference::Library;
 use revisions::StartError;
+use sandbox::ModelFilesError;
 
 /// The beginning of every Git LFS pointer file.
 const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
@@ -29,12 +30,14 @@ pub(super) fn all_missing(config: &Config) -> Vec<String> {
 /// Adds a hint to an error of a load.
 pub(super) fn explain(config: &Config, error: AppError) -> anyhow::Error {
     let hint = match &error {
-        AppError::Model(_) | AppError::ModelFiles(_) => match model(&config.model) {
-            Some(missing) => return anyhow::Error::msg(missing),
-            None => Some(format!(
-                "is it an ONNX model? Set another directory with --model, {MAKE_MODEL}"
-            )),
-        },
+        AppError::Model(_) | AppError::ModelFiles(ModelFilesError::Unreadable { .. }) => {
+            match model(&config.model) {
+                Some(missing) => return anyhow::Error::msg(missing),
+                None => Some(format!(
+                    "is it an ONNX model? Set another directory with --model, {MAKE_MODEL}"
+                )),
+            }
+        }
         AppError::ReadGuest { .. } | AppError::Start(StartError::Unreadable { .. }) => {
             match guest(&config.guest) {
                 Some(missing) => return anyhow::Error::msg(missing),
@@ -50,6 +53,7 @@ pub(super) fn explain(config: &Config, error: AppError) -> anyhow::Error {
         }
         AppError::Artifacts(_) => Some("set another directory with --artifacts".to_owned()),
         AppError::Library(_)
+        | AppError::ModelFiles(ModelFilesError::Changed { .. })
         | AppError::Runtime(_)
         | AppError::Start(StartError::State(_) | StartError::Unavailable { .. })
         | AppError::Metrics(_)

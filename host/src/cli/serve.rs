@@ -277,7 +277,7 @@ impl ServeCommand {
             let (registry, runtime) = (registry.clone(), Handle::current());
             let (config, readiness) = (config.clone(), readiness.clone());
             let model_is_loaded = move || readiness.set_model_loaded();
-            move || App::load_and_tell(&config, &registry, &runtime, model_is_loaded)
+            move || App::load_with(&config, &registry, &runtime, model_is_loaded)
         });
         let app = tokio::select! {
             app = &mut load => app?.map_err(|error| hints::explain(&config, error))?,

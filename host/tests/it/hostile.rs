@@ -1,5 +1,5 @@
-//! Guests that misbehave, assembled from the texts in `guests/`: small enough
-//! to be compiled in an instant, and free of everything that a compiler adds.
+//! Guests for tests, assembled from the WebAssembly text in `guests/`: they compile in an
+//! instant, and do what no compiler would generate.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,17 +28,17 @@ pub(crate) fn prepared(body: &str) -> String {
     hostile().replace("(;prepare;)", body) + PREPARE
 }
 
-/// The text of a guest that looks around; see `guests/explorer.wat`.
+/// The text of a guest that explores its environment; see `guests/explorer.wat`.
 pub(crate) fn explorer() -> String {
     format!("{EXPLORER}{EXPORT}")
 }
 
-/// A component of its text.
+/// Assembles a component.
 pub(crate) fn component(text: &str) -> Vec<u8> {
     wat::parse_str(format!("(component {text})")).unwrap()
 }
 
-/// Limits that a test can wait to see exceeded.
+/// Limits that a guest exceeds within seconds.
 pub(crate) const TIGHT: Limits = Limits {
     memory: 16 << 20,
     call: Duration::from_secs(2),
@@ -56,13 +56,13 @@ pub(crate) fn roomy() -> Arc<Runtime> {
     runtime(GENEROUS, Graphs::default())
 }
 
-/// A model directory without golden answers, whose texts would be orders to these
-/// guests.
+/// A model directory without golden answers: these guests would take their texts for
+/// orders.
 pub(crate) fn no_golden() -> PathBuf {
     fixture("tiny-int8")
 }
 
-/// The files of some model, for guests that read none.
+/// The files of any model, for guests that read none.
 pub(crate) fn some_files() -> ModelFiles {
     files(&no_golden())
 }
@@ -72,7 +72,7 @@ pub(crate) fn files(dir: &Path) -> ModelFiles {
     ModelFiles::read(dir).unwrap()
 }
 
-/// Loads a guest, without a store.
+/// Loads a guest, without an artefact store.
 pub(crate) fn load_text(runtime: &Arc<Runtime>, text: &str) -> Result<Guest, LoadError> {
     load(runtime, None, &component(text), &some_files())
 }

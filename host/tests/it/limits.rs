@@ -1,7 +1,6 @@
-//! A guest built as guests are, of Rust, that tries to do harm: whatever it is
-//! told to do, its host obeys the limits and says what happened. What it can be
-//! told is in `tests/guests/hostile`; guests that no compiler would make are in
-//! `sandbox.rs`.
+//! A malicious guest, built from Rust like other guests: whatever it does, the host
+//! enforces its limits and reports what happened. Its orders are in
+//! `tests/guests/hostile`; guests that no compiler would generate are in `sandbox.rs`.
 
 mod orders;
 mod prepare;
@@ -31,7 +30,7 @@ fn load_hostile(limits: Limits, model: &Path) -> Result<Guest, LoadError> {
     load(&runtime, Some(&store), &bytes, &files(model))
 }
 
-/// What the hostile guest answers to a text that is no order, in thousandths.
+/// The score of the hostile guest for a text that is not an order, in thousandths.
 fn number(text: &str) -> u16 {
     text.bytes().fold(7, |sum: u16, byte| {
         sum.wrapping_mul(31).wrapping_add(u16::from(byte)) % 1000

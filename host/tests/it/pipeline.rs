@@ -1,8 +1,8 @@
-//! From bytes to a guest that serves: what is kept, what is trusted, and what
-//! is refused with which words.
+//! Loading a guest: artefacts, the compiler process, and the errors of each step.
 
 mod artifacts;
 mod compiler;
 mod contract;
 mod golden;
+mod model_files;
 mod prepare;

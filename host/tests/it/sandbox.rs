@@ -1,5 +1,5 @@
-//! What a guest can not do: keep anything between calls, run on, take more
-//! than its share, answer nonsense, or reach anything but its model.
+//! The sandbox: a guest cannot keep state between calls, exceed its limits, break the
+//! contract, or reach anything but its model.
 
 use std::time::Instant;
 
@@ -15,12 +15,12 @@ fn texts(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
-/// Gives an order to a fresh instance.
+/// Calls a fresh instance with an order.
 fn order(guest: &Guest, order: &str) -> Result<Vec<Scores>, CallError> {
     wait(guest.predict(&texts(&[order])))
 }
 
-/// The number that a guest of ours answers.
+/// The number that one of these guests answers.
 fn number(answer: Result<Vec<Scores>, CallError>) -> u32 {
     hundredths(&answer.unwrap())
 }
@@ -28,7 +28,7 @@ fn number(answer: Result<Vec<Scores>, CallError>) -> u32 {
 #[test]
 fn nothing_survives_a_call() {
     let guest = load_text(&roomy(), &hostile()).unwrap();
-    // The counter does count, if an instance is called again.
+    // The counter works: it counts the calls of one instance.
     let mut instance = wait(guest.instantiate()).unwrap();
     assert_eq!(number(wait(instance.predict(&texts(&["count"])))), 1);
     assert_eq!(number(wait(instance.predict(&texts(&["count"])))), 2);
@@ -53,10 +53,9 @@ fn every_call_begins_where_prepare_ended() {
 /// Whether an error is the right one.
 type Expected = fn(&CallError) -> bool;
 
-/// Each order is followed by a call that must be answered as if nothing had
-/// been.
+/// After each order, another call must not notice anything.
 #[test]
-fn what_a_guest_does_wrong_costs_its_own_call_only() {
+fn a_failure_affects_its_own_call_only() {
     let guest = load_text(&tight(), &hostile()).unwrap();
     let cases: [(&str, Expected); 13] = [
         (
@@ -116,8 +115,8 @@ fn what_a_guest_does_wrong_costs_its_own_call_only() {
     }
 }
 
-/// All labels are the same few bytes of the guest, so that its own memory is
-/// no bound: the host has to set one.
+/// All labels are the same few bytes of the guest, so the limit on its memory does not
+/// limit the answer.
 #[test]
 fn an_answer_that_would_fill_the_host_is_refused() {
     let guest = load_text(&tight(), &hostile()).unwrap();
@@ -126,9 +125,9 @@ fn an_answer_that_would_fill_the_host_is_refused() {
     assert_eq!(number(order(&guest, "count")), 1);
 }
 
-/// These are no memory of the guest's: the host keeps them.
+/// The host keeps these, not the guest's memory.
 #[test]
-fn tables_and_resources_are_bounded() {
+fn tables_and_resources_are_limited() {
     let guest = load_text(&tight(), &explorer()).unwrap();
     for (name, said) in [("grow", "100000 elements"), ("resources", "handle limit")] {
         let error = order(&guest, name).unwrap_err();
@@ -141,7 +140,7 @@ fn tables_and_resources_are_bounded() {
 }
 
 #[test]
-fn a_guest_that_waits_is_stopped_as_well() {
+fn a_guest_that_sleeps_is_stopped() {
     let guest = load_text(&tight(), &explorer()).unwrap();
     let error = order(&guest, "sleep").unwrap_err();
     assert!(
@@ -151,7 +150,7 @@ fn a_guest_that_waits_is_stopped_as_well() {
 }
 
 #[test]
-fn a_guest_that_waits_while_it_starts_is_stopped_as_well() {
+fn a_guest_that_sleeps_in_its_start_function_is_stopped() {
     let nap = "(func $nap (drop (call $find (i32.const 0x73)))) (start $nap)";
     let text = explorer().replace("(;start;)", nap);
     let error = load_text(&tight(), &text).err().unwrap();
@@ -162,7 +161,7 @@ fn a_guest_that_waits_while_it_starts_is_stopped_as_well() {
 }
 
 #[test]
-fn there_is_nothing_to_find_while_serving() {
+fn a_guest_that_serves_has_no_environment() {
     let graphs = graphs(&fixture("tiny-bert"));
     let guest = load_text(&runtime(GENEROUS, graphs), &explorer()).unwrap();
     assert!(std::env::vars_os().next().is_some());
@@ -182,17 +181,16 @@ fn only_the_registered_graph_can_be_loaded() {
     // 99 is success, 6 is `not-found`.
     assert_eq!(number(order(&guest, "model")), 99);
     assert_eq!(number(order(&guest, "other")), 6);
-    // `unsupported-operation`, whatever the encoding: there is no one who would
-    // so much as look at the bytes.
+    // `unsupported-operation`, whatever the encoding: the bytes are not read.
     for encoding in ["0", "1", "2", "3", "4", "5", "6"] {
         assert_eq!(number(order(&guest, encoding)), 4, "{encoding}");
     }
 }
 
-/// The explorer does find what is there: as a command it sees the model
-/// directory and its arguments.
+/// The explorer finds what exists: as a command it has the model directory and
+/// arguments.
 #[tokio::test]
-async fn the_explorer_is_not_blind() {
+async fn the_explorer_finds_the_environment_of_a_command() {
     let runtime = roomy();
     let bytes = component(&explorer());
     let dir = some_files().dir().to_owned();
@@ -204,11 +202,11 @@ async fn the_explorer_is_not_blind() {
 }
 
 #[test]
-fn prepare_is_bounded_too() {
+fn prepare_is_limited() {
     let began = Instant::now();
     let load = |body: &str| load_text(&tight(), &prepared(body)).err().unwrap();
     let cases = [
-        ("(loop $on (br $on))", "not done after 5s"),
+        ("(loop $on (br $on))", "did not finish within 5s"),
         ("unreachable", "unreachable"),
         (
             "(loop $on (br_if $on (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable",
@@ -231,7 +229,7 @@ fn a_guest_that_is_too_large_or_fails_its_self_test_is_not_served() {
     );
     let error = load_text(&tight(), &large).err().unwrap();
     assert!(error.to_string().contains("memory"), "{error}");
-    // Text of the self-test begins with a capital T.
+    // The text of the self-test begins with a capital T.
     let failing = hostile().replace("(i32.const 0x74)", "(i32.const 0x54)");
     let error = load_text(&tight(), &failing).err().unwrap();
     assert!(

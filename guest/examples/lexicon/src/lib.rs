@@ -1,8 +1,8 @@
-//! A guest that needs no model: it looks words up in a list.
+//! A guest that needs no model: it looks up words in a list.
 //!
-//! It is of the world `guest`, without `prepare`: there is nothing to load. It is
-//! small, and quick to compile and to call, so it makes a good first guest to swap
-//! in; its answers are those of a list of words, and no better.
+//! It has the world `guest`, without `prepare`, since it loads nothing. It is small,
+//! and quick to compile and to call, so it is a good first guest to swap in. Its
+//! answers are only as good as a list of words.
 
 mod sentiment;
 mod words;
@@ -43,8 +43,7 @@ impl Predict for Component {
 
 fastsentiment_command::export!(|texts| Ok(texts.iter().map(|text| rank(text)).collect()));
 
-/// Both labels with their scores, the higher first; `POSITIVE` comes first if
-/// nothing speaks for either.
+/// Both labels with their scores, the higher first; `POSITIVE` comes first in a tie.
 fn rank(text: &str) -> Vec<(String, f32)> {
     let positive = probability(sentiment::of(text));
     let negative = 1.0 - positive;
@@ -58,8 +57,7 @@ fn rank(text: &str) -> Vec<(String, f32)> {
     ranked
 }
 
-/// The logistic function: no sentiment is 0.5, and a single strong word gives
-/// some 0.9.
+/// The logistic function: no sentiment gives 0.5, a single strong word about 0.9.
 fn probability(sentiment: f32) -> f32 {
     1.0 / (1.0 + (-sentiment).exp())
 }
@@ -90,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_go_by_is_a_tie_in_a_fixed_order() {
+    fn a_tie_has_a_fixed_order() {
         for text in ["", "   ", "the table is round", "!?"] {
             let tie = [("POSITIVE".to_owned(), 0.5), ("NEGATIVE".to_owned(), 0.5)];
             assert_eq!(rank(text), tie, "{text}");

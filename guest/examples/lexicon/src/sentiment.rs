@@ -1,22 +1,21 @@
-//! How much a text speaks for one side, by its words.
+//! The sentiment of a text: the sum of the weights of its words.
 //!
-//! Every word of the list counts with its weight. A word such as *very* or
-//! *slightly* changes the weight of the word behind it, and a negation turns the
-//! weights of a few words behind it around, until the clause ends.
-//! What comes before a *but* counts half: it is what comes after that is meant.
+//! A word such as *very* or *slightly* changes the weight of the next word, and a
+//! negation inverts the weights of the next few words, until the clause ends. What comes
+//! before a *but* counts half, since the speaker means what follows it.
 
 use crate::words::{boost, is_negation, weight};
 
-/// How many words a negation reaches: *not at all a good film*.
+/// How many words a negation affects: *not at all a good film*.
 const NEGATION_REACH: u32 = 4;
 
-/// What a negated weight is multiplied by: *not great* is less bad than *awful*.
+/// The factor of negated weights: *not great* is less bad than *awful*.
 const NEGATED: f32 = -0.5;
 
-/// The longest word that is looked at, in bytes; no word of the list is longer.
+/// The longest word that is looked up, in bytes; no word of the list is longer.
 const LONGEST: usize = 24;
 
-/// The sentiment of a text: 0 is none, and a single strong word is worth 2.5.
+/// The sentiment of a text: 0 is neutral, and a single strong word counts 2.5.
 pub(crate) fn of(text: &str) -> f32 {
     let mut reading = Reading::default();
     let mut word = String::with_capacity(LONGEST);
@@ -24,7 +23,7 @@ pub(crate) fn of(text: &str) -> f32 {
         match character {
             '\u{2019}' | '\'' => word.push('\''),
             _ if character.is_alphanumeric() => {
-                // Words beyond that are in no list, whatever they go on with.
+                // A longer word is not in the list, so its rest does not matter.
                 if word.len() <= LONGEST {
                     word.extend(character.to_lowercase());
                 }
@@ -45,12 +44,12 @@ pub(crate) fn of(text: &str) -> f32 {
     reading.sum
 }
 
-/// What has been read so far.
+/// The state after some words.
 struct Reading {
     sum: f32,
-    /// How many words a negation reaches still.
+    /// How many more words a negation affects.
     negated: u32,
-    /// What the next word is multiplied by.
+    /// The factor of the next word.
     boost: f32,
 }
 
@@ -71,7 +70,7 @@ impl Reading {
             return;
         }
         if is_negation(word) {
-            // Two of them are none: *not without*, *never not*.
+            // Two negations cancel out: *not without*, *never not*.
             self.negated = match self.negated {
                 0 => NEGATION_REACH,
                 _ => 0,
@@ -97,7 +96,7 @@ impl Reading {
 mod tests {
     use super::*;
 
-    /// The texts, each of which says more for the good side than the next.
+    /// Asserts that each text is more positive than the next.
     fn assert_falls(texts: &[&str]) {
         let found: Vec<f32> = texts.iter().map(|text| of(text)).collect();
         assert!(found.is_sorted_by(|a, b| a > b), "{texts:?}: {found:?}");
@@ -140,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn negations_turn_what_they_reach() {
+    fn negations_invert_the_next_words() {
         for text in [
             "not good",
             "isn't good",
@@ -161,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_after_but_is_what_is_meant() {
+    fn what_follows_but_counts_more() {
         assert!(of("The cast is good but the plot is bad") < 0.0);
         assert!(of("The plot is bad but the cast is good") > 0.0);
     }

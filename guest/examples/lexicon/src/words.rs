@@ -1,16 +1,16 @@
 //! The lists of words.
 //!
-//! Common words of reviews and messages, put together and weighed by hand for
-//! this example, from 1 (mild) to 2.5 (strong) to either side. Weights follow what
-//! a word most often means in an opinion: *like* as a verb, *cold* as a blemish.
+//! Common words of reviews and messages, chosen and weighted by hand for this example,
+//! from 1 (mild) to 2.5 (strong), positive or negative. A weight follows what the word
+//! usually means in an opinion: *like* is a verb, *cold* is a fault.
 
-/// What a word says by itself, if it is in the list. Words are in lower case.
+/// The weight of a word, in lower case, if it is in the list.
 pub(crate) fn weight(word: &str) -> Option<f32> {
     let place = WEIGHTS.binary_search_by_key(&word, |(known, _)| known);
     place.ok().map(|place| WEIGHTS[place].1)
 }
 
-/// What a word multiplies the weight of the next one by, if it does.
+/// The factor of a word that changes the weight of the next word.
 pub(crate) fn boost(word: &str) -> Option<f32> {
     match word {
         "absolutely" | "completely" | "extremely" | "incredibly" | "totally" | "utterly" => {
@@ -24,7 +24,7 @@ pub(crate) fn boost(word: &str) -> Option<f32> {
     }
 }
 
-/// Whether a word turns those that follow around.
+/// Whether a word inverts the weights of the next words.
 pub(crate) fn is_negation(word: &str) -> bool {
     matches!(
         word,

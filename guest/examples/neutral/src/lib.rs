@@ -1,8 +1,7 @@
-//! A guest that says `NEUTRAL` where the model is in doubt.
+//! A guest that answers `NEUTRAL` if the model is undecided.
 //!
-//! The model answers as it does in the default guest; `rule.rs` says what becomes
-//! of its answer. This is what a guest looks like that changes what answers mean
-//! and leaves the rest alone.
+//! It scores texts like the default guest, and then applies `rule.rs` to the scores.
+//! It is an example of a guest that changes the meaning of answers and nothing else.
 
 mod rule;
 
@@ -13,15 +12,14 @@ use fastsentiment_classifier::{Kept, Predictor, said};
 
 struct Component;
 
-/// A model whose answers the rule can be applied to.
+/// A model that the rule applies to.
 #[derive(Clone)]
 struct Neutral(Predictor);
 
 static NEUTRAL: Kept<Neutral> = Kept::new(Neutral::load);
 
 impl Neutral {
-    /// Loads a model directory; refuses a model of whose labels it can not be
-    /// said that two of them are close.
+    /// Loads a model directory, and refuses a model that the rule does not apply to.
     fn load(dir: &Path) -> Result<Self, Error> {
         let predictor = Predictor::load(dir)?;
         rule::check(predictor.labels(), predictor.activation()).map_err(Error::ModelUnsuitable)?;

@@ -1,24 +1,22 @@
 //! When an answer is `NEUTRAL`, and what the scores are then.
 //!
-//! What counts is the lead of the best label: its score less that of the second
-//! best. `NEUTRAL` comes first if the lead is smaller than [`MARGIN`], and only
-//! then. Its weight beside the model's scores is
+//! The *lead* is the best score minus the second best. `NEUTRAL` comes first exactly
+//! if the lead is smaller than [`MARGIN`]. Its weight, beside the model's scores, is
 //!
-//! > the best score x (2 - lead / [`MARGIN`]), and never less than 0:
+//! > best score x (2 - lead / [`MARGIN`]), or 0 if that is negative:
 //!
-//! twice the best score without any lead, as much as the best score at a lead of
-//! [`MARGIN`], and nothing from a lead of twice [`MARGIN`] on. Then all are divided
-//! by their sum, so that they add up to 1. So the answers that leave no doubt are
-//! the model's own, to the last bit, and the scores change steadily with the
-//! lead: a text that is changed a little never jumps from one answer to another.
+//! twice the best score without a lead, the best score at a lead of [`MARGIN`], and 0
+//! from a lead of twice [`MARGIN`] on. Then all are divided by their sum, so that they
+//! add up to 1. So clear answers are exactly the model's, and scores are a continuous
+//! function of the lead: a small change of a text does not make them jump.
 //!
-//! For a model of two labels and a margin of 0.2:
+//! For a model with two labels and a margin of 0.2:
 //!
-//! | the model says | this says |
+//! | model | this guest |
 //! |---|---|
 //! | 0.50 / 0.50 | `NEUTRAL` 0.50, 0.25 / 0.25 |
 //! | 0.55 / 0.45 | `NEUTRAL` 0.45, 0.30 / 0.25 |
-//! | 0.60 / 0.40 | 0.375 / 0.25, `NEUTRAL` 0.375: as much as the best |
+//! | 0.60 / 0.40 | 0.375 / 0.25, `NEUTRAL` 0.375: equal to the best |
 //! | 0.65 / 0.35 | 0.49 / 0.26, `NEUTRAL` 0.25 |
 //! | 0.70 / 0.30 | 0.70 / 0.30, `NEUTRAL` 0 |
 
@@ -28,20 +26,20 @@ use fastsentiment_classifier::bindings::Score;
 /// The label that is added to those of the model.
 const NEUTRAL: &str = "NEUTRAL";
 
-/// The lead below which the best label does not count as the answer.
+/// The lead below which `NEUTRAL` is the answer.
 const MARGIN: f32 = 0.2;
 
-/// Says why the rule means nothing for a model, if it does not.
+/// Checks that the rule applies to a model; the error says why it does not.
 pub(crate) fn check(labels: &[String], activation: Activation) -> Result<(), String> {
     if labels.len() < 2 {
         return Err(format!(
-            "{NEUTRAL} is for texts between two labels, and the model has {}",
+            "{NEUTRAL} is for texts between two labels, but the model has {}",
             labels.len()
         ));
     }
     if activation == Activation::Sigmoid {
         return Err(format!(
-            "{NEUTRAL} is for labels that exclude each other, and a text can have \
+            "{NEUTRAL} is for labels that exclude each other, but a text can have \
              several labels of this model"
         ));
     }
@@ -49,15 +47,13 @@ pub(crate) fn check(labels: &[String], activation: Activation) -> Result<(), Str
         .iter()
         .find(|label| label.eq_ignore_ascii_case(NEUTRAL))
     {
-        Some(label) => Err(format!(
-            "the model has a label of its own for that: {label:?}"
-        )),
+        Some(label) => Err(format!("the model already has the label {label:?}")),
         None => Ok(()),
     }
 }
 
-/// Adds [`NEUTRAL`] to the model's scores of a text, which are two or more, add
-/// up to 1, and come highest first. So do those that it gives.
+/// Adds [`NEUTRAL`] to a model's scores of a text: two or more that add up to 1,
+/// highest first. The result adds up to 1 and has the highest first, too.
 pub(crate) fn apply(mut scores: Vec<Score>) -> Vec<Score> {
     let [best, second, ..] = scores.as_slice() else {
         return scores;
@@ -67,7 +63,7 @@ pub(crate) fn apply(mut scores: Vec<Score>) -> Vec<Score> {
     let place = if lead < MARGIN {
         0
     } else {
-        // Behind what weighs as much.
+        // After labels of the same weight.
         scores.partition_point(|score| score.score >= weight)
     };
     let neutral = Score {
@@ -106,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn close_labels_leave_the_lead_to_neutral() {
+    fn neutral_leads_close_labels() {
         assert_close(
             &applied(&[0.5, 0.5]),
             &[("NEUTRAL", 0.5), ("L0", 0.25), ("L1", 0.25)],
@@ -123,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clear_answer_is_left_alone() {
+    fn a_clear_answer_is_not_changed() {
         for scores in [[0.75, 0.25], [0.9, 0.1], [1.0, 0.0]] {
             let expected = [("L0", scores[0]), ("L1", scores[1]), ("NEUTRAL", 0.0)];
             let expected = expected.map(|(label, score)| (label.to_owned(), score));
@@ -132,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn between_the_two_neutral_falls_behind_step_by_step() {
+    fn neutral_falls_behind_as_the_lead_grows() {
         assert_close(
             &applied(&[0.65, 0.35]),
             &[
@@ -175,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_that_the_rule_does_not_fit_is_refused() {
+    fn a_model_that_the_rule_does_not_apply_to_is_refused() {
         let check = |labels: &[&str], activation| {
             let labels: Vec<String> = labels.iter().map(|&label| label.to_owned()).collect();
             check(&labels, activation)

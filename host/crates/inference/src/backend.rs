@@ -1,7 +1,8 @@
-//! The public traits of `wasmtime-wasi-nn` over ONNX Runtime.
+//! Implements the traits of `wasmtime-wasi-nn` with ONNX Runtime.
 //!
-//! Its own ONNX backend takes 32-bit floats only and lets one run in at a time;
-//! this one takes every type that models use, and checks what it is given.
+//! The ONNX backend of that crate takes 32-bit floats only, and runs one inference
+//! at a time. This one takes every type that `wasi:nn` has, runs any number at
+//! once, and checks its inputs.
 
 use std::sync::Arc;
 
@@ -13,9 +14,9 @@ use wasmtime_wasi_nn::{ExecutionContext, Tensor};
 
 use super::model::Loaded;
 use super::runs::Runs;
-use super::tensor::{MAX_OUTPUT_BYTES, TensorError, check, cut, from_ort, to_ort};
+use super::tensor::{CheckedTensor, MAX_OUTPUT_BYTES, TensorError, cut, from_ort};
 
-/// A model that guests can ask for.
+/// A model as the graph of one guest instance.
 pub(super) struct OnnxGraph {
     model: Arc<Loaded>,
     runs: Arc<ort::Result<Runs>>,
@@ -37,8 +38,8 @@ impl BackendGraph for OnnxGraph {
     }
 }
 
-/// A guest's handle to a model. It holds nothing that a run needs for itself,
-/// so that a guest that keeps a context keeps nobody from running.
+/// A guest's execution context. It holds nothing that a run needs exclusively, so
+/// a guest that keeps a context blocks nobody.
 struct OnnxContext {
     model: Arc<Loaded>,
     runs: Arc<ort::Result<Runs>>,
@@ -65,10 +66,10 @@ impl BackendExecutionContext for OnnxContext {
     }
 }
 
-/// The component interface passes all tensors in one call; the two others
-/// belong to an older interface, which is not offered to guests.
+/// Guests pass all tensors in one call; the two other methods belong to an older
+/// interface, which guests cannot import.
 fn only_compute() -> BackendError {
-    BackendError::UnsupportedTensorType("inputs and outputs go through `compute`".to_owned())
+    BackendError::UnsupportedTensorType("pass inputs and outputs through `compute`".to_owned())
 }
 
 fn run(
@@ -77,7 +78,7 @@ fn run(
     inputs: &[NamedTensor],
 ) -> Result<Vec<NamedTensor>, TensorError> {
     let values = in_order(model, inputs)?;
-    model.metrics.count(inputs);
+    model.metrics.record(inputs);
     let timer = model.metrics.seconds.start_timer();
     let outputs = model.session.run(runs.options(inputs), &values);
     timer.observe_duration();
@@ -96,9 +97,9 @@ fn run(
         .collect()
 }
 
-/// Checks the inputs and brings them into the order of the model's.
+/// Checks the inputs, and gives them in the order of the model's.
 fn in_order(model: &Loaded, inputs: &[NamedTensor]) -> Result<Vec<DynTensor>, TensorError> {
-    let mut given: Vec<Option<&Tensor>> = model.inputs.iter().map(|_| None).collect();
+    let mut given: Vec<Option<CheckedTensor<'_>>> = model.inputs.iter().map(|_| None).collect();
     for input in inputs {
         let known = model.inputs.iter().position(|port| port.name == input.name);
         let Some(at) = known else {
@@ -109,8 +110,8 @@ fn in_order(model: &Loaded, inputs: &[NamedTensor]) -> Result<Vec<DynTensor>, Te
                 .collect();
             return Err(TensorError::UnknownName(cut(&input.name), names.join(", ")));
         };
-        check(&model.inputs[at], &input.tensor)?;
-        if given[at].replace(&input.tensor).is_some() {
+        let checked = CheckedTensor::new(&model.inputs[at], &input.tensor)?;
+        if given[at].replace(checked).is_some() {
             return Err(TensorError::RepeatedName(input.name.clone()));
         }
     }
@@ -119,7 +120,7 @@ fn in_order(model: &Loaded, inputs: &[NamedTensor]) -> Result<Vec<DynTensor>, Te
         .zip(&model.inputs)
         .map(|(tensor, port)| {
             let tensor = tensor.ok_or_else(|| TensorError::MissingName(port.name.clone()))?;
-            to_ort(tensor)
+            tensor.to_ort()
         })
         .collect()
 }

@@ -1,9 +1,18 @@
-//! The ONNX backend behind `wasi:nn`: ONNX Runtime, sessions, tensors.
+//! Runs ONNX models for `wasi:nn`, with ONNX Runtime.
 //!
-//! A model is loaded once and shared by every guest and every version of one;
-//! swapping a guest never touches it. This layer must not know anything else of
-//! ours: not guests, texts, HTTP or the cache. It speaks the public traits of
-//! `wasmtime-wasi-nn` upwards and `ort` downwards.
+//! This crate must not know guests, texts, HTTP or the cache: it implements the public
+//! traits of `wasmtime-wasi-nn`, and uses `ort`.
+//!
+//! A [`Model`] is loaded once, and every guest and worker shares its session: the
+//! weights are in memory once, no run waits for another, and swapping a guest does not
+//! touch the model. A run stays on the thread that asks for it, unless
+//! [`SessionOptions::threads`] is more than 1, and can be ended at its next operator.
+//!
+//! ONNX Runtime keeps the memory of its largest run for the next one. That is right
+//! for runs of up to 512 tokens, which is as far as the default guest goes with more
+//! than one text. After a larger run, unused memory is returned. Memory plans for each
+//! shape of inputs are off: ONNX Runtime would keep every plan, and guests choose the
+//! shapes.
 
 mod backend;
 mod library;

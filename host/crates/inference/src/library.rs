@@ -1,7 +1,7 @@
-//! Finding and opening the ONNX Runtime library.
+//! Finds and opens the ONNX Runtime library.
 //!
-//! The library is opened while the program runs and not linked, so that one
-//! binary serves with whichever build of ONNX Runtime the machine has.
+//! The library is opened at run time and not linked, so that one binary works with
+//! whichever build of ONNX Runtime a machine has.
 
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
@@ -10,39 +10,40 @@ use std::sync::Arc;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 
-/// The file name under which ONNX Runtime is looked for.
+/// The file name of ONNX Runtime.
 #[cfg(target_os = "macos")]
 const FILE_NAME: &str = "libonnxruntime.dylib";
 #[cfg(not(target_os = "macos"))]
 const FILE_NAME: &str = "libonnxruntime.so";
 
-/// The least version that is needed: ONNX Runtime promises its C API by this number.
+/// The oldest version of the C API that will do, which is the minor version of
+/// ONNX Runtime.
 pub const API_VERSION: u32 = ort::MINOR_VERSION;
 
-/// Why ONNX Runtime can not be used.
+/// Why ONNX Runtime cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LibraryError {
-    /// There is no library in any of the places where it is looked for.
+    /// There is no library at the given path, or beside the binary.
     #[error(
         "ONNX Runtime was not found ({searched}). Run `make onnxruntime`, or download a release \
-         of ONNX Runtime 1.24 or newer, and name its {FILE_NAME} by `--onnxruntime` or in \
-         ORT_DYLIB_PATH"
+         of ONNX Runtime 1.24 or newer and set `--onnxruntime` or ORT_DYLIB_PATH to its \
+         {FILE_NAME}"
     )]
     NotFound {
-        /// Where it was looked for, as a person would say it.
+        /// Why it was not found, in words.
         searched: String,
     },
-    /// There is a file, but it can not be used.
-    #[error("{path} can not be used as ONNX Runtime: {reason}")]
+    /// There is a file, but it cannot be used.
+    #[error("{path} cannot be used as ONNX Runtime: {reason}")]
     Unusable {
         /// The file.
         path: PathBuf,
-        /// What the loader or the library said.
+        /// The error of the loader or of the library.
         reason: String,
     },
 }
 
-/// ONNX Runtime, opened. One process opens it once.
+/// The opened ONNX Runtime. A process opens it once.
 pub struct Library {
     environment: Environment,
     path: PathBuf,
@@ -54,8 +55,8 @@ impl Library {
     ///
     /// # Errors
     ///
-    /// If there is no such file, or if it is not an ONNX Runtime that offers
-    /// the C API this was built for.
+    /// If there is no such file, or if it does not offer the C API that this crate was
+    /// built for.
     pub fn open(path: Option<&Path>) -> Result<Self, LibraryError> {
         let path = find(path)?;
         let unusable = |reason: String| LibraryError::Unusable {
@@ -87,7 +88,7 @@ impl Library {
         &self.version
     }
 
-    /// Where the library would be opened: at `path`, or else beside the running binary.
+    /// The file that [`Library::open`] would open.
     ///
     /// # Errors
     ///
@@ -96,20 +97,21 @@ impl Library {
         find(path)
     }
 
-    /// Where sessions are made. There is one for a process.
+    /// The environment of all sessions.
     pub fn environment(&self) -> &Environment {
         &self.environment
     }
 }
 
-/// The version of the library, which is open already: `ort` has asked for it, and
-/// keeps it to itself.
+/// The version of the library, which is open already. `ort` knows the version but does
+/// not expose it.
 fn version(path: &Path) -> Option<String> {
     type Base = unsafe extern "C" fn() -> *const ort::sys::OrtApiBase;
-    // SAFETY: the library was opened before and stays open, so that this runs nothing
-    // of it anew. The function is the first that any ONNX Runtime offers; what it gives
-    // is null or lives as long as the library, as does the string, which ends in a zero.
-    #[expect(unsafe_code, reason = "asking ONNX Runtime for its version")]
+    // SAFETY: the library is open already and stays open, so that opening it again runs
+    // no initialiser. Every ONNX Runtime exports this function with this type. It
+    // returns null or a table that lives as long as the library, as does the version,
+    // which ends with a zero.
+    #[expect(unsafe_code, reason = "ort does not expose the version")]
     unsafe {
         let library = libloading::Library::new(path).ok()?;
         let base = library.get::<Base>(c"OrtGetApiBase").ok()?().as_ref()?;
@@ -119,9 +121,9 @@ fn version(path: &Path) -> Option<String> {
     }
 }
 
-/// Passes on what ONNX Runtime has to say. A run that fails is the answer to
-/// whoever asked for it, and what a guest sends must not fill the log; so only
-/// what ends the process is more than a detail.
+/// Forwards messages of ONNX Runtime to the log. The caller of a run gets its error
+/// anyway, and a guest must not be able to fill the log with bad inputs. So everything
+/// but fatal messages is logged at a low level.
 fn log(level: LogLevel, category: &str, _id: &str, location: &str, message: &str) {
     match level {
         LogLevel::Fatal => tracing::error!(category, location, message),
@@ -132,8 +134,7 @@ fn log(level: LogLevel, category: &str, _id: &str, location: &str, message: &str
 
 fn find(named: Option<&Path>) -> Result<PathBuf, LibraryError> {
     if let Some(path) = named {
-        // A name without a directory would be searched for by the loader, in
-        // places that depend on the machine; a path is what was asked for.
+        // The loader would search system directories for a name without a directory.
         return std::path::absolute(path)
             .ok()
             .filter(|path| path.is_file())
@@ -150,7 +151,7 @@ fn find(named: Option<&Path>) -> Result<PathBuf, LibraryError> {
             searched: format!("{} is not a file", path.display()),
         }),
         None => Err(LibraryError::NotFound {
-            searched: "the place of this binary is unknown".to_owned(),
+            searched: "the path of this binary is unknown".to_owned(),
         }),
     }
 }

@@ -1,4 +1,4 @@
-//! What the model's runs tell of themselves.
+//! Metrics of the runs of models.
 
 use prometheus::{
     Histogram, IntCounter, Registry, exponential_buckets, register_histogram_with_registry,
@@ -6,11 +6,11 @@ use prometheus::{
 };
 use wasmtime_wasi_nn::backend::NamedTensor;
 
-/// The input that says which elements of a batch are tokens and which only
-/// fill up the shorter texts. Every text model of the hub has it.
+/// The input that tells tokens from padding. Every text model of the Hugging Face Hub
+/// has it.
 const MASK: &str = "attention_mask";
 
-/// The model's instruments.
+/// The metrics of all models.
 #[derive(Clone)]
 pub struct Metrics {
     pub(super) seconds: Histogram,
@@ -21,7 +21,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers the instruments.
+    /// Registers the metrics.
     ///
     /// # Errors
     ///
@@ -61,8 +61,8 @@ impl Metrics {
         })
     }
 
-    /// Counts what a run is asked to work on.
-    pub(super) fn count(&self, inputs: &[NamedTensor]) {
+    /// Records the inputs of a run.
+    pub(super) fn record(&self, inputs: &[NamedTensor]) {
         let Some(mask) = inputs.iter().find(|input| input.name == MASK) else {
             return;
         };

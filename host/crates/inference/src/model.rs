@@ -1,4 +1,4 @@
-//! A model: an ONNX file, opened once for all that run it.
+//! A model: an ONNX file, loaded once for everything that runs it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,21 +14,21 @@ use super::runs::Runs;
 use super::session::SharedSession;
 use super::{Library, Metrics};
 
-/// How a model is run.
+/// Options of a model's session.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionOptions {
-    /// How many threads work on one run. With one, a run stays on the thread
-    /// that asks for it; the others are shared by all runs.
+    /// How many threads work on one run. The first is the thread that asks for the run;
+    /// all runs share the others.
     pub threads: usize,
 }
 
-/// Why a model can not be served.
+/// Why a model cannot be loaded.
 #[derive(Debug, thiserror::Error)]
-#[error("{path} can not be loaded as an ONNX model: {reason}")]
+#[error("{path} cannot be loaded as an ONNX model: {reason}")]
 pub struct ModelError {
     /// The model's file.
     pub path: PathBuf,
-    /// What ONNX Runtime said.
+    /// The error of ONNX Runtime.
     pub reason: String,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Port {
     pub(super) name: String,
     /// `None` if the port is not a tensor.
     pub(super) element: Option<ort::value::TensorElementType>,
-    /// The size of each dimension; -1 where any size will do.
+    /// The size of each dimension; negative if any size is allowed.
     pub(super) shape: Vec<i64>,
 }
 
@@ -60,7 +60,7 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// If ONNX Runtime can not read the file or does not know its operators.
+    /// If ONNX Runtime cannot read the file or does not support its operators.
     pub fn load(
         library: &Library,
         path: &Path,
@@ -85,9 +85,9 @@ impl Model {
         })
     }
 
-    /// The model as `wasi:nn` knows it, and what ends the runs of this graph but
-    /// of no other: those that are under way, at the next operator, and those
-    /// that would follow. Any number of graphs share the weights.
+    /// A `wasi:nn` graph of the model, and a function that ends the runs of this graph
+    /// only: the current run at its next operator, and later runs at once. All graphs
+    /// share the weights.
     pub fn graph(&self) -> (Graph, Box<dyn Fn() + Send + Sync>) {
         let runs = Arc::new(Runs::new());
         let graph: Box<dyn BackendGraph> =
@@ -106,12 +106,11 @@ fn open(library: &Library, path: &Path, threads: usize) -> Result<Session, ort::
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(threads.max(1))?
         .with_inter_threads(1)?
-        // A thread that spins while it waits for work takes the core from the
-        // other workers, and from everything else on the machine.
+        // A thread that spins while it waits takes the core from other workers.
         .with_intra_op_spinning(false)?
         .with_inter_op_spinning(false)?
-        // A plan of memory for each shape that was ever run would be kept for
-        // ever, and guests choose the shapes. Without, runs are no slower.
+        // ONNX Runtime would keep a memory plan for every shape it has seen, and guests
+        // choose the shapes. Runs are not slower without.
         .with_memory_pattern(false)?
         .commit_from_file(path)
 }

@@ -1,18 +1,18 @@
-//! How the model is run for one call of a guest, and ended.
+//! The options of the runs for one instance of a guest, through which they can be
+//! ended.
 //!
-//! ONNX Runtime keeps the memory of its largest run for the next one. That is
-//! right for runs of the usual size, and wrong for a guest that asks once for
-//! as much as it may: after such a run, what is not in use is given back.
+//! ONNX Runtime keeps the memory of its largest run for the next one. That is right
+//! for runs of the usual size, but not for a guest that makes the largest possible run
+//! once: after a large run, unused memory is returned.
 
 use ort::session::RunOptions;
 use wasmtime_wasi_nn::backend::NamedTensor;
 
-/// The elements of the largest input of a run, such as the tokens of all its
-/// texts, up to which memory is kept. The default guest goes no further, unless
-/// a single text is longer.
+/// The most elements of an input, such as the tokens of all texts, of a run whose
+/// memory is kept. The default guest stays within this, unless a single text is longer.
 const USUAL_ELEMENTS: usize = 512;
 
-/// The options of runs that are ended together.
+/// The options of runs that end together.
 pub(super) struct Runs {
     usual: RunOptions,
     large: RunOptions,
@@ -43,11 +43,9 @@ impl Runs {
         }
     }
 
-    /// Ends the runs that are under way, at the next operator, and those that
-    /// would follow.
+    /// Ends the current run at its next operator, and later runs at once.
     pub(super) fn terminate(&self) {
-        // It only sets a flag; there is nothing that could be done about an
-        // error, and the run would then end by itself.
+        // This only sets a flag. If it failed, the run would end by itself.
         let _ = self.usual.terminate();
         let _ = self.large.terminate();
     }

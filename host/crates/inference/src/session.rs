@@ -1,10 +1,10 @@
-//! A session of ONNX Runtime that any number of threads may run at once.
+//! A session of ONNX Runtime that any number of threads may run at once, so that the
+//! weights are in memory once.
 //!
-//! ONNX Runtime promises that `Run` may be called from several threads on one
-//! session, and for the CPU provider, the only one used here, keeps to it. `ort`
-//! takes `&mut self` all the same, because other providers have broken that
-//! promise; so `Run` is called here without its help. What this buys is that
-//! the weights are in memory once, however many workers there are.
+//! ONNX Runtime documents that several threads may call `Run` on one session, and that
+//! holds for the CPU provider, the only one used here. `ort` requires `&mut self`
+//! because it does not hold for some other providers, so this module calls the C API
+//! itself.
 
 use std::ffi::CString;
 use std::ptr::{NonNull, null_mut};
@@ -15,7 +15,7 @@ use ort::value::{DynTensor, DynValue};
 
 use super::model::Port;
 
-/// A session, and the names of its ports as C has them.
+/// A session, and the names of its ports as C strings.
 pub(super) struct SharedSession {
     session: Session,
     inputs: Vec<CString>,
@@ -38,12 +38,12 @@ impl SharedSession {
         })
     }
 
-    /// Runs the model on this thread: one value for each input, in their order,
-    /// to one for each output, in theirs.
+    /// Runs the model on this thread. `inputs` has a value for each input of the model,
+    /// and the result one for each output, in the model's order.
     ///
     /// # Errors
     ///
-    /// What ONNX Runtime reports; also if `options` says to terminate.
+    /// If ONNX Runtime reports one, also because `options` was told to terminate.
     pub(super) fn run(
         &self,
         options: &RunOptions,
@@ -56,10 +56,10 @@ impl SharedSession {
         let output_names: Vec<_> = self.outputs.iter().map(|name| name.as_ptr()).collect();
         let values: Vec<_> = inputs.iter().map(AsPointer::ptr).collect();
         let mut outputs = vec![null_mut(); self.outputs.len()];
-        // SAFETY: every pointer comes from something that outlives the call,
-        // and the arrays are as long as is said; the names end with a zero.
-        // That the session is used by several threads at once is what the C
-        // API allows, and the status is handed to whom it belongs.
+        // SAFETY: every pointer comes from a value that outlives the call, the lengths
+        // are those of the arrays, and the names end with a zero. The C API allows
+        // concurrent runs of one session. `result_from_status` takes ownership of the
+        // status.
         #[expect(unsafe_code, reason = "ort offers no run on a shared session")]
         unsafe {
             let status = (ort::api().Run)(
@@ -74,13 +74,13 @@ impl SharedSession {
             );
             ort::Error::result_from_status(status)?;
         }
-        // All of them find an owner before anything else can fail.
+        // Every output gets an owner before anything else can fail.
         let outputs: Vec<Option<DynValue>> = outputs
             .into_iter()
             .map(|value| {
                 let value = NonNull::new(value)?;
-                // SAFETY: the run has just made this value, with the session's
-                // allocator, and nobody else has it.
+                // SAFETY: the run has just created this value, with the session's
+                // allocator, and nothing else owns it.
                 #[expect(unsafe_code, reason = "ort offers no run on a shared session")]
                 let value = unsafe { DynValue::from_ptr(value, Some(self.session.allocator())) };
                 Some(value)

@@ -1,6 +1,7 @@
-//! Tensors between `wasi:nn` and ONNX Runtime.
+//! Converts tensors between `wasi:nn` and ONNX Runtime.
 //!
-//! Whatever a guest sends is checked here before ONNX Runtime sees it.
+//! Guests are not trusted: ONNX Runtime gets a tensor only as a [`CheckedTensor`],
+//! which only the check can make.
 
 use ort::memory::Allocator;
 use ort::value::{DynTensor, DynTensorValueType, DynValue, TensorElementType};
@@ -9,16 +10,16 @@ use wasmtime_wasi_nn::wit::TensorType;
 
 use super::model::Port;
 
-/// The most data in one input: 8,192 ids of 64 bits, which is one text for the
-/// models with the longest sequences, or 16 texts of 512 tokens. What a run
-/// takes of memory and time grows with its inputs; at this bound, a model of
-/// 512 positions takes some 400 MB while it runs. The contract names it.
+/// The largest input, in bytes: 8,192 ids of 64 bits, which is one text for the
+/// models with the longest sequences, or 16 texts of 512 tokens. Memory and time of
+/// a run grow with its inputs; at this limit, a model with 512 positions takes about
+/// 400 MB while it runs. The contract states this limit.
 pub(super) const MAX_INPUT_BYTES: usize = 64 << 10;
 
-/// The most data in the outputs of a run, which are copied for the guest.
+/// The most data in all outputs of a run, in bytes; they are copied for the guest.
 pub(super) const MAX_OUTPUT_BYTES: usize = 2 << 20;
 
-/// What is wrong with a tensor, as the guest's author should read it.
+/// Why a run was refused or failed, in words for the author of the guest.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TensorError {
     #[error("the model has no input `{0}`; its inputs are {1}")]
@@ -27,7 +28,7 @@ pub(super) enum TensorError {
     RepeatedName(String),
     #[error("the input `{0}` is missing")]
     MissingName(String),
-    #[error("`{0}` is not a tensor of a type that wasi:nn knows")]
+    #[error("`{0}` is not a tensor of a type that wasi:nn supports")]
     UnsupportedType(String),
     #[error("the input `{name}` takes elements of type {wanted}, not {given}")]
     WrongType {
@@ -43,7 +44,9 @@ pub(super) enum TensorError {
     },
     #[error("the input `{0}` has a dimension of size 0")]
     Empty(String),
-    #[error("the input `{name}` has the shape {shape}, which does not take {bytes} bytes of data")]
+    #[error(
+        "the input `{name}` has the shape {shape}, which does not fit its {bytes} bytes of data"
+    )]
     WrongSize {
         name: String,
         shape: String,
@@ -51,8 +54,12 @@ pub(super) enum TensorError {
     },
     #[error("the input `{name}` has {bytes} bytes of data; at most {MAX_INPUT_BYTES} are allowed")]
     TooLarge { name: String, bytes: usize },
-    #[error("the outputs have more than the {MAX_OUTPUT_BYTES} bytes of data that are allowed")]
+    #[error(
+        "the outputs have more than {MAX_OUTPUT_BYTES} bytes of data, which is the most allowed"
+    )]
     OutputTooLarge,
+    #[error("the output `{0}` is not in the memory of the CPU")]
+    NotOnCpu(String),
     #[error("{0}")]
     Runtime(String),
 }
@@ -63,7 +70,7 @@ impl From<ort::Error> for TensorError {
     }
 }
 
-/// The type in ONNX Runtime's terms.
+/// ONNX Runtime's name of an element type.
 pub(super) fn element(ty: TensorType) -> TensorElementType {
     match ty {
         TensorType::Fp16 => TensorElementType::Float16,
@@ -76,7 +83,7 @@ pub(super) fn element(ty: TensorType) -> TensorElementType {
     }
 }
 
-/// The type in the terms of `wasi:nn`, if it has one.
+/// The name of an element type in `wasi:nn`, if it has one.
 fn tensor_type(element: TensorElementType) -> Option<TensorType> {
     [
         TensorType::Fp16,
@@ -91,81 +98,93 @@ fn tensor_type(element: TensorElementType) -> Option<TensorType> {
     .find(|ty| self::element(*ty) == element)
 }
 
-/// Checks that a tensor is what `port` takes, as far as can be told before the
-/// model runs.
-pub(super) fn check(port: &Port, tensor: &Tensor) -> Result<(), TensorError> {
-    let name = || port.name.clone();
-    let Some(wanted) = port.element else {
-        return Err(TensorError::UnsupportedType(name()));
-    };
-    let given = element(tensor.ty);
-    if given != wanted {
-        return Err(TensorError::WrongType {
-            name: name(),
-            wanted,
-            given,
-        });
-    }
-    let fits = port.shape.len() == tensor.dimensions.len()
-        && port
-            .shape
+/// An input that fits a port of the model: its type, its shape and the size of its
+/// data agree with each other and with the port.
+pub(super) struct CheckedTensor<'a> {
+    tensor: &'a Tensor,
+    element: TensorElementType,
+}
+
+impl<'a> CheckedTensor<'a> {
+    /// Checks all that can be checked before the model runs.
+    pub(super) fn new(port: &Port, tensor: &'a Tensor) -> Result<Self, TensorError> {
+        let name = || port.name.clone();
+        let Some(wanted) = port.element else {
+            return Err(TensorError::UnsupportedType(name()));
+        };
+        let given = element(tensor.ty);
+        if given != wanted {
+            return Err(TensorError::WrongType {
+                name: name(),
+                wanted,
+                given,
+            });
+        }
+        let fits = port.shape.len() == tensor.dimensions.len()
+            && port
+                .shape
+                .iter()
+                .zip(&tensor.dimensions)
+                .all(|(wanted, given)| *wanted < 0 || *wanted == i64::from(*given));
+        if !fits {
+            return Err(TensorError::WrongShape {
+                name: name(),
+                wanted: describe(&port.shape),
+                given: sizes(&tensor.dimensions),
+            });
+        }
+        // ONNX Runtime has crashed on empty tensors, and no model needs one.
+        if tensor.dimensions.contains(&0) {
+            return Err(TensorError::Empty(name()));
+        }
+        let bytes = tensor
+            .dimensions
             .iter()
-            .zip(&tensor.dimensions)
-            .all(|(wanted, given)| *wanted < 0 || *wanted == i64::from(*given));
-    if !fits {
-        return Err(TensorError::WrongShape {
-            name: name(),
-            wanted: describe(&port.shape),
-            given: sizes(&tensor.dimensions),
-        });
+            .try_fold(1_usize, |product, size| product.checked_mul(*size as usize))
+            .and_then(|elements| given.byte_size(elements));
+        if bytes != Some(tensor.data.len()) {
+            return Err(TensorError::WrongSize {
+                name: name(),
+                shape: sizes(&tensor.dimensions),
+                bytes: tensor.data.len(),
+            });
+        }
+        if tensor.data.len() > MAX_INPUT_BYTES {
+            return Err(TensorError::TooLarge {
+                name: name(),
+                bytes: tensor.data.len(),
+            });
+        }
+        Ok(Self {
+            tensor,
+            element: given,
+        })
     }
-    // ONNX Runtime has crashed on empty tensors, and no model needs one.
-    if tensor.dimensions.contains(&0) {
-        return Err(TensorError::Empty(name()));
+
+    /// Copies the tensor into memory of ONNX Runtime.
+    pub(super) fn to_ort(&self) -> Result<DynTensor, TensorError> {
+        let Self { tensor, element } = self;
+        let shape: Vec<i64> = tensor.dimensions.iter().copied().map(i64::from).collect();
+        let mut value = DynTensor::new(&Allocator::default(), *element, shape)?;
+        let target = value.data_ptr_mut().cast::<u8>();
+        if target.is_null() {
+            return Err(TensorError::Runtime("a tensor has no memory".to_owned()));
+        }
+        // SAFETY: the default allocator is the one of the CPU, and the tensor was
+        // allocated for this type and shape, whose size in bytes is that of `data`,
+        // as `new` has checked. Nothing else refers to it yet.
+        #[expect(
+            unsafe_code,
+            reason = "ort offers typed views only, and not of every type"
+        )]
+        unsafe {
+            std::ptr::copy_nonoverlapping(tensor.data.as_ptr(), target, tensor.data.len());
+        }
+        Ok(value)
     }
-    let bytes = tensor
-        .dimensions
-        .iter()
-        .try_fold(1_usize, |product, size| product.checked_mul(*size as usize))
-        .and_then(|elements| given.byte_size(elements));
-    if bytes != Some(tensor.data.len()) {
-        return Err(TensorError::WrongSize {
-            name: name(),
-            shape: sizes(&tensor.dimensions),
-            bytes: tensor.data.len(),
-        });
-    }
-    if tensor.data.len() > MAX_INPUT_BYTES {
-        return Err(TensorError::TooLarge {
-            name: name(),
-            bytes: tensor.data.len(),
-        });
-    }
-    Ok(())
 }
 
-/// Copies a checked tensor to where ONNX Runtime can use it.
-pub(super) fn to_ort(tensor: &Tensor) -> Result<DynTensor, TensorError> {
-    let shape: Vec<i64> = tensor.dimensions.iter().copied().map(i64::from).collect();
-    let mut value = DynTensor::new(&Allocator::default(), element(tensor.ty), shape)?;
-    let target = value.data_ptr_mut().cast::<u8>();
-    if target.is_null() {
-        return Err(TensorError::Runtime("a tensor has no memory".to_owned()));
-    }
-    // SAFETY: ONNX Runtime has just allocated the tensor in this process's
-    // memory, for exactly the bytes that `check` compared `data` with, and no
-    // one else holds it yet.
-    #[expect(
-        unsafe_code,
-        reason = "ort offers typed views only, and not of every type"
-    )]
-    unsafe {
-        std::ptr::copy_nonoverlapping(tensor.data.as_ptr(), target, tensor.data.len());
-    }
-    Ok(value)
-}
-
-/// Copies an output to where the guest can read it, if there is room for it.
+/// Copies an output for the guest, and takes its size from `room`, in bytes.
 pub(super) fn from_ort(
     name: &str,
     value: &DynValue,
@@ -173,6 +192,9 @@ pub(super) fn from_ort(
 ) -> Result<Tensor, TensorError> {
     let unsupported = || TensorError::UnsupportedType(name.to_owned());
     let value = value.view().downcast::<DynTensorValueType>()?;
+    if !value.memory_info().is_cpu_accessible() {
+        return Err(TensorError::NotOnCpu(name.to_owned()));
+    }
     let ty = tensor_type(*value.data_type()).ok_or_else(unsupported)?;
     let dimensions = value
         .shape()
@@ -188,9 +210,8 @@ pub(super) fn from_ort(
     let data = if bytes == 0 || source.is_null() {
         Vec::new()
     } else {
-        // SAFETY: the tensor lives in this process's memory (only the CPU
-        // provider is used), holds this many bytes by its type and shape, and
-        // is borrowed for as long as this slice.
+        // SAFETY: the tensor is in memory of the CPU, has this many bytes by its type
+        // and shape, and is borrowed for as long as this slice.
         #[expect(
             unsafe_code,
             reason = "ort offers typed views only, and not of every type"
@@ -205,7 +226,7 @@ pub(super) fn from_ort(
     })
 }
 
-/// The beginning of a name that a guest has made up.
+/// The beginning of a name that a guest chose.
 pub(super) fn cut(name: &str) -> String {
     const SHOWN: usize = 64;
     match name.char_indices().nth(SHOWN) {
@@ -214,7 +235,7 @@ pub(super) fn cut(name: &str) -> String {
     }
 }
 
-/// The sizes of a guest's tensor, of which there may be any number.
+/// The dimensions of a guest's tensor; only the first, as it may have thousands.
 fn sizes(dimensions: &[u32]) -> String {
     const SHOWN: usize = 8;
     let shown = &dimensions[..dimensions.len().min(SHOWN)];
@@ -260,13 +281,13 @@ mod tests {
 
     #[test]
     fn a_fitting_tensor_passes() {
-        assert!(check(&ids(), &tensor(&[2, 4], TensorType::I64, 64)).is_ok());
+        assert!(CheckedTensor::new(&ids(), &tensor(&[2, 4], TensorType::I64, 64)).is_ok());
     }
 
     #[test]
-    fn whatever_does_not_fit_is_named() {
-        let message = |tensor: &Tensor| match check(&ids(), tensor) {
-            Ok(()) => "passed".to_owned(),
+    fn errors_name_what_does_not_fit() {
+        let message = |tensor: &Tensor| match CheckedTensor::new(&ids(), tensor) {
+            Ok(_) => "passed".to_owned(),
             Err(error) => error.to_string(),
         };
         assert!(message(&tensor(&[2, 4], TensorType::Fp32, 32)).contains("elements of type"));
@@ -280,12 +301,12 @@ mod tests {
     }
 
     #[test]
-    fn an_input_is_as_large_as_it_may_be_or_refused() {
+    fn an_input_beyond_the_limit_is_refused() {
         let largest = u32::try_from(MAX_INPUT_BYTES / 32).expect("a small number");
         let rows = |rows: u32| tensor(&[rows, 4], TensorType::I64, rows as usize * 32);
-        assert!(check(&ids(), &rows(largest)).is_ok());
+        assert!(CheckedTensor::new(&ids(), &rows(largest)).is_ok());
         assert!(matches!(
-            check(&ids(), &rows(largest + 1)),
+            CheckedTensor::new(&ids(), &rows(largest + 1)),
             Err(TensorError::TooLarge { bytes, .. }) if bytes == MAX_INPUT_BYTES + 32
         ));
     }
@@ -304,7 +325,7 @@ mod tests {
         };
         let huge = tensor(&[u32::MAX; 5], TensorType::I64, 0);
         assert!(matches!(
-            check(&port, &huge),
+            CheckedTensor::new(&port, &huge),
             Err(TensorError::WrongSize { .. })
         ));
     }

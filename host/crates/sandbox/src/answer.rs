@@ -1,44 +1,44 @@
-//! Holding what a guest answers to the contract: nothing of it is trusted.
+//! Checks the answers of guests against the contract. Guests are not trusted with
+//! the shape of what the host sends to clients.
 
 use std::sync::{Arc, OnceLock};
 
 use super::bindings::{Error, Score as GuestScore};
 use super::error::CallError;
-use super::output::fit;
+use super::output::one_line;
 use predictor::{Score, Scores, contract};
 
-/// The labels of a guest's first answer. Later answers share them, so that an
-/// answer that is kept is small.
+/// The labels of a guest's first answer. Later answers share them, so that cached
+/// answers are small.
 pub(super) type Labels = OnceLock<Vec<Arc<str>>>;
 
-/// How many labels answers share: those of most models, and few enough to be
-/// looked through for each score.
+/// The most labels that answers share: enough for most models, and few enough for a
+/// linear search for each score.
 const MAX_SHARED_LABELS: usize = 32;
 
-/// The longest reason that a guest can give, in bytes. The contract names it.
+/// The longest error text of a guest, in bytes. The contract states this limit.
 const MAX_REASON: usize = 1024;
 
-/// Brings a guest's own report into the host's terms.
+/// Converts an error that a guest reports.
 pub(super) fn reported(error: Error, texts: usize) -> CallError {
     match error {
         Error::InvalidText(text) if (text.index as usize) < texts => CallError::InvalidText {
             index: text.index as usize,
-            reason: fit(text.reason, MAX_REASON),
+            reason: one_line(text.reason, MAX_REASON),
         },
         Error::InvalidText(text) => CallError::BadAnswer(format!(
             "it refuses text {} of {texts}, counted from 0",
             text.index
         )),
         Error::ModelMissing(why) | Error::ModelUnsuitable(why) => {
-            CallError::Model(fit(why, MAX_REASON))
+            CallError::Model(one_line(why, MAX_REASON))
         }
-        Error::InferenceFailed(why) => CallError::Inference(fit(why, MAX_REASON)),
-        Error::Internal(why) => CallError::Internal(fit(why, MAX_REASON)),
+        Error::InferenceFailed(why) => CallError::Inference(one_line(why, MAX_REASON)),
+        Error::Internal(why) => CallError::Internal(one_line(why, MAX_REASON)),
     }
 }
 
-/// Holds an answer to the contract: a guest is not trusted with the shape of
-/// what the host sends out.
+/// Checks an answer to so many texts.
 pub(super) fn check(
     texts: usize,
     answer: Vec<Vec<GuestScore>>,
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_keeps_the_contract_passes() {
+    fn an_answer_that_fits_the_contract_passes() {
         let answer = vec![
             vec![score("a", 1.0), score("b", 0.0)],
             vec![score("a", 0.5)],
@@ -121,14 +121,14 @@ mod tests {
     }
 
     #[test]
-    fn what_a_guest_says_is_cut_and_made_harmless() {
+    fn the_error_text_of_a_guest_is_cut_and_escaped() {
         let reason = format!("one\n\u{1b}[2J{}", "x".repeat(1 << 20));
         let text = |index| {
             let reason = reason.clone();
             Error::InvalidText(InvalidText { index, reason })
         };
         let CallError::InvalidText { index: 1, reason } = reported(text(1), 2) else {
-            panic!("the text is there");
+            panic!("there is a text 1");
         };
         assert!(reason.starts_with(r"one \u{1b}[2Jxxx"), "{reason}");
         assert!(reason.len() < MAX_REASON + 16, "{}", reason.len());

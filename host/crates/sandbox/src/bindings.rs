@@ -1,7 +1,5 @@
-//! What `wasmtime` makes of the contract in `wit/`.
-//!
-//! Only the export is bound: the imports are provided by `wasmtime-wasi` and
-//! `wasmtime-wasi-nn`, which bring their own bindings.
+//! Bindings of the exports in `wit/`. The imports are bound elsewhere: by
+//! `wasmtime-wasi`, and in [`super::wasi_nn`].
 
 wasmtime::component::bindgen!({
     path: "../../../wit",

@@ -1,4 +1,4 @@
-//! Calling a guest.
+//! Calls of a guest, each in a fresh instance.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use super::bindings::{Serving, ServingPre};
 use super::error::{CallError, LoadError, is_exhausted};
 use super::golden::Golden;
 use super::load::LoadedFrom;
-use super::output::{Output, Printer, fit};
+use super::output::{Output, Printer, one_line};
 use super::runtime::Runtime;
 use super::state::{MAX_TABLE_ELEMENTS, Refused, State, sandbox};
 use predictor::{Abandoned, PredictError, Revision, Scorer, Scores};
@@ -52,22 +52,22 @@ impl Guest {
         }
     }
 
-    /// The revision that this guest answers for.
+    /// The revision of this guest's answers.
     pub fn revision(&self) -> &Arc<Revision> {
         &self.version
     }
 
-    /// Whether the guest had to be compiled.
+    /// Whether the guest was compiled, or its code was found.
     pub fn loaded_from(&self) -> LoadedFrom {
         self.loaded_from
     }
 
-    /// Makes an instance: the snapshot's memory, and nothing of any other call.
+    /// Makes an instance. It begins with the memory of the snapshot, and holds
+    /// nothing of other calls.
     ///
     /// # Errors
     ///
-    /// If there are as many instances as there may be, or if the component's
-    /// start function traps.
+    /// If the pool has no free instance, or if the component's start function traps.
     pub async fn instantiate(&self) -> Result<Instance, CallError> {
         self.instantiate_unless(None).await
     }
@@ -86,7 +86,7 @@ impl Guest {
         let mut store = self.runtime.store(serving, wasi, time, abandoned);
         let run = Arc::clone(&store.data().run);
         let making = self.serving.instantiate_async(&mut store);
-        let serving = run.bound(time, making).await?.map_err(|error| {
+        let serving = run.limited(time, making).await?.map_err(|error| {
             if is_exhausted(&error) {
                 return CallError::NoRoom(format!("{error:#}"));
             }
@@ -105,8 +105,8 @@ impl Guest {
         })
     }
 
-    /// Scores texts in an instance of their own. Must be called in a tokio
-    /// runtime with a timer, on a thread that may block: the model runs there.
+    /// Scores texts in a fresh instance. Must be called in a tokio runtime with a
+    /// timer, on a thread that may block, since the model runs on it.
     ///
     /// # Errors
     ///
@@ -115,8 +115,8 @@ impl Guest {
         self.instantiate().await?.predict(texts).await
     }
 
-    /// Predicts, so that a guest that can not is never served: one text of any
-    /// kind, and then those of the golden answers.
+    /// Scores one text, and then those of the golden answers, so that a guest that
+    /// does not work is never served.
     pub(super) fn self_test(&self, golden: &Golden) -> Result<(), LoadError> {
         let executor = executor().map_err(|error| LoadError::Host(error.to_string()))?;
         let predict = |text: &str| {
@@ -135,7 +135,7 @@ impl Guest {
 }
 
 impl Instance {
-    /// Scores texts. An instance may be called again only after a success.
+    /// Scores texts. An instance must not be called again after an error.
     ///
     /// # Errors
     ///
@@ -146,12 +146,12 @@ impl Instance {
         run.restart(time);
         let predictor = self.serving.fastsentiment_predict_predictor();
         let call = predictor.call_predict(&mut self.store, texts);
-        let answer = run.bound(time, call).await?;
+        let answer = run.limited(time, call).await?;
         run.pause();
         match (answer, run.stopped()) {
             (Ok(Ok(scores)), _) => check(texts.len(), scores, &self.labels),
-            // A guest that is stopped while the model runs sees an inference
-            // that failed, and may report that in its own way.
+            // A guest that is stopped while the model runs sees a failed inference, and
+            // may report that as an error of its own.
             (Ok(Err(_)), Some(stopped)) => Err(stopped.error(time)),
             (Ok(Err(error)), None) => Err(reported(error, texts.len())),
             (Err(error), _) => Err(self.trapped(&error)),
@@ -170,36 +170,33 @@ impl Instance {
             (Some(Refused::Memory), _) => CallError::OutOfMemory {
                 limit: self.runtime.limits.memory,
             },
-            (Some(Refused::Table), CallError::Trapped { why, said }) => CallError::Trapped {
-                why: format!(
-                    "it was refused a table, since it may have {MAX_TABLE_ELEMENTS} elements; \
-                     {why}"
-                ),
-                said,
+            (Some(Refused::Table), CallError::Trapped { why, stderr }) => CallError::Trapped {
+                why: format!("its tables may have at most {MAX_TABLE_ELEMENTS} elements; {why}"),
+                stderr,
             },
             (_, trapped) => trapped,
         }
     }
 }
 
-/// The longest text about a trap, in bytes: the names of functions in it are
-/// the guest's.
+/// The longest description of a trap, in bytes; the guest chooses the function names
+/// in it.
 const MAX_TRAP: usize = 2048;
 
-/// Says why a guest has trapped, in its own words as well if it left any.
+/// Describes a trap, with the end of the guest's standard error.
 fn trapped(error: &wasmtime::Error, stderr: &Printer) -> CallError {
     let mut why = format!("{error:#}");
     if why.len() > MAX_TRAP {
-        // The cause comes last, and must not be cut.
+        // The cause comes last, and must not be cut off.
         why = format!("{}: {why}", error.root_cause());
     }
     CallError::Trapped {
-        why: fit(why, MAX_TRAP),
-        said: stderr.last_words(),
+        why: one_line(why, MAX_TRAP),
+        stderr: stderr.tail(),
     }
 }
 
-/// What it means if a guest ends itself, as if it were a program.
+/// The error of a guest that called `exit`, if it did.
 fn exited(error: &wasmtime::Error) -> Option<CallError> {
     let exit = error.downcast_ref::<I32Exit>()?;
     Some(CallError::Exited(exit.0))
@@ -212,8 +209,8 @@ impl Scorer for Guest {
 
     fn score(&self, texts: &[String], abandoned: &Abandoned) -> Result<Vec<Scores>, PredictError> {
         thread_local! {
-            // Each thread that calls guests runs their futures itself, so that
-            // none waits for a thread that serves sockets.
+            // Each thread that calls guests runs their futures itself, so no call waits
+            // for a thread that serves sockets.
             static EXECUTOR: std::io::Result<Executor> = executor();
         }
         EXECUTOR.with(|executor| match executor {
@@ -224,16 +221,16 @@ impl Scorer for Guest {
                     let mut instance = self.instantiate_unless(abandoned).await?;
                     instance.predict(texts).await
                 });
-                // The instance is gone by now: giving it back is part of a call.
-                self.runtime.metrics.count(begun.elapsed(), &answer);
-                Ok(answer.inspect_err(|error| self.output.repeat(error.words()))?)
+                // Includes returning the instance to the pool.
+                self.runtime.metrics.record(begun.elapsed(), &answer);
+                Ok(answer.inspect_err(|error| self.output.log_error(error.guest_text()))?)
             }
             Err(error) => Err(CallError::NoRoom(error.to_string()).into()),
         })
     }
 }
 
-/// What runs the futures of one call at a time.
+/// Runs the futures of one call at a time.
 type Executor = tokio::runtime::Runtime;
 
 fn executor() -> std::io::Result<Executor> {

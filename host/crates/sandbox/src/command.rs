@@ -1,6 +1,7 @@
-//! Running a guest as a command: `wasi:cli/run`.
+//! Runs a guest as a command (`wasi:cli/run`).
 //!
-//! This is for trying a guest, not for serving: it inherits the terminal.
+//! This is for trying a guest, not for serving: the command inherits standard
+//! input, output and error.
 
 use std::path::Path;
 
@@ -18,11 +19,11 @@ pub enum CommandError {
     /// The bytes are not a component that compiles.
     #[error("the guest is not a valid WebAssembly component: {0}")]
     Compile(String),
-    /// The model directory can not be opened.
-    #[error("the model directory can not be opened: {0}")]
+    /// The model directory cannot be opened.
+    #[error("the model directory cannot be opened: {0}")]
     Model(String),
-    /// The component is no command.
-    #[error("the guest can not be run as a command (`wasi:cli/run`): {0}")]
+    /// The component is not a command.
+    #[error("the guest cannot be run as a command (`wasi:cli/run`): {0}")]
     NoCommand(String),
     /// The command trapped or ran too long.
     #[error("the guest trapped: {0}")]
@@ -30,11 +31,11 @@ pub enum CommandError {
 }
 
 /// Runs a guest with the model directory mounted at `/model`, and with this
-/// process's standard input, output and error. Gives its exit code.
+/// process's standard input, output and error. Returns its exit code.
 ///
 /// # Errors
 ///
-/// If the component is no command, or traps.
+/// If the component is not a command, or if it traps.
 pub async fn run_command(
     runtime: &Runtime,
     component: &[u8],

@@ -1,5 +1,4 @@
-//! Checking a component against the contract, with an error that says what its
-//! author has to change.
+//! Checks a component against the contract. Errors say what its author must change.
 
 use wasmparser::{ComponentExternalKind, Parser, Payload};
 use wasmtime::component::types::ComponentItem;
@@ -8,15 +7,15 @@ use wasmtime::error::Context as _;
 
 use super::bindings::{Error, Score, ServingPre};
 use super::error::LoadError;
-use super::output::fit;
+use super::output::one_line;
 use super::runtime::Realm;
 use super::state::State;
 
-/// The interface that every guest exports.
+/// The interface that every guest must export.
 const PREDICTOR: &str = "fastsentiment:predict/predictor@0.1.0";
 /// Its function.
 const PREDICT: &str = "predict";
-/// The function that some guests export.
+/// The function that a guest of the world `prepared-guest` exports.
 pub(super) const PREPARE: &str = "prepare";
 
 /// The worlds of the contract.
@@ -28,8 +27,8 @@ pub(super) enum World {
     Prepared,
 }
 
-/// Finds out which world a component belongs to, by the names of its exports.
-/// This takes no time, so that what can not be a guest is never compiled.
+/// Determines a component's world by the names of its exports. This reads sections
+/// only, so a component that is not a guest is refused before it is compiled.
 pub(super) fn world(bytes: &[u8]) -> Result<World, LoadError> {
     if Parser::is_core_wasm(bytes) {
         return Err(LoadError::Contract(
@@ -41,13 +40,13 @@ pub(super) fn world(bytes: &[u8]) -> Result<World, LoadError> {
         Some(ComponentExternalKind::Instance) => {}
         Some(_) => {
             return Err(LoadError::Contract(format!(
-                "it exports `{PREDICTOR}`, but not as an interface"
+                "its export `{PREDICTOR}` must be an interface"
             )));
         }
         None => {
             return Err(LoadError::Contract(format!(
                 "it must export the interface `{PREDICTOR}`; it exports {}",
-                exports.told()
+                exports.list()
             )));
         }
     }
@@ -60,20 +59,21 @@ pub(super) fn world(bytes: &[u8]) -> Result<World, LoadError> {
     }
 }
 
-/// The exports of the component itself, not of what it is made of, as far as they
-/// are of interest: there may be millions.
+/// The exports of a component, without those of nested components. There may be
+/// millions, so only some names are kept.
 #[derive(Default)]
 struct Exports {
     predictor: Option<ComponentExternalKind>,
     prepare: Option<ComponentExternalKind>,
-    /// The first of all names, to be told.
+    /// The first names, for the error message.
     names: Vec<String>,
     count: usize,
 }
 
-/// How many names of exports are told, and how much of each, in bytes.
-const TOLD_NAMES: usize = 8;
-const TOLD_NAME: usize = 80;
+/// How many names of exports an error lists.
+const LISTED_NAMES: usize = 8;
+/// How much of each name an error shows, in bytes.
+const LISTED_NAME: usize = 80;
 
 impl Exports {
     fn of(bytes: &[u8]) -> wasmparser::Result<Self> {
@@ -102,12 +102,13 @@ impl Exports {
             _ => {}
         }
         self.count += 1;
-        if self.names.len() < TOLD_NAMES {
-            self.names.push(format!("`{}`", fit(name, TOLD_NAME)));
+        if self.names.len() < LISTED_NAMES {
+            self.names
+                .push(format!("`{}`", one_line(name, LISTED_NAME)));
         }
     }
 
-    fn told(&self) -> String {
+    fn list(&self) -> String {
         match self.count - self.names.len() {
             _ if self.count == 0 => "nothing".to_owned(),
             0 => self.names.join(", "),
@@ -116,23 +117,23 @@ impl Exports {
     }
 }
 
-/// Connects a component's imports to what the host provides.
+/// Links a component's imports to the host's functions.
 pub(super) fn link(realm: &Realm, component: &Component) -> Result<InstancePre<State>, LoadError> {
     realm
         .linker
         .instantiate_pre(component)
-        .map_err(|error| LoadError::Link(format!("an import can not be met: {error:#}")))
+        .map_err(|error| LoadError::Link(format!("the host does not provide an import: {error:#}")))
 }
 
-/// Checks the types of the exports, once and for all.
+/// Checks the types of the exports, so that calls need not.
 pub(super) fn bind(linked: InstancePre<State>) -> Result<ServingPre<State>, LoadError> {
     check_types(&linked)
         .and_then(|()| ServingPre::new(linked))
         .map_err(|error| LoadError::Contract(format!("an export has the wrong type: {error:#}")))
 }
 
-/// The generated bindings look exports up by name; their types they compare
-/// only in an instance, which for a guest means after it was prepared.
+/// Compares types before `prepare` runs: the generated bindings find exports by
+/// name, and compare types only when they make an instance.
 fn check_types(linked: &InstancePre<State>) -> wasmtime::Result<()> {
     let engine = linked.engine();
     let component = linked.component().component_type();

@@ -1,4 +1,4 @@
-//! What can go wrong with a guest, while it is loaded and while it is called.
+//! The errors of loading and of calling a guest.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,46 +7,46 @@ use std::{fmt, io};
 use rustix::io::Errno;
 use wasmtime::PoolConcurrencyLimitError;
 
-use super::output::fit;
+use super::output::one_line;
 use predictor::{ErrorKind, PredictError};
 
-/// Why a component can not be served. Each case is a step of the pipeline.
+/// Why a component could not be loaded. [`LoadError::step`] names the failed step.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The component is larger than a guest may be, or declares more.
+    /// The component is larger, or declares more, than a guest may.
     #[error("the guest is too large: {0}")]
     Size(String),
-    /// The bytes are not a component that compiles.
+    /// The bytes are not a valid component.
     #[error("the guest is not a valid WebAssembly component: {0}")]
     Compile(String),
-    /// The compiler crashed, or would need more time, memory or code than it may.
+    /// The compiler crashed, or compiling exceeds a limit on time, memory or code.
     #[error("the guest could not be compiled: {0}")]
     Compiler(String),
     /// The component does not fit the contract.
     #[error("the guest does not fit the contract `fastsentiment:predict@0.1.0`: {0}")]
     Contract(String),
-    /// `prepare` trapped, ran too long or took too much memory.
+    /// `prepare` trapped, or exceeded its limits on time or memory.
     #[error("the guest could not be prepared: {0}")]
     Prepare(String),
-    /// The component asks for what the host does not give.
-    #[error("the guest can not be linked: {0}")]
+    /// The component has an import that the host does not provide.
+    #[error("the guest cannot be linked: {0}")]
     Link(String),
-    /// The guest does not predict.
+    /// A call of the self-test failed.
     #[error("the guest failed its self-test: {0}")]
     SelfTest(CallError),
-    /// The guest answers otherwise than the model's golden answers say.
+    /// The guest's answers differ from the model's golden answers.
     #[error("the guest failed its self-test: {0}")]
     WrongAnswers(String),
-    /// The model's golden answers can not be read.
-    #[error("the guest can not be tested: {path} can not be used: {reason}")]
+    /// The model's golden answers cannot be read.
+    #[error("the guest cannot be tested: {path} cannot be read: {reason}")]
     Golden {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Why it cannot be read.
         reason: String,
     },
-    /// The host is to blame, and not the guest: for want of threads or memory, say, it
-    /// could not try it. The same guest may load later.
+    /// The host is to blame, not the guest: for example, it is out of threads or
+    /// memory. The same guest may load later.
     #[error("the guest could not be loaded: {0}")]
     Host(String),
 }
@@ -54,19 +54,19 @@ pub enum LoadError {
 /// A step of loading a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// Looking at how large the component is, and what it declares.
+    /// Checking the size of the component and of what it declares.
     Size,
-    /// Holding the component to the contract.
+    /// Checking the component against the contract.
     Contract,
     /// Compiling it.
     Compile,
     /// Running `prepare`, and taking the snapshot.
     Prepare,
-    /// Giving it its imports.
+    /// Linking its imports.
     Link,
-    /// Trying it.
+    /// Scoring some texts.
     SelfTest,
-    /// What the host does around all of them.
+    /// The host's own part in all of them.
     Host,
 }
 
@@ -91,14 +91,14 @@ impl fmt::Display for Step {
     }
 }
 
-/// How much is told of what is wrong with a guest, in bytes.
-const MAX_TOLD: usize = 4096;
+/// The longest message of an error, in bytes.
+const MAX_MESSAGE: usize = 4096;
 
 impl LoadError {
-    /// What is wrong, in one line that is fit to be shown: parts of it may be of
-    /// the guest's choosing.
+    /// The message as one line without control characters, which a guest may have put
+    /// into it.
     pub fn in_a_line(&self) -> String {
-        fit(self.to_string(), MAX_TOLD)
+        one_line(self.to_string(), MAX_MESSAGE)
     }
 
     /// The step that failed.
@@ -115,30 +115,29 @@ impl LoadError {
     }
 }
 
-/// Why a call has no answer.
+/// Why a call of a guest failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// No instance could be made.
+    /// The component's start function trapped.
     #[error("the guest could not be instantiated: {0}")]
     Instantiate(String),
-    /// The host has no room for an instance, or for its memory to grow. The guest is not
-    /// to blame.
+    /// The host has no memory for an instance, or for its memory to grow. The guest is
+    /// not to blame.
     #[error("the host had no room for the guest: {0}")]
     NoRoom(String),
     /// The guest trapped: it panicked, ran out of stack or broke a rule.
-    #[error("the guest trapped: {}", in_its_words(why, said))]
+    #[error("the guest trapped: {}", with_stderr(why, stderr))]
     Trapped {
-        /// What WebAssembly says of it.
+        /// The error of the WebAssembly engine.
         why: String,
-        /// The last that the guest has printed to standard error; empty if that
-        /// is nothing.
-        said: String,
+        /// The end of the guest's standard error; may be empty.
+        stderr: String,
     },
-    /// The guest ended itself, as if it were a program.
-    #[error("the guest ended itself (exit {0})")]
+    /// The guest called `exit`.
+    #[error("the guest exited with code {0}")]
     Exited(i32),
-    /// The guest asked for more memory than it may have, and then trapped.
-    #[error("the guest ran out of memory: it may have {limit} bytes")]
+    /// The guest trapped after it was refused memory beyond its limit.
+    #[error("the guest ran out of memory: the limit is {limit} bytes")]
     OutOfMemory {
         /// The limit, in bytes.
         limit: usize,
@@ -146,22 +145,22 @@ pub enum CallError {
     /// The guest did not answer in time.
     #[error("the guest did not answer within {0:?}")]
     TimedOut(Duration),
-    /// Nobody wanted the answer any more, so the call was ended.
-    #[error("the call was ended because nobody waited for it")]
+    /// Every client that waited for the answer left, so the call was cancelled.
+    #[error("the call was cancelled because no client waited for it any more")]
     Abandoned,
     /// The answer breaks the contract.
-    #[error("the guest gave an answer that breaks the contract: {0}")]
+    #[error("the guest's answer breaks the contract: {0}")]
     BadAnswer(String),
     /// The guest refuses a text.
-    #[error("text {index} can not be scored: {reason}")]
+    #[error("text {index} cannot be scored: {reason}")]
     InvalidText {
         /// The text's position in the call, from 0.
         index: usize,
-        /// The guest's words, for the client.
+        /// The guest's explanation, for the client.
         reason: String,
     },
-    /// The guest reports that the model is missing or does not suit it.
-    #[error("the guest can not use the model: {0}")]
+    /// The guest reports that the model is missing or unsuitable.
+    #[error("the guest cannot use the model: {0}")]
     Model(String),
     /// The guest reports that the inference failed.
     #[error("the inference failed: {0}")]
@@ -171,22 +170,23 @@ pub enum CallError {
     Internal(String),
 }
 
-/// What stands for a guest's own words where they must not be.
-const UNSAID: &str = "in words of its own, which may hold a text and so are logged at the level \
-     `fastsentiment::guest::output=trace` alone";
+/// Replaces the text of a guest where it must not be logged.
+const WITHHELD: &str = "its message may contain a client's text, so it is logged only with \
+     `fastsentiment::guest::output=trace`";
 
 impl CallError {
-    /// What has happened, but for the guest's own words: those may hold a text that
-    /// it was given.
-    fn without_words(&self) -> String {
+    /// The message without the text of the guest, which may contain a client's text.
+    fn without_guest_text(&self) -> String {
         match self {
-            Self::Trapped { why, said } if said.is_empty() => format!("the guest trapped: {why}"),
-            Self::Trapped { why, .. } => format!("the guest trapped: {why}; it said why {UNSAID}"),
-            Self::InvalidText { index, .. } => format!("text {index} can not be scored"),
-            Self::Model(_) => format!("the guest can not use the model; it said why {UNSAID}"),
-            Self::Inference(_) => format!("the inference failed; the guest said why {UNSAID}"),
-            Self::Internal(_) => format!("the guest failed; it said why {UNSAID}"),
-            // Before an instance is there, it has been given nothing.
+            Self::Trapped { why, stderr } if stderr.is_empty() => {
+                format!("the guest trapped: {why}")
+            }
+            Self::Trapped { why, .. } => format!("the guest trapped: {why}; {WITHHELD}"),
+            Self::InvalidText { index, .. } => format!("text {index} cannot be scored"),
+            Self::Model(_) => format!("the guest cannot use the model; {WITHHELD}"),
+            Self::Inference(_) => format!("the inference failed; {WITHHELD}"),
+            Self::Internal(_) => format!("the guest failed; {WITHHELD}"),
+            // A start function has not been given any text yet.
             Self::Instantiate(_)
             | Self::NoRoom(_)
             | Self::Exited(_)
@@ -197,10 +197,10 @@ impl CallError {
         }
     }
 
-    /// What the guest has to say about it.
-    pub(super) fn words(&self) -> Option<&str> {
+    /// The guest's own text about the error.
+    pub(super) fn guest_text(&self) -> Option<&str> {
         match self {
-            Self::Trapped { said, .. } => Some(said).filter(|said| !said.is_empty()),
+            Self::Trapped { stderr, .. } => Some(stderr).filter(|stderr| !stderr.is_empty()),
             Self::InvalidText { reason, .. } => Some(reason),
             Self::Model(why) | Self::Inference(why) | Self::Internal(why) => Some(why),
             Self::Instantiate(_)
@@ -215,7 +215,7 @@ impl CallError {
     }
 }
 
-/// A call in the self-test of a guest.
+/// For a call in the self-test.
 impl From<CallError> for LoadError {
     fn from(error: CallError) -> Self {
         match error {
@@ -225,47 +225,46 @@ impl From<CallError> for LoadError {
     }
 }
 
-/// Whether an error of wasmtime says that the system, or the pool of instances, has
-/// nothing left: that passes, and no guest is to blame.
+/// Whether the system, or the pool of instances, has nothing left. That is
+/// transient, and no guest is to blame.
 pub(super) fn is_exhausted(error: &wasmtime::Error) -> bool {
     error.is::<PoolConcurrencyLimitError>()
         || error.chain().any(|cause| {
-            let of_system = cause.downcast_ref().and_then(io::Error::raw_os_error);
+            let system = cause.downcast_ref().and_then(io::Error::raw_os_error);
             let errno = cause
                 .downcast_ref::<Errno>()
                 .map(|errno| errno.raw_os_error());
-            let passing = [Errno::NOMEM, Errno::AGAIN, Errno::MFILE, Errno::NFILE];
-            let passing = passing.map(Errno::raw_os_error);
-            of_system
+            let transient = [Errno::NOMEM, Errno::AGAIN, Errno::MFILE, Errno::NFILE];
+            let transient = transient.map(Errno::raw_os_error);
+            system
                 .or(errno)
-                .is_some_and(|code| passing.contains(&code))
+                .is_some_and(|code| transient.contains(&code))
         })
 }
 
-fn in_its_words(why: &str, said: &str) -> String {
-    if said.is_empty() {
+fn with_stderr(why: &str, stderr: &str) -> String {
+    if stderr.is_empty() {
         return why.to_owned();
     }
-    format!("{why}; it said: {said}")
+    format!("{why}; its standard error: {stderr}")
 }
 
 impl From<CallError> for PredictError {
-    /// The detail is one for the log: it holds nothing that the guest may have made
-    /// of a text.
+    /// The detail is for the log, so it holds no text of the guest.
     fn from(error: CallError) -> Self {
-        let detail = error.without_words();
+        let detail = error.without_guest_text();
         match error {
             CallError::InvalidText { index, reason } => {
                 Self::new(ErrorKind::InvalidText { index }, reason)
             }
             CallError::TimedOut(_) => Self::new(
                 ErrorKind::TimedOut,
-                "the prediction took longer than a prediction may take",
+                "the prediction exceeded its time limit",
             )
             .with_detail(detail),
             CallError::NoRoom(_) => Self::new(
                 ErrorKind::Unavailable,
-                "the server has no room for a prediction at the moment",
+                "the server is out of memory for a prediction at the moment",
             )
             .with_detail(detail),
             CallError::Abandoned
@@ -288,7 +287,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_the_system_lacks_passes() {
+    fn only_exhausted_resources_are_transient() {
         let io = |code| wasmtime::Error::from(io::Error::from_raw_os_error(code));
         for code in [Errno::NOMEM, Errno::AGAIN, Errno::MFILE] {
             assert!(is_exhausted(

@@ -1,12 +1,11 @@
-//! The self-test against `golden.json`, the answers that some models are shipped
+//! The self-test against `golden.json`, the expected answers that some models come
 //! with. `model/tools/golden.py` describes the file.
 //!
-//! What can be asked of a guest that answers in the labels of the file is that
-//! it agrees with it: on texts that are clear, since another quantisation or
-//! threshold may well differ in the others, and on all of them but one in eight.
-//! So a guest that always gives one answer is refused, as is one whose labels are
-//! the wrong way round. A guest with labels of its own, such as one that adds
-//! `NEUTRAL`, can only be asked to have the same labels for every text.
+//! A guest that answers with the labels of the file has to agree with it. Only clear
+//! texts are compared, since another quantisation or threshold may change the
+//! others, and one in eight may differ. So a guest that always gives the same answer
+//! is refused, as is one that swaps its labels. A guest with labels of its own, such
+//! as one that adds `NEUTRAL`, only has to give the same labels for every text.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -21,19 +20,19 @@ use predictor::Scores;
 /// The file's name in a model directory.
 const FILE: &str = "golden.json";
 
-/// The largest file that is read, in bytes; the default model's has 71 KB.
+/// The largest file, in bytes; that of the default model has 71 KB.
 const MAX_FILE: u64 = 16 << 20;
 
-/// How many texts a guest is tried with, each in a call of its own.
+/// How many texts a guest is tested with, each in a call of its own.
 const TEXTS: usize = 8;
 
-/// Of how many texts one may be answered otherwise.
+/// One answer in so many may differ.
 const ONE_MAY_DIFFER_OF: usize = 8;
 
-/// The longest of these texts, in bytes: none is to take long.
+/// The longest text, in bytes, so that the test is quick.
 const MAX_TEXT: usize = 512;
 
-/// The lowest score of a label that is clear.
+/// The lowest score of a clear answer.
 const CLEAR: f64 = 0.9;
 
 #[derive(Deserialize)]
@@ -52,12 +51,12 @@ struct Described {
 
 #[derive(Deserialize)]
 struct Entry {
-    /// Repetitive texts, which are long, have none.
+    /// Long, repetitive texts are not in the file.
     text: Option<String>,
     scores: BTreeMap<String, f64>,
 }
 
-/// Some of a model's golden answers.
+/// The golden answers that a guest is compared with.
 #[derive(Debug, Default)]
 pub(super) struct Golden(Vec<Sample>);
 
@@ -72,9 +71,8 @@ pub(super) struct Sample {
 }
 
 impl Golden {
-    /// Chooses from the golden answers of a model directory. There are none if
-    /// there is no file, or if it was written for other files than those beside
-    /// it: then nothing is known of this model.
+    /// Chooses from the golden answers of a model directory. There are none if the
+    /// file is missing, or if it was written for other files than those beside it.
     pub(super) fn read(model: &ModelFiles) -> Result<Self, LoadError> {
         if model.digest_of(FILE).is_none() {
             return Ok(Self::default());
@@ -96,15 +94,15 @@ impl Golden {
         if let Some(name) = stale(&document, model) {
             tracing::warn!(
                 path = %path.display(),
-                "{name} is not the file that the golden answers were written for; \
-                 guests are not compared with them"
+                "the golden answers were written for another {name}; guests are not compared \
+                 with them"
             );
             return Ok(Self::default());
         }
         Ok(Self::choose(document.answers))
     }
 
-    /// Takes clear and short texts, of each label in turn.
+    /// Chooses clear and short texts, of each label in turn.
     fn choose(entries: Vec<Entry>) -> Self {
         let mut by_label: BTreeMap<String, Vec<Sample>> = BTreeMap::new();
         for (index, entry) in entries.into_iter().enumerate() {
@@ -129,12 +127,12 @@ impl Golden {
         Self(chosen)
     }
 
-    /// The texts that a guest is to be tried with.
+    /// The texts to test a guest with.
     pub(super) fn samples(&self) -> &[Sample] {
         &self.0
     }
 
-    /// Holds answers to what is known, one for each sample.
+    /// Compares answers with the samples, one for each.
     pub(super) fn compare(&self, answers: &[Scores]) -> Result<(), LoadError> {
         let mut wrong: Option<String> = None;
         let mut differ = 0;
@@ -170,7 +168,7 @@ impl Golden {
 }
 
 impl Sample {
-    /// An answer of the file, if it is one to be compared with.
+    /// A sample, if the text is short and the answer clear.
     fn of(index: usize, entry: Entry) -> Option<Self> {
         let text = entry.text.filter(|text| text.len() <= MAX_TEXT)?;
         let (label, score) = entry.scores.iter().max_by(|a, b| a.1.total_cmp(b.1))?;
@@ -197,7 +195,7 @@ fn stale<'a>(document: &'a Document, model: &ModelFiles) -> Option<&'a str> {
         .map(|(name, _)| name.as_str())
 }
 
-/// Some labels, in words that are not too many, whatever a guest calls them.
+/// The first labels, each cut: a guest may have many long ones.
 fn list(labels: &BTreeSet<&str>) -> String {
     const SHOWN: usize = 8;
     let mut words: Vec<String> = labels
@@ -247,7 +245,7 @@ mod tests {
         labels.iter().map(score).collect()
     }
 
-    /// What becomes of answers that are right but for those `at` some places.
+    /// Compares answers that are right except at these places.
     fn wrong_at(at: &[usize]) -> Result<(), LoadError> {
         let answers: Vec<Scores> = (0..8)
             .map(|index| {
@@ -263,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_agrees_passes_and_one_in_eight_may_differ() {
+    fn one_answer_in_eight_may_differ() {
         wrong_at(&[]).expect("all agree");
         wrong_at(&[3]).expect("one may differ");
         let error = wrong_at(&[3, 6]).expect_err("two may not").to_string();
@@ -273,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_with_labels_of_its_own_has_the_same_ones_for_every_text() {
+    fn other_labels_must_be_the_same_for_every_text() {
         let three = answer(&["neutral", "good", "bad"]);
         golden().compare(&vec![three.clone(); 8]).expect("its own");
         let mut answers = vec![three; 8];
@@ -285,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn the_texts_are_clear_and_short_and_of_every_label() {
+    fn samples_are_clear_and_short_and_of_every_label() {
         let mut entries: Vec<Entry> = (0..20).map(|_| entry("praise", 0.95)).collect();
         entries.push(entry("doubt", 0.6));
         entries.push(entry(&"x".repeat(MAX_TEXT + 1), 0.01));
@@ -302,12 +300,15 @@ mod tests {
     }
 
     #[test]
-    fn long_labels_and_many_are_not_told_in_full() {
+    fn long_lists_of_labels_are_cut() {
         let many: Vec<String> = (0..100)
             .map(|n| format!("{n:03}{}", "x".repeat(900)))
             .collect();
         let many: BTreeSet<&str> = many.iter().map(String::as_str).collect();
-        let told = list(&many);
-        assert!(told.len() < 500 && told.ends_with("92 more"), "{told}");
+        let listed = list(&many);
+        assert!(
+            listed.len() < 500 && listed.ends_with("92 more"),
+            "{listed}"
+        );
     }
 }

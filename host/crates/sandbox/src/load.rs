@@ -1,4 +1,4 @@
-//! From a component's bytes to a guest that can serve.
+//! Loads a component: from its bytes to a guest that can serve.
 
 use std::sync::{Arc, PoisonError};
 
@@ -7,32 +7,33 @@ use tokio::sync::oneshot;
 use wasmtime::component::Component;
 
 use super::artifact::ArtifactStore;
-use super::bounds::{check_size, check_structure};
 use super::call::Guest;
-use super::compiler::{Pace, Purpose, fingerprint, lower_priority, revive, revive_file};
+use super::compiler::{Pace, Purpose, fingerprint, lower_priority};
 use super::contract::{World, bind, link, world};
 use super::error::LoadError;
 use super::golden::Golden;
-use super::model_files::ModelFiles;
+use super::limits::{check_size, check_structure};
+use super::model_files::{ModelFiles, ModelFilesError};
 use super::runtime::Runtime;
 use super::snapshot;
+use super::trusted::TrustedCode;
 use predictor::{Digest, Revision};
 
-/// How a guest came to be ready.
+/// Where the compiled code of a guest came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadedFrom {
-    /// It was compiled (and prepared) just now.
+    /// The component was prepared and compiled just now.
     Source,
-    /// Its compiled form was found in the artefact store.
+    /// The artefact store had the code.
     Artifact,
 }
 
-/// Loads a component, with all that the machine has. This takes seconds for one
-/// that was never seen before: call it on a thread that serves nothing else.
+/// Loads a component as fast as the machine can. This takes seconds for one that
+/// is not in the artefact store, so call it on a thread that serves no requests.
 ///
 /// # Errors
 ///
-/// If any step fails; the error names the step.
+/// If a step fails; [`LoadError::step`] says which.
 pub fn load(
     runtime: &Arc<Runtime>,
     artifacts: Option<&ArtifactStore>,
@@ -44,14 +45,13 @@ pub fn load(
         artifacts,
         bytes,
         model,
-        pace: Pace::Now,
+        pace: Pace::Foreground,
     }
     .run()
 }
 
-/// Loads a component beside live traffic: as [`load`], on a thread of its own
-/// that stands back behind all others, and with a compiler that does, too. It
-/// can be awaited anywhere, and goes on to its end if it no longer is.
+/// Loads a component beside live traffic: like [`load`], but on a thread and with a
+/// compiler of low priority. The load runs to its end even if the future is dropped.
 ///
 /// # Errors
 ///
@@ -67,7 +67,7 @@ pub async fn load_aside(
     std::thread::Builder::new()
         .name("load".to_owned())
         .spawn(move || {
-            // Only on Linux does a thread have a priority of its own.
+            // Only on Linux do threads have priorities of their own.
             #[cfg(target_os = "linux")]
             lower_priority();
             let load = Load {
@@ -75,15 +75,15 @@ pub async fn load_aside(
                 artifacts: artifacts.as_ref(),
                 bytes: &bytes,
                 model: &model,
-                pace: Pace::Aside,
+                pace: Pace::Background,
             };
-            // Whoever no longer waits does not want the guest either.
+            // Fails if the future was dropped; then nobody wants the guest.
             let _ = done.send(load.run());
         })
-        .map_err(|error| LoadError::Host(format!("no thread can be started: {error}")))?;
+        .map_err(|error| LoadError::Host(format!("a thread cannot be started: {error}")))?;
     loaded
         .await
-        .unwrap_or_else(|_| Err(LoadError::Host("it panicked".to_owned())))
+        .unwrap_or_else(|_| Err(LoadError::Host("the load panicked".to_owned())))
 }
 
 /// The revision of a guest, by the SHA-256 of its bytes, beside a model.
@@ -91,7 +91,7 @@ pub fn revision(guest: Digest, model: &ModelFiles) -> Revision {
     Revision::new(guest, model.digest(), Revision::NO_CONFIGURATION)
 }
 
-/// What is to be loaded, and how.
+/// A load and its options.
 struct Load<'a> {
     runtime: &'a Arc<Runtime>,
     artifacts: Option<&'a ArtifactStore>,
@@ -108,8 +108,8 @@ impl Load<'_> {
         if let Some(known) = self.known(&key, &version) {
             return known;
         }
-        // One at a time: two compilers would take twice the memory, and of two
-        // loads of one guest the second finds what the first has kept.
+        // One at a time: two compilers would take twice the memory, and of two loads
+        // of one guest the second finds the artefact of the first.
         let turn = self.runtime.compiling.lock();
         let _turn = turn.unwrap_or_else(PoisonError::into_inner);
         match self.known(&key, &version) {
@@ -118,12 +118,16 @@ impl Load<'_> {
         }
     }
 
-    /// A guest that was compiled before. It has passed its self-test then, with
-    /// the same model, so that one text is enough to see that it runs here.
+    /// A guest that was compiled before. It passed its self-test then, with the same
+    /// model, so one text is enough to check that it runs on this machine.
     fn known(&self, key: &Digest, version: &Arc<Revision>) -> Option<Result<Guest, LoadError>> {
-        let path = self.artifacts?.find(key)?;
-        let component = revive_file(&self.runtime.serving().engine, &path)
-            .inspect_err(|error| tracing::warn!(%error, "an artefact is of no use; compiling anew"))
+        let code = self.artifacts?.find(key)?;
+        let component = code
+            .component(&self.runtime.serving().engine)
+            .inspect_err(|error| {
+                let path = code.path().display();
+                tracing::warn!(%path, %error, "an artefact cannot be used; compiling again");
+            })
             .ok()?;
         Some(
             self.guest(&component, version, LoadedFrom::Artifact)
@@ -131,17 +135,18 @@ impl Load<'_> {
         )
     }
 
-    /// Compiles a guest, tests it, and keeps what came of it.
+    /// Compiles a guest, tests it, and stores the code.
     fn build(&self, key: &Digest, version: &Arc<Revision>) -> Result<Guest, LoadError> {
         let world = world(self.bytes)?;
         check_structure(self.bytes, self.runtime.limits.memory)?;
-        // Before the work, since it needs none to be found damaged.
+        // Before the long work, since a damaged file is found without it.
         let golden = Golden::read(self.model)?;
         let code = match world {
             World::Plain => self.compile(self.bytes)?,
             World::Prepared => self.compile(&self.prepare(version)?)?,
         };
-        let component = revive(&self.runtime.serving().engine, &code)
+        let component = code
+            .component(&self.runtime.serving().engine)
             .map_err(|error| LoadError::Host(format!("{error:#}")))?;
         let guest = self.guest(&component, version, LoadedFrom::Source)?;
         guest.self_test(&golden)?;
@@ -151,30 +156,34 @@ impl Load<'_> {
         Ok(guest)
     }
 
-    /// The snapshot of a guest that is prepared with this very model.
+    /// Prepares a guest with this model, and gives the snapshot.
     fn prepare(&self, version: &Revision) -> Result<Vec<u8>, LoadError> {
         let model = self.model.dir();
         let prepared = snapshot::prepare(self.runtime, version, self.bytes, model, self.pace)?;
-        // Its answers would be known, and kept, by the digest of other files; and
-        // the model that runs is that of the start.
-        let now = ModelFiles::read(model).map_err(|error| LoadError::Host(error.to_string()))?;
-        if now.digest() != self.model.digest() {
-            return Err(LoadError::Host(format!(
-                "{} has changed since the server started; restart it to serve what is there now",
-                model.display()
-            )));
-        }
+        // Otherwise the guest would run the old model with the new files, and its
+        // answers would be cached under the digest of the old ones.
+        self.model.check_unchanged().map_err(|error| {
+            LoadError::Host(match error {
+                ModelFilesError::Changed { path } => format!(
+                    "{} has changed since the server started; restart the server to serve the \
+                     new model",
+                    path.display()
+                ),
+                error @ ModelFilesError::Unreadable { .. } => error.to_string(),
+            })
+        })?;
         let limit = self.runtime.compiler.limits().code;
         if prepared.len() > limit {
             return Err(LoadError::Size(format!(
-                "with what `prepare` leaves in memory it has {} bytes; there may be {limit}",
+                "with the memory that `prepare` leaves it has {} bytes; at most {limit} are \
+                 allowed",
                 prepared.len()
             )));
         }
         Ok(prepared)
     }
 
-    fn compile(&self, component: &[u8]) -> Result<Vec<u8>, LoadError> {
+    fn compile(&self, component: &[u8]) -> Result<TrustedCode, LoadError> {
         let purpose = Purpose::Serving {
             memory: self.runtime.limits.memory,
         };
@@ -196,8 +205,8 @@ impl Load<'_> {
     }
 }
 
-/// What the compiled form of a guest depends on: its bytes, the model and the
-/// configuration it was prepared with, and the compiler with all its settings.
+/// A digest of everything that the code of a guest depends on: its bytes, the model and
+/// the configuration it was prepared with, and the compiler with all its settings.
 fn artifact_key(runtime: &Runtime, version: &Revision) -> Digest {
     let mut sha = Sha256::new();
     sha.update(fingerprint(&runtime.serving().engine).0);

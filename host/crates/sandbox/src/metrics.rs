@@ -1,4 +1,4 @@
-//! What the calls of guests tell of themselves.
+//! Metrics of the calls of guests.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use prometheus::{
 
 use super::error::CallError;
 
-/// What can become of a call.
+/// The values of the label `outcome`.
 const OUTCOMES: [&str; 13] = [
     "ok",
     "not_instantiated",
@@ -26,7 +26,7 @@ const OUTCOMES: [&str; 13] = [
     "failed",
 ];
 
-/// The guests' instruments.
+/// The metrics of the calls of all guests.
 #[derive(Clone)]
 pub struct Metrics {
     seconds: Histogram,
@@ -34,7 +34,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers the instruments.
+    /// Registers the metrics.
     ///
     /// # Errors
     ///
@@ -53,14 +53,15 @@ impl Metrics {
             &["outcome"],
             registry
         )?;
-        // From 0 on, so that the first of a kind is an increase.
+        // Exported as 0, so that the first of each is seen as an increase.
         for outcome in OUTCOMES {
             calls.with_label_values(&[outcome]);
         }
         Ok(Self { seconds, calls })
     }
 
-    pub(super) fn count<T>(&self, took: Duration, result: &Result<T, CallError>) {
+    /// Records a call.
+    pub(super) fn record<T>(&self, took: Duration, result: &Result<T, CallError>) {
         let outcome = match result {
             Ok(_) => "ok",
             Err(CallError::Instantiate(_)) => "not_instantiated",

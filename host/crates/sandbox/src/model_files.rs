@@ -1,66 +1,75 @@
-//! The directory that a guest reads while it is prepared.
+//! The files of a model directory, and whether they are still the same.
+//!
+//! A model and the snapshots of guests are loaded from these files, and answers are
+//! cached under a digest of them. So the digest has to be of the bytes that were
+//! loaded: take it first, load, and then call [`ModelFiles::check_unchanged`].
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::fs::{self, File};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, Metadata};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-use sha2::{Digest as _, Sha256};
+use std::time::{Duration, SystemTime};
 
 use predictor::Digest;
+use sha2::{Digest as _, Sha256};
 
-/// A model directory and a digest of what is in it: a snapshot holds what
-/// `prepare` read, so it is of use only beside the same files.
+/// A model directory, and the digests of its files at some time.
+///
+/// Files whose names begin with a dot, and subdirectories, do not count; links to
+/// files do.
 #[derive(Clone, Debug)]
 pub struct ModelFiles {
     dir: PathBuf,
     digest: Digest,
-    files: BTreeMap<OsString, Digest>,
+    files: BTreeMap<OsString, ModelFile>,
 }
 
-/// Why a model directory can not be used.
+#[derive(Clone, Debug)]
+struct ModelFile {
+    digest: Digest,
+    /// `None` if an equal stamp would not prove that the contents are the same.
+    stamp: Option<Stamp>,
+}
+
+/// Why a model directory cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("{path} can not be read: {reason}")]
-pub struct ModelFilesError {
-    /// The directory, or the file in it.
-    pub path: PathBuf,
-    /// What the system said.
-    pub reason: String,
+pub enum ModelFilesError {
+    /// The directory, or a file in it, cannot be read.
+    #[error("the model directory cannot be used: {path}: {reason}")]
+    Unreadable {
+        /// The directory or file.
+        path: PathBuf,
+        /// The system's error.
+        reason: String,
+    },
+    /// A file is not the one that the digest was taken of.
+    #[error("the model directory changed while it was loaded: {path} is not the same as before")]
+    Changed {
+        /// The first file that differs, is new or is gone.
+        path: PathBuf,
+    },
 }
 
 impl ModelFiles {
-    /// Reads every file of a directory once, to know its digest. Files whose
-    /// name begins with a dot, and directories, do not count; links do.
+    /// Reads every file of a directory once, to take its digest.
     ///
     /// # Errors
     ///
-    /// If the directory, or a file in it, can not be read.
+    /// If the directory, or a file in it, cannot be read.
     pub fn read(dir: &Path) -> Result<Self, ModelFilesError> {
-        let failed = |path: &Path, error: &io::Error| ModelFilesError {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        };
-        let mut names = fs::read_dir(dir)
-            .and_then(|entries| {
-                entries
-                    .map(|entry| entry.map(|entry| entry.file_name()))
-                    .collect::<io::Result<Vec<_>>>()
-            })
-            .map_err(|error| failed(dir, &error))?;
-        names.retain(|name| !name.as_encoded_bytes().starts_with(b"."));
-        names.sort();
         let mut all = Sha256::new();
         let mut files = BTreeMap::new();
-        for name in names {
+        for name in names(dir)? {
             let path = dir.join(&name);
-            let digest = digest_file(&path).map_err(|error| failed(&path, &error))?;
-            if let Some(digest) = digest {
-                // A digest of digests of fixed length: no two lists of names
+            let file = ModelFile::read(&path).map_err(|error| unreadable(&path, &error))?;
+            if let Some(file) = file {
+                // A digest of digests, which have one length: no two lists of names
                 // and contents feed the same bytes.
                 all.update(Sha256::digest(name.as_encoded_bytes()));
-                all.update(digest);
-                files.insert(name, Digest(digest));
+                all.update(file.digest.0);
+                files.insert(name, file);
             }
         }
         Ok(Self {
@@ -70,34 +79,126 @@ impl ModelFiles {
         })
     }
 
+    /// Checks that the directory still holds the files that were read. A file is
+    /// read again only if its metadata leave a doubt, so this takes no time for a
+    /// large model that nobody has touched.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelFilesError::Changed`] if a file differs, is new or is gone, and
+    /// otherwise as for [`ModelFiles::read`].
+    pub fn check_unchanged(&self) -> Result<(), ModelFilesError> {
+        let mut gone: Vec<&OsStr> = self.files.keys().map(OsString::as_os_str).collect();
+        for name in names(&self.dir)? {
+            let path = self.dir.join(&name);
+            let before = self.files.get(&name);
+            let is_same = match before {
+                Some(before) => before.is_same(&path),
+                None => fs::metadata(&path).map(|metadata| metadata.is_dir()),
+            };
+            if !is_same.map_err(|error| unreadable(&path, &error))? {
+                return Err(ModelFilesError::Changed { path });
+            }
+            gone.retain(|known| *known != name);
+        }
+        match gone.first() {
+            None => Ok(()),
+            Some(name) => Err(ModelFilesError::Changed {
+                path: self.dir.join(name),
+            }),
+        }
+    }
+
     /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// The digest of the names and contents of its files.
+    /// The digest of the names and contents of all files.
     pub fn digest(&self) -> Digest {
         self.digest
     }
 
     /// The digest of one file, if there is one of that name.
     pub(super) fn digest_of(&self, name: &str) -> Option<Digest> {
-        self.files.get(std::ffi::OsStr::new(name)).copied()
+        self.files.get(OsStr::new(name)).map(|file| file.digest)
     }
 }
 
-/// The digest of a file, or `None` if it is a directory.
-fn digest_file(path: &Path) -> io::Result<Option<[u8; 32]>> {
-    let mut file = File::open(path)?;
-    if file.metadata()?.is_dir() {
-        return Ok(None);
+impl ModelFile {
+    /// Reads a file; `None` if it is a directory.
+    fn read(path: &Path) -> io::Result<Option<Self>> {
+        let mut file = File::open(path)?;
+        // Before the contents: what changes later changes the stamp.
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Ok(None);
+        }
+        let mut hasher = Sha256::new();
+        io::copy(&mut file, &mut HashWriter(&mut hasher))?;
+        Ok(Some(Self {
+            digest: Digest(hasher.finalize().into()),
+            stamp: Stamp::of(&metadata),
+        }))
     }
-    let mut hasher = Sha256::new();
-    io::copy(&mut file, &mut HashWriter(&mut hasher))?;
-    Ok(Some(hasher.finalize().into()))
+
+    fn is_same(&self, path: &Path) -> io::Result<bool> {
+        if self.stamp.is_some() && self.stamp == Stamp::of(&fs::metadata(path)?) {
+            return Ok(true);
+        }
+        Ok(Self::read(path)?.is_some_and(|now| now.digest == self.digest))
+    }
 }
 
-/// Lets a file be copied into a hasher, so that none is held in memory whole.
+/// What identifies the contents of a file without reading them. The change time
+/// (`ctime`) cannot be set by programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+/// How old a change has to be for its time to be unique. File systems round times,
+/// at worst to 2 s, so a second change soon after the first may have the same time.
+const SETTLED: Duration = Duration::from_secs(3);
+
+impl Stamp {
+    /// `None` if the file changed too recently.
+    fn of(metadata: &Metadata) -> Option<Self> {
+        let seconds = Duration::from_secs(u64::try_from(metadata.ctime()).ok()?);
+        let changed = SystemTime::UNIX_EPOCH.checked_add(seconds)?;
+        let is_settled = changed.elapsed().is_ok_and(|age| age > SETTLED);
+        is_settled.then(|| Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+}
+
+/// The names in a directory that do not begin with a dot, in order.
+fn names(dir: &Path) -> Result<Vec<OsString>, ModelFilesError> {
+    let names = fs::read_dir(dir).and_then(|entries| {
+        let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
+        names.collect::<io::Result<Vec<_>>>()
+    });
+    let mut names = names.map_err(|error| unreadable(dir, &error))?;
+    names.retain(|name| !name.as_encoded_bytes().starts_with(b"."));
+    names.sort();
+    Ok(names)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> ModelFilesError {
+    ModelFilesError::Unreadable {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    }
+}
+
+/// Copies a file into a hasher, so that no file is held in memory as a whole.
 struct HashWriter<'a>(&'a mut Sha256);
 
 impl io::Write for HashWriter<'_> {
@@ -113,18 +214,27 @@ impl io::Write for HashWriter<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
+    use tempfile::TempDir;
+
     use super::*;
 
-    fn digest(files: &[(&str, &str)]) -> Digest {
+    fn dir(files: &[(&str, &str)]) -> TempDir {
         let dir = tempfile::tempdir().expect("a temporary directory");
         for (name, contents) in files {
             fs::write(dir.path().join(name), contents).expect("written");
         }
+        dir
+    }
+
+    fn digest(files: &[(&str, &str)]) -> Digest {
+        let dir = dir(files);
         ModelFiles::read(dir.path()).expect("read").digest()
     }
 
     #[test]
-    fn the_digest_follows_names_and_contents_only() {
+    fn the_digest_depends_on_names_and_contents_only() {
         let base = digest(&[("a", "1"), ("b", "2")]);
         assert_eq!(base, digest(&[("b", "2"), ("a", "1")]));
         assert_eq!(base, digest(&[("a", "1"), ("b", "2"), (".hidden", "3")]));
@@ -138,5 +248,56 @@ mod tests {
     fn a_missing_directory_is_named() {
         let error = ModelFiles::read(Path::new("/nowhere/at/all")).expect_err("missing");
         assert!(error.to_string().contains("/nowhere/at/all"), "{error}");
+    }
+
+    /// What `change` does to a directory of the files `a` and `b`: the file that
+    /// has changed, if one has.
+    fn changed_by(change: impl FnOnce(&Path)) -> Option<OsString> {
+        let dir = dir(&[("a", "1"), ("b", "2")]);
+        let files = ModelFiles::read(dir.path()).expect("read");
+        change(dir.path());
+        match files.check_unchanged() {
+            Ok(()) => None,
+            Err(ModelFilesError::Changed { path }) => path.file_name().map(OsStr::to_owned),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn a_change_of_contents_or_names_is_noticed() {
+        assert_eq!(changed_by(|_| {}), None);
+        // Of the same size, and within the resolution of the file's times.
+        let changed = changed_by(|dir| fs::write(dir.join("a"), "3").expect("written"));
+        assert_eq!(changed.as_deref(), Some(OsStr::new("a")));
+        let changed = changed_by(|dir| fs::write(dir.join("c"), "3").expect("written"));
+        assert_eq!(changed.as_deref(), Some(OsStr::new("c")));
+        let changed = changed_by(|dir| fs::remove_file(dir.join("b")).expect("removed"));
+        assert_eq!(changed.as_deref(), Some(OsStr::new("b")));
+    }
+
+    #[test]
+    fn other_changes_do_not_count() {
+        let unchanged = [
+            changed_by(|dir| fs::write(dir.join(".c"), "3").expect("written")),
+            changed_by(|dir| fs::create_dir(dir.join("c")).expect("made")),
+            changed_by(|dir| fs::write(dir.join("a"), "1").expect("written")),
+            changed_by(|dir| {
+                fs::write(dir.join(".new"), "1").expect("written");
+                fs::rename(dir.join(".new"), dir.join("a")).expect("renamed");
+            }),
+        ];
+        assert_eq!(unchanged, [None, None, None, None]);
+    }
+
+    #[test]
+    fn only_the_stamp_of_a_settled_file_is_evidence() {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(b"1").expect("written");
+        let metadata = file.as_file().metadata().expect("there");
+        assert!(Stamp::of(&metadata).is_none());
+        // Older than the build of this test.
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        let stamp = || Stamp::of(&fs::metadata(&manifest).expect("there"));
+        assert!(stamp().is_some() && stamp() == stamp());
     }
 }

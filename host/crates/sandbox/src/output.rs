@@ -1,11 +1,10 @@
-//! What guests print: lines in the log, at trace level, and the last words of
-//! one that fails. Both may hold a text that the guest was given, which no other
-//! line of the log does: at any other level, nothing of a text is logged.
+//! The output of guests: lines in the log at trace level, and the end of the output
+//! of a guest that fails. Both may contain a client's text; the log contains none at
+//! any other level.
 //!
-//! However much a guest prints, it takes no more of the host's memory than a
-//! line, and no more of the log than some lines a second; whatever it prints, it
-//! can not forge a line of the log. This module must not know what a guest is
-//! called for.
+//! However much a guest prints, it takes no more memory than a line, and no more of
+//! the log than a few lines a second. Whatever it prints, it cannot forge a line of
+//! the log. This module must not know why a guest is called.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,30 +20,29 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use predictor::Digest;
 
-/// The target under which lines are logged, so that they can be chosen by it.
+/// The target of the lines, for filters of the log.
 const TARGET: &str = "fastsentiment::guest::output";
 
-/// The longest line, in bytes; what goes beyond is left out.
+/// The longest line, in bytes; the rest is cut off.
 const MAX_LINE: usize = 1024;
 
-/// How many lines of one guest, whatever the number of its instances, are
-/// logged in a second.
+/// How many lines of one guest, with all its instances, are logged in a second.
 const LINES: u32 = 20;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// How much is kept of the last that a guest has printed, in bytes.
-const LAST_WORDS: usize = 2048;
+/// How much is kept of the end of a stream, in bytes.
+const TAIL: usize = 2048;
 
-/// How much is taken from a guest in one go, in bytes.
+/// The most that is taken from a guest in one write, in bytes.
 const PIECE: usize = 64 << 10;
 
-/// What the instances of one guest print.
+/// The output of all instances of one guest.
 pub(super) struct Output {
     version: String,
-    pace: Mutex<Pace>,
+    rate: Mutex<RateLimit>,
 }
 
-/// A stream of one instance. Clones are the same stream.
+/// An output stream of one instance. Clones are the same stream.
 #[derive(Clone)]
 pub(super) struct Printer(Arc<Printed>);
 
@@ -56,25 +54,26 @@ struct Printed {
 
 #[derive(Default)]
 struct Text {
-    /// The beginning of a line that has not ended yet.
+    /// The beginning of a line that is not complete yet.
     line: Vec<u8>,
-    last: Vec<u8>,
+    /// The end of all that was printed.
+    tail: Vec<u8>,
 }
 
-/// How many lines were logged of late.
+/// Limits the lines that are logged in a second.
 #[derive(Default)]
-struct Pace {
+struct RateLimit {
     since: Option<Instant>,
     lines: u32,
-    left_out: u64,
+    dropped: u64,
 }
 
 impl Output {
-    /// For the guest of this digest.
+    /// For the guest with this digest.
     pub(super) fn new(guest: &Digest) -> Arc<Self> {
         Arc::new(Self {
             version: guest.short(),
-            pace: Mutex::default(),
+            rate: Mutex::default(),
         })
     }
 
@@ -88,11 +87,11 @@ impl Output {
         self.stream("stderr")
     }
 
-    /// Logs what the guest has said of a call that failed.
-    pub(super) fn repeat(&self, words: Option<&str>) {
-        if let Some(words) = words {
+    /// Logs the guest's own text about a failed call.
+    pub(super) fn log_error(&self, text: Option<&str>) {
+        if let Some(text) = text {
             let version = &*self.version;
-            tracing::trace!(target: TARGET, version, "a call has failed: {words}");
+            tracing::trace!(target: TARGET, version, "a call has failed: {text}");
         }
     }
 
@@ -106,9 +105,9 @@ impl Output {
 }
 
 impl Printer {
-    /// The end of what was printed, fit to be shown; empty if nothing was.
-    pub(super) fn last_words(&self) -> String {
-        fit(&self.0.text().last, LAST_WORDS)
+    /// The end of what was printed, in one line; empty if nothing was.
+    pub(super) fn tail(&self) -> String {
+        one_line(&self.0.text().tail, TAIL)
     }
 }
 
@@ -135,16 +134,16 @@ impl Printed {
         if line.trim_ascii().is_empty() {
             return;
         }
-        let pace = self.output.pace.lock();
-        let turn = pace
+        let rate = self.output.rate.lock();
+        let admitted = rate
             .unwrap_or_else(PoisonError::into_inner)
-            .turn(Instant::now());
-        let Some(left_out) = turn else {
+            .admit(Instant::now());
+        let Some(left_out) = admitted else {
             return;
         };
         let version = &*self.output.version;
         let stream = self.stream;
-        let line = fit(line, MAX_LINE);
+        let line = one_line(line, MAX_LINE);
         if left_out == 0 {
             tracing::trace!(target: TARGET, version, stream, "{line}");
         } else {
@@ -167,43 +166,43 @@ impl Drop for Printed {
 
 impl Text {
     fn add(&mut self, piece: &[u8]) {
-        // One byte more than is shown tells that there was more.
+        // One byte more than is shown indicates that the line was cut.
         let room = (MAX_LINE + 1).saturating_sub(self.line.len());
         self.line.extend(&piece[..piece.len().min(room)]);
     }
 
     fn remember(&mut self, bytes: &[u8]) {
-        let new = &bytes[bytes.len().saturating_sub(LAST_WORDS)..];
-        let kept = self.last.len().min(LAST_WORDS - new.len());
-        self.last.drain(..self.last.len() - kept);
-        self.last.extend(new);
+        let new = &bytes[bytes.len().saturating_sub(TAIL)..];
+        let kept = self.tail.len().min(TAIL - new.len());
+        self.tail.drain(..self.tail.len() - kept);
+        self.tail.extend(new);
     }
 }
 
-impl Pace {
-    /// How many lines were left out before this one; `None` if this one has to
-    /// be left out as well.
-    fn turn(&mut self, now: Instant) -> Option<u64> {
+impl RateLimit {
+    /// The number of lines that were dropped before this one; `None` if this one is
+    /// dropped as well.
+    fn admit(&mut self, now: Instant) -> Option<u64> {
         let over = |since: Instant| now.saturating_duration_since(since) >= SECOND;
         if self.since.is_none_or(over) {
             self.since = Some(now);
             self.lines = 0;
         }
         if self.lines == LINES {
-            self.left_out += 1;
+            self.dropped += 1;
             return None;
         }
         self.lines += 1;
-        Some(std::mem::take(&mut self.left_out))
+        Some(std::mem::take(&mut self.dropped))
     }
 }
 
-/// Makes what comes from a guest fit to be shown: one line of about `max` bytes
-/// at most, without characters that would forge a line or drive a terminal.
-pub(super) fn fit(said: impl AsRef<[u8]>, max: usize) -> String {
-    let said = said.as_ref();
-    // A character takes four bytes at most, so that none is cut that is shown.
-    let beginning = &said[..said.len().min(max.saturating_add(4))];
+/// Makes text of a guest safe to show: one line of about `max` bytes at most, without
+/// characters that would forge a line of the log or control a terminal.
+pub(super) fn one_line(text: impl AsRef<[u8]>, max: usize) -> String {
+    let text = text.as_ref();
+    // A character takes at most four bytes, so none that is shown is cut in half.
+    let beginning = &text[..text.len().min(max.saturating_add(4))];
     let mut shown = String::new();
     for character in String::from_utf8_lossy(beginning).trim().chars() {
         if shown.len() >= max {
@@ -219,7 +218,7 @@ pub(super) fn fit(said: impl AsRef<[u8]>, max: usize) -> String {
             other => shown.extend(other.escape_debug()),
         }
     }
-    if said.len() > max {
+    if text.len() > max {
         shown.push_str("...");
     }
     shown
@@ -241,8 +240,7 @@ impl StdoutStream for Printer {
     }
 }
 
-/// What is written is dealt with at once, so that there is never anything to
-/// wait for.
+/// Writes are processed at once, so there is never anything to wait for.
 #[async_trait]
 impl OutputStream for Printer {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
@@ -292,7 +290,7 @@ mod tests {
         Output::new(&Digest([7; 32])).stderr()
     }
 
-    /// What is logged while `act` runs.
+    /// The log while `act` runs.
     fn logged(level: Level, act: impl FnOnce()) -> String {
         #[derive(Clone, Default)]
         struct Log(Arc<Mutex<Vec<u8>>>);
@@ -337,18 +335,18 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_logged_above_trace_and_the_last_words_are_kept() {
+    fn nothing_is_logged_above_trace_and_the_end_is_kept() {
         let printer = printer();
         let log = logged(Level::DEBUG, || {
             printer.0.print(b"one\n");
             printer.0.print(b"two\n");
         });
         assert_eq!(log, "");
-        assert_eq!(printer.last_words(), "one two");
+        assert_eq!(printer.tail(), "one two");
     }
 
     #[test]
-    fn a_line_can_not_be_forged() {
+    fn a_line_cannot_be_forged() {
         let log = logged(Level::TRACE, || {
             printer()
                 .0
@@ -371,24 +369,24 @@ mod tests {
         });
         assert!(log.contains("xxx..."), "{log}");
         assert!(log.len() < 2 * MAX_LINE, "{}", log.len());
-        let last = printer.last_words();
-        assert!(last.len() <= LAST_WORDS, "{}", last.len());
-        assert!(last.ends_with("the end"), "{last}");
+        let tail = printer.tail();
+        assert!(tail.len() <= TAIL, "{}", tail.len());
+        assert!(tail.ends_with("the end"), "{tail}");
         let text = printer.0.text();
-        assert!(text.line.capacity() + text.last.capacity() < 4 * LAST_WORDS);
+        assert!(text.line.capacity() + text.tail.capacity() < 4 * TAIL);
     }
 
     #[test]
-    fn only_so_many_lines_are_logged_in_a_second() {
-        let mut pace = Pace::default();
+    fn lines_beyond_the_rate_limit_are_counted() {
+        let mut rate = RateLimit::default();
         let begun = Instant::now();
         for _ in 0..LINES {
-            assert_eq!(pace.turn(begun), Some(0));
+            assert_eq!(rate.admit(begun), Some(0));
         }
         let within = begun + SECOND / 2;
-        assert_eq!(pace.turn(within), None);
-        assert_eq!(pace.turn(within), None);
-        assert_eq!(pace.turn(begun + SECOND), Some(2));
-        assert_eq!(pace.turn(begun + SECOND), Some(0));
+        assert_eq!(rate.admit(within), None);
+        assert_eq!(rate.admit(within), None);
+        assert_eq!(rate.admit(begun + SECOND), Some(2));
+        assert_eq!(rate.admit(begun + SECOND), Some(0));
     }
 }

@@ -1,28 +1,29 @@
-//! Which processors the code of guests is compiled for.
+//! The processors that guests are compiled for.
 //!
-//! Left to itself, wasmtime compiles for all that the machine has, and what one
-//! machine has compiled is of no use to another. But images hold compiled guests,
-//! and clusters have machines of several kinds. What newer processors could do
-//! beyond this is not what guests spend their time with.
+//! By default, wasmtime uses every feature of the processor it runs on, and other
+//! machines may not be able to run the code. But images contain compiled guests, and
+//! clusters have machines of several kinds. So guests are compiled for what common
+//! processors share; newer features would not make guests noticeably faster.
 
 use wasmtime::Config;
 
-/// Cranelift's name of what servers have had since 2013 (Haswell, Zen): AVX2,
-/// BMI2 and FMA. Its `x86-64-v3` lacks AVX itself.
+/// Cranelift's name for the features of servers since 2013 (Haswell, Zen): AVX2, BMI2
+/// and FMA. Its `x86-64-v3` lacks AVX itself.
 #[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
 const COMMON: &str = "haswell";
 
-/// Has code compiled for processors of every kind that is in use, if this one
-/// is one of them; otherwise for this one.
+/// Compiles for all common processors if this is one of them, and for this processor
+/// otherwise.
 #[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
 pub(super) fn compile_for_all(config: &mut Config) {
-    // With a target that is named, nothing of this machine is looked at. It is the
-    // machine's own, so that it is known.
+    // With a named target, wasmtime does not use the features of this processor. The
+    // target is that of this machine, so it is always supported.
     if !is_common() || config.target("x86_64-unknown-linux-gnu").is_err() {
         return;
     }
-    // SAFETY: these flags name instructions. An engine refuses at its start to
-    // run code with any that the processor lacks.
+    // SAFETY: the flag allows instructions that `is_common` has found in this
+    // processor. An engine refuses to load code with instructions that its processor
+    // lacks.
     #[expect(unsafe_code, reason = "wasmtime has no safe way to name processors")]
     unsafe {
         config.cranelift_flag_enable(COMMON);
@@ -42,7 +43,7 @@ fn is_common() -> bool {
         && is_x86_feature_detected!("sse4.2")
 }
 
-/// Other machines compile for themselves.
+/// Compiles for this processor.
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu")))]
 pub(super) fn compile_for_all(_: &mut Config) {}
 
@@ -53,8 +54,8 @@ mod tests {
 
     use super::*;
 
-    /// What an engine can do with `code` on a processor that has what `has` says.
-    fn revived(code: &[u8], has: fn(&str) -> Option<bool>) -> wasmtime::Result<Component> {
+    /// Loads `code` as on a processor with the features that `has` reports.
+    fn load(code: &[u8], has: fn(&str) -> Option<bool>) -> wasmtime::Result<Component> {
         let mut config = Config::new();
         compile_for_all(&mut config);
         // SAFETY: the code is not run, and was compiled by this test.
@@ -66,9 +67,9 @@ mod tests {
     }
 
     #[test]
-    fn what_one_machine_compiles_is_good_for_an_older_one() {
+    fn code_runs_on_older_processors() {
         if !is_common() {
-            eprintln!("SKIPPED: this processor is older than what is compiled for");
+            eprintln!("SKIPPED: this processor lacks a feature that guests are compiled for");
             return;
         }
         let mut config = Config::new();
@@ -78,9 +79,9 @@ mod tests {
             .precompile_component(b"\0asm\x0d\0\x01\0")
             .expect("an empty component");
         let haswell = |name: &str| Some(!name.starts_with("avx512") && !name.contains("vnni"));
-        revived(&code, haswell).expect("what every server has");
+        load(&code, haswell).expect("every common processor has it");
         let older = |name: &str| Some(!name.starts_with("avx"));
-        let refused = revived(&code, older).expect_err("it lacks something");
+        let refused = load(&code, older).expect_err("it lacks AVX");
         assert!(format!("{refused:#}").contains("avx"), "{refused:#}");
     }
 }

@@ -1,4 +1,5 @@
-//! The engine that guests run in, what they are linked to, and their limits.
+//! The engines that guests run in, the host functions they are linked to, and their
+//! limits.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -20,42 +21,41 @@ use super::wasi_nn::{self, Models};
 use super::watch::Watch;
 use predictor::Abandoned;
 
-/// The name under which the contract has the host register the model.
+/// The name of the model in `wasi:nn`, which the contract states.
 pub const GRAPH_NAME: &str = "model";
 
-/// What a guest may use.
+/// The limits of a guest.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The largest linear memory, in bytes.
+    /// The most linear memory of an instance, in bytes.
     pub memory: usize,
-    /// The longest that a call of `predict` may take.
+    /// The time limit of a call of `predict`.
     pub call: Duration,
-    /// The longest that `prepare` may take.
+    /// The time limit of `prepare`.
     pub prepare: Duration,
-    /// How many instances there may be at once.
+    /// The most instances at a time, of all guests together.
     pub instances: u32,
 }
 
-/// Ends what a model is doing for a call of a guest, from any thread; what it
-/// is asked to do for that call later ends at once, too.
+/// Ends the model's work for one instance of a guest, from any thread: the run in
+/// progress, and at once every later one.
 pub type Interrupt = Box<dyn Fn() + Send + Sync>;
 
-/// The models that guests can ask for, by name. Cheap to clone.
+/// The models that guests can load by name. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Graphs(HashMap<&'static str, Arc<Open>>);
 
-/// Gives one instance of a guest a model.
+/// Opens a model for one instance of a guest.
 type Open = dyn Fn() -> (Graph, Interrupt) + Send + Sync;
 
 impl Graphs {
-    /// One model under the name that the contract gives it. `open` is called
-    /// once for each instance of a guest, since an interrupt ends the work of
-    /// one of them only.
+    /// One model, under the name [`GRAPH_NAME`]. `open` is called once for each
+    /// instance of a guest, since an interrupt ends the work of one instance only.
     pub fn of(open: impl Fn() -> (Graph, Interrupt) + Send + Sync + 'static) -> Self {
         Self(HashMap::from([(GRAPH_NAME, Arc::new(open) as Arc<Open>)]))
     }
 
-    /// The models for one instance.
+    /// Opens all models for one instance.
     pub(super) fn open(&self) -> (Models, Vec<Interrupt>) {
         let mut graphs = HashMap::new();
         let mut interrupts = Vec::new();
@@ -68,36 +68,35 @@ impl Graphs {
     }
 }
 
-/// Where guests run: one for a process.
+/// Everything that the guests of a process share.
 pub struct Runtime {
     serving: Realm,
     preparing: Realm,
     watch: Arc<Watch>,
     pub(super) compiler: Compiler,
-    /// Held by the load that compiles.
+    /// Held while a guest is compiled, so that one is compiled at a time.
     pub(super) compiling: Mutex<()>,
     pub(super) metrics: Metrics,
     pub(super) graphs: Graphs,
     pub(super) limits: Limits,
 }
 
-/// An engine and what its guests are linked to.
+/// An engine, and the host functions for its guests.
 pub(super) struct Realm {
     pub(super) engine: Engine,
     pub(super) linker: Linker<State>,
 }
 
-/// How often the clock by which guests are stopped moves on: the precision of
-/// their deadlines.
+/// The length of an epoch: the precision with which guests are stopped.
 const TICK: Duration = Duration::from_millis(10);
 
 impl Runtime {
-    /// Sets up the engines, and the thread that lets deadlines pass.
+    /// Sets up the engines, and the thread that advances their epochs.
     ///
     /// # Errors
     ///
-    /// If this machine can not run WebAssembly as configured, for example for
-    /// want of address space.
+    /// If this machine cannot run WebAssembly with these limits, for example because
+    /// it lacks address space.
     pub fn new(
         limits: Limits,
         compiler: Compiler,
@@ -124,19 +123,18 @@ impl Runtime {
         }))
     }
 
-    /// Where guests serve: the fastest code, instances from a pool.
+    /// For guests that serve: optimised code, and instances from a pool.
     pub(super) fn serving(&self) -> &Realm {
         &self.serving
     }
 
-    /// Where guests are prepared: code that is compiled quickly, as it runs
-    /// only once.
+    /// For guests that are prepared: code that is compiled quickly, as it runs once.
     pub(super) fn preparing(&self) -> &Realm {
         &self.preparing
     }
 
-    /// A store for an instance that may run for `time`, or until nobody wants
-    /// what it does.
+    /// A store for an instance that may run for `time`, or until `abandoned` says that
+    /// nobody waits for it any more.
     pub(super) fn store(
         &self,
         realm: &Realm,
@@ -150,7 +148,7 @@ impl Runtime {
         let mut store = Store::new(&realm.engine, state);
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(MAX_HOSTCALL);
-        // At every tick, a guest that computes looks whether it must stop.
+        // In every epoch, a guest that computes checks whether it has to stop.
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|store| match store.data().run.stopped() {
             None => Ok(UpdateDeadline::Continue(1)),
@@ -170,32 +168,34 @@ impl Realm {
     }
 }
 
-/// How much of an instance's memory stays in place for the next instance. What
-/// a call has written is copied back from the snapshot and need not be paged in
-/// again, which is most of what a fresh instance costs.
+/// How much memory of a pool slot stays mapped for the next instance, in bytes. Pages
+/// that a call has written are copied back from the snapshot and need not be faulted
+/// in again, which is most of the cost of a fresh instance.
 const KEEP_RESIDENT: usize = 16 << 20;
 
-/// How many core instances and tables a guest may have. A component made by the
-/// usual tools holds a main module and a few small ones that connect it; these
-/// bounds leave room for components of several.
+/// The most core instances of a guest. The usual tools make one for the program and a
+/// few small ones for its imports and exports; this leaves room for components of
+/// several programs.
 pub(super) const MAX_CORE_INSTANCES: u32 = 16;
+/// The most tables of a guest.
 pub(super) const MAX_TABLES: u32 = MAX_CORE_INSTANCES;
-/// How many memories a guest may have.
+/// The most memories of a guest.
 pub(super) const MAX_MEMORIES: u32 = 2;
 
-/// What decides which code guests serve with, which the compiler's process has
-/// to know: not where instances come from.
+/// The settings that affect the code of guests that serve. A compiler process needs
+/// these only, not the pool of instances.
 pub(super) fn serving_code(memory: usize) -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
         .cranelift_opt_level(OptLevel::Speed)
-        // However large a snapshot is, instances share its pages.
+        // Instances share the pages of a snapshot, however large it is.
         .memory_guaranteed_dense_image_size(memory as u64);
     processor::compile_for_all(&mut config);
     config
 }
 
+/// The settings of the engine that guests serve in.
 pub(super) fn serving_config(limits: &Limits) -> Config {
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(limits.instances)
@@ -208,7 +208,7 @@ pub(super) fn serving_config(limits: &Limits) -> Config {
         .max_tables_per_component(MAX_TABLES)
         .max_memory_size(limits.memory)
         .table_elements(MAX_TABLE_ELEMENTS)
-        // Few slots in turn, and not many: each keeps memory of its own.
+        // Reuse the same few slots, since each keeps its memory.
         .max_unused_warm_slots(0)
         .linear_memory_keep_resident(KEEP_RESIDENT)
         .table_keep_resident(64 << 10)
@@ -219,7 +219,7 @@ pub(super) fn serving_config(limits: &Limits) -> Config {
     config
 }
 
-/// The same for guests that are being prepared.
+/// The settings for guests that are prepared.
 pub(super) fn preparing_code() -> Config {
     let mut config = Config::new();
     config
@@ -228,12 +228,11 @@ pub(super) fn preparing_code() -> Config {
     config
 }
 
-/// Moves the clock on, and looks after what runs, for as long as there is an
-/// engine.
+/// Advances the epochs and checks the running calls, as long as an engine exists.
 fn tick(engines: &[EngineWeak], watch: &Watch) {
     loop {
         std::thread::sleep(TICK);
-        watch.look();
+        watch.check();
         let mut alive = false;
         for engine in engines.iter().filter_map(EngineWeak::upgrade) {
             engine.increment_epoch();

@@ -1,5 +1,5 @@
-//! Preparing a guest: running `prepare` once, and keeping the memory that it
-//! leaves as the beginning of every later instance.
+//! Prepares a guest: runs its `prepare` once, and writes the resulting memory back
+//! into the component, so that every instance begins with it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -11,7 +11,7 @@ use wasmtime_wasi::random::Deterministic;
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtxBuilder};
 use wasmtime_wizer::{WasmtimeWizerComponent, Wizer};
 
-use super::compiler::{Pace, Purpose, revive};
+use super::compiler::{Pace, Purpose};
 use super::contract::{PREPARE, bind, link};
 use super::error::{LoadError, is_exhausted};
 use super::output::{Output, Printer};
@@ -19,11 +19,11 @@ use super::runtime::Runtime;
 use super::state::{State, sandbox};
 use predictor::Revision;
 
-/// Where the contract puts the model directory.
+/// Where the contract mounts the model directory.
 pub(super) const MODEL_DIR: &str = "/model";
 
-/// Runs the guest's `prepare` with `model_dir` mounted read-only, and gives
-/// the component that begins where `prepare` ended.
+/// Runs the guest's `prepare` with `model_dir` mounted read-only, and returns a
+/// component that begins where `prepare` ended.
 pub(super) fn prepare(
     runtime: &Runtime,
     version: &Revision,
@@ -34,20 +34,21 @@ pub(super) fn prepare(
     let mut wizer = Wizer::new();
     wizer
         .init_func(PREPARE)
-        // The component goes on exporting it, so its module must, too.
+        // The component still exports it, so its module has to.
         .keep_init_func(true);
-    let (context, instrumented) = unpanicked(|| wizer.instrument_component(component))?
+    let (context, instrumented) = without_panic(|| wizer.instrument_component(component))?
         .map_err(|error| not_prepared(&error))?;
     let realm = runtime.preparing();
     let code = runtime
         .compiler
         .compile(&realm.engine, Purpose::Preparing, pace, &instrumented)?;
     drop(instrumented);
-    let linked = revive(&realm.engine, &code)
+    let linked = code
+        .component(&realm.engine)
         .map_err(|error| LoadError::Host(format!("{error:#}")))
         .and_then(|component| link(realm, &component))?;
     drop(code);
-    // A guest that can not serve is not worth preparing.
+    // Fails before the long work if the guest could not serve anyway.
     bind(linked.clone())?;
 
     let executor = tokio::runtime::Builder::new_current_thread()
@@ -59,11 +60,11 @@ pub(super) fn prepare(
         store: &mut store,
         instance,
     };
-    unpanicked(|| executor.block_on(wizer.snapshot_component(&context, &mut instance)))?
+    without_panic(|| executor.block_on(wizer.snapshot_component(&context, &mut instance)))?
         .map_err(|error| not_prepared(&error))
 }
 
-/// Makes an instance and runs its `prepare`.
+/// Creates an instance and runs its `prepare`.
 fn run(
     runtime: &Runtime,
     version: &Revision,
@@ -82,7 +83,7 @@ fn run(
     };
     let mut wasi = sandbox();
     if runtime.compiler.is_reproducible() {
-        use_known_random_numbers(&mut wasi, version);
+        use_reproducible_random_numbers(&mut wasi, version);
     }
     let wasi = wasi
         .stdout(stdout.clone())
@@ -97,21 +98,21 @@ fn run(
         function.call_async(&mut store, ()).await?;
         Ok(instance)
     };
-    // The time bounds what the epoch can not: a guest that sleeps.
+    // Epochs stop a guest that computes; this stops one that sleeps.
     let instance = executor
         .block_on(async { tokio::time::timeout(time, preparing).await })
-        .map_err(|_| LoadError::Prepare(format!("it was not done after {time:?}")))?
+        .map_err(|_| LoadError::Prepare(format!("it did not finish within {time:?}")))?
         .map_err(failed)?;
-    // Reading the snapshot takes its time, which is not the guest's.
+    // The time to read the snapshot does not count as the guest's.
     store.data().run.pause();
-    // It is read out through the guest: all of its memory in one call. Not before
-    // now, so that `prepare` could hand the host no more than any call may.
+    // Reading the snapshot passes all memory of the guest to the host in one call.
+    // Raised only now, so that `prepare` had the same limit as any call.
     store.set_hostcall_fuel(runtime.limits.memory.saturating_mul(2));
     Ok((store, instance))
 }
 
-/// Gives a guest random numbers that depend on nothing but itself and the model.
-fn use_known_random_numbers(wasi: &mut WasiCtxBuilder, version: &Revision) {
+/// Gives a guest random numbers that depend on nothing but the guest and the model.
+fn use_reproducible_random_numbers(wasi: &mut WasiCtxBuilder, version: &Revision) {
     let known = [version.guest().0, version.model().0].concat();
     let seed = known
         .first_chunk()
@@ -121,7 +122,7 @@ fn use_known_random_numbers(wasi: &mut WasiCtxBuilder, version: &Revision) {
         .secure_random(Deterministic::new(known));
 }
 
-/// What is wrong with a component that has no snapshot.
+/// The error for a component that wizer cannot process.
 fn not_prepared(error: &wasmtime::Error) -> LoadError {
     if error.is::<wasmparser::BinaryReaderError>() {
         return LoadError::Compile(format!("{error:#}"));
@@ -129,24 +130,26 @@ fn not_prepared(error: &wasmtime::Error) -> LoadError {
     LoadError::Prepare(format!("{error:#}"))
 }
 
-/// Wizer takes for granted what it has made itself, and panics if a guest has
-/// found a way to have it otherwise. That is no more than a guest that fails.
-fn unpanicked<T>(work: impl FnOnce() -> T) -> Result<T, LoadError> {
+/// Turns a panic into an error: wizer panics if a malicious guest breaks what it
+/// assumes about the module that it has instrumented.
+fn without_panic<T>(work: impl FnOnce() -> T) -> Result<T, LoadError> {
     catch_unwind(AssertUnwindSafe(work))
-        .map_err(|_| LoadError::Prepare("its memory can not be read out".to_owned()))
+        .map_err(|_| LoadError::Prepare("its memory cannot be read".to_owned()))
 }
 
-/// Says what went wrong, in the guest's own words if it left any.
+/// Describes the failure of `prepare`, with the guest's own output if there is any.
 fn explain(error: &wasmtime::Error, printers: [&Printer; 2], time: Duration) -> String {
     if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
-        return format!("it was not done after {time:?}");
+        return format!("it did not finish within {time:?}");
     }
-    let said = printers.map(Printer::last_words);
-    let said = said.iter().find(|said| !said.is_empty());
-    match (error.downcast_ref::<I32Exit>(), said) {
-        (Some(exit), None) => format!("it ended itself (exit {})", exit.0),
-        (Some(exit), Some(said)) => format!("it ended itself (exit {}); it said: {said}", exit.0),
+    let printed = printers.map(Printer::tail);
+    let printed = printed.iter().find(|printed| !printed.is_empty());
+    match (error.downcast_ref::<I32Exit>(), printed) {
+        (Some(exit), None) => format!("it exited with code {}", exit.0),
+        (Some(exit), Some(printed)) => {
+            format!("it exited with code {}; it printed: {printed}", exit.0)
+        }
         (None, None) => format!("{error:#}"),
-        (None, Some(said)) => format!("it said: {said}"),
+        (None, Some(printed)) => format!("it printed: {printed}"),
     }
 }

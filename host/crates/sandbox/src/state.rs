@@ -1,5 +1,5 @@
-//! What one instance of a guest can reach: nothing but clocks, random numbers,
-//! the models, and as much memory as its limit allows.
+//! The state of one instance of a guest, and what it can reach: clocks, random
+//! numbers, the models, and memory up to its limit.
 
 use std::sync::Arc;
 
@@ -35,8 +35,8 @@ impl State {
     }
 }
 
-/// What a guest finds while it serves: no directory, no environment, no
-/// arguments, an empty input and no network.
+/// The environment of a guest that serves: no directory, no environment variables, no
+/// arguments, empty input, no network.
 pub(super) fn sandbox() -> WasiCtxBuilder {
     let mut wasi = WasiCtxBuilder::new();
     wasi.allow_tcp(false)
@@ -46,16 +46,16 @@ pub(super) fn sandbox() -> WasiCtxBuilder {
     wasi
 }
 
-/// The most random bytes of one call, which takes the host's time.
+/// The most random bytes of one host call, which takes the host's time.
 const MAX_RANDOM: u64 = 64 << 10;
 
-/// The most resources (tensors, graphs, streams and the like) that a guest can
-/// hold. All of them are small; what tensors take is bounded by [`Models`].
+/// The most resources (tensors, graphs, streams and so on) that a guest can hold. All
+/// are small, except for tensors, which [`Models`] limits.
 const MAX_RESOURCES: usize = 64;
 
-/// The most bytes that a guest can hand to the host in one call, its answer
-/// included. The inputs of the largest run of the default guest take 12 KiB;
-/// the answer to 32 texts with 1,000 labels each, some 1.5 MiB.
+/// The most data that a guest can pass to the host in one call, in bytes; its answer
+/// counts as one. The inputs of the largest run of the default guest take 12 KiB; the
+/// answer to 32 texts with 1,000 labels each takes about 1.5 MiB.
 pub(super) const MAX_HOSTCALL: usize = 2 << 20;
 
 impl WasiView for State {
@@ -67,40 +67,40 @@ impl WasiView for State {
     }
 }
 
-/// Refuses memory beyond a limit, and remembers that it did: a guest that is
-/// refused usually traps, and the trap alone does not say why. Whatever number
-/// of memories and tables a component has, together they keep to the limits.
+/// Refuses memory beyond a limit, and remembers that it did: a guest that is refused
+/// usually traps, and the trap alone does not say why. The limits apply to all
+/// memories, and to all tables, of a component together.
 pub(super) struct MemoryLimiter {
-    memory: Share,
-    tables: Share,
+    memory: Budget,
+    tables: Budget,
     refused: Option<Refused>,
 }
 
-/// What a guest has been refused.
+/// What a guest was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
     /// Linear memory.
     Memory,
     /// Elements of tables.
     Table,
-    /// What it may have, and the host has not.
+    /// Memory within its limit, which the host does not have.
     ByHost,
 }
 
-/// The largest number of elements in all of a guest's tables. A table holds a
-/// language's function pointers; a large program has some thousands.
+/// The most elements in all tables of a guest. Tables hold function pointers; a large
+/// program has some thousands.
 pub(super) const MAX_TABLE_ELEMENTS: usize = 100_000;
 
 impl MemoryLimiter {
     fn new(bytes: usize) -> Self {
         Self {
-            memory: Share::of(bytes),
-            tables: Share::of(MAX_TABLE_ELEMENTS),
+            memory: Budget::new(bytes),
+            tables: Budget::new(MAX_TABLE_ELEMENTS),
             refused: None,
         }
     }
 
-    /// What the guest has been refused last.
+    /// What the guest was refused last.
     pub(super) fn refused(&self) -> Option<Refused> {
         self.refused
     }
@@ -144,23 +144,23 @@ impl ResourceLimiter for MemoryLimiter {
 #[derive(PartialEq, Eq)]
 enum Growth {
     Allowed,
-    /// Beyond what the guest itself has set as the maximum.
+    /// Beyond the maximum that the guest itself declares.
     BeyondOwn,
     BeyondLimit,
 }
 
-/// How much of a limit is used.
-struct Share {
+/// A limit, and how much of it is used.
+struct Budget {
     used: usize,
     limit: usize,
 }
 
-impl Share {
-    fn of(limit: usize) -> Self {
+impl Budget {
+    fn new(limit: usize) -> Self {
         Self { used: 0, limit }
     }
 
-    /// Whether what is `current` large may grow.
+    /// Grows something from `current` to `desired`, if that is allowed.
     fn grow(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Growth {
         let others = self.used.saturating_sub(current);
         match others.checked_add(desired) {
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_memories_together_keep_to_the_limit() {
+    fn the_limit_is_for_all_memories_together() {
         let mut limiter = MemoryLimiter::new(100);
         let mut grow = |current, desired| {
             limiter
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_host_lacks_is_told_from_what_a_guest_may_not_have() {
+    fn a_host_without_memory_is_told_apart_from_the_limit() {
         let mut limiter = MemoryLimiter::new(100);
         let error = |kind| wasmtime::Error::from(std::io::Error::from(kind));
         let invalid = std::io::ErrorKind::InvalidInput;

@@ -1,9 +1,8 @@
-//! `wasi:nn`, as guests see it: the host's models by name, and tensors.
+//! Implements `wasi:nn` for guests: models by name, and tensors.
 //!
-//! `wasmtime-wasi-nn` has one, too, on the same traits. Ours bounds what a
-//! guest makes the host keep, tells the guest what was wrong and not only that
-//! something was, and writes nothing to the log. This module must not know what
-//! computes.
+//! `wasmtime-wasi-nn` has an implementation on the same traits. This one also limits
+//! the memory of tensors, passes the cause of an error to the guest, and does not
+//! write to the log. This module must not know what runs the models.
 
 use std::collections::HashMap;
 use std::error::Error as _;
@@ -13,7 +12,7 @@ use wasmtime_wasi_nn::backend::{BackendError, NamedTensor};
 use wasmtime_wasi_nn::wit::TensorType as HostTensorType;
 use wasmtime_wasi_nn::{ExecutionContext, Graph, Tensor};
 
-use super::output::fit;
+use super::output::one_line;
 use super::state::State;
 use wasi::nn::errors::ErrorCode;
 use wasi::nn::graph::{ExecutionTarget, GraphBuilder, GraphEncoding};
@@ -40,27 +39,27 @@ wasmtime::component::bindgen!({
     imports: { default: trappable },
 });
 
-/// The most that the tensors take which a guest keeps, in bytes.
+/// The most memory of all tensors of an instance, in bytes.
 const MAX_KEPT: usize = 4 << 20;
 
-/// The longest text of a failure, in bytes.
+/// The longest message of an error, in bytes.
 const MAX_FAILURE: usize = 1024;
 
-/// What an instance has of the host's models.
+/// The models that an instance can use, and the memory of its tensors.
 pub(super) struct Models {
     graphs: HashMap<&'static str, Graph>,
-    /// What its tensors take, in bytes.
+    /// The memory of its tensors, in bytes.
     kept: usize,
 }
 
-/// What went wrong, as a guest can look at it.
+/// The `error` resource of `wasi:nn`.
 #[expect(unreachable_pub, reason = "the bindings name it in public")]
 pub struct Failure {
     code: ErrorCode,
     message: String,
 }
 
-/// A result, or a failure that the guest has to drop.
+/// A result, or an `error` that the guest has to drop.
 type Answer<T> = wasmtime::Result<Result<T, Resource<Failure>>>;
 
 impl Models {
@@ -68,17 +67,18 @@ impl Models {
         Self { graphs, kept: 0 }
     }
 
-    /// Makes room for a tensor.
+    /// Counts a tensor that the instance keeps.
     fn keep(&mut self, tensor: &Tensor) -> wasmtime::Result<()> {
         let kept = self.kept.saturating_add(weight(tensor));
         if kept > MAX_KEPT {
-            wasmtime::bail!("all tensors that are kept may take {MAX_KEPT} bytes, not {kept}");
+            wasmtime::bail!("the guest keeps {kept} bytes of tensors; the limit is {MAX_KEPT}");
         }
         self.kept = kept;
         Ok(())
     }
 
-    fn give_back(&mut self, tensor: &Tensor) {
+    /// Counts a tensor that the instance has dropped.
+    fn release(&mut self, tensor: &Tensor) {
         self.kept = self.kept.saturating_sub(weight(tensor));
     }
 }
@@ -88,18 +88,18 @@ fn weight(tensor: &Tensor) -> usize {
     tensor.data.len().saturating_add(dimensions)
 }
 
-/// Offers the interfaces to guests.
+/// Makes the interfaces available to guests.
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     Computing::add_to_linker::<_, HasSelf<State>>(linker, |state| state)
 }
 
-/// Puts a failure where the guest can look at it.
+/// Passes an error to the guest.
 fn fail<T>(table: &mut ResourceTable, code: ErrorCode, message: &str) -> Answer<T> {
-    let message = fit(message, MAX_FAILURE);
+    let message = one_line(message, MAX_FAILURE);
     Ok(Err(table.push(Failure { code, message })?))
 }
 
-/// What was wrong, without the steps on the way to it.
+/// The message of the innermost error.
 fn cause(error: &BackendError) -> String {
     let mut cause = error.to_string();
     let mut source = error.source();
@@ -117,7 +117,7 @@ impl wasi::nn::graph::Host for State {
         _: GraphEncoding,
         _: ExecutionTarget,
     ) -> Answer<Resource<Graph>> {
-        let why = "graphs are loaded by the host, and found by name";
+        let why = "the host loads the graphs; use `load-by-name`";
         fail(&mut self.table, ErrorCode::UnsupportedOperation, why)
     }
 
@@ -125,7 +125,7 @@ impl wasi::nn::graph::Host for State {
         match self.models.graphs.get(name.as_str()) {
             Some(graph) => Ok(Ok(self.table.push(graph.clone())?)),
             None => {
-                let why = format!("there is no graph of the name `{}`", fit(name, 64));
+                let why = format!("there is no graph with the name `{}`", one_line(name, 64));
                 fail(&mut self.table, ErrorCode::NotFound, &why)
             }
         }
@@ -158,7 +158,7 @@ impl wasi::nn::inference::HostGraphExecutionContext for State {
         let mut given = Vec::with_capacity(inputs.len());
         for (name, tensor) in inputs {
             let tensor = self.table.delete(tensor)?;
-            self.models.give_back(&tensor);
+            self.models.release(&tensor);
             given.push(NamedTensor { name, tensor });
         }
         let outputs = match self.table.get_mut(&context)?.compute_with_io(given) {
@@ -204,7 +204,7 @@ impl wasi::nn::tensor::HostTensor for State {
 
     fn drop(&mut self, tensor: Resource<Tensor>) -> wasmtime::Result<()> {
         let tensor = self.table.delete(tensor)?;
-        self.models.give_back(&tensor);
+        self.models.release(&tensor);
         Ok(())
     }
 }
@@ -257,19 +257,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tensors_make_room_for_others_once_they_are_given_back() {
+    fn dropped_tensors_make_room_for_others() {
         let mut models = Models::new(HashMap::new());
         let tensor = |bytes| Tensor::new(vec![1; 2], HostTensorType::U8, vec![0; bytes]);
         let half = tensor(MAX_KEPT / 2 - 8);
         models.keep(&half).expect("there is room");
         models.keep(&half).expect("it just fits");
         assert!(models.keep(&tensor(0)).is_err());
-        models.give_back(&half);
+        models.release(&half);
         models.keep(&tensor(0)).expect("there is room again");
     }
 
     #[test]
-    fn a_guest_is_told_what_was_wrong() {
+    fn a_guest_gets_the_cause_of_an_error() {
         let error = wasmtime::format_err!("the input `a` is missing");
         let error = BackendError::BackendAccess(error);
         assert_eq!(cause(&error), "the input `a` is missing");

@@ -1,8 +1,8 @@
-//! Ends the calls of guests that take too long, and those whose answer nobody
-//! wants any more.
+//! Stops calls that exceed their time limit, and calls that nobody waits for any
+//! more.
 //!
-//! A guest that computes can be stopped between two of its instructions, but
-//! not while the model runs for it: so the model is told as well.
+//! A guest that computes is stopped at its next epoch, but not while the model runs
+//! for it, so the run of the model is interrupted as well.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -17,14 +17,14 @@ use predictor::Abandoned;
 /// Why a call was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stopped {
-    /// It took longer than it may.
+    /// It exceeded its time limit.
     TimedOut,
-    /// Nobody wants its answer any more.
+    /// Nobody waits for its answer any more.
     Abandoned,
 }
 
 impl Stopped {
-    /// What it means for a call that had `time`.
+    /// The error of a call with the limit `time`.
     pub(super) fn error(self, time: Duration) -> CallError {
         match self {
             Self::TimedOut => CallError::TimedOut(time),
@@ -33,28 +33,28 @@ impl Stopped {
     }
 }
 
-/// The instances that there are.
+/// All instances that exist.
 #[derive(Default)]
 pub(super) struct Watch(Mutex<Vec<Weak<Run>>>);
 
-/// What one instance does, watched until it is dropped.
+/// The state of one instance, watched until it is dropped.
 pub(super) struct Run {
-    /// By when the call under way has to end, if there is one.
+    /// The deadline of the call in progress, if there is one.
     deadline: Mutex<Option<Instant>>,
     abandoned: Option<Abandoned>,
     interrupts: Vec<Interrupt>,
     stopped: OnceLock<Stopped>,
-    /// Told when it is stopped, for a guest that waits instead of computing.
-    told: Notify,
+    /// Notified when the call is stopped, for a guest that waits instead of computing.
+    notify: Notify,
 }
 
-/// Lets a call that is stopped by the epoch say so first: the timer behind it
-/// is for the case that nobody looks any more.
+/// How long after the deadline the timer fires. Normally the epoch thread has stopped
+/// the call by then; the timer is for the case that this thread is not scheduled.
 const GRACE: Duration = Duration::from_millis(100);
 
 impl Watch {
-    /// Watches an instance from now on, for as long as what is returned lives:
-    /// making it has to be done within `time`.
+    /// Watches an instance until the result is dropped. Creating the instance is its
+    /// first call, with the limit `time`.
     pub(super) fn begin(
         &self,
         time: Duration,
@@ -66,14 +66,14 @@ impl Watch {
             abandoned,
             interrupts,
             stopped: OnceLock::new(),
-            told: Notify::new(),
+            notify: Notify::new(),
         });
         self.runs().push(Arc::downgrade(&run));
         run
     }
 
-    /// Stops what has to be stopped.
-    pub(super) fn look(&self) {
+    /// Stops the calls that have to stop.
+    pub(super) fn check(&self) {
         let mut running = Vec::new();
         self.runs().retain(|run| match run.upgrade() {
             Some(run) => {
@@ -82,10 +82,10 @@ impl Watch {
             }
             None => false,
         });
-        // Not under the lock: whoever begins a call must not wait for this.
+        // Without the lock, so that calls can begin meanwhile.
         let now = Instant::now();
         for run in running {
-            run.look(now);
+            run.check(now);
         }
     }
 
@@ -95,23 +95,23 @@ impl Watch {
 }
 
 impl Run {
-    /// Begins a call: from now on it has `time`, whatever was left before.
+    /// Begins a call with the limit `time`.
     pub(super) fn restart(&self, time: Duration) {
         *self.deadline() = Some(Instant::now() + time);
     }
 
-    /// Ends a call: until the next one, time does not count.
+    /// Ends a call. There is no deadline until the next one.
     pub(super) fn pause(&self) {
         *self.deadline() = None;
     }
 
-    /// Waits for a call that has `time`, until it has to end. A call that fails
-    /// after it was stopped was stopped.
+    /// Waits for a call with the limit `time`. An error of a call that was stopped is
+    /// taken for a consequence of that.
     ///
     /// # Errors
     ///
-    /// Why it was stopped.
-    pub(super) async fn bound<T>(
+    /// If the call was stopped.
+    pub(super) async fn limited<T>(
         &self,
         time: Duration,
         call: impl Future<Output = wasmtime::Result<T>>,
@@ -127,28 +127,27 @@ impl Run {
         }
     }
 
-    /// Resolves once it is stopped.
+    /// Completes when the call is stopped.
     async fn stopping(&self) -> Stopped {
         loop {
             if let Some(stopped) = self.stopped() {
                 return stopped;
             }
-            self.told.notified().await;
+            self.notify.notified().await;
         }
     }
 
-    /// Why the instance was stopped, if it was.
+    /// Why the call was stopped, if it was.
     pub(super) fn stopped(&self) -> Option<Stopped> {
         self.stopped.get().copied()
     }
 
-    fn look(&self, now: Instant) {
+    fn check(&self, now: Instant) {
         if self.stopped().is_some() {
             return;
         }
         let abandoned = self.abandoned.as_ref().is_some_and(|abandoned| abandoned());
-        // Held until it is decided, so that a call that begins anew meanwhile is
-        // not stopped for the one before it.
+        // Locked until the decision, so that the next call is not stopped for this one.
         let deadline = self.deadline();
         let late = deadline.is_some_and(|deadline| now >= deadline);
         let reason = match (abandoned, late) {
@@ -158,7 +157,7 @@ impl Run {
         };
         self.stopped.get_or_init(|| reason);
         drop(deadline);
-        self.told.notify_one();
+        self.notify.notify_one();
         for interrupt in &self.interrupts {
             interrupt();
         }

@@ -1,5 +1,5 @@
-//! One order after the other, each with what the host makes of it; after each,
-//! the guest answers as if nothing had been.
+//! Each order of the hostile guest, and how the host reports it. After each, the next
+//! call must not notice anything.
 
 use predictor::Scores;
 use sandbox::{CallError, Guest, Limits};
@@ -12,7 +12,7 @@ fn order(guest: &Guest, order: &str) -> Result<Vec<Scores>, CallError> {
     wait(guest.predict(&[format!("do {order}")]))
 }
 
-/// What an order has found out; an error is told as an error.
+/// The finding of an order, or its error.
 fn finding(guest: &Guest, name: &str) -> String {
     match order(guest, name) {
         Ok(answer) => answer[0][0].label.to_string(),
@@ -36,7 +36,7 @@ fn assert_errors(guest: &Guest, cases: &[(&str, Expected)]) {
         match order(guest, name) {
             Err(error) => {
                 assert!(expected(&error), "{name}: {error:?}");
-                // Whatever the guest has to say, a line of the log holds it.
+                // Text of the guest must not fill the log.
                 assert!(error.to_string().len() < 6000, "{name}: {error}");
             }
             Ok(answer) => panic!("{name} is answered: {answer:?}"),
@@ -66,7 +66,7 @@ fn breaks_contract(error: &CallError) -> bool {
 }
 
 #[test]
-fn a_guest_that_fails_is_told_from_one_that_runs_on() {
+fn a_failure_is_told_apart_from_a_time_out() {
     let guest = load_hostile(TIGHT, &fixture("tiny-bert")).unwrap();
     assert_errors(
         &guest,
@@ -83,23 +83,23 @@ fn a_guest_that_fails_is_told_from_one_that_runs_on() {
                 |e| matches!(e, CallError::Trapped { why, .. } if why.contains("stack")),
             ),
             ("panic: of its own will", |e| {
-                let CallError::Trapped { said, .. } = e else {
+                let CallError::Trapped { stderr, .. } = e else {
                     return false;
                 };
-                said.contains("of its own will") && e.to_string().contains("it said: ")
+                stderr.contains("of its own will") && e.to_string().contains("its standard error: ")
             }),
             ("abort", traps),
             ("exit: 0", |e| matches!(e, CallError::Exited(0))),
-            // All that a component can say is that it failed.
+            // WASI reports only whether a component failed.
             ("exit: 3", |e| matches!(e, CallError::Exited(1))),
         ],
     );
     let exited = order(&guest, "exit: 0").unwrap_err().to_string();
-    assert_eq!(exited, "the guest ended itself (exit 0)");
+    assert_eq!(exited, "the guest exited with code 0");
 }
 
 #[test]
-fn answers_are_as_large_as_they_may_be_or_refused() {
+fn answers_beyond_the_limits_are_refused() {
     let guest = load_hostile(TIGHT, &fixture("tiny-bert")).unwrap();
     assert_eq!(finding(&guest, "label: 1024").len(), 1024);
     assert_eq!(order(&guest, "labels: 1000").unwrap()[0].len(), 1000);
@@ -117,7 +117,7 @@ fn answers_are_as_large_as_they_may_be_or_refused() {
             ("score: -inf", breaks_contract),
             ("score: -0.001", breaks_contract),
             ("score: 1.001", breaks_contract),
-            // More than the host takes in one call.
+            // More than a guest can pass to the host in one call.
             (
                 "label: 10000000",
                 |e| matches!(e, CallError::Trapped { why, .. } if why.contains("too much data")),
@@ -138,7 +138,7 @@ fn answers_are_as_large_as_they_may_be_or_refused() {
 }
 
 #[test]
-fn every_door_is_shut() {
+fn a_guest_cannot_leave_its_sandbox() {
     let guest = load_hostile(TIGHT, &fixture("tiny-bert")).unwrap();
     assert_findings(
         &guest,
@@ -154,14 +154,14 @@ fn every_door_is_shut() {
             ("read much", "refused"),
             ("skip much", "refused"),
             ("random bytes", "65536 bytes"),
-            ("load a graph", "loaded by the host"),
-            ("load another graph", "no graph of the name `../other`"),
+            ("load a graph", "the host loads the graphs"),
+            ("load another graph", "no graph with the name `../other`"),
         ],
     );
     assert_errors(
         &guest,
         &[
-            // The directory was open in `prepare`, and is not there any more.
+            // The directory was open in `prepare`, but is not mounted any more.
             ("read the model", traps),
             ("write a file", traps),
             ("many random bytes", traps),
@@ -176,7 +176,7 @@ fn every_door_is_shut() {
 }
 
 #[test]
-fn nobody_can_keep_more_than_there_is_room_for() {
+fn what_a_guest_keeps_is_limited() {
     let guest = load_hostile(TIGHT, &fixture("tiny-bert")).unwrap();
     assert_errors(
         &guest,
@@ -189,13 +189,13 @@ fn nobody_can_keep_more_than_there_is_room_for() {
             ("keep errors", traps),
         ],
     );
-    // What is given back makes room.
+    // Dropped tensors make room for others.
     let guest = load_hostile(GENEROUS, &fixture("tiny-bert")).unwrap();
     assert_findings(&guest, &[("make many tensors", "made")]);
 }
 
 #[test]
-fn the_model_can_not_be_misused() {
+fn the_model_cannot_be_misused() {
     let guest = load_hostile(GENEROUS, &fixture("tiny-bert")).unwrap();
     assert_findings(
         &guest,
@@ -217,8 +217,8 @@ fn the_model_can_not_be_misused() {
     );
 }
 
-/// The default model takes the largest inputs that are allowed, and would take
-/// hours for thousands of them.
+/// The default model accepts the largest inputs, and would take hours for thousands of
+/// runs.
 #[test]
 fn a_run_ends_at_the_deadline() {
     let model = default_model();

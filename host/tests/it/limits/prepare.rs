@@ -1,4 +1,4 @@
-//! The same orders given to `prepare`, which finds them in the model directory.
+//! The same orders, carried out in `prepare`, which reads them from the model directory.
 
 use sandbox::{Guest, LoadError};
 
@@ -27,9 +27,9 @@ fn assert_refused(order: &str, words: &[&str]) {
 }
 
 #[test]
-fn a_guest_that_fails_in_prepare_is_refused_in_its_own_words() {
-    assert_refused("panic: of its own will", &["it said", "of its own will"]);
-    assert_refused("exit: 0", &["it ended itself (exit 0)"]);
+fn a_guest_that_fails_in_prepare_is_refused_with_its_output() {
+    assert_refused("panic: of its own will", &["it printed", "of its own will"]);
+    assert_refused("exit: 0", &["it exited with code 0"]);
     assert_refused("recurse", &["stack"]);
     assert_refused("take memory", &[]);
     assert_refused("many random bytes", &[]);
@@ -38,13 +38,13 @@ fn a_guest_that_fails_in_prepare_is_refused_in_its_own_words() {
 #[test]
 fn a_guest_that_does_not_end_prepare_is_refused() {
     for order in ["loop", "sleep", "print lines for ever"] {
-        assert_refused(order, &["not done after 5s"]);
+        assert_refused(order, &["did not finish within 5s"]);
     }
 }
 
-/// It sees the model while it prepares, and nothing else.
+/// `prepare` has the model directory, and nothing else.
 #[test]
-fn what_prepare_is_denied_is_no_reason_to_refuse_a_guest() {
+fn a_guest_that_tries_what_prepare_may_not_is_still_loaded() {
     for order in [
         "connect",
         "listen",

@@ -64,7 +64,7 @@ const ROUNDS: usize = 3;
 const CLIENTS: usize = 4;
 
 /// Everything, and what the guest prints, which is logged at the lowest level only.
-const LOG: &str = "fastsentiment=debug,sandbox::output=trace";
+const LOG: &str = "fastsentiment=debug,fastsentiment::guest::output=trace";
 
 fn start() -> ServerProcess {
     let mut command = bare();
@@ -204,7 +204,7 @@ async fn whatever_a_guest_does_others_are_served_and_memory_returns() {
     };
     tokio::time::timeout(PATIENCE, printed).await.unwrap();
     let log = server.log();
-    assert!(log.contains("sandbox::output: "), "{log}");
+    assert!(log.contains("fastsentiment::guest::output: "), "{log}");
     assert!(!log.contains('\x1b'), "{log}");
     assert!(log.contains("at the disco"), "{log}");
     assert!(log.len() < 1 << 20, "{} bytes of log", log.len());

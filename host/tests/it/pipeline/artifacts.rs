@@ -1,4 +1,4 @@
-//! Compiled guests on disk: used when they are whole and fit, else made anew.
+//! Compiled guests on disk: used if they are undamaged and fit, compiled again otherwise.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -192,7 +192,7 @@ fn what_was_prepared_with_other_files_is_not_used() {
     assert_eq!(back.revision(), first.revision());
 }
 
-/// Where code can not be kept, it is compiled at every start.
+/// Where code cannot be kept, it is compiled at every start.
 #[test]
 fn a_store_that_can_not_be_written_costs_only_time() {
     let (runtime, files, store) = (roomy(), some_files(), Store::new());

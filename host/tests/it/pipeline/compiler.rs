@@ -1,5 +1,4 @@
-//! The compiler in a process of its own: what it gives, what it is kept from,
-//! and what is left of it.
+//! The compiler process: its code, its limits, and its exit.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,12 +12,12 @@ use super::artifacts::Store;
 use crate::harness::{BINARY, GENEROUS, fixture, graphs, guest, loading, runtime_with, wait};
 use crate::hostile::{component, files, hostile, hundredths, load_text, prepared, some_files};
 
-/// Limits that the guests of these tests are far below, and no bomb is.
+/// Limits for guests that are not bombs.
 fn limits() -> CompileLimits {
     CompileLimits::default()
 }
 
-/// What a load says of a guest, with a compiler in `program` and its limits.
+/// The error of loading a guest with `program` as the compiler.
 fn refusal(program: &Path, limits: CompileLimits, guest: &[u8]) -> LoadError {
     let compiler = Compiler::child(program.to_owned(), limits);
     let runtime = runtime_with(GENEROUS, compiler, Graphs::default());
@@ -26,7 +25,7 @@ fn refusal(program: &Path, limits: CompileLimits, guest: &[u8]) -> LoadError {
     loaded.err().expect("it is refused")
 }
 
-/// Asserts that compiling fails by the guest's fault, with all of `words`.
+/// Asserts that the guest is to blame, in a message with all of `words`.
 fn assert_refused(program: &Path, limits: CompileLimits, guest: &[u8], words: &[&str]) {
     let error = refusal(program, limits, guest);
     assert!(matches!(error, LoadError::Compiler(_)), "{error:?}");
@@ -34,7 +33,7 @@ fn assert_refused(program: &Path, limits: CompileLimits, guest: &[u8], words: &[
     assert_says(&error, words);
 }
 
-/// Asserts that compiling fails by no fault of the guest, with all of `words`.
+/// Asserts that the host is to blame, in a message with all of `words`.
 fn assert_not_tried(program: &Path, limits: CompileLimits, guest: &[u8], words: &[&str]) {
     let error = refusal(program, limits, guest);
     assert_eq!(error.step(), Step::Host, "{error:?}");
@@ -107,7 +106,7 @@ fn program(dir: &Path, script: &str) -> PathBuf {
         dir.display()
     );
     // Written by another process: this one starts others, which could have the
-    // file open, and what is open can not be run.
+    // file open, and what is open cannot be run.
     let status = Command::new("sh")
         .args(["-c", r#"printf '%s' "$1" > "$2" && chmod +x "$2""#, "sh"])
         .args([Path::new(&text), &path])
@@ -165,18 +164,18 @@ fn a_program_that_is_not_there_is_named() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn what_another_program_gives_is_never_run() {
+fn the_output_of_another_program_is_not_run() {
     let dir = tempfile::tempdir().unwrap();
     for (script, words) in [
         ("echo broken >&2; exit 1", ["broken", "compiled"]),
         ("printf 'a\\n\\033b' >&2; exit 1", ["a ?b", "compiled"]),
-        ("exit 7", ["has failed", "7"]),
-        ("kill -6 $$", ["has failed", "signal: 6"]),
+        ("exit 7", ["the compiler failed", "7"]),
+        ("kill -6 $$", ["the compiler failed", "signal: 6"]),
     ] {
         let program = program(dir.path(), script);
         assert_refused(&program, limits(), &component(&hostile()), &words);
     }
-    // What is wrong with the machine says nothing of the guest.
+    // The machine is to blame.
     let no_threads = "Os { code: 11, message: \"Resource temporarily unavailable\" }";
     for (script, words) in [
         ("exit 0", ["code that does not fit", "another version"]),
@@ -214,7 +213,7 @@ fn a_process_that_does_not_end_is_killed_and_gone() {
         match script {
             // It may be stopped at the bound before the time is up.
             "echo; exec cat /dev/zero" => drop(refusal(&program, brief, &guest)),
-            _ => assert_not_tried(&program, brief, &guest, &["not done after 300ms"]),
+            _ => assert_not_tried(&program, brief, &guest, &["did not finish within 300ms"]),
         }
         let pid = std::fs::read_to_string(dir.path().join("pid")).unwrap();
         let process = Path::new("/proc").join(pid.trim());
@@ -233,7 +232,7 @@ fn a_bomb_ends_its_own_process_only() {
         wall: Duration::from_millis(200),
         ..base
     };
-    assert_not_tried(binary, brief, &megabytes, &["not done after 200ms"]);
+    assert_not_tried(binary, brief, &megabytes, &["did not finish within 200ms"]);
     let little_time = CompileLimits {
         cpu: Duration::from_secs(1),
         ..base
@@ -265,13 +264,13 @@ fn a_bomb_ends_its_own_process_only() {
         &megabytes,
         &["more than 1048576 bytes"],
     );
-    // Two bytes, far from each other, of what a guest begins with.
+    // Two bytes of initial memory that are far apart.
     let sparse = hostile()
         + r#"(core module (memory 100) (data (i32.const 0) "a") (data (i32.const 6000000) "b"))"#;
     let sparse = component(&sparse);
     assert_refused(binary, little_code, &sparse, &["more than 1048576 bytes"]);
 
-    // Nothing of that has hurt this process, and what is no bomb fits.
+    // This process is not affected, and other guests stay within the limits.
     let small = CompileLimits {
         memory: 256 << 20,
         ..little_time
@@ -304,7 +303,7 @@ async fn loads_beside_live_traffic_can_be_awaited_and_share_their_work() {
     assert_eq!(sources, 1, "one compiles, and the others find it");
     let error = load_aside(&runtime, None, (*b"\0asm").into(), &files).await;
     assert_eq!(error.err().unwrap().step(), Step::Compile);
-    // This thread has lost nothing of its priority.
+    // The priority of this thread is unchanged.
     #[cfg(target_os = "linux")]
     assert_eq!(nice(Path::new("/proc/thread-self/stat")), 0);
 }
@@ -321,7 +320,7 @@ fn nice(stat: &Path) -> i32 {
 /// one of a start has not.
 #[cfg(target_os = "linux")]
 #[test]
-fn only_a_load_beside_live_traffic_stands_back() {
+fn only_a_load_beside_live_traffic_has_low_priority() {
     let dir = tempfile::tempdir().unwrap();
     let stat = dir.path().join("stat");
     let script = format!("cat /proc/$$/stat > {}", stat.display());

@@ -1,5 +1,5 @@
-//! Components that are none, or not of the contract: each is refused with a
-//! sentence that says what its author has to change.
+//! Invalid components, and components that do not fit the contract: each is refused with
+//! a sentence that says what its author must change.
 
 use sandbox::{LoadError, Step, load};
 
@@ -34,7 +34,7 @@ fn assert_refused_at(step: Step, text: &str, words: &[&str]) {
 }
 
 #[test]
-fn what_is_no_component_is_refused_as_such() {
+fn invalid_components_are_refused() {
     let default = guest();
     let good = component(&hostile());
     let cases: [(&str, &[u8]); 7] = [
@@ -59,7 +59,7 @@ fn what_is_no_component_is_refused_as_such() {
 /// Some of these are refused at one step, some at another, and some are valid;
 /// none may end the process.
 #[test]
-fn damage_in_any_place_is_survived() {
+fn a_damaged_component_does_not_crash_the_host() {
     let good = component(&prepared(""));
     let (runtime, files) = (tight(), some_files());
     let mut refused = 0;
@@ -72,7 +72,7 @@ fn damage_in_any_place_is_survived() {
 }
 
 #[test]
-fn a_core_module_is_called_one() {
+fn a_core_module_is_named_as_such() {
     let error = refusal(&wat::parse_str("(module)").unwrap());
     assert!(matches!(error, LoadError::Contract(_)), "{error:?}");
     assert!(error.to_string().contains("core module"), "{error}");
@@ -80,21 +80,21 @@ fn a_core_module_is_called_one() {
 }
 
 #[test]
-fn what_is_not_exported_is_named() {
+fn a_missing_export_is_named() {
     assert_misfit("", &[PREDICTOR, "nothing"]);
     let other = hostile().replace("predictor@0.1.0", "predictor@0.2.0");
     assert_misfit(
         &other,
         &[PREDICTOR, "`fastsentiment:predict/predictor@0.2.0`"],
     );
-    // What a component is made of does not count as its own.
+    // The exports of a nested component do not count.
     let inner = format!("(component {})", hostile());
     assert_misfit(&inner, &[PREDICTOR, "nothing"]);
 }
 
 #[test]
 fn a_wrong_type_is_named() {
-    // The code is the same; only what it says of itself is another thing.
+    // The code is the same; only the declared types differ.
     let double = hostile().replace("(field \"score\" f32)", "(field \"score\" f64)");
     let renamed = hostile().replace("(field \"label\" string)", "(field \"name\" string)");
     for (text, words) in [(double, ["score", "f64"]), (renamed, ["label", "name"])] {
@@ -108,7 +108,7 @@ fn a_wrong_type_is_named() {
 }
 
 #[test]
-fn an_import_that_is_not_offered_is_named() {
+fn an_unknown_import_is_named() {
     let import = r#"
         (import "acme:weather/forecast@1.0.0" (instance (export "ask" (func))))
     "#;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::harness::{GENEROUS, copy_of, graphs, guest, loading, runtime};
 use crate::hostile::{component, files, hostile, load_text, roomy};
 
-/// A guest that finds every text `good`, and knows `bad` as well.
+/// A guest with the labels `good` and `bad` that finds every text `good`.
 fn always_good() -> String {
     hostile()
         .replace(
@@ -86,7 +86,7 @@ fn a_guest_that_fails_at_a_golden_text_is_refused() {
 }
 
 #[test]
-fn golden_answers_that_can_not_be_read_are_named() {
+fn golden_answers_that_cannot_be_read_are_named() {
     for damaged in ["", "{}", "[1", r#"{"answers": [{"text": "a"}]}"#] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("golden.json");
@@ -98,8 +98,8 @@ fn golden_answers_that_can_not_be_read_are_named() {
     }
 }
 
-/// Turns the labels of all golden answers round.
-fn turn_round(dir: &Path) {
+/// Swaps the labels of all golden answers.
+fn swap_labels(dir: &Path) {
     let path = dir.join("golden.json");
     let text = std::fs::read_to_string(&path).unwrap();
     let turned = text
@@ -111,7 +111,7 @@ fn turn_round(dir: &Path) {
 #[test]
 fn the_default_guest_is_held_to_the_answers_of_its_model() {
     let dir = copy_of("tiny-bert");
-    turn_round(dir.path());
+    swap_labels(dir.path());
     let runtime = runtime(GENEROUS, graphs(dir.path()));
     let _loading = loading();
     let load = || load(&runtime, None, guest(), &files(dir.path()));
@@ -126,7 +126,7 @@ fn the_default_guest_is_held_to_the_answers_of_its_model() {
 }
 
 #[test]
-fn the_guest_of_the_tests_is_what_it_seems() {
+fn the_guest_of_these_tests_works() {
     let guest = load_text(&roomy(), &always_good()).unwrap();
     let answers = crate::harness::wait(guest.predict(&["a".to_owned()])).unwrap();
     let labels: Vec<&str> = answers[0].iter().map(|score| &*score.label).collect();

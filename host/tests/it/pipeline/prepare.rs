@@ -1,5 +1,5 @@
-//! Model directories that the default guest can not use: it says so while it
-//! is loaded, in words that name the file and the fault.
+//! Model directories that the default guest cannot use: loading it fails with a message
+//! that names the file and what is wrong with it.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use sandbox::{LoadError, load};
 use crate::harness::{GENEROUS, copy_of, graphs, guest, loading, runtime};
 use crate::hostile::files;
 
-/// Breaks a copy of a fixture, and gives what the load says of it.
+/// Breaks a copy of a fixture, and returns the error of the load.
 fn complaint(name: &str, break_it: impl FnOnce(&Path)) -> String {
     let dir = copy_of(name);
     break_it(dir.path());
@@ -68,7 +68,7 @@ fn a_broken_configuration_is_named() {
 }
 
 #[test]
-fn labels_that_do_not_fit_the_graph_are_told() {
+fn labels_that_do_not_fit_the_graph_are_named() {
     let said = complaint("tiny-roberta", |dir| {
         let path = dir.join("config.json");
         let text = std::fs::read_to_string(&path).unwrap();

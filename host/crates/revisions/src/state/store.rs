@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::record::Record;
 use predictor::{Digest, Revision};
+use private_dir::{PrivateDir, PrivateDirError};
 
 const STATE: &str = "state.json";
 const LOCK: &str = "lock";
@@ -58,9 +59,10 @@ impl Store {
     }
 
     fn try_open(dir: &Path) -> Result<Option<Self>, String> {
-        private_dir::make(dir).map_err(|error| error.to_string())?;
-        if private_dir::is_shared(dir).map_err(|error| error.to_string())? {
-            return Ok(None);
+        match PrivateDir::create(dir) {
+            Ok(_) => {}
+            Err(PrivateDirError::Shared) => return Ok(None),
+            Err(PrivateDirError::Io(error)) => return Err(error.to_string()),
         }
         let mut options = File::options();
         options.create(true).truncate(false).write(true);

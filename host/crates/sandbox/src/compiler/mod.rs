@@ -1,52 +1,52 @@
-//! Compiling guests, in this process or in a child that ends with its work.
+//! Compiles guests, in this process or in a child process.
 //!
-//! A compiler is the part of a load that takes most time and memory, keeps some
-//! of that memory, and reads what a stranger has written. So a server has it run
-//! in a child process of the same binary: what it took goes back when it ends,
-//! its limits are those of a process, and whatever a component does to it is
-//! done to nobody else. In this process, for tests and benches, only sizes are
-//! bounded.
+//! Compiling takes most of the time and memory of a load, leaks some of that
+//! memory, and processes untrusted input. A server therefore compiles in a child
+//! process of the same binary: its memory is returned when it exits, it has
+//! resource limits of its own, and a malicious component can harm nothing else.
+//! Compiling in this process, as tests and benches do, limits sizes only.
 //!
-//! Nothing here must know what is compiled, or why: bytes go in, code comes out.
+//! This module must not know what is compiled, or why: bytes go in, code comes out.
 
 mod child;
 mod parent;
 
 use std::hash::{Hash, Hasher};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use predictor::Digest;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
-use wasmtime::component::Component;
 
 use super::error::LoadError;
 use super::runtime::{preparing_code, serving_code};
-use predictor::Digest;
+use super::trusted::TrustedCode;
 
 pub(super) use child::lower_priority;
-pub use child::{CompilerFailed, compile_for_parent};
+pub use child::{CompileError, compile_for_parent};
+pub(super) use parent::CompilerOutput;
 
 /// The subcommand of the binary that calls [`compile_for_parent`].
 pub const COMPILE_COMMAND: &str = "compile-guest";
 
-/// What compiling a guest may take. The default guest, 3 MB of it, takes some 5 s
-/// of a processor's time, less than 200 MB of memory and 19 MB of code.
+/// Limits on compiling a guest. The default guest (3 MB) takes about 5 s of
+/// processor time and less than 200 MB of memory, and compiles to 19 MB of code.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct CompileLimits {
     /// The largest component, in bytes.
     pub component: usize,
-    /// The largest compiled component, in bytes. It holds a guest's memory as
+    /// The largest compiled component, in bytes. It includes the guest's memory as
     /// `prepare` left it.
     pub code: usize,
-    /// The most memory of the compiler's process, in bytes.
+    /// The most memory of the compiler process, in bytes.
     pub memory: u64,
-    /// The most time on processors, for each of the two times that a guest is
-    /// compiled: several times what the largest useful guests take.
+    /// The most processor time, for each of the two compilations of a guest. The
+    /// default is several times what the largest useful guests take.
     pub cpu: Duration,
-    /// The longest that compiling may last. Beside live traffic a compiler gets
-    /// little of a busy processor, so this is a multiple of `cpu`.
+    /// The most wall-clock time of a compilation. Beside live traffic a compiler
+    /// gets a small share of a busy processor, so this is a multiple of `cpu`.
     pub wall: Duration,
 }
 
@@ -65,7 +65,7 @@ impl Default for CompileLimits {
 /// Compiles guests.
 #[derive(Clone, Debug)]
 pub struct Compiler {
-    /// The program of the child process, if there is to be one.
+    /// The program to run as the child process; `None` to compile in this process.
     program: Option<PathBuf>,
     limits: CompileLimits,
     is_reproducible: bool,
@@ -74,22 +74,22 @@ pub struct Compiler {
 /// What code is compiled for.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) enum Purpose {
-    /// To serve, by guests with so many bytes of memory.
+    /// To serve requests, in instances with up to `memory` bytes of memory.
     Serving { memory: usize },
     /// To run `prepare`, once.
     Preparing,
 }
 
-/// How much of the machine a load may have.
+/// How much of the machine a load may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Pace {
     /// All of it: nothing is served yet.
-    Now,
+    Foreground,
     /// What live traffic leaves.
-    Aside,
+    Background,
 }
 
-/// What a child is asked for, as its argument.
+/// The argument of a compiler process, as JSON.
 #[derive(Serialize, Deserialize)]
 struct Task {
     purpose: Purpose,
@@ -98,8 +98,8 @@ struct Task {
 }
 
 impl Compiler {
-    /// Compiles in this process. What engines keep of each compilation is never
-    /// given back, and neither memory nor time are bounded.
+    /// Compiles in this process. Some memory of each compilation is never freed, and
+    /// neither memory nor time is limited.
     pub fn in_process(limits: CompileLimits) -> Self {
         Self {
             program: None,
@@ -108,8 +108,9 @@ impl Compiler {
         }
     }
 
-    /// Compiles in a child process: `program` is this binary, which calls
-    /// [`compile_for_parent`] for the subcommand [`COMPILE_COMMAND`].
+    /// Compiles in a child process. `program` must be this binary, which calls
+    /// [`compile_for_parent`] for the subcommand [`COMPILE_COMMAND`]: the code that
+    /// it writes is run in this process.
     pub fn child(program: PathBuf, limits: CompileLimits) -> Self {
         Self {
             program: Some(program),
@@ -118,10 +119,10 @@ impl Compiler {
         }
     }
 
-    /// The same, which makes the same code of the same guest and model every time:
-    /// `prepare` gets random numbers that depend on nothing else. Who knows both then knows
-    /// the seeds of the guest's hash maps, so this is for code that is given away, as in an
-    /// image, where everybody could read them anyway.
+    /// Compiles the same guest and model to the same code every time: the random
+    /// numbers that `prepare` gets depend on these two only. Whoever has both then
+    /// knows the seeds of the guest's hash maps, so use this for code that is
+    /// published, as in an image, where the seeds can be read anyway.
     #[must_use]
     pub fn reproducible(self) -> Self {
         Self {
@@ -134,19 +135,19 @@ impl Compiler {
         self.is_reproducible
     }
 
-    /// What compiling may take.
+    /// The limits on compiling a guest.
     pub fn limits(&self) -> &CompileLimits {
         &self.limits
     }
 
-    /// Compiles a component to code for `engine`, which is that of `purpose`.
+    /// Compiles a component for `engine`, which must be the engine of `purpose`.
     pub(super) fn compile(
         &self,
         engine: &Engine,
         purpose: Purpose,
         pace: Pace,
         component: &[u8],
-    ) -> Result<Vec<u8>, LoadError> {
+    ) -> Result<TrustedCode, LoadError> {
         let limits = self.limits;
         match &self.program {
             Some(program) => {
@@ -163,16 +164,16 @@ impl Compiler {
 }
 
 impl Purpose {
-    /// An engine that compiles for this purpose. It is not one to run guests in:
-    /// the pool of instances, which changes no code, is left out.
+    /// An engine that compiles for this purpose. It cannot run guests: it has no pool
+    /// of instances, which does not affect the code.
     fn engine(self, pace: Pace) -> wasmtime::Result<Engine> {
         let mut config = match self {
             Self::Serving { memory } => serving_code(memory),
             Self::Preparing => preparing_code(),
         };
-        // Priority alone would not do where a container's processor time is
-        // rationed: what a second thread takes there, live traffic lacks.
-        config.parallel_compilation(pace == Pace::Now);
+        // A low priority is not enough where a container has a quota of processor
+        // time: there a second thread takes from the share of live traffic.
+        config.parallel_compilation(pace == Pace::Foreground);
         Engine::new(&config)
     }
 }
@@ -182,35 +183,34 @@ fn precompile(
     engine: &Engine,
     limits: &CompileLimits,
     component: &[u8],
-) -> Result<Vec<u8>, CompilerFailed> {
-    let code = engine
-        .precompile_component(component)
-        .map_err(|error| CompilerFailed::Invalid(format!("{error:#}")))?;
+) -> Result<TrustedCode, CompileError> {
+    let code = TrustedCode::compile(engine, component)
+        .map_err(|error| CompileError::Invalid(format!("{error:#}")))?;
     if code.len() > limits.code {
-        return Err(CompilerFailed::Limit(too_much_code(limits)));
+        return Err(CompileError::Limit(too_much_code(limits)));
     }
     Ok(code)
 }
 
 fn too_much_code(limits: &CompileLimits) -> String {
     format!(
-        "its code and the memory it begins with take more than {} bytes",
+        "its code and its initial memory take more than {} bytes",
         limits.code
     )
 }
 
-impl From<CompilerFailed> for LoadError {
-    fn from(failed: CompilerFailed) -> Self {
-        match failed {
-            CompilerFailed::Invalid(reason) => Self::Compile(reason),
-            CompilerFailed::Limit(reason) => Self::Compiler(reason),
-            CompilerFailed::Host(reason) => Self::Host(reason),
+impl From<CompileError> for LoadError {
+    fn from(error: CompileError) -> Self {
+        match error {
+            CompileError::Invalid(reason) => Self::Compile(reason),
+            CompileError::Limit(reason) => Self::Compiler(reason),
+            CompileError::Host(reason) => Self::Host(reason),
         }
     }
 }
 
-/// Stands for a compiler and all its settings: code that was compiled under one
-/// fingerprint runs in every engine that has the same.
+/// Identifies a compiler and all its settings: code runs in every engine with the
+/// fingerprint of the one that compiled it.
 pub(super) fn fingerprint(engine: &Engine) -> Digest {
     let mut hasher = ShaHasher(Sha256::new());
     env!("CARGO_PKG_VERSION").hash(&mut hasher);
@@ -218,32 +218,8 @@ pub(super) fn fingerprint(engine: &Engine) -> Digest {
     Digest(hasher.0.finalize().into())
 }
 
-/// Makes a component of code that was compiled just now.
-pub(super) fn revive(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: the code comes from `Compiler::compile`, so that this program has
-    // compiled it: in this process, or in a child whose output has been checked
-    // against its digest and the engine's fingerprint.
-    #[expect(unsafe_code, reason = "compiled code can not be checked, only trusted")]
-    unsafe {
-        Component::deserialize(engine, code)
-    }
-}
-
-/// Makes a component of code in a file of the artefact store, which is mapped
-/// and not copied.
-pub(super) fn revive_file(engine: &Engine, path: &Path) -> wasmtime::Result<Component> {
-    // SAFETY: the code was compiled by this program: the artefact store keeps
-    // it where no one else can write, and has just compared its digest and the
-    // key, which holds the engine's fingerprint. The store itself never writes
-    // to a file that has its name.
-    #[expect(unsafe_code, reason = "compiled code can not be checked, only trusted")]
-    unsafe {
-        Component::deserialize_file(engine, path)
-    }
-}
-
-/// Feeds what implements `Hash` to SHA-256, since 64 bits would be too few for
-/// a name that must never be taken twice.
+/// Feeds a value that implements `Hash` to SHA-256, since 64 bits would be too few
+/// for a key that must be unique.
 struct ShaHasher(Sha256);
 
 impl Hasher for ShaHasher {
@@ -262,9 +238,9 @@ mod tests {
     use super::*;
     use crate::runtime::{Limits, serving_config};
 
-    /// The pool, and the number of threads, change no code.
+    /// Neither the pool of instances nor the number of threads affects the code.
     #[test]
-    fn the_engines_of_the_child_fit_those_that_guests_run_in() {
+    fn the_child_compiles_for_the_engines_that_guests_run_in() {
         let limits = Limits {
             memory: 64 << 20,
             call: Duration::from_secs(1),
@@ -275,7 +251,7 @@ mod tests {
         let serving = of(Engine::new(&serving_config(&limits)));
         let preparing = of(Engine::new(&preparing_code()));
         assert_ne!(serving, preparing);
-        for pace in [Pace::Now, Pace::Aside] {
+        for pace in [Pace::Foreground, Pace::Background] {
             let memory = limits.memory;
             assert_eq!(of(Purpose::Serving { memory }.engine(pace)), serving);
             assert_eq!(of(Purpose::Preparing.engine(pace)), preparing);

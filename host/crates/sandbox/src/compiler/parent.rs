@@ -1,4 +1,5 @@
-//! Running the compiler's process: what goes in, what may come out, and its end.
+//! Runs a compiler process: writes the component to it, reads the code, and waits
+//! for its exit, all within limits.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -7,52 +8,58 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sha2::{Digest as _, Sha256};
-
-use super::child::{HEADER, HOST, INVALID, MAGIC};
-use super::{COMPILE_COMMAND, Task, too_much_code};
-use crate::error::LoadError;
 use predictor::Digest;
 
-/// What the system says when it has no more threads or memory for now (EAGAIN, ENOMEM).
-const PASSING: [&str; 2] = ["Resource temporarily unavailable", "Cannot allocate memory"];
+use super::child::{HOST, INVALID};
+use super::{COMPILE_COMMAND, Task, too_much_code};
+use crate::error::LoadError;
+use crate::trusted::{SEAL, TrustedCode};
 
-/// The most that a child may say of its failure, in bytes.
-const MAX_SAID: u64 = 4096;
+/// The messages of EAGAIN and ENOMEM: the system has no threads or memory left for
+/// now.
+const TRANSIENT: [&str; 2] = ["Resource temporarily unavailable", "Cannot allocate memory"];
 
-/// Compiles a component in a process of its own, which is gone when this
-/// returns, for code that an engine of this fingerprint can run.
+/// The most that is read of a compiler's standard error, in bytes.
+const MAX_MESSAGE: u64 = 4096;
+
+/// What a compiler process of this binary has written.
+pub(crate) struct CompilerOutput(Vec<u8>);
+
+impl CompilerOutput {
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+#[cfg(test)]
+impl From<Vec<u8>> for CompilerOutput {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+/// Compiles a component, for an engine with this fingerprint, in a child process
+/// that has ended when this returns.
 pub(super) fn compile(
     program: &Path,
     task: &Task,
     fingerprint: &Digest,
     component: &[u8],
-) -> Result<Vec<u8>, LoadError> {
-    let ended = start(program, task)
+) -> Result<TrustedCode, LoadError> {
+    let exited = start(program, task)
         .and_then(|mut process| process.feed(task, component))
         .map_err(|error| {
             LoadError::Host(format!(
-                "the compiler's process {} can not be run: {error}",
+                "the compiler process {} cannot be run: {error}",
                 program.display()
             ))
         })?;
-    let mut output = ended.code(task)?;
-    match output.split_at_checked(HEADER) {
-        Some((header, code)) if is_ours(header, fingerprint, code) => {
-            output.drain(..HEADER);
-            Ok(output)
-        }
-        _ => Err(LoadError::Host(format!(
-            "{} gave code that does not fit this process; is it another version?",
+    TrustedCode::unseal(exited.output(task)?, fingerprint).ok_or_else(|| {
+        LoadError::Host(format!(
+            "{} wrote code that does not fit this process; is it another version?",
             program.display()
-        ))),
-    }
-}
-
-fn is_ours(header: &[u8], fingerprint: &Digest, code: &[u8]) -> bool {
-    let (magic, digests) = header.split_at(MAGIC.len());
-    let (compiled_for, digest) = digests.split_at(size_of::<Digest>());
-    magic == MAGIC && compiled_for == fingerprint.0 && digest == Sha256::digest(code).as_slice()
+        ))
+    })
 }
 
 /// A child process that does not outlive this value.
@@ -60,7 +67,7 @@ struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended long ago; either way there is nothing left of it.
+        // It may have exited already; either way it is reaped.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -73,7 +80,7 @@ fn start(program: &Path, task: &Task) -> std::io::Result<Process> {
     command
         .arg(COMPILE_COMMAND)
         .arg(serde_json::to_string(task)?)
-        // No setting and no secret of this process is any of its business.
+        // It needs none of this process's settings and secrets.
         .env_clear()
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -82,17 +89,18 @@ fn start(program: &Path, task: &Task) -> std::io::Result<Process> {
         .map(Process)
 }
 
-/// What became of a child.
-struct Ended {
-    /// `None` if it was killed for not ending in time.
+/// The result of a child process.
+struct Exited {
+    /// `None` if it was killed because it did not exit in time.
     status: Option<ExitStatus>,
-    output: Vec<u8>,
-    said: String,
+    output: CompilerOutput,
+    /// The beginning of its standard error, in one line.
+    message: String,
 }
 
 impl Process {
-    /// Gives the child its component, and waits for its end.
-    fn feed(&mut self, task: &Task, component: &[u8]) -> std::io::Result<Ended> {
+    /// Writes the component to the child, and waits until it exits.
+    fn feed(&mut self, task: &Task, component: &[u8]) -> std::io::Result<Exited> {
         let until = Instant::now() + task.limits.wall;
         let pipes = (
             self.0.stdin.take(),
@@ -102,38 +110,38 @@ impl Process {
         let (Some(mut stdin), Some(stdout), Some(stderr)) = pipes else {
             return Err(std::io::Error::other("it has no pipes"));
         };
-        // One byte more than there may be, to see that there are too many.
-        let bound = (task.limits.code + HEADER + 1) as u64;
+        // One byte more than is allowed, to detect that there are too many.
+        let bound = (task.limits.code + SEAL + 1) as u64;
         thread::scope(|scope| {
             let thread = || thread::Builder::new().name("compiler".to_owned());
-            // A child that ends early says why itself.
+            // A child that exits early reports why itself.
             thread().spawn_scoped(scope, move || stdin.write_all(component))?;
-            let said = thread().spawn_scoped(scope, move || read(stderr, MAX_SAID))?;
+            let message = thread().spawn_scoped(scope, move || read(stderr, MAX_MESSAGE))?;
             let (done, all_read) = mpsc::channel();
             let output = thread().spawn_scoped(scope, move || {
                 let output = read(stdout, bound);
-                // Nobody listens after the time is up.
+                // Fails if the time is up.
                 let _ = done.send(());
                 output
             })?;
             let in_time = all_read.recv_timeout(task.limits.wall).is_ok();
             let status = if in_time { self.wait(until)? } else { None };
-            // One that is late would keep the threads waiting, too.
+            // A late child would keep the reading threads waiting, too.
             let _ = self.0.kill();
             let joined = |thread: thread::ScopedJoinHandle<Vec<u8>>| {
                 thread
                     .join()
                     .map_err(|_| std::io::Error::other("reading failed"))
             };
-            Ok(Ended {
+            Ok(Exited {
                 status,
-                output: joined(output)?,
-                said: one_line(&joined(said)?),
+                output: CompilerOutput(joined(output)?),
+                message: one_line(&joined(message)?),
             })
         })
     }
 
-    /// Waits for the end of a child that has nothing more to write.
+    /// Waits until a child that has closed its output exits.
     fn wait(&mut self, until: Instant) -> std::io::Result<Option<ExitStatus>> {
         loop {
             match self.0.try_wait()? {
@@ -144,57 +152,61 @@ impl Process {
     }
 }
 
-impl Ended {
-    /// What the child wrote, if it has succeeded.
-    fn code(self, task: &Task) -> Result<Vec<u8>, LoadError> {
+impl Exited {
+    /// The output of a child that has succeeded.
+    fn output(self, task: &Task) -> Result<CompilerOutput, LoadError> {
         let limits = &task.limits;
         let failed = |reason: String| Err(LoadError::Compiler(reason));
         let host = |reason: String| Err(LoadError::Host(reason));
-        if self.output.len() > limits.code + HEADER {
+        if self.output.0.len() > limits.code + SEAL {
             return failed(too_much_code(limits));
         }
         let Some(status) = self.status else {
-            // What it may compute is bounded otherwise: the machine was too busy.
-            return host(format!("the compiler was not done after {:?}", limits.wall));
+            // Its processor time has a limit of its own, so the machine was too busy.
+            return host(format!(
+                "the compiler did not finish within {:?}",
+                limits.wall
+            ));
         };
         if status.success() {
             return Ok(self.output);
         }
-        // What the standard library says before it ends the process.
-        if self.said.starts_with("memory allocation of ") {
+        // The standard library's message before it aborts.
+        if self.message.starts_with("memory allocation of ") {
             return failed(format!(
-                "the compiler needs more than its {} bytes of memory",
+                "compiling it needs more than the allowed {} bytes of memory",
                 limits.memory
             ));
         }
         match (status.code(), signal(status)) {
-            (Some(code), _) if code == i32::from(INVALID) => Err(LoadError::Compile(self.said)),
-            (Some(code), _) if code == i32::from(HOST) => host(self.said),
-            // By nothing of ours: the system has too little memory.
+            (Some(code), _) if code == i32::from(INVALID) => Err(LoadError::Compile(self.message)),
+            (Some(code), _) if code == i32::from(HOST) => host(self.message),
+            // Nothing here sends SIGKILL before the time is up: the system is out of
+            // memory.
             (_, Some(signal)) if is_killed(signal) => {
                 host(format!("the compiler was killed ({status})"))
             }
-            // A panic of the pool of threads that compiles.
-            _ if PASSING.iter().any(|passing| self.said.contains(passing)) => host(self.said),
+            // A panic of the compiler's thread pool.
+            _ if TRANSIENT.iter().any(|text| self.message.contains(text)) => host(self.message),
             (_, Some(signal)) if is_time_up(signal) => failed(format!(
-                "the compiler needs more than its {:?} of processor time",
+                "compiling it needs more than the allowed {:?} of processor time",
                 limits.cpu
             )),
-            _ if self.said.is_empty() => failed(format!("the compiler has failed ({status})")),
-            (Some(_), _) => failed(self.said),
-            (None, _) => failed(format!("the compiler has failed ({status}): {}", self.said)),
+            _ if self.message.is_empty() => failed(format!("the compiler failed ({status})")),
+            (Some(_), _) => failed(self.message),
+            (None, _) => failed(format!("the compiler failed ({status}): {}", self.message)),
         }
     }
 }
 
-/// Reads what a pipe gives, up to a bound; what it gave before it failed counts.
+/// Reads a pipe up to a bound, or until it fails.
 fn read(from: impl Read, bound: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     let _ = from.take(bound).read_to_end(&mut bytes);
     bytes
 }
 
-/// Some text in one line, less what a terminal would obey.
+/// Text as one line, without control characters.
 fn one_line(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let words: Vec<&str> = text.split_whitespace().collect();

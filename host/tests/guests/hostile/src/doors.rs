@@ -1,4 +1,4 @@
-//! Orders that try the doors of the sandbox: files, sockets, clocks, streams.
+//! Orders that try to leave the sandbox: files, sockets, clocks, streams.
 
 use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::time::Duration;
@@ -9,19 +9,19 @@ use wasip2::random::{insecure, random};
 
 const HOUR: u64 = 3_600_000_000_000;
 
-/// Tries a door, and says what became of it; `None` if it knows no such order.
+/// Carries out an order, and returns the finding; `None` if there is no such order.
 pub(crate) fn obey(order: &str) -> Option<String> {
     Some(match order {
-        "read a file" => tell(std::fs::read("/etc/passwd")),
-        "read the model" => tell(std::fs::read("/model/config.json")),
-        "write a file" => tell(std::fs::write("/model/made", "x")),
-        "list directories" => tell(std::fs::read_dir("/").map(Iterator::count)),
+        "read a file" => outcome(std::fs::read("/etc/passwd")),
+        "read the model" => outcome(std::fs::read("/model/config.json")),
+        "write a file" => outcome(std::fs::write("/model/made", "x")),
+        "list directories" => outcome(std::fs::read_dir("/").map(Iterator::count)),
         "read the environment" => format!("{} variables", std::env::vars().count()),
         "read arguments" => format!("{} arguments", std::env::args().count()),
-        "connect" => tell(TcpStream::connect("127.0.0.1:80")),
-        "listen" => tell(TcpListener::bind("127.0.0.1:0")),
-        "bind udp" => tell(UdpSocket::bind("127.0.0.1:0")),
-        "look a name up" => tell("localhost:80".to_socket_addrs().map(Iterator::count)),
+        "connect" => outcome(TcpStream::connect("127.0.0.1:80")),
+        "listen" => outcome(TcpListener::bind("127.0.0.1:0")),
+        "bind udp" => outcome(UdpSocket::bind("127.0.0.1:0")),
+        "look a name up" => outcome("localhost:80".to_socket_addrs().map(Iterator::count)),
         "sleep" => {
             std::thread::sleep(Duration::from_secs(3600));
             "awake".to_owned()
@@ -37,12 +37,12 @@ pub(crate) fn obey(order: &str) -> Option<String> {
         "print lines for ever" => loop {
             println!("line");
         },
-        "print zeroes" => tell(stdout::get_stdout().write_zeroes(u64::MAX)),
+        "print zeroes" => outcome(stdout::get_stdout().write_zeroes(u64::MAX)),
         "print much at once" => {
-            tell(stdout::get_stdout().blocking_write_and_flush(&vec![b'x'; 1 << 20]))
+            outcome(stdout::get_stdout().blocking_write_and_flush(&vec![b'x'; 1 << 20]))
         }
-        "read much" => tell(stdin::get_stdin().read(u64::MAX)),
-        "skip much" => tell(stdin::get_stdin().blocking_skip(u64::MAX)),
+        "read much" => outcome(stdin::get_stdin().read(u64::MAX)),
+        "skip much" => outcome(stdin::get_stdin().blocking_skip(u64::MAX)),
         "random bytes" => format!("{} bytes", random::get_random_bytes(1 << 16).len()),
         "many random bytes" => format!("{} bytes", random::get_random_bytes(u64::MAX).len()),
         "many insecure bytes" => {
@@ -55,14 +55,14 @@ pub(crate) fn obey(order: &str) -> Option<String> {
     })
 }
 
-fn tell<T, E: std::fmt::Display>(result: Result<T, E>) -> String {
+fn outcome<T, E: std::fmt::Display>(result: Result<T, E>) -> String {
     match result {
         Ok(_) => "done".to_owned(),
         Err(error) => format!("refused: {error}"),
     }
 }
 
-/// Makes as many of something as there can be, and keeps them.
+/// Creates as many of something as possible, and keeps them.
 pub(crate) fn flood<T>(make: impl Fn() -> T) -> String {
     let mut kept = Vec::new();
     while kept.len() < 1_000_000 {

@@ -1,16 +1,15 @@
-//! A guest that does harm when it is told to: a text that begins with `do` is
-//! an order. Every other text gets the label GOOD and a number that depends on
-//! it, so that whoever asks can tell whether the answer is its own.
+//! A malicious guest for the tests of the host: a text that begins with `do` is an
+//! order. Every other text gets the label GOOD and a score that depends on the text, so
+//! that a test can tell whether an answer belongs to its text.
 //!
-//! What an order finds out, if the host lets it end, comes back as the label.
-//! The tests of the host build it; it is of no other use.
+//! What an order finds out, if the host lets it finish, is the label of its answer.
 
 #![cfg(target_arch = "wasm32")]
 #![allow(
     clippy::panic,
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "that is what it is for"
+    reason = "the host must survive it"
 )]
 
 mod doors;
@@ -22,7 +21,7 @@ mod tensors;
     reason = "made by `wit-bindgen`, which passes pointers over the component's boundary"
 )]
 mod bindings {
-    //! What `wit-bindgen` makes of the contract.
+    //! Bindings of the contract, made by `wit-bindgen`.
 
     wit_bindgen::generate!({
         path: "../../../../wit",
@@ -39,7 +38,7 @@ use bindings::exports::fastsentiment::predict::predictor::{Error, Guest, Invalid
 /// The component: what the host calls.
 struct Component;
 
-/// What is left of an order that the host lets end.
+/// The answer to one text.
 type Outcome = Result<Vec<Score>, Error>;
 
 impl Guest for Component {
@@ -69,7 +68,7 @@ fn answer(text: &str) -> Outcome {
     }
 }
 
-/// A number from 0 to 1 that another text hardly has.
+/// A score that hardly any other text has.
 fn number(text: &str) -> f32 {
     let sum = text.bytes().fold(7_u16, |sum, byte| {
         sum.wrapping_mul(31).wrapping_add(u16::from(byte)) % 1000
@@ -82,7 +81,7 @@ fn one(label: impl Into<String>, score: f32) -> Vec<Score> {
     vec![Score { label, score }]
 }
 
-/// What an order has found out.
+/// An answer with the finding of an order as its label.
 fn found(what: impl std::fmt::Display) -> Vec<Score> {
     // A label must not be empty, nor long.
     one(what.to_string().chars().take(300).collect::<String>(), 1.0)
@@ -99,7 +98,7 @@ fn obey(order: &str) -> Outcome {
         "panic" => panic!("{argument}"),
         "exit" => std::process::exit(argument.parse().unwrap_or(0)),
         "abort" => std::process::abort(),
-        // On every machine the same.
+        // The same on every machine.
         "take time" => {
             let begun = std::time::Instant::now();
             while begun.elapsed() < std::time::Duration::from_millis(4) {}
@@ -143,11 +142,11 @@ fn recurse(number: f32) -> f32 {
     if number < 0.0 {
         return number;
     }
-    // What is done after the call keeps it from becoming a loop.
+    // The addition after the call keeps this from being compiled to a loop.
     std::hint::black_box(recurse(number + 1.0)) + number
 }
 
-/// All that there is, written to, so that it is really there.
+/// Takes all memory, and writes to it so that the system has to provide it.
 fn take_memory() -> ! {
     let mut taken = Vec::new();
     loop {

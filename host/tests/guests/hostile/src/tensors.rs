@@ -1,5 +1,5 @@
-//! Orders that misuse the model. They suit a model whose inputs are two or
-//! three tensors of 64-bit integers, any rows by any columns.
+//! Orders that misuse the model, which must take two or three tensors of 64-bit integers
+//! with any number of rows and columns.
 
 use crate::bindings::wasi::nn::graph::{ExecutionTarget, Graph, GraphEncoding, load, load_by_name};
 use crate::bindings::wasi::nn::inference::GraphExecutionContext;
@@ -8,8 +8,7 @@ use crate::doors::flood;
 
 const NAMES: [&str; 3] = ["input_ids", "attention_mask", "token_type_ids"];
 
-/// Misuses the model, and says what became of it; `None` if it knows no such
-/// order.
+/// Carries out an order, and returns the finding; `None` if there is no such order.
 pub(crate) fn obey(order: &str) -> Option<String> {
     Some(match order {
         "compute" => compute(NAMES, &[1, 3], TensorType::I64, 24),
@@ -31,7 +30,7 @@ pub(crate) fn obey(order: &str) -> Option<String> {
         "compute as much as is allowed" => {
             compute(NAMES, &[16, 512], TensorType::I64, 16 * 512 * 8)
         }
-        "compute nothing" => tell(context().compute(Vec::new())),
+        "compute nothing" => outcome(context().compute(Vec::new())),
         "compute often" => often(&[1, 1]),
         "compute often and much" => often(&[16, 512]),
         "keep tensors" => flood(|| Tensor::new(&[1 << 17], TensorType::I64, &vec![1; 1 << 20])),
@@ -53,9 +52,9 @@ pub(crate) fn obey(order: &str) -> Option<String> {
         }
         "load a graph" => {
             let bytes = vec![vec![8, 7, 18, 0]];
-            tell(load(&bytes, GraphEncoding::Onnx, ExecutionTarget::Cpu))
+            outcome(load(&bytes, GraphEncoding::Onnx, ExecutionTarget::Cpu))
         }
-        "load another graph" => tell(load_by_name("../other")),
+        "load another graph" => outcome(load_by_name("../other")),
         _ => return None,
     })
 }
@@ -74,7 +73,7 @@ fn context() -> GraphExecutionContext {
     }
 }
 
-/// Tensors of ones; a model of two inputs gets the first two.
+/// The first `count` tensors, with ones in them.
 fn inputs(
     names: [&str; 3],
     count: usize,
@@ -92,9 +91,9 @@ fn compute(names: [&str; 3], shape: &[u32], ty: TensorType, bytes: usize) -> Str
     let three = context.compute(inputs(names, 3, shape, ty, bytes));
     match three {
         Err(error) if error.data().contains("no input `token_type_ids`") => {
-            tell(context.compute(inputs(names, 2, shape, ty, bytes)))
+            outcome(context.compute(inputs(names, 2, shape, ty, bytes)))
         }
-        other => tell(other),
+        other => outcome(other),
     }
 }
 
@@ -109,7 +108,7 @@ fn often(shape: &[u32]) -> String {
     format!("{failed} of 10000 failed")
 }
 
-fn tell<T>(result: Result<T, crate::bindings::wasi::nn::errors::Error>) -> String {
+fn outcome<T>(result: Result<T, crate::bindings::wasi::nn::errors::Error>) -> String {
     match result {
         Ok(_) => "done".to_owned(),
         Err(error) => format!("refused: {}", error.data()),

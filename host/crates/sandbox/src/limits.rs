@@ -1,9 +1,9 @@
-//! Refusing a component for its size before anything is made of it.
+//! Limits on the size of a component, checked before it is compiled.
 //!
-//! A few bytes can ask for much: memories, tables, instances and nesting cost
-//! nothing to declare. What is counted here is read off the sections, so that it
-//! takes milliseconds whatever a component holds. It is no proof that compiling
-//! it is cheap; for that the compiler's process has limits of its own.
+//! A few bytes can declare a lot: memories, tables, instances and nesting. The
+//! checks count what the sections declare, which takes milliseconds for any
+//! component. They do not prove that compiling it is cheap; the compiler process
+//! has limits of its own for that.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,21 +15,20 @@ use super::error::LoadError;
 use super::runtime::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 use super::state::MAX_TABLE_ELEMENTS;
 
-/// How many functions a guest may have. The default guest has 2,400, an
-/// interpreter of a large language some 20,000.
+/// The most functions of a guest. The default guest has 2,400; an interpreter of a
+/// large language has about 20,000.
 const MAX_FUNCTIONS: u64 = 100_000;
 
-/// How many pieces of data a guest may begin with. A snapshot has 10,000 at most.
+/// The most data segments of a guest. A snapshot has at most 10,000.
 const MAX_DATA_SEGMENTS: u64 = 50_000;
 
-/// How many lists of functions for its tables a guest may have.
+/// The most element segments of a guest.
 const MAX_ELEMENT_SEGMENTS: u64 = 10_000;
 
-/// How many parts a component may be made of: modules and components, and
-/// instances of components.
+/// The most modules, nested components and instances of components in a guest.
 const MAX_PARTS: u64 = 256;
 
-/// How deep these may lie in each other. The usual tools nest two deep.
+/// The deepest nesting of these. The usual tools nest two deep.
 const MAX_DEPTH: u64 = 8;
 
 /// What a component declares.
@@ -48,24 +47,24 @@ struct Counts {
     table_elements: u64,
 }
 
-/// Reads a component from a file, of which no more is read than a guest may have.
+/// Reads a component of at most `limit` bytes from a file.
 ///
 /// # Errors
 ///
-/// The outer one if the file can not be read; the inner one if the component is
-/// larger than `limit`, in bytes.
+/// The outer error if the file cannot be read; the inner error if the component has
+/// more than `limit` bytes.
 pub fn read_component(path: &Path, limit: usize) -> io::Result<Result<Vec<u8>, LoadError>> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
     let mut bytes = Vec::new();
     file.take((limit as u64).saturating_add(1))
         .read_to_end(&mut bytes)?;
-    // It may grow while it is read, or not say how long it is.
+    // A file may grow while it is read, and a device has no length.
     let length = length.max(bytes.len() as u64);
     Ok(refuse_larger(length, limit).map(|()| bytes))
 }
 
-/// Refuses a component that is larger than `limit`, in bytes.
+/// Refuses a component of more than `limit` bytes.
 pub(super) fn check_size(bytes: &[u8], limit: usize) -> Result<(), LoadError> {
     refuse_larger(bytes.len() as u64, limit)
 }
@@ -73,18 +72,18 @@ pub(super) fn check_size(bytes: &[u8], limit: usize) -> Result<(), LoadError> {
 fn refuse_larger(length: u64, limit: usize) -> Result<(), LoadError> {
     if length > limit as u64 {
         return Err(LoadError::Size(format!(
-            "it has {length} bytes; a guest may have at most {limit}"
+            "it has {length} bytes; at most {limit} are allowed"
         )));
     }
     Ok(())
 }
 
-/// Refuses a component that declares more than a guest may have, of whose
-/// memories each may have `memory` bytes.
+/// Refuses a component that declares more than a guest may have, such as more than
+/// `memory` bytes of memory.
 pub(super) fn check_structure(bytes: &[u8], memory: usize) -> Result<(), LoadError> {
     let counts = Counts::of(bytes).map_err(|error| LoadError::Compile(error.to_string()))?;
     let memory = memory as u64;
-    let bounds = [
+    let limits = [
         ("levels of nesting", counts.deepest, MAX_DEPTH),
         ("modules, components and instances", counts.parts, MAX_PARTS),
         ("functions", counts.functions, MAX_FUNCTIONS),
@@ -100,18 +99,18 @@ pub(super) fn check_structure(bytes: &[u8], memory: usize) -> Result<(), LoadErr
             MAX_CORE_INSTANCES.into(),
         ),
         ("memories", counts.memories, MAX_MEMORIES.into()),
-        ("bytes of memory at its start", counts.memory_bytes, memory),
+        ("bytes of initial memory", counts.memory_bytes, memory),
         ("tables", counts.tables, MAX_TABLES.into()),
         (
-            "elements in tables at its start",
+            "initial elements in tables",
             counts.table_elements,
             MAX_TABLE_ELEMENTS as u64,
         ),
     ];
-    match bounds.into_iter().find(|(_, found, most)| found > most) {
+    match limits.into_iter().find(|(_, found, most)| found > most) {
         None => Ok(()),
         Some((what, found, most)) => Err(LoadError::Size(format!(
-            "it has {found} {what}; a guest may have at most {most}"
+            "it has {found} {what}; at most {most} are allowed"
         ))),
     }
 }
@@ -121,7 +120,7 @@ impl Counts {
         let mut counts = Self::default();
         for payload in Parser::new(0).parse_all(bytes) {
             counts.add(payload?)?;
-            // What is nested deeper need not be read to be refused.
+            // It is refused already; deeper nesting need not be read.
             if counts.deepest > MAX_DEPTH {
                 break;
             }
@@ -142,7 +141,7 @@ impl Counts {
             }
             Payload::InstanceSection(section) => {
                 for instance in section {
-                    // The other kind only gives names to what is there.
+                    // The other kind only names existing items.
                     if let Instance::Instantiate { .. } = instance? {
                         self.core_instances += 1;
                     }
@@ -183,7 +182,7 @@ mod tests {
 
     const MEMORY: usize = 1 << 20;
 
-    /// What is said of a component of this text, if it is refused.
+    /// The error for a component with this text, if it is refused.
     fn refusal(text: &str) -> Option<String> {
         let bytes = wat::parse_str(format!("(component {text})")).expect("a component");
         let error = check_structure(&bytes, MEMORY).err()?;
@@ -191,8 +190,8 @@ mod tests {
         Some(error.to_string())
     }
 
-    /// Asserts that `most` of something pass, and one more does not.
-    fn assert_bound(most: u64, what: &str, text: impl Fn(u64) -> String) {
+    /// Asserts that `most` of something are accepted, and one more is not.
+    fn assert_limit(most: u64, what: &str, text: impl Fn(u64) -> String) {
         assert_eq!(refusal(&text(most)), None, "{most} {what}");
         let said = refusal(&text(most + 1)).expect("one more is refused");
         for word in [what, &(most + 1).to_string(), &most.to_string()] {
@@ -205,48 +204,48 @@ mod tests {
     }
 
     #[test]
-    fn what_a_module_declares_is_bounded() {
+    fn the_declarations_of_modules_are_limited() {
         let module =
             |piece: &'static str| move |times| format!("(core module {})", repeated(piece, times));
-        assert_bound(MAX_FUNCTIONS, "functions", module("(func)"));
-        assert_bound(MAX_DATA_SEGMENTS, "data segments", module("(data \"\")"));
+        assert_limit(MAX_FUNCTIONS, "functions", module("(func)"));
+        assert_limit(MAX_DATA_SEGMENTS, "data segments", module("(data \"\")"));
         let elements = module("(elem func)");
-        assert_bound(MAX_ELEMENT_SEGMENTS, "element segments", elements);
-        assert_bound(MAX_MEMORIES.into(), "memories", module("(memory 1)"));
-        assert_bound(MAX_TABLES.into(), "tables", module("(table 1 funcref)"));
+        assert_limit(MAX_ELEMENT_SEGMENTS, "element segments", elements);
+        assert_limit(MAX_MEMORIES.into(), "memories", module("(memory 1)"));
+        assert_limit(MAX_TABLES.into(), "tables", module("(table 1 funcref)"));
     }
 
     #[test]
-    fn what_a_guest_begins_with_is_bounded() {
+    fn initial_memory_and_tables_are_limited() {
         let pages = (MEMORY >> 16) as u64;
         let memory = |pages| format!("(core module (memory {pages}))");
         assert_eq!(refusal(&memory(pages)), None);
         let said = refusal(&memory(pages + 1)).expect("refused");
-        assert!(said.contains("1114112 bytes of memory"), "{said}");
+        assert!(said.contains("1114112 bytes of initial memory"), "{said}");
         // Of all memories together, and however large the number is.
         let two = format!("{}{}", memory(pages / 2), memory(pages / 2 + 1));
         assert!(refusal(&two).is_some());
         let huge = "(core module (memory i64 0x1000000000000))";
         assert!(refusal(huge).is_some());
         let elements = |count| format!("(core module (table {count} funcref))");
-        assert_bound(MAX_TABLE_ELEMENTS as u64, "elements", elements);
+        assert_limit(MAX_TABLE_ELEMENTS as u64, "elements", elements);
     }
 
     #[test]
-    fn what_a_component_is_made_of_is_bounded() {
+    fn the_parts_of_a_component_are_limited() {
         let parts = |times| repeated("(core module)", times);
-        assert_bound(MAX_PARTS, "modules, components and instances", parts);
+        assert_limit(MAX_PARTS, "modules, components and instances", parts);
         let instances = |times| {
             let instances = repeated("(core instance (instantiate $m))", times);
             format!("(core module $m) {instances}")
         };
-        assert_bound(MAX_CORE_INSTANCES.into(), "core instances", instances);
+        assert_limit(MAX_CORE_INSTANCES.into(), "core instances", instances);
         let nested = |times| format!("{}{}", repeated("(component", times), repeated(")", times));
-        assert_bound(MAX_DEPTH, "levels of nesting", nested);
+        assert_limit(MAX_DEPTH, "levels of nesting", nested);
     }
 
     #[test]
-    fn a_component_of_the_largest_size_passes_and_a_byte_more_does_not() {
+    fn a_component_may_have_as_many_bytes_as_the_limit() {
         assert!(check_size(&[0; 100], 100).is_ok());
         let said = check_size(&[0; 101], 100)
             .expect_err("too large")
@@ -255,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_never_ends_is_not_read_to_its_end() {
+    fn an_endless_file_is_not_read_to_its_end() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), [7; 100]).expect("written");
         let read = |limit| read_component(file.path(), limit).expect("readable");
