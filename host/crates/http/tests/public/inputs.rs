@@ -210,7 +210,12 @@ async fn options_matter_in_their_own_form_only() {
     raw.post("", r#"{"inputs": "a", "inputs": "a"}"#).await;
     let problem = raw.answer().await.json();
     assert_eq!(problem["status"], 400);
-    assert!(problem["error"].as_str().unwrap().contains("duplicate field"));
+    assert!(
+        problem["error"]
+            .as_str()
+            .unwrap()
+            .contains("duplicate field")
+    );
 }
 
 #[tokio::test]
