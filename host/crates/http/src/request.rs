@@ -126,31 +126,38 @@ pub(crate) fn read(bytes: &[u8], max_texts: usize, allowed: Allowed) -> Result<R
 
 #[inline]
 fn read_json(json: Json<'_>, max_texts: usize, allowed: Allowed) -> Result<Read, Problem> {
-    let (request, options) = json.read_with(RequestSeed { max_texts })?;
-    let inputs = match request {
-        Request::Text(PredictRequest { text: texts }) => {
+    match json.read_with(RequestSeed { max_texts })? {
+        (Request::Text(PredictRequest { text: texts }), _) => {
             let form = Form::Text;
-            return Ok(Read { texts, form });
+            Ok(Read { texts, form })
         }
-        Request::Inputs(inputs) => inputs,
-    };
-    // Only now is it known that the options matter: beside `text` they may be anything.
-    let mut request = match options {
-        None => InputsRequest::default(),
-        Some(Skipped { longest }) if longest > MAX_OPTION_BYTES => {
-            let detail = format!(
-                "the body must hold no option with a string of more than {MAX_OPTION_BYTES} bytes"
-            );
-            let pointer = String::new();
-            return Err(FieldError { pointer, detail }.into());
+        (Request::Inputs(inputs), options) => {
+            // Only now is it known that the options matter: beside `text` they may be
+            // anything.
+            let mut request = options.map_or_else(
+                || Ok(InputsRequest::default()),
+                |options| read_options(json, options),
+            )?;
+            request.inputs = inputs;
+            let (inputs, form) = request.accept(allowed)?;
+            let texts = inputs.into_texts(max_texts);
+            let form = Form::Inputs(form);
+            Ok(Read { texts, form })
         }
-        Some(_) => json.read()?,
-    };
-    request.inputs = inputs;
-    let (inputs, form) = request.accept(allowed)?;
-    let texts = inputs.into_texts(max_texts);
-    let form = Form::Inputs(form);
-    Ok(Read { texts, form })
+    }
+}
+
+/// Reads all of a request but its texts.
+#[inline(never)]
+fn read_options(json: Json<'_>, options: Skipped) -> Result<InputsRequest, Problem> {
+    if options.longest > MAX_OPTION_BYTES {
+        let detail = format!(
+            "the body must hold no option with a string of more than {MAX_OPTION_BYTES} bytes"
+        );
+        let pointer = String::new();
+        return Err(FieldError { pointer, detail }.into());
+    }
+    json.read()
 }
 
 /// A request in either form.
