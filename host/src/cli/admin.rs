@@ -28,13 +28,6 @@ const TOKEN: &str = "FASTSENTIMENT_ADMIN_TOKEN";
 /// Time limit for receiving a component, even over a slow link.
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Who may manage versions at the admin listener.
-#[derive(Args)]
-pub(super) struct AdminOptions {
-    #[command(flatten)]
-    token: TokenOptions,
-}
-
 /// Where the admin token comes from.
 #[derive(Args)]
 #[command(next_help_heading = "Admin access")]
@@ -77,21 +70,6 @@ impl TokenOptions {
             .transpose()
             .with_context(|| format!("{TOKEN} or admin-token in the configuration file"))
     }
-}
-
-/// Reads a token. A file that is too large for one is not read in full.
-fn read(path: &Path) -> anyhow::Result<Token> {
-    const MAX_BYTES: u64 = 16 * 1024;
-    let mut text = Vec::new();
-    File::open(path)?.take(MAX_BYTES).read_to_end(&mut text)?;
-    Ok(Token::parse(&text)?)
-}
-
-impl AdminOptions {
-    /// The token, if there is one.
-    pub(super) fn token(&self) -> anyhow::Result<Option<Token>> {
-        self.token.resolve()
-    }
 
     /// Starts the admin listener, if there is an address for it.
     pub(super) async fn start(
@@ -105,7 +83,7 @@ impl AdminOptions {
         let Some(address) = address else {
             return Ok(None);
         };
-        let token = self.token()?;
+        let token = self.resolve()?;
         let listener = bind(address, "--admin-listen").await?;
         let access = Access::new(token.as_ref(), listener.local_addr()?.ip());
         if access.is_closed() {
@@ -125,6 +103,14 @@ impl AdminOptions {
     }
 }
 
+/// Reads a token. A file that is too large for one is not read in full.
+fn read(path: &Path) -> anyhow::Result<Token> {
+    const MAX_BYTES: u64 = 16 * 1024;
+    let mut text = Vec::new();
+    File::open(path)?.take(MAX_BYTES).read_to_end(&mut text)?;
+    Ok(Token::parse(&text)?)
+}
+
 /// The running admin listener. It opens before the main listener, and closes after it.
 pub(super) struct Admin {
     address: SocketAddr,
@@ -142,7 +128,7 @@ impl Admin {
             max_connections: 64,
             body_timeout: Duration::from_secs(5),
             drain: Duration::from_secs(1),
-            // The kubelet and Prometheus try again.
+            // The kubelet and Prometheus ask again.
             close_grace: Duration::ZERO,
             ..connection::Config::default()
         };

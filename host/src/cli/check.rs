@@ -37,7 +37,7 @@ impl CheckCommand {
         faults.extend(self.serve.conflicts().iter().map(Fault::of));
         let errors = [
             self.serve.load.cache().err(),
-            self.serve.admin.token().err(),
+            self.serve.admin.resolve().err(),
         ];
         let errors: Vec<_> = errors.into_iter().flatten().collect();
         let is_usage_error =
@@ -97,7 +97,7 @@ impl ServeCommand {
     /// A warning if versions cannot be managed at the admin listener.
     fn closed_admin_listener(&self) -> Option<String> {
         let address = self.listen.admin_listen.0?;
-        let token = self.admin.token().ok()?;
+        let token = self.admin.resolve().ok()?;
         let closed = Access::new(token.as_ref(), address.ip()).is_closed();
         closed.then(|| {
             format!(

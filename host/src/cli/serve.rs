@@ -15,7 +15,7 @@ use http::{Condition, Health, HttpConfig, Readiness};
 use prometheus::Registry;
 use tokio::runtime::Handle;
 
-use super::admin::{Admin, AdminOptions};
+use super::admin::{Admin, TokenOptions};
 use super::banner::Banner;
 use super::check::redis_status;
 use super::listen::{ListenOptions, bind};
@@ -36,7 +36,7 @@ pub(super) struct ServeCommand {
     pub(super) load: LoadOptions,
 
     #[command(flatten)]
-    pub(super) admin: AdminOptions,
+    pub(super) admin: TokenOptions,
 
     #[command(flatten)]
     clients: ClientLimits,

@@ -192,9 +192,9 @@ neutral_follows_the_model! {
 #[test]
 fn neutral_refuses_models_that_its_rule_does_not_fit() {
     let cases = [
-        ("tiny-roberta", "a label of its own for that: \"neutral\""),
+        ("tiny-roberta", "already has the label \"neutral\""),
         ("tiny-multilabel", "labels that exclude each other"),
-        ("tiny-int32", "between two labels, and the model has 1"),
+        ("tiny-int32", "between two labels, but the model has 1"),
     ];
     for (name, why) in cases {
         let dir = fixture(name);

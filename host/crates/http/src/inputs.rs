@@ -17,7 +17,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, SeqAccess, Vis
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::predict::{List, Lists};
+use super::scores::{List, Lists};
 use super::problem::{FieldError, Problem};
 use super::request::Texts;
 use super::request::json::Object;

@@ -67,6 +67,7 @@ mod problem;
 mod prometheus_text;
 mod request;
 mod request_id;
+mod scores;
 mod server_timing;
 mod version;
 
@@ -74,7 +75,8 @@ pub use cors::{Origin, OriginError};
 pub use health::{Condition, Health, Readiness, State};
 pub use info::Served;
 pub use metrics::Metrics;
-pub use predict::{predictions_json, texts_of};
+pub use predict::texts_of;
+pub use scores::predictions_json;
 
 use std::time::Duration;
 

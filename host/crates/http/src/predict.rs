@@ -12,11 +12,9 @@ use axum::response::{IntoResponse, Response};
 use connection::body::{self, BodyError, Whole};
 use connection::decompress::Decompressed;
 use connection::{Memory, Reservation, Session};
-use predictor::{Digest, ErrorKind, PredictError, Revision, Score, Scores};
-use serde::{Serialize, Serializer};
+use predictor::{Digest, ErrorKind, PredictError, Revision};
 use service::{Options, Predictions, Service};
 use tracing::Span;
-use utoipa::ToSchema;
 
 use crate::bulk;
 use crate::inputs::Allowed;
@@ -24,6 +22,7 @@ use crate::observe::Outcome;
 use crate::options::options;
 use crate::problem::{Kind, Problem};
 use crate::request::{self, Form, Read};
+use crate::scores::Document;
 use crate::server_timing::Stages;
 use crate::{HttpConfig, coding, media_type};
 
@@ -283,79 +282,6 @@ fn write(predictions: &Predictions, form: &Form) -> Result<Vec<u8>, Problem> {
     Ok(document)
 }
 
-/// The scores of the texts of a request.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Predictions)]
-pub(crate) struct Document<'a> {
-    /// For each text, in the order of the texts, the scores of all labels, highest
-    /// first.
-    #[schema(value_type = Vec<Vec<LabelledScore>>)]
-    predictions: Lists<'a>,
-}
-
-impl<'a> From<&'a [Scores]> for Document<'a> {
-    fn from(scores: &'a [Scores]) -> Self {
-        Self {
-            predictions: Lists::of(scores, usize::MAX),
-        }
-    }
-}
-
-/// The scores of each text, the highest of them.
-pub(crate) struct Lists<'a> {
-    scores: &'a [Scores],
-    most: usize,
-}
-
-impl<'a> Lists<'a> {
-    /// The `most` highest scores of each text.
-    pub(crate) fn of(scores: &'a [Scores], most: usize) -> Self {
-        Self { scores, most }
-    }
-}
-
-impl Serialize for Lists<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let each = self.scores.iter();
-        serializer.collect_seq(each.map(|scores| List::of(scores, self.most)))
-    }
-}
-
-/// The scores of one text.
-pub(crate) struct List<'a>(pub(crate) &'a [Score]);
-
-impl<'a> List<'a> {
-    /// The `most` highest scores of a text.
-    pub(crate) fn of(scores: &'a [Score], most: usize) -> Self {
-        Self(&scores[..most.min(scores.len())])
-    }
-}
-
-impl Serialize for List<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(LabelledScore::from))
-    }
-}
-
-/// How well a label fits a text.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Score)]
-pub(crate) struct LabelledScore<'a> {
-    /// One of the labels of the model, or of the guest.
-    label: &'a str,
-    /// Written with as many digits as tell it from every other `f32`.
-    score: f32,
-}
-
-impl<'a> From<&'a Score> for LabelledScore<'a> {
-    fn from(Score { label, score }: &'a Score) -> Self {
-        Self {
-            label,
-            score: *score,
-        }
-    }
-}
-
 /// The texts of a document that `POST /predict` takes, for use without HTTP.
 ///
 /// # Errors
@@ -363,15 +289,6 @@ impl<'a> From<&'a Score> for LabelledScore<'a> {
 /// If the document is not one: what is wrong with it, for a person.
 pub fn texts_of(document: &[u8]) -> Result<Vec<String>, String> {
     request::texts(document).map_err(|problem| problem.detail.into_owned())
-}
-
-/// The document with which `POST /predict` answers, for use without HTTP.
-///
-/// # Errors
-///
-/// None that is known; what the serialiser reports is passed on.
-pub fn predictions_json(predictions: &Predictions) -> serde_json::Result<String> {
-    serde_json::to_string(&Document::from(&*predictions.scores))
 }
 
 /// The first digits of digests, each once.

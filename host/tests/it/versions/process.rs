@@ -105,7 +105,7 @@ async fn a_file_is_followed_however_it_changes() {
     assert!(!server.log().contains("WARN"), "{}", server.log());
 
     replace(&place.guest(), b"no component at all");
-    wait_for_log(&server, "stays live").await;
+    wait_for_log(&server, "the live version has not changed").await;
     assert!(server.log().contains("step `"), "{}", server.log());
     assert_eq!(answered(&server).await.0, "SLOWS");
     fs::remove_file(place.guest()).unwrap();
@@ -160,7 +160,7 @@ async fn a_hangup_has_the_file_read_again() {
     wait_for(&server, "OTHER").await;
     replace(&place.guest(), &guest("THIRD")[..100]);
     server.signal("HUP");
-    wait_for_log(&server, "stays live").await;
+    wait_for_log(&server, "the live version has not changed").await;
     assert_eq!(answered(&server).await.0, "OTHER");
 }
 

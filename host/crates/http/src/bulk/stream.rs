@@ -22,8 +22,8 @@ use utoipa::ToSchema;
 
 use super::Exchange;
 use crate::observe::Progress;
-use crate::predict::{LabelledScore, List};
 use crate::problem::{self, Problem};
+use crate::scores::{LabelledScore, List};
 
 /// How long the rest of a body is read after the last line of an answer that ended early,
 /// so that the connection is not reset before the client has read that line.

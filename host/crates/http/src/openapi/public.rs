@@ -23,7 +23,7 @@ use crate::inputs::{Allowed, Inputs, InputsRequest};
 use crate::options::{TIMEOUT, options};
 use crate::predict::{CACHE_HITS, GUEST, MODEL, REVISION};
 use crate::problem::{Kind, Problem};
-use crate::{HttpConfig, assets, coding, media_type, predict, problem, request, version};
+use crate::{HttpConfig, assets, coding, media_type, problem, request, scores, version};
 
 const ABOUT_PREDICT: &str = "\
     One list of scores for each text, in the order of the texts; the answer to a text does \
@@ -69,7 +69,7 @@ pub(crate) struct Facts {
     TextLine,
     ScoredLine<'static>,
     ErrorLine<'static>,
-    predict::LabelledScore<'static>,
+    scores::LabelledScore<'static>,
 )))]
 struct Schemas;
 
@@ -268,7 +268,7 @@ fn example_answers(scores: &[Scores]) -> Value {
         ..one.clone()
     };
     json!({
-        "default": {"summary": "Texts", "value": exact(&predict::Document::from(scores))},
+        "default": {"summary": "Texts", "value": exact(&scores::Document::from(scores))},
         "inputs-one": {
             "summary": "One text, as Text Embeddings Inference answers it",
             "value": of(one, first),

@@ -25,6 +25,7 @@ mod inputs;
 mod memory;
 mod metrics;
 mod packed;
+mod raw;
 mod refusals;
 mod settings;
 mod shutdown;
@@ -51,6 +52,7 @@ use tokio::sync::{Barrier, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use raw::{Answer, Raw};
 use settings::Settings;
 use testing::{Named, metric};
 
@@ -324,96 +326,4 @@ fn http2() -> reqwest::Client {
 
 fn texts(texts: &[&str]) -> Value {
     serde_json::json!({ "text": texts })
-}
-
-/// A client that sends what it likes.
-struct Raw(TcpStream);
-
-/// What came back: the status, the head in lower case, and the body.
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-impl Answer {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap()
-    }
-}
-
-impl Raw {
-    async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.0.write_all(bytes.as_ref()).await.unwrap();
-    }
-
-    /// Sends `POST /predict` with further header lines and a body.
-    async fn post(&mut self, headers: &str, body: impl AsRef<[u8]>) {
-        let body = body.as_ref();
-        let length = body.len();
-        self.send(format!(
-            "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n{headers}\r\n"
-        ))
-        .await;
-        self.send(body).await;
-    }
-
-    /// The head of an answer, in lower case.
-    async fn head(&mut self) -> String {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let byte = timeout(PATIENCE, self.0.read_u8()).await.unwrap();
-            head.push(byte.expect("the connection ended before the answer"));
-        }
-        String::from_utf8(head).unwrap().to_lowercase()
-    }
-
-    async fn answer(&mut self) -> Answer {
-        let head = self.head().await;
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let length = head
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length: "));
-        let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
-        let read = timeout(PATIENCE, self.0.read_exact(&mut body)).await;
-        read.unwrap().unwrap();
-        let body = String::from_utf8(body).unwrap();
-        Answer { status, head, body }
-    }
-
-    /// The next byte that comes.
-    async fn byte(&mut self) -> u8 {
-        timeout(PATIENCE, self.0.read_u8()).await.unwrap().unwrap()
-    }
-
-    /// Waits until the server has closed the connection, whatever it still
-    /// sends before it does.
-    async fn closed(&mut self) {
-        let mut rest = Vec::new();
-        // A reset is an end as well.
-        let _ = timeout(PATIENCE, self.0.read_to_end(&mut rest))
-            .await
-            .expect("the connection was not closed");
-    }
-
-    /// Repeats a byte until the server has closed the connection.
-    async fn drip(&mut self, byte: &[u8]) {
-        let dripping = async {
-            let mut rest = [0; 1024];
-            loop {
-                tokio::select! {
-                    read = self.0.read(&mut rest) => match read {
-                        Ok(0) | Err(_) => return,
-                        Ok(_) => {}
-                    },
-                    () = tokio::time::sleep(SHORT / 10) => {}
-                }
-                if self.0.write_all(byte).await.is_err() {
-                    return;
-                }
-            }
-        };
-        let closed = timeout(PATIENCE, dripping).await;
-        closed.expect("the connection was not closed");
-    }
 }
