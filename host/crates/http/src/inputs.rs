@@ -17,10 +17,10 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, SeqAccess, Vis
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::scores::{List, Lists};
 use super::problem::{FieldError, Problem};
 use super::request::Texts;
 use super::request::json::Object;
+use super::scores::{List, Lists};
 use predictor::{Activation, ModelCard, PredictError, Scores, Side};
 
 /// The texts of a request, as clients of Hugging Face send them.

@@ -1,6 +1,6 @@
 //! The public API: predictions, health, documentation and the page.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use axum::Router;
 use prometheus::Registry;
@@ -57,8 +57,8 @@ impl Public {
             live: service.revision(),
             allowed,
         };
-        let openapi = Arc::new(OnceLock::new());
-        let mut routes = OpenApiRouter::new()
+        let openapi = openapi::Document::default();
+        let mut api = OpenApiRouter::new()
             .routes(routes!(predict::predict))
             .routes(routes!(pages::page, predict::predict_at_root))
             .with_state(predict)
@@ -72,9 +72,9 @@ impl Public {
             .merge(openapi::router(Arc::clone(&openapi)))
             .merge(pages::router());
         if let Some(registry) = published {
-            routes = routes.merge(prometheus_text::router(registry));
+            api = api.merge(prometheus_text::router(registry));
         }
-        let (router, described) = routes.split_for_parts();
+        let (router, described) = api.split_for_parts();
         let router = layers::answer_other_methods(router, &described);
         let _ = openapi.set(document::document(described, &facts));
         let observer = Observer {

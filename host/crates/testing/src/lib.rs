@@ -1,8 +1,11 @@
 //! What the tests of several crates share.
 
 #![allow(
-    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::missing_errors_doc,
     clippy::missing_panics_doc,
+    clippy::panic,
+    clippy::unwrap_used,
     missing_docs,
     reason = "a test that cannot go on fails"
 )]

@@ -86,12 +86,11 @@ pub(crate) fn document(mut described: OpenApi, facts: &Facts) -> Bytes {
     };
     let paths = &mut described.paths.paths;
     let predict = paths.get("/predict").and_then(|item| item.post.clone());
-    if let (Some(predict), Some(root)) = (predict, paths.get_mut("/")) {
-        if let Some(post) = &mut root.post {
-            post.parameters = predict.parameters;
-            post.request_body = predict.request_body;
-            post.responses = predict.responses;
-        }
+    let root = paths.get_mut("/").and_then(|item| item.post.as_mut());
+    if let (Some(predict), Some(root)) = (predict, root) {
+        root.parameters = predict.parameters;
+        root.request_body = predict.request_body;
+        root.responses = predict.responses;
     }
     let mut document = complete(&described, &about);
     for path in ["/predict", "/"] {

@@ -31,7 +31,7 @@ impl Record {
     pub(super) fn parse(json: &[u8], present: &dyn Fn(Digest) -> Revision) -> Result<Self, String> {
         let Format { format } = read(json)?;
         match format {
-            FORMAT => read::<Document<Name>>(json)?.into_record(|name| {
+            FORMAT => read::<Document<Identity>>(json)?.into_record(|name| {
                 let model = present(name.guest.0).model();
                 Revision::new(name.guest.0, model, name.configuration.0)
                     .named(name.name, name.version)
@@ -69,7 +69,7 @@ struct Document<R> {
 
 /// A revision by all of its parts.
 #[derive(Serialize, Deserialize)]
-struct Name {
+struct Identity {
     guest: Hex,
     /// For people and for other programs: it is the server that decides the model.
     model: Hex,
@@ -113,7 +113,7 @@ enum Kind {
     Shadow,
 }
 
-impl From<&Arc<Revision>> for Name {
+impl From<&Arc<Revision>> for Identity {
     fn from(revision: &Arc<Revision>) -> Self {
         Self {
             guest: Hex(revision.guest()),
@@ -125,10 +125,10 @@ impl From<&Arc<Revision>> for Name {
     }
 }
 
-impl From<&Record> for Document<Name> {
+impl From<&Record> for Document<Identity> {
     fn from(record: &Record) -> Self {
         let revision = |kept: &KeptRevision| RevisionEntry {
-            revision: Name::from(&kept.revision),
+            revision: Identity::from(&kept.revision),
             file: match &kept.origin {
                 // What is not Unicode could not be written.
                 Origin::File(path) => Some(path.to_string_lossy().as_ref().into()),
@@ -138,12 +138,12 @@ impl From<&Record> for Document<Name> {
             activated_ms: kept.activated.map(to_ms),
         };
         let quarantined = |entry: &Quarantined| QuarantineEntry {
-            revision: Name::from(&entry.revision),
+            revision: Identity::from(&entry.revision),
             reason: entry.reason.clone(),
             since_ms: to_ms(entry.since),
         };
         let trial = |trial: &KeptTrial| TrialEntry {
-            revision: Name::from(&trial.revision),
+            revision: Identity::from(&trial.revision),
             kind: match trial.trial {
                 Trial::Canary => Kind::Canary,
                 Trial::Shadow => Kind::Shadow,
@@ -153,13 +153,13 @@ impl From<&Record> for Document<Name> {
         let configured = record.configured.as_ref();
         Self {
             format: FORMAT,
-            configured: configured.map(|file| Name::from(&file.revision)),
+            configured: configured.map(|file| Identity::from(&file.revision)),
             refused: configured.and_then(|file| file.refused.clone()),
-            history: record.history.iter().map(Name::from).collect(),
+            history: record.history.iter().map(Identity::from).collect(),
             revisions: record.revisions.iter().map(revision).collect(),
             quarantine: record.quarantine.iter().map(quarantined).collect(),
             trial: record.trial.as_ref().map(trial),
-            standby: record.standby.as_ref().map(Name::from),
+            standby: record.standby.as_ref().map(Identity::from),
         }
     }
 }
