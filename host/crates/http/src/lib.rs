@@ -3,7 +3,7 @@
 //!
 //! This crate must not know how a prediction is made, how a guest is loaded, sockets, or
 //! the process. It is given a [`Service`](service::Service), the
-//! [`Versions`](revisions::Versions) once they are loaded, and settings.
+//! [`Revisions`](revisions::Revisions) once they are loaded, and settings.
 //!
 //! # The path of a request
 //!

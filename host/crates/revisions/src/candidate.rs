@@ -21,8 +21,8 @@ impl Revisions {
     ///
     /// # Errors
     ///
-    /// [`VersionsError::Refused`] if the component can not be served, and
-    /// [`VersionsError::Unavailable`] if the host could not try it.
+    /// [`RevisionError::Refused`] if the component can not be served, and
+    /// [`RevisionError::Unavailable`] if the host could not try it.
     pub async fn add(
         self: &Arc<Self>,
         component: Vec<u8>,
