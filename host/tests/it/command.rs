@@ -73,12 +73,10 @@ fn a_command_ends_silently_when_its_reader_has_gone() {
         &mut run_guest,
     ] {
         let (reader, writer) = std::io::pipe().unwrap();
-        command.stdout(writer).stderr(Stdio::piped());
-        let child = command.spawn().unwrap();
-        // Drops this process's copy of the pipe.
-        command.stdout(Stdio::null());
+        // Before the command starts: what is short would fit into the pipe.
         drop(reader);
-        let ended = child.wait_with_output().unwrap();
+        command.stdout(writer).stderr(Stdio::piped());
+        let ended = command.spawn().unwrap().wait_with_output().unwrap();
         let stderr = String::from_utf8(ended.stderr).unwrap();
         assert!(!stderr.contains("error"), "{command:?}: {stderr}");
         // A shell reports 141 for both.
