@@ -1,4 +1,4 @@
-//! Maps `VersionsError` to problem documents.
+//! Maps `RevisionError` to problem documents.
 
 use crate::problem::{Kind, Problem};
 use revisions::RevisionError;
