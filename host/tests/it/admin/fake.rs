@@ -42,7 +42,7 @@ pub(super) struct Words {
 
 impl Loader for Words {
     fn revision(&self, guest: Digest) -> Revision {
-        Revision::new(guest, Digest([0x12; 32]), Revision::NO_CONFIGURATION)
+        of_guest(guest)
     }
 
     fn load(&self, component: &[u8], _: Priority) -> Result<Loaded, LoadError> {
@@ -295,6 +295,15 @@ fn versions_of(words: &Arc<Words>, guest: PathBuf) -> (Arc<Rollout>, Arc<Revisio
     let runtime = Handle::current();
     let versions = Revisions::start(first, Arc::clone(&rollout), fallen, metrics, &runtime);
     (rollout, versions.unwrap())
+}
+
+/// The revision of a component.
+pub(super) fn revision(component: &str) -> Revision {
+    of_guest(Digest::of(component.as_bytes()))
+}
+
+fn of_guest(guest: Digest) -> Revision {
+    Revision::new(guest, Digest([0x12; 32]), Revision::NO_CONFIGURATION)
 }
 
 /// The digest of a component.
