@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::time::Duration;
 
 use inference::{Library, Model, SessionOptions};
-use predictor::{Abandoned, PredictError, Revision, Scorer, Scores};
+use predictor::{CancellationToken, PredictError, Revision, Scorer, Scores};
 use prometheus::Registry;
 use sandbox::{
     ArtifactStore, CompileLimits, Compiler, Graphs, Guest, Limits, LoadError, ModelFiles, Runtime,
@@ -228,7 +228,7 @@ impl Scorer for Named {
         &self.0
     }
 
-    fn score(&self, _: &[String], _: &Abandoned) -> Result<Vec<Scores>, PredictError> {
+    fn score(&self, _: &[String], _: &CancellationToken) -> Result<Vec<Scores>, PredictError> {
         unreachable!("the fake asks nobody")
     }
 }

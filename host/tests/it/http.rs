@@ -194,6 +194,7 @@ impl Server {
                 failures: 0,
             },
             rollout::Metrics::new(&registry).unwrap(),
+            &tokio::runtime::Handle::current(),
         );
         let service = Service::new(rollout, limits, service::Metrics::new(&registry).unwrap());
         let metrics = Metrics::new(&registry).unwrap();

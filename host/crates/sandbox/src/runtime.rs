@@ -18,7 +18,7 @@ use super::processor;
 use super::state::{MAX_HOSTCALL, MAX_TABLE_ELEMENTS, State};
 use super::wasi_nn::{self, Models};
 use super::watch::Watch;
-use predictor::Abandoned;
+use predictor::CancellationToken;
 
 /// The name under which the contract has the host register the model.
 pub const GRAPH_NAME: &str = "model";
@@ -142,7 +142,7 @@ impl Runtime {
         realm: &Realm,
         wasi: WasiCtx,
         time: Duration,
-        abandoned: Option<Abandoned>,
+        abandoned: Option<CancellationToken>,
     ) -> Store<State> {
         let (models, interrupts) = self.graphs.open();
         let run = self.watch.begin(time, abandoned, interrupts);

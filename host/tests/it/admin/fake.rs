@@ -282,7 +282,8 @@ fn versions_of(words: &Arc<Words>, guest: PathBuf) -> (Arc<Rollout>, Arc<Revisio
     let loader = Arc::clone(words) as Arc<dyn Loader>;
     let (first, ()) = Beginning::choose(loader, options, |_| Ok(())).unwrap();
     let registry = Registry::new();
-    let (rollout, fallen) = Rollout::start(
+    let runtime = Handle::current();
+    let (rollout, demotions) = Rollout::start(
         Arc::clone(first.scorer()),
         Arc::new(Below),
         rollout::Options {
@@ -290,10 +291,10 @@ fn versions_of(words: &Arc<Words>, guest: PathBuf) -> (Arc<Rollout>, Arc<Revisio
             failures: 0,
         },
         rollout::Metrics::new(&registry).unwrap(),
+        &runtime,
     );
     let metrics = revisions::Metrics::new(&registry).unwrap();
-    let runtime = Handle::current();
-    let versions = Revisions::start(first, Arc::clone(&rollout), fallen, metrics, &runtime);
+    let versions = Revisions::start(first, Arc::clone(&rollout), demotions, metrics, &runtime);
     (rollout, versions.unwrap())
 }
 
