@@ -17,8 +17,8 @@ use criterion::Criterion;
 use futures_util::FutureExt as _;
 use http::{predictions_json, texts_of};
 use predictor::{
-    Abandoned, Answer, BoxFuture, Caching, Digest, Pending, PredictError, Predictor, Priority,
-    Request, Revision, Score, Scorer, Scores, Source,
+    Answer, BoxFuture, Caching, CancellationToken, Digest, Pending, PredictError, Predictor,
+    Priority, Request, Revision, Score, Scorer, Scores, Source,
 };
 use service::Predictions;
 use sha2::{Digest as _, Sha256};
@@ -80,9 +80,7 @@ fn recall(criterion: &mut Criterion) {
         };
         // The first time, they are computed and kept.
         for pending in runtime.block_on(cache.predict(request())).unwrap() {
-            if let Pending::Later(answer) = pending {
-                runtime.block_on(answer).unwrap();
-            }
+            runtime.block_on(pending).unwrap();
         }
         measure(criterion, &format!("recall_{texts}_texts"), || {
             let answers = cache.predict(request()).now_or_never().unwrap().unwrap();
@@ -117,7 +115,7 @@ impl Scorer for Below {
         &VERSION
     }
 
-    fn score(&self, _: &[String], _: &Abandoned) -> Result<Vec<Scores>, PredictError> {
+    fn score(&self, _: &[String], _: &CancellationToken) -> Result<Vec<Scores>, PredictError> {
         unreachable!("the layer below answers by itself")
     }
 }

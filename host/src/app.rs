@@ -188,14 +188,14 @@ impl App {
         let below = cached(&kept, Arc::new(batcher), registry, runtime)?;
         let scorer = Arc::clone(first.scorer());
         let metrics = rollout::Metrics::new(registry)?;
-        let (rollout, fallen) = Rollout::start(scorer, below, config.rollout, metrics);
+        let (rollout, demotions) = Rollout::start(scorer, below, config.rollout, metrics, runtime);
         let service = Service::new(
             Arc::clone(&rollout) as Arc<dyn Router>,
             config.limits.clone(),
             service::Metrics::new(registry)?,
         );
         let metrics = revisions::Metrics::new(registry)?;
-        let revisions = Revisions::start(first, rollout, fallen, metrics, runtime)?;
+        let revisions = Revisions::start(first, rollout, demotions, metrics, runtime)?;
         Ok(Self {
             service: Arc::new(service),
             revisions,

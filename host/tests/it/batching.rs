@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use batcher::{Batcher, Metrics, Options};
 use predictor::{
-    Abandoned, Answer, Caching, Digest, ErrorKind, Pending, PredictError, Predictor, Priority,
-    Request, Revision, Score, Scorer, Scores,
+    Answer, Caching, CancellationToken, Digest, ErrorKind, Pending, PredictError, Predictor,
+    Priority, Request, Revision, Score, Scorer, Scores,
 };
 use prometheus::Registry;
 use prometheus::proto::MetricType;
@@ -98,14 +98,18 @@ impl Scorer for Fake {
         &self.0.revision
     }
 
-    fn score(&self, texts: &[String], abandoned: &Abandoned) -> Result<Vec<Scores>, PredictError> {
+    fn score(
+        &self,
+        texts: &[String],
+        cancellation: &CancellationToken,
+    ) -> Result<Vec<Scores>, PredictError> {
         let mut state = self.0.state.lock().unwrap();
         state.batches.push(texts.to_vec());
         self.0.changed.notify_all();
         while !state.free && state.permits == 0 {
             let tick = Duration::from_millis(5);
             state = self.0.changed.wait_timeout(state, tick).unwrap().0;
-            if abandoned() {
+            if cancellation.is_cancelled() {
                 state.abandoned += 1;
                 self.0.changed.notify_all();
                 return Err(PredictError::new(ErrorKind::Failed, "abandoned"));
@@ -217,10 +221,7 @@ impl Subject {
 }
 
 async fn answer(pending: Pending) -> Result<Answer, PredictError> {
-    match pending {
-        Pending::Ready(answer) => Ok(answer),
-        Pending::Later(answer) => tokio::time::timeout(PATIENCE, answer).await.unwrap(),
-    }
+    tokio::time::timeout(PATIENCE, pending).await.unwrap()
 }
 
 /// The answers of a request, in order.

@@ -1,36 +1,36 @@
-//! Whether it pays to score texts together.
+//! Measures whether batching pays.
 //!
-//! For a float model it does, for short texts: a matrix of one text's tokens is
-//! too small to keep a core busy. For a quantised one it hardly does, and where
-//! a model can not be run on several texts at once without changing the answers
-//! it does not at all. So it is measured, with the model in use.
+//! It does for short texts with a float model, because the matrices of a single text are too
+//! small to keep a core busy. It hardly does with a quantised model, and not at all where a
+//! guest scores one text at a time to keep answers independent of each other. So it is
+//! measured, with the guest and the model in use.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use predictor::{Abandoned, PredictError, Scorer};
+use predictor::{CancellationToken, PredictError, Scorer};
 
-/// What texts cost, alone and together.
+/// The cost of a text, alone and in a batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Calibration {
-    /// The time of one text that is scored alone.
+    /// The time for a text that is scored alone.
     pub alone: Duration,
-    /// The time of one text of several that are scored together.
+    /// The time for a text in a batch: that of the batch, divided by its texts.
     pub together: Duration,
 }
 
-/// A sentence of an ordinary length, and what it counts for.
+/// A sentence of ordinary length.
 const TEXT: &str = "The plot is thin, but the actors make the most of every scene.";
 
-/// How many texts are scored together.
+/// The texts in a batch.
 const TEXTS: u32 = 8;
 
-/// How often each way is tried at least, and how long at least: the quickest
-/// counts, since everything that disturbs a measurement makes it longer.
+/// The fewest rounds, and the shortest time, to measure for. The fastest round counts,
+/// because every disturbance makes a round slower.
 const ROUNDS: usize = 3;
 const TIME: Duration = Duration::from_millis(200);
 
-/// Batches are worth their longer wait from this part of the time on.
+/// Batching pays if a text in a batch takes at most this fraction of its time alone;
+/// otherwise it is not worth the longer wait.
 const WORTH: f64 = 0.95;
 
 impl Calibration {
@@ -38,19 +38,19 @@ impl Calibration {
     ///
     /// # Errors
     ///
-    /// If it can not score.
+    /// If it cannot score.
     pub fn measure(scorer: &dyn Scorer) -> Result<Self, PredictError> {
-        let abandoned: Abandoned = Arc::new(|| false);
+        let cancellation = CancellationToken::never();
         let time = |texts: &[String]| {
             let begun = Instant::now();
-            scorer.score(texts, &abandoned).map(|_| begun.elapsed())
+            scorer.score(texts, &cancellation).map(|_| begun.elapsed())
         };
         let together = vec![TEXT.to_owned(); TEXTS as usize];
         let mut best = Self {
             alone: Duration::MAX,
             together: Duration::MAX,
         };
-        // What the first calls set up is not to be measured.
+        // The first call also sets things up.
         time(&together[..1])?;
         let begun = Instant::now();
         let mut rounds = 0;
@@ -62,17 +62,17 @@ impl Calibration {
         Ok(best)
     }
 
-    /// What a text costs together with others, as a part of what it costs alone.
+    /// The cost of a text in a batch, as a fraction of its cost alone.
     pub fn ratio(&self) -> f64 {
         self.together.as_secs_f64() / self.alone.as_secs_f64()
     }
 
-    /// Whether batches are worth it.
+    /// Whether batching pays.
     pub fn batches_pay(&self) -> bool {
         self.ratio() <= WORTH
     }
 
-    /// How many tokens are scored in a second, as the batcher counts them.
+    /// Throughput in tokens per second, as the batcher estimates tokens.
     pub fn tokens_per_second(&self) -> f64 {
         let best = self.together.min(self.alone);
         f64::from(super::estimate::tokens(TEXT)) / best.as_secs_f64()

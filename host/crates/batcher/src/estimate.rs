@@ -1,25 +1,24 @@
-//! How much work a text is, before anyone has tokenised it.
+//! Estimates how many tokens a text has.
 //!
-//! The guest knows how many tokens a text has; the host must tell beforehand,
-//! and without knowing the tokenizer, which texts are alike and how much is
-//! waiting. So this counts what nearly all tokenizers count: words, marks, and
-//! the characters of scripts that a vocabulary has few words of.
+//! Only the guest knows the tokenizer. The host needs a number before it calls the guest,
+//! to batch texts of like length and to bound the queue. So this counts what nearly all
+//! tokenizers split: words, punctuation, and single characters of scripts that
+//! vocabularies have few words of.
 
-/// The most tokens that a text counts for. Nearly all models of this kind take
-/// 512 and cut off the rest.
+/// The largest estimate. Nearly all models of this kind read 512 tokens and drop the rest.
 const MAX_TOKENS: u32 = 512;
 
-/// The marks that begin and end what a model reads.
+/// The tokens that begin and end a model's input, such as `[CLS]` and `[SEP]`.
 const SPECIAL_TOKENS: u32 = 2;
 
-/// After so many letters a word most likely takes another token.
+/// A word most likely takes one more token for each this many letters.
 const LETTERS_PER_TOKEN: u32 = 10;
 
-/// However few tokens a text has, so many bytes of it are as much work as one:
-/// they are copied, and looked at one by one.
+/// Copying and scanning this many bytes costs about as much as one token, however few
+/// tokens they hold.
 const BYTES_PER_TOKEN: usize = 256;
 
-/// About how many tokens' worth of work a text is: from 2 to 512.
+/// The estimate for a text: from 2 to 512.
 pub(super) fn tokens(text: &str) -> u32 {
     let by_length = u32::try_from(text.len() / BYTES_PER_TOKEN).unwrap_or(MAX_TOKENS);
     count(text).max(by_length).min(MAX_TOKENS)

@@ -1,14 +1,29 @@
-//! Queueing texts, forming batches of them, and handing out the answers.
+//! Queues texts, forms batches, and scores them on threads of its own.
 //!
-//! Texts of all requests wait in one queue. A worker that becomes free takes
-//! the next batch, so that batches are formed as late as they can be: nothing
-//! waits while a worker is idle, and under load batches fill up by themselves.
+//! Texts of all requests wait in one queue. A worker that becomes free takes the text whose
+//! turn it is, and with it others of like length, up to a number of tokens. So batches are
+//! formed as late as possible: no text waits while a worker is idle, and under load batches
+//! fill up by themselves. If other workers are idle, a worker leaves them their share.
 //!
-//! Texts that nobody waits for have a queue of their own, the background. It costs
-//! the others nothing: one worker at most takes from it, when nothing else waits,
-//! and gives up what it has begun as soon as something does.
+//! Turns are fair between requests: the next text of a request has its turn once every
+//! other request has been served as many tokens, where a long text counts for only a few
+//! short ones. So a short request does not wait for a long one, nor the other way round.
+//! Tokens are estimated, because only the guest can count them. There is one exception: a
+//! request for a text that another request already waits for shares that one's turn,
+//! because the cache above merges them.
 //!
-//! This module must not know guests or caches: a
+//! The limit on the queue counts tokens, but only a part of those of one large request,
+//! because others have their turn between its texts. A request is accepted or refused as a
+//! whole, whatever its size.
+//!
+//! A caller that leaves removes its waiting texts. A batch that nobody waits for any more
+//! is cancelled through its [`CancellationToken`](predictor::CancellationToken).
+//!
+//! Texts with [`Priority::Background`] have a queue of their own. It costs the others
+//! nothing: at most one worker takes from it, only when nothing else waits, and it drops
+//! its batch as soon as something does.
+//!
+//! This crate must not know guests, wasmtime, caches or Redis: a
 //! [`Scorer`](predictor::Scorer) scores the batches.
 
 mod calibration;
@@ -30,24 +45,23 @@ pub use metrics::Metrics;
 use predictor::{
     Answer, BoxFuture, ErrorKind, Pending, PredictError, Predictor, Priority, Request,
 };
-use queue::{Bounds, Entry, Place, Queue};
+use queue::{BatchLimits, Entry, Place, Queue};
 
-/// How a batcher works.
+/// Options of a batcher.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// How many threads score batches.
+    /// The number of threads that score batches.
     pub workers: usize,
-    /// The most texts in a batch; 1 for none but single ones.
+    /// The most texts in a batch; 1 to score each text alone.
     pub batch_texts: usize,
-    /// The most tokens in a batch, padding included, as estimated. A text that
-    /// has more is a batch of its own.
+    /// The most estimated tokens in a batch, padding included. A longer text is a batch of
+    /// its own.
     pub batch_tokens: u32,
-    /// How many tokens may wait, as estimated, before requests are refused. A
-    /// request that is taken on is taken on as a whole, and counts for 2,048 at
-    /// most, since others have their turn between its texts.
+    /// How many estimated tokens may wait before requests are refused. A request is
+    /// accepted as a whole, and counts for 2,048 at most, because others have their turn
+    /// between its texts.
     pub queue_tokens: u64,
-    /// How many tokens one worker is expected to score in a second, until there
-    /// is experience.
+    /// The initial estimate of how many tokens a worker scores in a second.
     pub tokens_per_second: f64,
 }
 
@@ -57,41 +71,41 @@ pub struct Batcher {
     workers: Vec<JoinHandle<()>>,
 }
 
-/// What callers and workers share.
+/// The state that callers and workers share.
 struct Shared {
     state: Mutex<State>,
-    /// Signalled when there is work, or when there will be none.
+    /// Signalled when there is work, and when the batcher is dropped.
     work: Condvar,
     options: Options,
     metrics: Metrics,
 }
 
 struct State {
-    queue: Queue<Attached>,
-    background: Queue<Attached>,
-    /// Whether a worker works on what was in the background.
+    queue: Queue<Waiter>,
+    background: Queue<Waiter>,
+    /// Whether a worker has a background batch.
     background_busy: bool,
     idle: usize,
     closing: bool,
-    /// Tokens that a worker scores in a second, of late.
+    /// The recent throughput of a worker, in tokens per second.
     tokens_per_second: f64,
 }
 
-/// What a text in the queue carries along.
-struct Attached {
+/// Who waits for a text, and since when.
+struct Waiter {
     reply: oneshot::Sender<Result<Answer, PredictError>>,
     wanted: Arc<AtomicBool>,
     priority: Priority,
     since: Instant,
-    /// What lines of the log about it belong to.
+    /// The span of the request, for log lines about the text.
     span: Span,
 }
 
-/// The longest after which another try is suggested.
+/// The longest `retry_after` that is suggested.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// How many tokens may wait in the background, as estimated: a second or more of
-/// one worker's time. What waits for longer is no better than what is dropped.
+/// How many estimated tokens may wait in the background: at least a second of one worker's
+/// time. Work that would wait longer is dropped instead.
 const BACKGROUND_TOKENS: u64 = 8192;
 
 impl Batcher {
@@ -99,7 +113,7 @@ impl Batcher {
     ///
     /// # Errors
     ///
-    /// If the system gives no more threads.
+    /// If no thread can be started.
     pub fn start(options: Options, metrics: Metrics) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
@@ -114,7 +128,8 @@ impl Batcher {
             options,
             metrics,
         });
-        // Made first, so that the threads that did start end if one does not.
+        // Constructed before the threads: if one cannot be started, dropping this ends the
+        // others.
         let mut batcher = Self {
             shared,
             workers: Vec::new(),
@@ -142,7 +157,7 @@ impl Batcher {
                 scorer: Arc::clone(&request.scorer),
                 alone: false,
                 request: 0,
-                attached: Attached {
+                waiter: Waiter {
                     reply,
                     wanted: Arc::clone(&wanted),
                     priority,
@@ -152,7 +167,7 @@ impl Batcher {
             };
             (entry, wanted, answer)
         };
-        // What takes time is done before the lock is taken, and after.
+        // Everything that takes time happens outside the lock.
         let prepared: Vec<_> = request.texts.into_iter().map(prepare).collect();
         let mut state = shared.lock();
         if !prepared.is_empty() && shared.is_full(&state, priority) {
@@ -174,7 +189,7 @@ impl Batcher {
             let place = queue.push(&mut turn, entry);
             waiting.push((place, wanted, answer));
         }
-        shared.tell_depth(&state);
+        shared.record_depth(&state);
         let wake = state.idle.min(waiting.len());
         drop(state);
         for _ in 0..wake {
@@ -204,10 +219,10 @@ impl Drop for Batcher {
         self.shared.lock().closing = true;
         self.shared.work.notify_all();
         for worker in self.workers.drain(..) {
-            // A worker catches the panics of its batches, so there is none here.
+            // A worker catches panics, so there is nothing to report.
             let _ = worker.join();
         }
-        // Whoever still waits is told, by the loss of the sender.
+        // Callers that still wait learn of it because their senders are dropped.
         let mut state = self.shared.lock();
         let left = [state.queue.clear(), state.background.clear()];
         drop(state);
@@ -216,15 +231,15 @@ impl Drop for Batcher {
 }
 
 impl State {
-    fn queue_of(&mut self, priority: Priority) -> &mut Queue<Attached> {
+    fn queue_of(&mut self, priority: Priority) -> &mut Queue<Waiter> {
         match priority {
             Priority::Live => &mut self.queue,
             Priority::Background => &mut self.background,
         }
     }
 
-    /// Whether what a worker does in the background keeps others waiting. An idle
-    /// worker takes what waits in a moment.
+    /// Whether a background batch keeps urgent texts waiting. It does not while a worker is
+    /// idle: that one takes them in a moment.
     fn needs_workers(&self) -> bool {
         self.closing || (self.idle == 0 && self.queue.len() > 0)
     }
@@ -232,19 +247,19 @@ impl State {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing that can panic is done under the lock.
+        // Nothing panics while the lock is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_full(&self, state: &State, priority: Priority) -> bool {
         match priority {
             Priority::Live => state.queue.load() >= self.options.queue_tokens,
-            // Not as load: what counts here is what it holds.
+            // Not the load: this bounds memory and age.
             Priority::Background => state.background.tokens() >= BACKGROUND_TOKENS,
         }
     }
 
-    /// When a newcomer of now would have had its turn.
+    /// When a request that arrives now would have its turn.
     fn retry_after(&self, state: &mut State, priority: Priority) -> Duration {
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
         let seconds = state.queue_of(priority).load() as f64
@@ -253,7 +268,7 @@ impl Shared {
             .map_or(MAX_RETRY_AFTER, |time| time.min(MAX_RETRY_AFTER))
     }
 
-    fn tell_depth(&self, state: &State) {
+    fn record_depth(&self, state: &State) {
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.metrics
             .queue_texts
@@ -265,8 +280,8 @@ impl Shared {
     }
 }
 
-/// Somebody who waits for a text's answer. Dropped, it takes the text out of
-/// the queue, or tells the worker that has it.
+/// A caller that waits for an answer. When dropped, it removes the text from the queue, or
+/// tells the worker that has it.
 struct Waiting {
     place: Place,
     priority: Priority,
@@ -280,7 +295,7 @@ impl Waiting {
         answer: oneshot::Receiver<Result<Answer, PredictError>>,
     ) -> Result<Answer, PredictError> {
         let answer = answer.await;
-        // It is answered, and in no queue any more.
+        // Answered, so it is in no queue any more.
         self.wanted.store(false, Ordering::Relaxed);
         answer.unwrap_or_else(|_| {
             Err(PredictError::new(
@@ -296,10 +311,10 @@ impl Drop for Waiting {
         if self.wanted.swap(false, Ordering::Relaxed) {
             let mut state = self.shared.lock();
             let left = state.queue_of(self.priority).remove(self.place);
-            self.shared.tell_depth(&state);
+            self.shared.record_depth(&state);
             drop(state);
             if left.is_some() && self.priority == Priority::Live {
-                self.shared.metrics.abandoned.inc();
+                self.shared.metrics.cancelled.inc();
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What the batcher tells of itself.
+//! Metrics of the batcher.
 
 use prometheus::{
     Histogram, IntCounter, IntCounterVec, IntGauge, Registry, exponential_buckets,
@@ -8,7 +8,7 @@ use prometheus::{
 
 use predictor::{ErrorKind, PredictError};
 
-/// The batcher's instruments.
+/// The instruments of the batcher.
 pub struct Metrics {
     pub(super) queue_texts: IntGauge,
     pub(super) queue_tokens: IntGauge,
@@ -17,9 +17,9 @@ pub struct Metrics {
     pub(super) batch_seconds: Histogram,
     pub(super) busy_workers: IntGauge,
     pub(super) refused: IntCounter,
-    pub(super) abandoned: IntCounter,
+    pub(super) cancelled: IntCounter,
     pub(super) background_texts: IntGauge,
-    pub(super) given_up: IntCounter,
+    pub(super) preempted: IntCounter,
     texts: IntCounterVec,
 }
 
@@ -28,7 +28,7 @@ impl Metrics {
     ///
     /// # Errors
     ///
-    /// If one of their names is taken.
+    /// If a metric of one of these names is registered already.
     pub fn new(registry: &Registry) -> prometheus::Result<Self> {
         // 100 microseconds to 26 seconds.
         let seconds = exponential_buckets(0.0001, 2.0, 19)?;
@@ -38,7 +38,7 @@ impl Metrics {
             &["outcome"],
             registry
         )?;
-        // From 0 on, so that the first of a kind is an increase.
+        // Created with 0, so that the first event of a kind is an increase.
         for outcome in ["ok", "invalid_text", "timed_out", "unavailable", "failed"] {
             texts.with_label_values(&[outcome]);
         }
@@ -81,7 +81,7 @@ impl Metrics {
                 "Requests that were refused because too much work was waiting.",
                 registry
             )?,
-            abandoned: register_int_counter_with_registry!(
+            cancelled: register_int_counter_with_registry!(
                 "fastsentiment_abandoned_texts_total",
                 "Texts whose caller had gone before they were answered.",
                 registry
@@ -92,7 +92,7 @@ impl Metrics {
                  metric of the queue or of batches counts them.",
                 registry
             )?,
-            given_up: register_int_counter_with_registry!(
+            preempted: register_int_counter_with_registry!(
                 "fastsentiment_background_given_up_texts_total",
                 "Texts in the background that were given up for others.",
                 registry
@@ -101,7 +101,7 @@ impl Metrics {
         })
     }
 
-    pub(super) fn count(&self, answer: Result<(), &PredictError>) {
+    pub(super) fn record(&self, answer: Result<(), &PredictError>) {
         let outcome = match answer {
             Ok(()) => "ok",
             Err(error) => match error.kind {

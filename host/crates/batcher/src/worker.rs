@@ -1,4 +1,8 @@
-//! What a thread does that scores batches.
+//! A thread that scores batches.
+//!
+//! A batch that fails is split. If the guest refuses one of its texts, that text is answered
+//! and the others are tried again together; otherwise each is tried alone. So no text makes
+//! another one's request fail.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,20 +11,22 @@ use std::time::Instant;
 
 use tracing::Span;
 
-use super::{Attached, Bounds, Entry, Place, Shared};
-use predictor::{Abandoned, Answer, ErrorKind, PredictError, Priority, Scores, Source, Work};
+use super::{BatchLimits, Entry, Place, Shared, Waiter};
+use predictor::{
+    Answer, CancellationToken, ErrorKind, PredictError, Priority, Scores, Source, Work,
+};
 
-/// How much a batch changes what is believed of the speed of a worker.
+/// The weight of the latest batch in the moving average of a worker's throughput.
 const WEIGHT: f64 = 0.1;
 
-type Taken = (Place, Entry<Attached>);
+type Taken = (Place, Entry<Waiter>);
 
-/// What a worker has taken from one of the queues: one text at least.
+/// At least one text, taken from one of the queues.
 struct Batch {
     taken: Vec<Taken>,
     priority: Priority,
-    /// Set once the batch has been given up for those that wait.
-    given_up: Arc<AtomicBool>,
+    /// Set once a background batch has been preempted by urgent texts.
+    preempted: Arc<AtomicBool>,
 }
 
 /// Scores batches until the batcher is dropped.
@@ -29,8 +35,7 @@ pub(super) fn work(shared: &Arc<Shared>) {
         let in_background = batch.priority == Priority::Background;
         let busy = i64::from(!in_background);
         shared.metrics.busy_workers.add(busy);
-        // What a scorer's panic does is in `call`; whatever else might panic
-        // must not cost the worker.
+        // `call` handles a panic of the scorer. Any other must not end the thread.
         if catch_unwind(AssertUnwindSafe(|| score(shared, batch))).is_err() {
             tracing::error!("the host panicked after a batch was scored");
         }
@@ -41,13 +46,13 @@ pub(super) fn work(shared: &Arc<Shared>) {
     }
 }
 
-/// Waits for a batch; none comes once the batcher is being dropped.
+/// Waits for a batch; `None` once the batcher is being dropped.
 ///
-/// In the background one worker works at most, since all share the machine's
-/// memory; and, if there are several, not the last one that is idle: what comes
-/// next finds one that it need not wait for.
+/// At most one worker takes background texts, because they compete for the memory
+/// bandwidth of the machine; and not the last idle worker, if there are several, so that
+/// the next urgent text need not wait.
 fn next(shared: &Shared) -> Option<Batch> {
-    let bounds = Bounds {
+    let limits = BatchLimits {
         texts: shared.options.batch_texts,
         tokens: shared.options.batch_tokens,
     };
@@ -58,19 +63,19 @@ fn next(shared: &Shared) -> Option<Batch> {
         }
         let idle = state.idle;
         let mut priority = Priority::Live;
-        let mut taken = state.queue.take(bounds, idle);
+        let mut taken = state.queue.take(limits, idle);
         let spare = idle > 0 || shared.options.workers <= 1;
         if taken.is_empty() && spare && !state.background_busy {
             priority = Priority::Background;
-            taken = state.background.take(bounds, 0);
+            taken = state.background.take(limits, 0);
             state.background_busy = !taken.is_empty();
         }
         if !taken.is_empty() {
-            shared.tell_depth(&state);
+            shared.record_depth(&state);
             return Some(Batch {
                 taken,
                 priority,
-                given_up: Arc::default(),
+                preempted: Arc::default(),
             });
         }
         state.idle += 1;
@@ -89,7 +94,7 @@ fn score(shared: &Arc<Shared>, mut batch: Batch) {
         let texts = batch.taken.len() as f64;
         shared.metrics.batch_texts.observe(texts);
         for (_, entry) in &batch.taken {
-            let waited = begun - entry.attached.since;
+            let waited = begun - entry.waiter.since;
             shared.metrics.queue_seconds.observe(waited.as_secs_f64());
         }
     }
@@ -106,7 +111,7 @@ fn score(shared: &Arc<Shared>, mut batch: Batch) {
     }
     match result {
         Ok(scores) => {
-            // A version in the background is another one, and may be slower.
+            // The background runs another revision, which may be slower.
             if batch.priority == Priority::Live {
                 learn(shared, &batch.taken, took);
             }
@@ -117,19 +122,19 @@ fn score(shared: &Arc<Shared>, mut batch: Batch) {
                     revision,
                     source: Source::Computed,
                     work: Some(Work {
-                        queued: begun - entry.attached.since,
+                        queued: begun - entry.waiter.since,
                         scored: spent,
                     }),
                 };
                 reply(shared, entry, Ok(answer));
             }
         }
-        Err(_) if batch.given_up.load(Ordering::Relaxed) => give_up(shared, batch.taken),
-        Err(error) => part(shared, batch.taken, texts, &error),
+        Err(_) if batch.preempted.load(Ordering::Relaxed) => reply_preempted(shared, batch.taken),
+        Err(error) => split(shared, batch.taken, texts, &error),
     }
 }
 
-/// Has the batch scored; a panic is an error of the batch.
+/// Scores the batch; a panic is an error of the batch.
 fn call(
     shared: &Arc<Shared>,
     batch: &Batch,
@@ -138,28 +143,30 @@ fn call(
     let wanted: Vec<Arc<AtomicBool>> = batch
         .taken
         .iter()
-        .map(|(_, entry)| Arc::clone(&entry.attached.wanted))
+        .map(|(_, entry)| Arc::clone(&entry.waiter.wanted))
         .collect();
     let unwanted = move || !wanted.iter().any(|wanted| wanted.load(Ordering::Relaxed));
-    let abandoned: Abandoned = match batch.priority {
-        Priority::Live => Arc::new(unwanted),
+    let cancellation = match batch.priority {
+        Priority::Live => CancellationToken::new(unwanted),
         Priority::Background => {
-            let (shared, given_up) = (Arc::clone(shared), Arc::clone(&batch.given_up));
-            Arc::new(move || unwanted() || gives_way(&shared, &given_up))
+            let (shared, preempted) = (Arc::clone(shared), Arc::clone(&batch.preempted));
+            CancellationToken::new(move || unwanted() || is_preempted(&shared, &preempted))
         }
     };
     let failed = |detail: String| {
         PredictError::new(ErrorKind::Failed, "the prediction failed").with_detail(detail)
     };
     let (_, first) = &batch.taken[0];
-    // What is logged of texts of several requests is about none of them alone.
+    // Log lines about texts of several requests belong to none of them.
     let alone = batch
         .taken
         .iter()
         .all(|(_, entry)| entry.request == first.request);
-    let span = alone.then(|| first.attached.span.clone());
+    let span = alone.then(|| first.waiter.span.clone());
     let _entered = span.as_ref().map(Span::enter);
-    let result = catch_unwind(AssertUnwindSafe(|| first.scorer.score(texts, &abandoned)));
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        first.scorer.score(texts, &cancellation)
+    }));
     let scores =
         result.map_err(|_| failed("the host panicked during a call of the guest".to_owned()))??;
     if scores.len() == texts.len() {
@@ -170,19 +177,19 @@ fn call(
     }
 }
 
-/// Whether a batch in the background is given up. Once it is, it stays so: what
-/// its scorer makes of the end must not be taken for a failure.
-fn gives_way(shared: &Shared, given_up: &AtomicBool) -> bool {
-    if !given_up.load(Ordering::Relaxed) && shared.lock().needs_workers() {
-        given_up.store(true, Ordering::Relaxed);
+/// Whether a background batch is preempted. Once it is, it stays so: whatever error its
+/// scorer returns is then no failure.
+fn is_preempted(shared: &Shared, preempted: &AtomicBool) -> bool {
+    if !preempted.load(Ordering::Relaxed) && shared.lock().needs_workers() {
+        preempted.store(true, Ordering::Relaxed);
     }
-    given_up.load(Ordering::Relaxed)
+    preempted.load(Ordering::Relaxed)
 }
 
-/// Answers a batch that was given up. It is not tried again: as long as there is
-/// so much to do, it would be given up again and again.
-fn give_up(shared: &Shared, batch: Vec<Taken>) {
-    shared.metrics.given_up.inc_by(batch.len() as u64);
+/// Answers the texts of a preempted batch. They are not tried again, because under load
+/// they would be preempted again and again.
+fn reply_preempted(shared: &Shared, batch: Vec<Taken>) {
+    shared.metrics.preempted.inc_by(batch.len() as u64);
     for (_, entry) in batch {
         let error = PredictError::new(
             ErrorKind::Unavailable,
@@ -192,10 +199,9 @@ fn give_up(shared: &Shared, batch: Vec<Taken>) {
     }
 }
 
-/// Parts a batch that failed: the text that is to blame is answered, if it is
-/// known; the others are tried again, so that a text can fail no request but its
-/// own. Where nobody knows which one is to blame, each is tried by itself.
-fn part(shared: &Shared, batch: Vec<Taken>, texts: Vec<String>, error: &PredictError) {
+/// Splits a batch that failed: the text at fault is answered, if it is known, and the
+/// others go back to the queue; if it is not known, each is to be tried alone.
+fn split(shared: &Shared, batch: Vec<Taken>, texts: Vec<String>, error: &PredictError) {
     let blamed = match error.kind {
         ErrorKind::InvalidText { index } => Some(index),
         _ if batch.len() == 1 => Some(0),
@@ -203,53 +209,53 @@ fn part(shared: &Shared, batch: Vec<Taken>, texts: Vec<String>, error: &PredictE
     };
     let mut again = Vec::new();
     for (index, ((place, mut entry), text)) in batch.into_iter().zip(texts).enumerate() {
-        if !entry.attached.wanted.load(Ordering::Relaxed) {
-            // Perhaps the call was ended for that reason: it is no failure.
-            left(shared, &entry);
+        if !entry.waiter.wanted.load(Ordering::Relaxed) {
+            // Perhaps the call was cancelled for that reason, so it is no failure.
+            record_cancelled(shared, &entry);
         } else if blamed == Some(index) {
             reply(shared, entry, Err(error.clone()));
         } else {
             entry.text = text;
             entry.alone |= blamed.is_none();
-            entry.attached.since = Instant::now();
+            entry.waiter.since = Instant::now();
             again.push((place, entry));
         }
     }
     let mut gone = Vec::new();
     let mut state = shared.lock();
     for (place, entry) in again {
-        // Whoever leaves from now on takes the text out of the queue.
-        if entry.attached.wanted.load(Ordering::Relaxed) {
-            let queue = state.queue_of(entry.attached.priority);
+        // A caller that leaves from now on removes its text from the queue itself.
+        if entry.waiter.wanted.load(Ordering::Relaxed) {
+            let queue = state.queue_of(entry.waiter.priority);
             queue.put_back(place, entry);
         } else {
             gone.push(entry);
         }
     }
-    shared.tell_depth(&state);
+    shared.record_depth(&state);
     drop(state);
     shared.work.notify_all();
     for entry in gone {
-        left(shared, &entry);
+        record_cancelled(shared, &entry);
     }
 }
 
-/// Counts a text whose caller has left.
-fn left(shared: &Shared, entry: &Entry<Attached>) {
-    if entry.attached.priority == Priority::Live {
-        shared.metrics.abandoned.inc();
+/// Records a text whose caller has left.
+fn record_cancelled(shared: &Shared, entry: &Entry<Waiter>) {
+    if entry.waiter.priority == Priority::Live {
+        shared.metrics.cancelled.inc();
     }
 }
 
-fn reply(shared: &Shared, entry: Entry<Attached>, answer: Result<Answer, PredictError>) {
-    if entry.attached.priority == Priority::Live {
-        shared.metrics.count(answer.as_ref().map(|_| ()));
+fn reply(shared: &Shared, entry: Entry<Waiter>, answer: Result<Answer, PredictError>) {
+    if entry.waiter.priority == Priority::Live {
+        shared.metrics.record(answer.as_ref().map(|_| ()));
     }
-    // The caller may have gone meanwhile.
-    let _ = entry.attached.reply.send(answer);
+    // The caller may have left.
+    let _ = entry.waiter.reply.send(answer);
 }
 
-/// Learns from a batch how fast a worker is.
+/// Updates the moving average of a worker's throughput.
 fn learn(shared: &Shared, batch: &[Taken], seconds: f64) {
     let tokens: f64 = batch.iter().map(|(_, entry)| f64::from(entry.tokens)).sum();
     if seconds > 0.0 {

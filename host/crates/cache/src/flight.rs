@@ -1,10 +1,10 @@
-//! Single flight: what is being computed, so that whoever wants the same
-//! meanwhile waits for that instead of having it computed again.
+//! Single flight: whoever asks for a text that is being computed waits for that answer,
+//! instead of having it computed again.
 //!
-//! A flight lives as long as anybody waits for it, whoever began it. Its last
-//! waiter's leaving drops it, and with it the work below.
+//! A flight lives as long as anybody waits for it, whoever began it. When the last caller
+//! leaves, it is dropped, and with it the work below.
 //!
-//! This module must not know how an answer comes about or where it is kept.
+//! This module must not know how an answer is computed or where it is cached.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,14 +19,14 @@ use predictor::{Answer, BoxFuture, PredictError, Scores};
 /// How a flight ends.
 pub(super) type Landing = Result<Answer, PredictError>;
 
-/// An answer that any number of waiters can wait for.
+/// An answer that any number of callers can wait for.
 pub(super) type Flight = Shared<BoxFuture<Landing>>;
 
-/// All that is being computed.
+/// Everything that is being computed.
 #[derive(Default)]
 pub(super) struct Flights {
     entries: Mutex<Entries>,
-    /// Told whenever reservations have become flights, or were given up.
+    /// Notified when reservations have become flights or were dropped.
     settled: Notify,
 }
 
@@ -37,8 +37,8 @@ struct Entries {
 }
 
 enum Entry {
-    /// Somebody is about to have it computed: the layer below has not taken
-    /// the work on yet, and may refuse it.
+    /// A caller is about to have it computed. The layer below has not accepted the work yet,
+    /// and may refuse it.
     Reserved,
     /// It is being computed.
     Flying {
@@ -47,9 +47,9 @@ enum Entry {
     },
 }
 
-/// What whoever wants an answer has to do.
+/// What a caller has to do for an answer.
 pub(super) enum Part {
-    /// Nothing: it has just been found.
+    /// Nothing: it has just been computed.
     Found(Scores),
     /// Wait with others.
     Join(Flight),
@@ -58,13 +58,13 @@ pub(super) enum Part {
 }
 
 impl Flights {
-    /// Says for each key what its asker has to do; `find` looks among what has
-    /// been computed already. No key may come twice.
+    /// Says for each key what its caller has to do. `find` looks among the answers that
+    /// have been computed already. No key may occur twice.
     ///
-    /// Keys that somebody else has reserved are waited for: that is over as
-    /// soon as the layer below has taken the work on or refused it, and a
-    /// refusal is then for the one who was refused, and not for those who would
-    /// have joined. Whoever waits holds no reservation.
+    /// This waits for keys that another caller has reserved, until the layer below has
+    /// accepted or refused that caller's work: a refusal is for that caller alone, and not
+    /// for those who would have joined. A caller that waits holds no reservation, so there
+    /// can be no deadlock.
     pub(super) async fn claim(
         self: &Arc<Self>,
         keys: &[Key],
@@ -78,7 +78,7 @@ impl Flights {
                 if !keys.iter().any(reserved) {
                     return self.divide(&mut entries, keys, find);
                 }
-                // Made under the lock, so that no end is missed.
+                // Created under the lock, so that no notification is missed.
                 self.settled.notified()
             };
             settled.await;
@@ -94,13 +94,13 @@ impl Flights {
         let mut led = Vec::new();
         let part = |key: &Key| {
             if let Some(Entry::Flying { flight, .. }) = entries.by_key.get(key) {
-                // It is gone if its last waiter is leaving just now.
+                // It is gone if its last caller is just leaving.
                 if let Some(flight) = flight.upgrade() {
                     return Part::Join(flight);
                 }
             }
-            // A flight keeps its answer before its entry goes, so that under
-            // the lock it is found either here or there.
+            // A flight caches its answer before it removes its entry. So, under the lock,
+            // an answer is found here or there.
             if let Some(scores) = find(key) {
                 return Part::Found(scores);
             }
@@ -117,22 +117,22 @@ impl Flights {
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
-        // Nothing that can panic is done under the lock. Nor may a flight be
-        // dropped under it: its entry is removed under the lock as well.
+        // Nothing panics while the lock is held. No flight may be dropped meanwhile
+        // either, because that takes the lock to remove its entry.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The keys that are about to be computed. Dropped, it gives up those of which
-/// no flight has become.
+/// Keys that are about to be computed. When dropped, it releases those that have not become
+/// flights.
 pub(super) struct Reservation {
     flights: Arc<Flights>,
     keys: Vec<Key>,
 }
 
 impl Reservation {
-    /// Makes flights of what the layer below has taken on: one future for each
-    /// key to be led, in their order.
+    /// Makes flights of the work that the layer below has accepted: one future for each
+    /// reserved key, in their order.
     pub(super) fn launch(self, futures: Vec<BoxFuture<Landing>>) -> Vec<Flight> {
         let mut launched = Vec::with_capacity(futures.len());
         let mut entries = self.flights.lock();
@@ -177,8 +177,8 @@ impl Drop for Reservation {
     }
 }
 
-/// The entry of a flight, which goes when the flight has landed or nobody
-/// waits for it.
+/// The entry of a flight. It is removed when the flight has landed, or when nobody waits
+/// for it.
 struct EntryOfFlight {
     flights: Arc<Flights>,
     key: Key,
@@ -188,7 +188,7 @@ struct EntryOfFlight {
 impl Drop for EntryOfFlight {
     fn drop(&mut self) {
         let mut entries = self.flights.lock();
-        // The key may be someone else's by now.
+        // The key may belong to another flight by now.
         if let Some(Entry::Flying { number, .. }) = entries.by_key.get(&self.key)
             && *number == self.number
         {
@@ -198,64 +198,6 @@ impl Drop for EntryOfFlight {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use predictor::{Digest, ErrorKind};
-
-    const KEYS: [Key; 2] = [Digest([1; 32]), Digest([2; 32])];
-
-    fn entries(flights: &Flights) -> usize {
-        flights.lock().by_key.len()
-    }
-
-    /// Reserves both keys, of which nobody else has any.
-    fn reserve(flights: &Arc<Flights>) -> Reservation {
-        let claim = flights.claim(&KEYS, |_| None).now_or_never();
-        let (parts, reservation) = claim.expect("nobody has reserved them");
-        assert!(parts.iter().all(|part| matches!(part, Part::Lead)));
-        reservation
-    }
-
-    fn failing() -> BoxFuture<Landing> {
-        std::future::ready(Err(PredictError::new(ErrorKind::Failed, "as told"))).boxed()
-    }
-
-    #[test]
-    fn no_entry_outlives_what_it_stands_for() {
-        let flights = Arc::<Flights>::default();
-        drop(reserve(&flights));
-        assert_eq!(entries(&flights), 0, "given up before it was taken on");
-
-        let never = || std::future::pending().boxed();
-        let launched = reserve(&flights).launch(vec![never(), never()]);
-        assert_eq!(entries(&flights), 2);
-        let follower = launched[1].clone();
-        drop(launched);
-        assert_eq!(entries(&flights), 1, "one has a follower");
-        drop(follower);
-        assert_eq!(entries(&flights), 0, "nobody waits");
-
-        let launched = reserve(&flights).launch(vec![failing(), failing()]);
-        for flight in &launched {
-            assert!(flight.clone().now_or_never().unwrap().is_err());
-        }
-        assert_eq!(entries(&flights), 0, "they have landed, and are still held");
-
-        // Fewer were taken on than were asked for.
-        let launched = reserve(&flights).launch(vec![never()]);
-        assert_eq!(entries(&flights), 1);
-        drop(launched);
-        assert_eq!(entries(&flights), 0);
-    }
-
-    #[test]
-    fn what_was_computed_meanwhile_is_found() {
-        let flights = Arc::<Flights>::default();
-        let scores: Scores = [].into();
-        let find = |key: &Key| (*key == KEYS[0]).then(|| Arc::clone(&scores));
-        let claim = flights.claim(&KEYS, find).now_or_never();
-        let (parts, _reservation) = claim.unwrap();
-        assert!(matches!(parts[..], [Part::Found(_), Part::Lead]));
-        assert_eq!(entries(&flights), 1);
-    }
-}
+mod interleavings;
+#[cfg(test)]
+mod tests;

@@ -1,29 +1,29 @@
-//! What an answer is kept under: a digest of everything that decides it.
+//! The key of an answer: a digest of everything that decides it.
 //!
-//! This module must not know where answers are kept.
+//! This module must not know where answers are cached.
 
 use sha2::{Digest as _, Sha256};
 
 use predictor::{Digest, Revision};
 
-/// What the answer to one text of one version is kept under. It is as good as
-/// the text itself: nobody can find two texts with the same key.
+/// The key of one revision's answer to one text. It is as good as the text itself: nobody
+/// can find two texts with the same SHA-256.
 pub(super) type Key = Digest;
 
-/// Raised whenever the digest is taken over something else, so that servers of
-/// two releases that share a Redis never take each other's keys for theirs.
+/// Raise it whenever the digest is taken over something else, so that servers of different
+/// releases can share a Redis without mistaking each other's keys.
 const FORMAT: u8 = 2;
 
 /// Makes the keys of one revision on one engine.
 pub(super) struct Keys(Sha256);
 
 impl Keys {
-    /// `engine` names whatever else decides an answer: what runs the model, and on what.
+    /// `engine` names what runs the model, and on what kind of processor.
     pub(super) fn new(revision: &Revision, engine: &str) -> Self {
         let mut hash = Sha256::new();
         hash.update([FORMAT]);
-        // The digest is of fixed length; what is not is framed by its length,
-        // so that no two lists of fields are the same bytes.
+        // Fields of variable length are preceded by their length, so that no two lists of
+        // fields are the same bytes.
         hash.update(revision.digest().0);
         update_framed(&mut hash, engine.as_bytes());
         Self(hash)
@@ -70,8 +70,8 @@ mod tests {
     fn a_key_is_the_same_each_time() {
         let of = |text: &str| Keys::new(&revision(1, 2), "s").of(text);
         assert_eq!(of("text"), of("text"));
-        // Replicas and releases share what they keep, so this must not change
-        // unless the format's number does.
+        // Replicas and releases share a Redis, so this must not change unless `FORMAT`
+        // does.
         assert_eq!(of("text").short(), "8c267959d1d6");
     }
 

@@ -1,13 +1,22 @@
-//! Answers that are kept, so that a text is not computed twice by one version:
-//! in this process, and in a Redis that several processes share. And texts that
-//! are being computed, so that they are not computed twice at the same time.
+//! Caches answers, in this process and in a Redis that several processes share, and merges
+//! concurrent requests for the same text.
 //!
-//! An answer is kept under a digest of all that decides it, so that no swap can
-//! serve a stale one. Redis can only make an answer come sooner: whatever it
-//! does, what is not found is computed.
+//! The key of an answer is the SHA-256 of everything that decides it: the revision, the
+//! engine and the text. So no swap can serve a stale answer, and nothing has to be
+//! invalidated.
 //!
-//! This module must not know batches or guests: the layer below, a
-//! [`Predictor`], computes what is not found.
+//! - **Memory** (`memory.rs`) is looked up without waiting for anything.
+//! - **Redis** (`shared/`) is asked for what memory does not have: at most once for each
+//!   request, within a time-out, and not at all while it is known not to work. Reads and
+//!   writes have a connection and a circuit breaker each, repaired in the background and
+//!   never by a request. What Redis does not answer is computed, and its values are
+//!   checked before they are used. So Redis can only make an answer faster, never wrong.
+//! - **Flights** (`flight.rs`) are texts that are being computed. A flight belongs to
+//!   everybody who waits for it: it is cancelled when the last of them leaves, and its
+//!   failure is never cached.
+//!
+//! This crate must not know batches, guests, or what lies below the [`Predictor`] that
+//! computes what is not found.
 
 mod flight;
 mod key;
@@ -25,44 +34,43 @@ use tokio::runtime::Handle;
 use lookup::{Inner, Recalled};
 use predictor::{BoxFuture, Caching, Pending, PredictError, Predictor, Request};
 pub use shared::{Address, AddressError, RedisOptions};
-use shared::{Keepers, Shared};
+use shared::{Maintainers, Shared};
 
-/// What is kept, and for how long.
+/// What is cached, and for how long.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// About how many bytes of answers are kept in this process; 0 for none.
+    /// The size of the cache in this process, in bytes; 0 for none.
     pub memory_bytes: u64,
-    /// How long an answer is kept in this process.
+    /// How long an answer stays in this process.
     pub memory_ttl: Duration,
-    /// Where answers are shared with other processes, if they are.
+    /// The Redis to share answers through, if any.
     pub redis: Option<RedisOptions>,
-    /// Whatever changes answers and is no part of a revision: the engine that runs models,
-    /// and the kind of processor where that matters. Answers are shared by servers that
-    /// give the same.
+    /// Whatever changes answers and is not part of a revision: the engine that runs models,
+    /// and the kind of processor. Only servers with the same value share answers.
     pub engine: String,
 }
 
 impl Options {
-    /// Whether nothing is kept at all, so that the layer can be left out.
+    /// Whether nothing is cached, so that the layer can be left out.
     pub fn keep_nothing(&self) -> bool {
         self.memory_bytes == 0 && self.redis.is_none()
     }
 }
 
-/// Answers texts from what is kept, and keeps what the layer below answers.
+/// Answers texts from the cache, and caches what the layer below answers.
 pub struct Cache {
     inner: Arc<Inner>,
-    /// Dropped, they end the tasks that keep the connections to Redis.
-    _keepers: Option<Keepers>,
+    /// End the tasks that maintain the connections to Redis, when dropped.
+    _maintainers: Option<Maintainers>,
 }
 
 impl Cache {
-    /// Puts a cache before `below`, which tells of itself at `registry`. It
-    /// does not wait for Redis: `runtime` runs the tasks that connect to it.
+    /// Puts a cache before `below`, with its metrics in `registry`. This does not wait for
+    /// Redis: tasks on `runtime` connect to it.
     ///
     /// # Errors
     ///
-    /// If the name of one of its metrics is taken.
+    /// If a metric of one of these names is registered already.
     pub fn start(
         options: &Options,
         below: Arc<dyn Predictor>,
@@ -71,11 +79,11 @@ impl Cache {
     ) -> prometheus::Result<Self> {
         let redis = options.redis.as_ref();
         let redis = redis.map(|redis| Shared::start(redis, registry, runtime));
-        let (shared, keepers) = redis.transpose()?.unzip();
+        let (shared, maintainers) = redis.transpose()?.unzip();
         let inner = Inner::new(options, below, shared, registry)?;
         Ok(Self {
             inner: Arc::new(inner),
-            _keepers: keepers,
+            _maintainers: maintainers,
         })
     }
 }

@@ -1,5 +1,5 @@
-//! The way of a request through the cache: memory, Redis, what is being
-//! computed, and the layer below for the rest.
+//! The way of a request through the cache: memory, Redis, flights, and the layer below for
+//! the rest.
 //!
 //! This module must not know how any of them works inside.
 
@@ -21,7 +21,7 @@ use predictor::{
     Revision, Scorer, Scores, Source,
 };
 
-/// What the futures of a cache share with it.
+/// The part of a cache that its futures share.
 pub(super) struct Inner {
     pub(super) below: Arc<dyn Predictor>,
     memory: Option<Arc<Memory>>,
@@ -31,29 +31,29 @@ pub(super) struct Inner {
     metrics: Metrics,
 }
 
-/// What memory had of a request.
+/// How much of a request was in memory.
 pub(super) enum Recalled {
     /// All of it.
     All(Vec<Pending>),
-    /// A part, or nothing.
+    /// A part of it, or nothing.
     Part(Lookup),
 }
 
-/// A request that is not answered as a whole yet.
+/// A request some of whose texts are not answered yet.
 pub(super) struct Lookup {
     answers: Vec<Option<Pending>>,
-    /// What is wanted still, each text once.
+    /// The texts without an answer, each once.
     wanted: Vec<Wanted>,
     scorer: Arc<dyn Scorer>,
     caching: Caching,
     since: Instant,
 }
 
-/// A text that has no answer yet.
+/// A text without an answer.
 struct Wanted {
     key: Key,
     text: String,
-    /// Where in the request it stands.
+    /// Its positions in the request.
     places: Vec<usize>,
 }
 
@@ -74,8 +74,8 @@ impl Inner {
         })
     }
 
-    /// Answers what is in memory. Most requests may end here, and such a one
-    /// costs no more than the keys of its texts and the room for its answers.
+    /// Answers from memory. Most requests may end here; they cost no more than the keys of
+    /// their texts and the vector of their answers.
     pub(super) fn recall(&self, request: Request) -> Recalled {
         let keys = self.keys(&request.scorer);
         let revision = Arc::clone(request.scorer.revision());
@@ -93,7 +93,7 @@ impl Inner {
         Recalled::All(answers)
     }
 
-    /// Goes on after the first text that is not in memory, whose key is given.
+    /// Continues after the first text that is not in memory, whose key is `missing`.
     fn recall_rest(
         &self,
         request: Request,
@@ -126,7 +126,7 @@ impl Inner {
         lookup
     }
 
-    /// Answers what memory did not have.
+    /// Answers the texts that were not in memory.
     pub(super) async fn complete(
         self: Arc<Self>,
         mut lookup: Lookup,
@@ -165,7 +165,7 @@ impl Inner {
         lookup.answers()
     }
 
-    /// Answers what is in Redis, and keeps it in memory.
+    /// Answers from Redis, and caches what it finds in memory.
     async fn fetch(&self, shared: &Shared, lookup: &mut Lookup) {
         let keys: Vec<Key> = lookup.wanted.iter().map(|wanted| wanted.key).collect();
         let found = shared.get(&keys).await;
@@ -192,7 +192,7 @@ impl Inner {
         }
     }
 
-    /// Has every text computed, whatever is kept or being computed.
+    /// Has every text computed, whatever is cached or in flight.
     pub(super) async fn renew(
         self: Arc<Self>,
         request: Request,
@@ -213,7 +213,7 @@ impl Inner {
         lookup.answers()
     }
 
-    /// Has texts computed, and kept. Gives the places of each, and its future.
+    /// Has texts computed and cached. Returns the positions of each, and its future.
     async fn compute(
         self: &Arc<Self>,
         scorer: Arc<dyn Scorer>,
@@ -233,7 +233,7 @@ impl Inner {
             texts,
             scorer,
             caching,
-            // Whoever comes later may wait for the same flight.
+            // Later callers may wait for the same flight.
             priority: Priority::Live,
         };
         let pending = self.below.predict(request).await?;
@@ -242,17 +242,14 @@ impl Inner {
             let error = PredictError::new(ErrorKind::Failed, "the prediction failed");
             return Err(error.with_detail(counts));
         }
-        // One for all, so that all that is written is written as one.
+        // One outbox for the request, so that its answers are written together.
         let outbox = self.shared.as_ref().map(|shared| Arc::new(shared.outbox()));
         let keeping = keys.into_iter().zip(pending).map(|(key, pending)| {
             let (inner, revision) = (Arc::clone(self), Arc::clone(&revision));
             let outbox = outbox.clone();
             async move {
-                let answer = match pending {
-                    Pending::Ready(answer) => answer,
-                    Pending::Later(answer) => answer.await?,
-                };
-                // The key holds the revision that was asked for.
+                let answer = pending.await?;
+                // The key was made for the revision that was asked.
                 if answer.revision == revision {
                     inner.keep(key, &answer.scores, outbox.as_deref());
                 }
@@ -293,7 +290,7 @@ impl Lookup {
         }
     }
 
-    /// Adds a text that has to be answered; `known` has the wanted ones.
+    /// Adds a text that has to be answered. `known` maps keys to positions in `wanted`.
     fn want(&mut self, known: &mut HashMap<Key, usize>, key: Key, text: String) {
         let place = self.answers.len();
         self.answers.push(None);
@@ -308,14 +305,14 @@ impl Lookup {
         }
     }
 
-    /// Answers one text at all of its places.
+    /// Answers one text at all of its positions.
     fn fill(&mut self, places: &[usize], answer: impl Fn() -> Pending) {
         for place in places {
             self.answers[*place] = Some(answer());
         }
     }
 
-    /// The answers, of which none is missing by now.
+    /// The answers, none of which is missing by now.
     fn answers(self) -> Result<Vec<Pending>, PredictError> {
         let answers: Option<Vec<Pending>> = self.answers.into_iter().collect();
         answers.ok_or_else(|| {

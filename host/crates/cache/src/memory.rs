@@ -1,6 +1,6 @@
-//! The tier in this process: bounded in bytes and in time.
+//! The cache in this process: bounded in bytes and in time.
 //!
-//! This module must not know how keys are made, or that there is another tier.
+//! This module must not know how keys are made, or that there is a Redis.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -13,19 +13,19 @@ use prometheus::{IntGauge, Registry};
 use super::key::Key;
 use predictor::{Score, Scores};
 
-/// What an entry takes beside its scores, in bytes: the key, and the tables,
-/// queues and allocations of the map. Measured as the growth of a process's
-/// resident memory over a million entries.
+/// What an entry takes beside its scores, in bytes: the key, and the tables, queues and
+/// allocations of the map. Measured as the growth of resident memory over a million
+/// entries.
 const OVERHEAD: usize = 416;
 
-/// Answers that are kept in this process.
+/// The answers that are cached in this process.
 pub(super) struct Memory {
     entries: Cache<Key, Scores>,
 }
 
 impl Memory {
-    /// Keeps answers of `bytes` in all, each for as long as `ttl`, and tells
-    /// `registry` how many there are; no tier if `bytes` is 0.
+    /// Caches answers of `bytes` in all, each for at most `ttl`, with metrics in
+    /// `registry`; `None` if `bytes` is 0.
     pub(super) fn new(
         bytes: u64,
         ttl: Duration,
@@ -44,19 +44,19 @@ impl Memory {
         Ok(Some(memory))
     }
 
-    /// What is kept under a key.
+    /// The answer with this key.
     pub(super) fn get(&self, key: &Key) -> Option<Scores> {
         self.entries.get(key)
     }
 
-    /// Keeps an answer.
+    /// Caches an answer.
     pub(super) fn put(&self, key: Key, scores: Scores) {
         self.entries.insert(key, scores);
     }
 }
 
-/// What an entry takes, in bytes. Labels are commonly shared by all entries;
-/// those that are not, of a model with very many, are its own.
+/// What an entry takes, in bytes. Most labels are shared by all entries; a label that is
+/// not counts as the entry's own.
 fn weight(scores: &Scores) -> u32 {
     let own = scores.iter().map(|score| &score.label);
     let own = own.filter(|label| Arc::strong_count(label) == 1);
@@ -65,11 +65,11 @@ fn weight(scores: &Scores) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-/// What a label takes beside its bytes: two counters, and what the allocator
-/// needs.
+/// What a label takes beside its bytes: two reference counts, and the allocator's
+/// overhead.
 const LABEL_OVERHEAD: usize = 32;
 
-/// How full the tier is, found out whenever somebody asks.
+/// Reports how full the cache is when metrics are collected.
 struct Fill {
     memory: Weak<Memory>,
     entries: IntGauge,
@@ -102,7 +102,7 @@ impl Collector for Fill {
     fn collect(&self) -> Vec<MetricFamily> {
         let (mut entries, mut bytes) = (0, 0);
         if let Some(memory) = self.memory.upgrade() {
-            // The map counts when it tidies up, which is else left to chance.
+            // The map updates its counts only during maintenance.
             memory.entries.run_pending_tasks();
             entries = memory.entries.entry_count();
             bytes = memory.entries.weighted_size();

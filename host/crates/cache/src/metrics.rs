@@ -1,13 +1,11 @@
-//! What the cache tells of itself.
-//!
-//! This module must not know what the numbers are used for.
+//! Metrics of the cache, except those of Redis.
 
 use prometheus::{
     Histogram, IntCounter, Registry, exponential_buckets, register_histogram_with_registry,
     register_int_counter_vec_with_registry, register_int_counter_with_registry,
 };
 
-/// The cache's instruments, but for those of each tier.
+/// The instruments of the cache.
 pub(super) struct Metrics {
     pub(super) memory_hits: IntCounter,
     pub(super) memory_misses: IntCounter,

@@ -1,7 +1,7 @@
-//! What the contract (`wit/predict.wit`) says of the scores of one text.
+//! What the contract (`wit/predict.wit`) requires of the scores of one text.
 //!
-//! Whoever did not make scores itself, but was given them by a guest or by a cache, holds
-//! them to this.
+//! Scores that come from outside this process's own code, from a guest or from Redis, are
+//! checked against it before they are used.
 
 use std::collections::HashSet;
 
@@ -11,14 +11,14 @@ pub const MAX_LABEL: usize = 1024;
 /// The most labels of a text.
 pub const MAX_LABELS: usize = 1000;
 
-/// The most bytes of the labels of one text together. A request may have a thousand texts,
-/// whose answers are all in memory at once.
+/// The longest total of the labels of one text, in bytes. A request may have a thousand
+/// texts, and all of their answers are in memory at once.
 pub const MAX_LABELS_BYTES: usize = 16 * 1024;
 
-/// Up to so many labels are compared one with another, which is quicker than hashing them.
+/// Up to this many labels, comparing each pair is faster than hashing.
 const FEW: usize = 16;
 
-/// Says how scores break the contract, if they do.
+/// How scores break the contract, if they do: a phrase for the log.
 pub fn broken(scores: &[(&str, f32)]) -> Option<String> {
     let labels = || scores.iter().map(|(label, _)| *label);
     let bytes: usize = labels().map(str::len).sum();
@@ -35,7 +35,7 @@ pub fn broken(scores: &[(&str, f32)]) -> Option<String> {
         ));
     }
     for (label, score) in scores {
-        // One of these takes six bytes in JSON, and none of them is seen.
+        // A control character is invisible, and takes six bytes in JSON.
         if label.contains(char::is_control) {
             return Some("a label with a control character".to_owned());
         }
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_breaks_the_contract_is_said() {
+    fn every_violation_is_described() {
         let long = "x".repeat(MAX_LABEL + 1);
         let many: Vec<_> = (0..=MAX_LABELS).map(|number| number.to_string()).collect();
         let of = |labels: &[String]| -> Vec<(String, f32)> {

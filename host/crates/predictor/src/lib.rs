@@ -1,8 +1,17 @@
-//! The vocabulary that the layers share: texts in, scores out, and the kinds
-//! of failure that a caller can act on.
+//! The vocabulary that the layers share: texts in, scores out, and the kinds of failure
+//! that a caller can act on.
 //!
-//! This module must not know how a prediction is made, how it is transported,
-//! or what any layer looks like inside: it imports none of them.
+//! Layers are stacked. `http` asks the `service`, which asks the [`Router`] of the
+//! `rollout`; each layer below that holds the next one as an `Arc<dyn Predictor>`, and the
+//! lowest calls a [`Scorer`]. So every layer can be tested over a fake. Calls go down only:
+//! a layer learns what happened below from the answers, or from a handle that it gave away,
+//! such as a [`CancellationToken`].
+//!
+//! A [`Revision`] names what answers. A request is pinned to revisions when it arrives and
+//! ends on them, whatever goes live meanwhile.
+//!
+//! This crate must not know how a prediction is made, how it is transported, or what any
+//! layer looks like inside: it depends on none of them.
 
 pub mod contract;
 mod model;
@@ -11,12 +20,14 @@ mod revision;
 pub use model::{Activation, ModelCard, Side};
 pub use revision::{Digest, DigestError, Revision};
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// A label of the model and how strongly a text speaks for it.
+/// A label of the model and how strongly a text supports it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Score {
     /// The label's name, as the model's configuration spells it.
@@ -37,17 +48,17 @@ pub struct Answer {
     pub revision: Arc<Revision>,
     /// Where the answer comes from.
     pub source: Source,
-    /// What was done for it, if it was computed.
+    /// The work done for it, if it was computed.
     pub work: Option<Work>,
 }
 
-/// How long an answer was worked on. That may have begun for another request, before
-/// the one that it answers.
+/// How long an answer was worked on. The work may have begun for an earlier request that
+/// asked for the same text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
     /// How long the text waited for a worker.
     pub queued: Duration,
-    /// How long the batch took that it was in, guest and model included.
+    /// How long the text's batch took, guest and model included.
     pub scored: Duration,
 }
 
@@ -65,17 +76,16 @@ impl Work {
 /// Where an answer comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
-    /// It was computed for this request, or for another one that asked for the
-    /// same text at the same time.
+    /// It was computed, for this request or for a concurrent one with the same text.
     Computed,
-    /// It was kept in this process.
+    /// From this process's cache.
     Memory,
-    /// It was kept where several processes share it.
+    /// From the cache that several processes share.
     Shared,
 }
 
-/// What went wrong, in the terms on which a caller can act. Only the HTTP edge
-/// turns a kind into a status.
+/// What went wrong, in the terms on which a caller can act. Only the HTTP edge turns a
+/// kind into a status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
     /// The request holds more texts than are allowed.
@@ -96,26 +106,26 @@ pub enum ErrorKind {
     },
     /// The guest refuses this text.
     InvalidText {
-        /// The text's position in what was asked for, from 0: in a batch, if a
-        /// [`Scorer`] says it, and in the request when it reaches its caller.
+        /// The text's position, from 0: in the batch, if a [`Scorer`] reports it, and in
+        /// the request when it reaches the request's caller.
         index: usize,
     },
-    /// More work is queued than may be.
+    /// The queue is full.
     Overloaded {
-        /// When what is queued before a newcomer will be done, at the speed of
-        /// late.
+        /// When the present queue will have been worked off, estimated from recent
+        /// throughput.
         retry_after: Duration,
     },
     /// The answer was not ready within the deadline.
     TimedOut,
-    /// No guest or no model can serve just now.
+    /// No guest or no model can serve at the moment.
     Unavailable,
     /// The guest or the model failed on this request.
     Failed,
 }
 
-/// A failure with two texts: one that is safe to show to a client, and one
-/// for the log that may name internals.
+/// A failure with two texts: one that is safe to show to a client, and one for the log
+/// that may name internals.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct PredictError {
@@ -145,93 +155,140 @@ impl PredictError {
     }
 }
 
-/// How a request may be answered from what is kept of earlier answers.
+/// How a request may use the cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Caching {
-    /// Kept answers are used, and new ones are kept.
+    /// Cached answers are used, and new ones are cached.
     #[default]
     Use,
-    /// Every text is computed anew, and the answers are kept.
+    /// Every text is computed again, and the answers are cached.
     Renew,
-    /// Nothing kept is used, and nothing of this request is kept.
+    /// The cache is neither read nor written.
     Bypass,
 }
 
-/// Whose work comes first.
+/// How urgent a request is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Priority {
     /// Somebody waits for the answers.
     #[default]
     Live,
-    /// Nobody does: it is done when there is nothing else to do, and given up
-    /// as soon as there is.
+    /// Nobody waits: the work is done when the machine is otherwise idle, and dropped as
+    /// soon as it is not.
     Background,
 }
 
-/// Texts to be scored by one version.
+/// Texts to be scored by one revision.
 #[derive(Clone)]
 pub struct Request {
     /// The texts, in the order in which the answers are wanted.
     pub texts: Vec<String>,
-    /// What scores them, even if another version goes live meanwhile.
+    /// What scores them, even if another revision goes live meanwhile.
     pub scorer: Arc<dyn Scorer>,
-    /// What may be done with kept answers.
+    /// How the request may use the cache.
     pub caching: Caching,
-    /// Whether anybody waits.
+    /// How urgent the request is.
     pub priority: Priority,
 }
 
-/// An answer that may not be there yet. Dropping it says that nobody waits for
-/// it: work that has not begun is then not done, and work that has is ended as
-/// soon as nobody wants any of its results.
+/// The future answer to one text.
+///
+/// Dropping it cancels the work for it: a text that no worker has taken yet is never
+/// scored, and a batch ends as soon as nobody wants any of its results.
 pub enum Pending {
-    /// It is there.
+    /// The answer is there, and polling costs nothing. A layer that can treat these apart
+    /// saves itself a task.
     Ready(Answer),
-    /// It is being made.
+    /// The answer is being made.
     Later(BoxFuture<Result<Answer, PredictError>>),
+}
+
+impl Future for Pending {
+    type Output = Result<Answer, PredictError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Ready(answer) => Poll::Ready(Ok(answer.clone())),
+            Self::Later(answer) => answer.as_mut().poll(context),
+        }
+    }
 }
 
 /// A future that can be moved between threads, of unknown type.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// A layer that answers texts with scores. Layers are stacked: each holds the
-/// one below it as an `Arc<dyn Predictor>` and knows nothing else of it.
+/// A layer that answers texts with scores, below the choice of a revision.
 pub trait Predictor: Send + Sync + 'static {
-    /// Takes a request on. It resolves to one [`Pending`] for each text, in
-    /// the order of the texts, so that a text which fails fails alone; or to an
-    /// error if nothing of the request is taken on.
+    /// Accepts a request. It resolves to one [`Pending`] for each text, in the order of
+    /// the texts, so that each text fails by itself; or to an error if the request is
+    /// refused as a whole.
     fn predict(&self, request: Request) -> BoxFuture<Result<Vec<Pending>, PredictError>>;
 }
 
-/// Tells, whenever it is called, whether nobody wants the answers of a batch any
-/// more.
-pub type Abandoned = Arc<dyn Fn() -> bool + Send + Sync>;
+/// Tells a worker when nobody wants the results of its batch any more.
+///
+/// A worker polls it from a thread that runs no futures, and what it asks is different for
+/// each batch: whether all callers have left, or whether urgent work waits. So this is a
+/// predicate and not a flag that somebody has to set.
+#[derive(Clone)]
+pub struct CancellationToken(Arc<dyn Fn() -> bool + Send + Sync>);
 
-/// One version of what computes scores.
+impl CancellationToken {
+    /// A token that is cancelled once `is_cancelled` says so, and from then on.
+    pub fn new(is_cancelled: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(is_cancelled))
+    }
+
+    /// A token that is never cancelled.
+    pub fn never() -> Self {
+        Self::new(|| false)
+    }
+
+    /// Whether the work should end.
+    pub fn is_cancelled(&self) -> bool {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for CancellationToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("CancellationToken");
+        debug.field("is_cancelled", &self.is_cancelled()).finish()
+    }
+}
+
+/// What computes the scores of one revision.
 pub trait Scorer: Send + Sync + 'static {
-    /// What its answers are known by.
+    /// The revision that its answers are made by.
     fn revision(&self) -> &Arc<Revision>;
 
-    /// Scores every text of a batch, in order. This blocks the calling thread,
-    /// which must not be one that serves sockets or runs futures.
+    /// Scores every text of a batch, in order. This blocks the calling thread, which must
+    /// not be one that serves sockets or runs futures.
     ///
-    /// Once it is `abandoned`, the call may end early with any error.
+    /// Once `cancellation` is cancelled, the call may end early with any error.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidText`] with a position in `texts` if one of them is
-    /// to blame; any other error is one of the whole batch.
-    fn score(&self, texts: &[String], abandoned: &Abandoned) -> Result<Vec<Scores>, PredictError>;
+    /// [`ErrorKind::InvalidText`] with a position in `texts` if the guest refuses one of
+    /// them; any other error is one of the whole batch.
+    fn score(
+        &self,
+        texts: &[String],
+        cancellation: &CancellationToken,
+    ) -> Result<Vec<Scores>, PredictError>;
 }
 
-/// What decides which version answers which text.
+/// Decides which revision answers which text.
+///
+/// This is not a [`Predictor`], because its requests name no scorer: to choose one is what
+/// it is for.
 pub trait Router: Send + Sync + 'static {
-    /// The version that is live now.
+    /// The revision that is live now.
     fn live(&self) -> Arc<Revision>;
 
-    /// Takes texts on, as [`Predictor::predict`] does. Each [`Answer`] names the
-    /// version that made it: where a share of the texts is on trial with another
-    /// version, they need not be the same for all.
+    /// Accepts texts, as [`Predictor::predict`] does. Each [`Answer`] names the revision
+    /// that made it; while another one is on trial with a share of the texts, they differ
+    /// within one request.
     fn predict(
         &self,
         texts: Vec<String>,

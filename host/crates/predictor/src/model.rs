@@ -1,19 +1,19 @@
-//! What is known of a model without asking it.
+//! What a model directory says of its model.
 
-/// What a model directory says of its model. A guest is free to do otherwise: what it
-/// answers with is in its answers.
+/// Facts about a model, from its directory. A guest may do otherwise: what it answers
+/// with is in its answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelCard {
-    /// What the directory is called.
+    /// The directory's name.
     pub name: String,
-    /// The labels, in the order of the model's outputs; empty if it does not say.
+    /// The labels, in the order of the model's outputs; empty if unknown.
     pub labels: Vec<String>,
-    /// The longest text that is not truncated, in tokens, special tokens included;
-    /// `None` if there is no limit that is known.
+    /// The longest text that is not truncated, in tokens, special tokens included; `None`
+    /// if no limit is known.
     pub max_tokens: Option<usize>,
-    /// The end at which longer texts are cut.
+    /// The end at which longer texts are truncated.
     pub cut: Side,
-    /// How the model's outputs become scores; `None` if it does not say.
+    /// How the model's outputs become scores; `None` if unknown.
     pub activation: Option<Activation>,
 }
 
@@ -26,11 +26,11 @@ pub enum Side {
     Right,
 }
 
-/// How outputs of a model become scores.
+/// How a model's outputs become scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     /// The labels exclude each other: the scores of a text add up to 1.
     Softmax,
-    /// Each label is a question of its own.
+    /// Each label is independent of the others.
     Sigmoid,
 }

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub [u8; 32]);
 
-/// A text is not a digest in 64 hexadecimal digits.
+/// A text that is not a digest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a SHA-256 digest in 64 hexadecimal digits")]
 pub struct DigestError(pub String);
@@ -75,9 +75,9 @@ impl FromStr for Digest {
 
 /// What answers: a guest, the model that it calls and the configuration that it reads.
 ///
-/// A revision never changes. Two answers of equal revisions are comparable, and an answer
-/// may be kept only under the revision that made it. Revisions are equal if their digests
-/// are: a name is for people, and tells nothing apart.
+/// A revision is immutable. Answers of equal revisions can be compared with each other,
+/// and an answer may be cached only under the revision that made it. Two revisions are
+/// equal if their digests are: the name and the version are for people.
 #[derive(Clone, Debug)]
 pub struct Revision {
     digest: Digest,
@@ -88,16 +88,16 @@ pub struct Revision {
     version: Option<String>,
 }
 
-/// Comes first in what a revision's digest is taken over, so that this digest is that of
-/// nothing else. Its number is raised whenever the parts change.
+/// Starts the bytes that a revision's digest is taken over, so that it can never equal a
+/// digest of something else. Raise the number when the parts change.
 const DOMAIN: &[u8] = b"fastsentiment revision 1\0";
 
 impl Revision {
     /// The configuration of a revision that has none.
     pub const NO_CONFIGURATION: Digest = Digest::EMPTY;
 
-    /// The revision of a guest (the SHA-256 of its bytes), a model (over the files of its
-    /// directory) and a configuration ([`Self::NO_CONFIGURATION`] for none).
+    /// The revision of a guest (SHA-256 of its bytes), a model (SHA-256 over the files of
+    /// its directory) and a configuration ([`Self::NO_CONFIGURATION`] for none).
     pub fn new(guest: Digest, model: Digest, configuration: Digest) -> Self {
         let parts = [guest, model, configuration];
         let hash = Sha256::new().chain_update(DOMAIN);

@@ -1,5 +1,4 @@
-//! Making versions of components: of what is given, and of what was kept over a
-//! restart.
+//! Loads components: those that are added, and those from before the start.
 
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -14,14 +13,14 @@ use super::{Added, LoadError, Origin, Refusal, RevisionError, now};
 use predictor::{Digest, Priority, Revision};
 
 impl Revisions {
-    /// Adds a version without sending it any text. A component that is known
-    /// already is found, not loaded, and waits for nothing.
+    /// Adds a revision without putting it into use. A component that is known already is not
+    /// loaded again, and waits for nothing.
     ///
-    /// What has begun goes on to its end even if the future is dropped.
+    /// Once begun, this runs to its end even if the future is dropped.
     ///
     /// # Errors
     ///
-    /// [`RevisionError::Refused`] if the component can not be served, and
+    /// [`RevisionError::Refused`] if the component cannot be served, and
     /// [`RevisionError::Unavailable`] if the host could not try it.
     pub async fn add(
         self: &Arc<Self>,
@@ -57,7 +56,7 @@ impl Revisions {
             return Ok(added);
         }
         let _loading = self.loading.lock().await;
-        // The one that was loaded before it may have been the same.
+        // The load before this one may have been of the same component.
         if let Some(added) = self.known(&revision, begun) {
             return Ok(added);
         }
@@ -111,8 +110,8 @@ impl Revisions {
         })
     }
 
-    /// Loads what is known from before the start, one after another. A server is
-    /// ready before that.
+    /// Loads the revisions from before the start, one after another, while the server
+    /// already serves.
     pub(super) async fn restore(revisions: Weak<Self>) {
         loop {
             let Some(revisions) = revisions.upgrade() else {
@@ -137,7 +136,7 @@ impl Revisions {
                 Err(RevisionError::Unavailable(reason)) => {
                     tracing::warn!(
                         guest = revision.guest().short(),
-                        "a version known before the start is not loaded yet: {reason}"
+                        "a revision known before the start is not loaded yet: {reason}"
                     );
                     drop(loading);
                     drop(revisions);
@@ -146,7 +145,7 @@ impl Revisions {
                 Err(reason) => {
                     tracing::warn!(
                         guest = revision.guest().short(),
-                        "a version known before the start is given up: {reason}"
+                        "a revision known before the start is dropped: {reason}"
                     );
                     let mut registry = revisions.registry();
                     registry.give_up(&revision);
@@ -178,7 +177,7 @@ impl Revisions {
         Ok(())
     }
 
-    /// Goes on with the trial that went on before the start.
+    /// Resumes the trial from before the start.
     fn restore_trial(&self) {
         // Held throughout, so that the trial can be ended at any time.
         let mut registry = self.registry();
@@ -195,7 +194,7 @@ impl Revisions {
     }
 }
 
-/// When a version from before the start is tried again that could not be loaded.
+/// The wait before a revision from before the start is tried again.
 const RESTORE_AGAIN: Duration = Duration::from_secs(10);
 
 pub(super) fn too_large(most: usize) -> Refusal {
@@ -205,8 +204,8 @@ pub(super) fn too_large(most: usize) -> Refusal {
     }
 }
 
-/// Runs what blocks on a thread of its own. A panic ends that, and nothing else; so does
-/// a lack of threads, where tokio's own pool panics.
+/// Runs blocking work on a thread of its own, so that a panic ends only that thread. If no
+/// thread can be started this is an error, where tokio's pool would panic.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, RevisionError> {
@@ -216,7 +215,7 @@ pub(super) async fn blocking<T: Send + 'static>(
         .name("versions".to_owned())
         .spawn(move || {
             let result = span.in_scope(work);
-            // Whoever waited may have gone.
+            // The caller may have left.
             let _ = done.send(result);
         })
         .map_err(|error| {

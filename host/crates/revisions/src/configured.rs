@@ -1,10 +1,9 @@
-//! Going to what the configured guest's file holds: when it has changed, and when
-//! somebody asks for it.
+//! Makes the content of the configured guest's file live: when the file has changed, and
+//! when somebody asks for it.
 //!
-//! A load takes its time, and more may be decided meanwhile: of all that is asked
-//! for, what was asked for last is done. Which content the file had is kept once it
-//! is certain what becomes of it, and not before: if the process ends during the
-//! load, the next one finds a file that has changed.
+//! A load takes time, and more may be decided meanwhile: the last decision wins. A content
+//! is recorded as settled once its outcome is certain, and not before: if the process ends
+//! during the load, the next start finds a changed file.
 
 use std::sync::Arc;
 
@@ -15,15 +14,15 @@ use super::{Added, Change, Origin, RevisionError, file};
 use predictor::{Revision, Router};
 
 impl Revisions {
-    /// Reads the configured guest again, and makes it live if it is not: also if
-    /// its file has not changed since another version was chosen.
+    /// Reads the configured guest again and makes it live, even if its file has not changed
+    /// since another revision was chosen.
     ///
-    /// What has begun goes on to its end even if the future is dropped.
+    /// Once begun, this runs to its end even if the future is dropped.
     ///
     /// # Errors
     ///
-    /// If it can not be read or served, if it is quarantined, or if another version
-    /// was chosen while it was loaded.
+    /// If it cannot be read or served, if it is quarantined, or if another revision was
+    /// chosen while it was loaded.
     pub async fn reload(self: &Arc<Self>) -> Result<(Added, Change), RevisionError> {
         let revisions = Arc::clone(self);
         let read = blocking(move || {
@@ -44,9 +43,9 @@ impl Revisions {
         }
     }
 
-    /// Makes a content of the configured guest's file live, unless the file has
-    /// had it before: then whatever was decided since then stands. So it does if somebody
-    /// has chosen a version since there were so many `choices`, when this was first tried.
+    /// Makes a new content of the configured guest's file live. If the file had the same
+    /// content before, later decisions stand; so they do if somebody has chosen a revision
+    /// since this was first tried, when there had been `choices` choices.
     pub(super) async fn follow_file(
         self: &Arc<Self>,
         component: Vec<u8>,
@@ -92,12 +91,12 @@ impl Revisions {
         self.add(component, origin).await
     }
 
-    /// Takes note of the content of the configured guest's file, and refuses it
-    /// if it is quarantined.
+    /// Records the content of the configured guest's file as wanted, and refuses it if it is
+    /// quarantined.
     fn want(&self, revision: &Arc<Revision>) -> Result<(), RevisionError> {
         let mut registry = self.registry();
-        // Before the load, so that a content that can not be served is not tried
-        // again and again.
+        // Before the load, so that a content that cannot be served is not tried again and
+        // again.
         registry.seen = Some(Arc::clone(revision));
         registry.wanted = Some(Arc::clone(revision));
         if self.rollout.live() == *revision {
@@ -106,7 +105,7 @@ impl Revisions {
         registry.quarantine.admit(revision)
     }
 
-    /// Makes a content live that was added, if it is still to be.
+    /// Makes a content live that was added, if it is still wanted.
     fn conclude(
         &self,
         revision: &Arc<Revision>,
@@ -126,13 +125,13 @@ impl Revisions {
                 .map(|change| (added, change)),
             Err(error) => Err(error),
         };
-        registry.deal_with(revision, swapped.as_ref().err());
+        registry.settle_file(revision, swapped.as_ref().err());
         self.settle(&mut registry, None);
         swapped
     }
 
-    /// Takes note that the configured guest's file cannot be used just now.
-    pub(super) fn note_obstacle(&self, error: &RevisionError) {
+    /// Records that the configured guest's file cannot be used at the moment.
+    pub(super) fn record_obstacle(&self, error: &RevisionError) {
         let mut registry = self.registry();
         registry.obstacle = Some(error.to_string());
         self.settle(&mut registry, None);

@@ -1,5 +1,5 @@
-//! Which version is used for what, and the ways to change it. Nothing here waits
-//! for a load, for a disk or for a request.
+//! Decides which revision is used for what. Nothing here waits for a load, a disk or a
+//! request.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,48 +10,45 @@ use super::registry::{KnownRevision, Registry, Standing};
 use super::state::{Keeper, KeptTrial, Store};
 use super::{Change, Loader, Options, RevisionError, now};
 use predictor::{Digest, Revision, Router};
-use rollout::{Fall, Rollout, Share, Status, Trial};
+use rollout::{Demotion, Rollout, Share, Status, Trial};
 
-/// The versions that there are, and the ways to change which is in use.
+/// The revisions, and the ways to change which is in use.
 pub struct Revisions {
     pub(super) loader: Arc<dyn Loader>,
     pub(super) rollout: Arc<Rollout>,
     pub(super) options: Options,
     pub(super) metrics: Metrics,
-    /// Held while a candidate is loaded: one at a time, in the order of asking.
+    /// Held while a candidate is loaded: one at a time, first come, first served.
     pub(super) loading: tokio::sync::Mutex<()>,
-    /// Held while it is changed which version is live, so that what is noted here
-    /// and what the rollout does are the same.
+    /// Held while the live revision changes, so that the registry and the rollout agree.
     pub(super) registry: Mutex<Registry>,
     pub(super) store: Option<Arc<Store>>,
     pub(super) keeper: Option<Keeper>,
 }
 
 impl Revisions {
-    /// Makes a version live that was added before. Nothing changes if it is live
-    /// already. One that is quarantined is made live only if it is insisted on,
-    /// and then is quarantined no more.
+    /// Makes a known revision live. Nothing changes if it is live already. A quarantined one
+    /// is made live only if the caller insists, and then leaves the quarantine.
     ///
     /// # Errors
     ///
-    /// If there is no such version, or if it is quarantined.
+    /// If there is no such revision, or if it is quarantined.
     pub fn activate(&self, revision: &Revision, insist: bool) -> Result<Change, RevisionError> {
         let mut registry = self.registry();
         if insist {
-            // Refused below if it is not known, and then it stays out.
+            // If it is not known, it stays quarantined.
             registry.find(revision)?;
             registry.quarantine.lift(revision);
         }
         self.choose(&mut registry, revision)
     }
 
-    /// Makes the version live that was live before the one that is. With `from`,
-    /// only if that one is still live: so a call that is made again, since its
-    /// answer was lost, does not go back twice.
+    /// Makes the previously live revision live again. With `from`, only if that one is still
+    /// live, so that a retry after a lost answer does not go back twice.
     ///
     /// # Errors
     ///
-    /// If there was none, or if another version is live than `from`.
+    /// If there is no previous revision, or if another one than `from` is live.
     pub fn rollback(&self, from: Option<&Revision>) -> Result<Change, RevisionError> {
         let mut registry = self.registry();
         let live = self.rollout.live();
@@ -64,17 +61,17 @@ impl Revisions {
         let before = registry.before()?;
         let scorer = registry.scorer(&before)?;
         self.rollout.activate(scorer, false);
-        registry.note_choice();
+        registry.record_choice();
         registry.fall_back(&before);
         Ok(self.swapped(&mut registry, live, Trigger::Rollback))
     }
 
-    /// Tries a version beside the live one with a share of the texts; a trial that
-    /// goes on ends.
+    /// Tries a revision beside the live one, with a share of the texts. A previous trial
+    /// ends.
     ///
     /// # Errors
     ///
-    /// If there is no such version, if it is quarantined, or if it is live.
+    /// If there is no such revision, if it is quarantined, or if it is live.
     pub fn begin_trial(
         &self,
         revision: &Revision,
@@ -102,11 +99,11 @@ impl Revisions {
         Ok(())
     }
 
-    /// Makes the version live that is on trial.
+    /// Makes the revision on trial live.
     ///
     /// # Errors
     ///
-    /// If none is.
+    /// If none is on trial.
     pub fn promote(&self) -> Result<Change, RevisionError> {
         let mut registry = self.registry();
         let trial = self.rollout.status().trial;
@@ -117,12 +114,12 @@ impl Revisions {
         self.choose(&mut registry, &trial.revision)
     }
 
-    /// Ends the trial, and leaves the live version live. A trial from before the
-    /// start ends also if its version is still being loaded.
+    /// Ends the trial. The live revision stays live. A trial from before the start ends even
+    /// if its revision is still being loaded.
     ///
     /// # Errors
     ///
-    /// If no version is on trial.
+    /// If no revision is on trial.
     pub fn end_trial(&self) -> Result<Arc<Revision>, RevisionError> {
         let mut registry = self.registry();
         let ended = self.rollout.end_trial().or_else(|| {
@@ -134,17 +131,17 @@ impl Revisions {
         Ok(ended)
     }
 
-    /// What is in use, and how it does.
+    /// The revisions in use, and how they do.
     pub fn status(&self) -> Status {
         self.rollout.status()
     }
 
-    /// Forgets a version.
+    /// Forgets a revision.
     ///
     /// # Errors
     ///
-    /// If there is no such version, or if it is in use: live, on trial, or what
-    /// the live one falls back to while it is on probation.
+    /// If there is no such revision, or if it is in use: live, on trial, or the fallback of a
+    /// live one on probation.
     pub fn remove(&self, revision: &Revision) -> Result<(), RevisionError> {
         let mut registry = self.registry();
         registry.find(revision)?;
@@ -157,7 +154,7 @@ impl Revisions {
         Ok(())
     }
 
-    /// All versions, those that were added last first.
+    /// All revisions, the latest added first.
     pub fn list(&self) -> Vec<KnownRevision> {
         self.list_of(&self.registry())
     }
@@ -192,19 +189,18 @@ impl Revisions {
         entries.collect()
     }
 
-    /// What has failed in use and is kept out of it, also if it is not known any
-    /// more; what failed last is at the end.
+    /// The quarantined revisions, even those that have been forgotten; the latest is at the
+    /// end.
     pub fn quarantined(&self) -> Vec<Quarantined> {
         self.registry().quarantine.list().to_vec()
     }
 
-    /// Why the configured guest is not served, if that is because it cannot be: a
-    /// sentence for the operator.
+    /// Why the configured guest cannot be served, if it cannot: a sentence for the operator.
     pub fn configured_fault(&self) -> Option<String> {
         self.registry().fault(&self.rollout.live())
     }
 
-    /// The directory that keeps the state, if one does.
+    /// The directory of the state, if state is kept.
     pub fn state_dir(&self) -> Option<&Path> {
         self.store.as_ref().map(|store| store.dir())
     }
@@ -235,14 +231,14 @@ impl Revisions {
         }
     }
 
-    /// Makes a version live that somebody names.
+    /// Makes a revision live that somebody chose.
     fn choose(
         &self,
         registry: &mut Registry,
         revision: &Revision,
     ) -> Result<Change, RevisionError> {
         let change = self.make_live(registry, revision, Trigger::Api)?;
-        registry.note_choice();
+        registry.record_choice();
         Ok(change)
     }
 
@@ -263,7 +259,7 @@ impl Revisions {
         Ok(self.swapped(registry, before, trigger))
     }
 
-    /// Tells of a change of the live version, if it is one.
+    /// Reports a change of the live revision, if it is one.
     fn swapped(&self, registry: &mut Registry, before: Arc<Revision>, trigger: Trigger) -> Change {
         let live = self.rollout.live();
         if live != before {
@@ -280,41 +276,40 @@ impl Revisions {
         Change { live, before }
     }
 
-    /// Takes note of a version that the rollout has taken out of use.
-    pub(super) fn fell(&self, fall: &Fall) {
+    /// Quarantines a revision that the rollout has taken out of use.
+    pub(super) fn demoted(&self, demotion: &Demotion) {
         let mut registry = self.registry();
         registry.quarantine(Quarantined {
-            revision: Arc::clone(&fall.revision),
-            reason: fall.reason.clone(),
+            revision: Arc::clone(&demotion.revision),
+            reason: demotion.reason.clone(),
             since: now(),
         });
-        // Tried or made live once more by somebody who could not know yet that it
-        // fell.
+        // Somebody may have put it into use again before hearing of its demotion.
         let tried = self.rollout.status().trial;
-        if tried.is_some_and(|tried| tried.revision == fall.revision) {
+        if tried.is_some_and(|tried| tried.revision == demotion.revision) {
             self.rollout.end_trial();
         }
-        if self.rollout.live() == fall.revision
-            && let Ok(scorer) = registry.scorer(&fall.live)
+        if self.rollout.live() == demotion.revision
+            && let Ok(scorer) = registry.scorer(&demotion.live)
         {
             self.rollout.activate(scorer, false);
         }
         self.follow_rollout(&mut registry);
         tracing::warn!(
-            guest = fall.revision.guest().short(),
-            revision = fall.revision.short(),
+            guest = demotion.revision.guest().short(),
+            revision = demotion.revision.short(),
             live = self.rollout.live().guest().short(),
-            reason = fall.reason,
-            "QUARANTINED: a version has failed in use, and is kept out of it"
+            reason = demotion.reason,
+            "QUARANTINED: a revision has failed in use, and is kept out of it"
         );
         self.settle(&mut registry, None);
     }
 
-    /// To be called after every change, with the bytes of a version that was
-    /// added by it: forgets what is too much, and has all of it kept.
+    /// Has to be called after every change, with the component of a revision that the change
+    /// has added: forgets what is too much, and has the state written.
     pub(super) fn settle(&self, registry: &mut Registry, added: Option<(Arc<Revision>, Vec<u8>)>) {
         let mut in_use = self.in_use();
-        // What was just added is about to be used.
+        // A revision that was just added is about to be used.
         in_use.extend(added.as_ref().map(|added| Arc::clone(&added.0)));
         for revision in registry.forget_beyond(self.options.keep, &in_use) {
             self.rollout.forget(&revision);
@@ -337,8 +332,8 @@ impl Revisions {
         }
     }
 
-    /// Has it kept that the live version is trusted by now: the rollout does not
-    /// tell.
+    /// Has it written that the live revision is trusted by now. The rollout does not report
+    /// that.
     pub(super) fn notice_trust(&self) {
         let mut registry = self.registry();
         if registry.standby.is_some() && self.rollout.status().probation.is_none() {
@@ -360,8 +355,8 @@ impl Revisions {
         registry
     }
 
-    /// Takes note of what is live, since the rollout goes back by itself, and
-    /// tells of it only a moment later.
+    /// Brings the registry up to date with the rollout, which goes back by itself and
+    /// reports it only a moment later.
     fn follow_rollout(&self, registry: &mut Registry) {
         if registry.fall_back(&self.rollout.live()) {
             self.metrics.swapped(Trigger::Automatic);

@@ -1,11 +1,11 @@
-//! Reading a component's file: bounded, and as one content.
+//! Reads a component's file: up to a limit, and without a change meanwhile.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// What tells contents of a file apart without reading it.
+/// Tells whether a file has changed, without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     device: u64,
@@ -16,7 +16,7 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    /// The stamp of what a path leads to now.
+    /// The stamp of the file that a path leads to now.
     pub(super) fn of(path: &Path) -> io::Result<Self> {
         Ok(Self::from(&std::fs::metadata(path)?))
     }
@@ -34,12 +34,12 @@ impl From<&Metadata> for Stamp {
     }
 }
 
-/// Why a file holds no component.
+/// Why a file cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Unfit {
     /// It is larger than a component may be.
     TooLarge,
-    /// It is not there, can not be read, or is just being written.
+    /// It is missing, cannot be read, or is being written.
     Unreadable(String),
 }
 
@@ -51,7 +51,7 @@ impl From<io::Error> for Unfit {
 
 /// Reads a file of at most `most` bytes, with its stamp.
 pub(super) fn read(path: &Path, most: usize) -> Result<(Vec<u8>, Stamp), Unfit> {
-    // A pipe would be waited for.
+    // Opening a pipe would block.
     if !std::fs::metadata(path)?.is_file() {
         return Err(Unfit::Unreadable("it is not a file".to_owned()));
     }
@@ -85,7 +85,7 @@ mod tests {
         std::fs::write(&path, "1234").unwrap();
         assert_eq!(read(&path, 4).unwrap().0, b"1234");
         assert_eq!(read(&path, 3).unwrap_err(), Unfit::TooLarge);
-        // Its size is not said beforehand.
+        // Its metadata say nothing of its size.
         assert_eq!(
             read(Path::new("/proc/self/status"), 16).unwrap_err(),
             Unfit::TooLarge

@@ -1,6 +1,4 @@
-//! What the versions tell of themselves.
-//!
-//! This module must not know what the numbers are used for.
+//! Metrics of the registry.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,18 +10,18 @@ use prometheus::{
 
 use super::RevisionError;
 
-/// Who has had a version made live.
+/// What made a revision live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trigger {
     /// The configured guest's file has changed.
     File,
-    /// Somebody asked for the configured guest to be read again.
+    /// Somebody asked to read the configured guest again.
     Signal,
-    /// Somebody chose the version.
+    /// Somebody chose the revision.
     Api,
-    /// Somebody asked for the version before.
+    /// Somebody asked to go back.
     Rollback,
-    /// The version before failed.
+    /// The revision before failed.
     Automatic,
 }
 
@@ -47,7 +45,7 @@ impl Trigger {
     }
 }
 
-/// The instruments of the versions.
+/// The instruments of the registry.
 pub struct Metrics {
     swaps: IntCounterVec,
     last_swap: Gauge,
@@ -81,8 +79,8 @@ impl Metrics {
             &["outcome"],
             registry
         )?;
-        // From 0 on, so that the first of a kind is an increase. The steps of a load are
-        // the loader's, and there when one has failed.
+        // Created with 0, so that the first event of a kind is an increase. The steps of a
+        // load belong to the loader, and appear when one has failed.
         for outcome in ["ready", "known", "read", "quarantined", "failed"] {
             candidates.with_label_values(&[outcome]);
         }
@@ -126,7 +124,7 @@ impl Metrics {
         self.last_swap.set(since.unwrap_or_default().as_secs_f64());
     }
 
-    /// Counts a candidate; steps are few, and named by the host.
+    /// Records a candidate. Its labels are few, because steps are named by the host.
     pub(super) fn candidate(&self, outcome: Result<&'static str, &RevisionError>) {
         let outcome = match outcome {
             Ok(outcome) => outcome,

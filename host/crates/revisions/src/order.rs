@@ -1,16 +1,16 @@
-//! Which versions a start tries, and in which order.
+//! The order in which a start tries revisions.
 
 use std::sync::Arc;
 
 use super::state::Record;
 use predictor::Revision;
 
-/// In which order versions are tried.
+/// The revisions to try, in order.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Order {
-    /// Those that come before the configured guest.
+    /// Before the configured guest.
     pub(super) before: Vec<Arc<Revision>>,
-    /// Those that come after it.
+    /// After it.
     pub(super) after: Vec<Arc<Revision>>,
 }
 
@@ -25,7 +25,7 @@ impl Order {
         }
         let was_live = record.history.last();
         let first = match configured {
-            // Nothing has been deployed since, and another one was chosen.
+            // Nothing has been deployed since another revision was chosen.
             Some(revision) if fit(revision) => {
                 let as_it_was = record.file() == configured && was_live != configured;
                 usize::from(as_it_was && !kept.is_empty())
@@ -110,7 +110,7 @@ mod tests {
         let quarantined: (_, &[_], &[_]) = (Some(A), &[A, B], &[C]);
         assert_eq!(order(quarantined, Some(C)), (vec![B, A], vec![]));
         assert_eq!(order((Some(A), &[A, B], &[]), None), (vec![B, A], vec![]));
-        // What is quarantined is not gone back to either.
+        // A quarantined revision is not gone back to either.
         assert_eq!(order((Some(A), &[A, B], &[A]), Some(A)), (vec![B], vec![]));
         assert_eq!(order((Some(A), &[A, B], &[B]), None), (vec![A], vec![]));
     }

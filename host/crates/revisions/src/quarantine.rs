@@ -1,7 +1,7 @@
-//! Which contents have failed in use, and are not to be used again by themselves.
+//! The revisions that have failed in use, and are not used again unless somebody insists.
 //!
-//! A content is named by its digest alone: what has failed stays out, also when its
-//! bytes were forgotten and come again.
+//! An entry outlives the revision: even after it is forgotten and added again, it stays
+//! out of use.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -9,16 +9,16 @@ use std::time::SystemTime;
 use super::RevisionError;
 use predictor::Revision;
 
-/// The most contents that are remembered; the one that failed first is let go.
+/// The most entries. Beyond that, the oldest is dropped.
 const MOST: usize = 64;
 
-/// The longest reason that is kept, in bytes.
+/// The longest reason, in bytes.
 const REASON: usize = 1024;
 
-/// A content that has failed in use.
+/// A revision that has failed in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quarantined {
-    /// What has failed.
+    /// The revision.
     pub revision: Arc<Revision>,
     /// Why.
     pub reason: String,
@@ -26,7 +26,7 @@ pub struct Quarantined {
     pub since: SystemTime,
 }
 
-/// All of them, the one that failed last at the end.
+/// All entries, the latest at the end.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Quarantine(Vec<Quarantined>);
 
@@ -47,7 +47,7 @@ impl Quarantine {
         self.0.iter().find(|entry| *entry.revision == *revision)
     }
 
-    /// Refuses what is quarantined.
+    /// Refuses a quarantined revision.
     pub(super) fn admit(&self, revision: &Revision) -> Result<(), RevisionError> {
         match self.find(revision) {
             None => Ok(()),
@@ -63,7 +63,7 @@ impl Quarantine {
     }
 }
 
-/// Cuts a reason to what is kept of it.
+/// Cuts a reason to the length that is kept.
 pub(super) fn cut(reason: &mut String) {
     reason.truncate(reason.floor_char_boundary(REASON));
 }

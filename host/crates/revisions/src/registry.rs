@@ -1,4 +1,4 @@
-//! What is known of each version, and in which order they were live.
+//! The known revisions, and the order in which they were live.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use super::{RevisionError, now};
 use predictor::{Revision, Scorer};
 use rollout::{Share, Tally, Trial};
 
-/// Where a version came from.
+/// Where a revision came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// From a file that the host read.
+    /// From a file on the host.
     File(PathBuf),
-    /// From a request on the admin listener.
+    /// From a request to the admin API.
     Upload,
 }
 
-/// What a version is used for.
+/// What a revision is used for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Standing {
     /// It answers.
@@ -28,7 +28,7 @@ pub enum Standing {
     OnTrial(Trial, Share),
     /// It is ready, and not used.
     Ready,
-    /// It has failed, and is not made live again unless that is insisted on.
+    /// It has failed, and is not made live again unless somebody insists.
     Quarantined {
         /// Why.
         reason: String,
@@ -37,10 +37,10 @@ pub enum Standing {
     },
 }
 
-/// What is known of a version.
+/// What is known about a revision.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KnownRevision {
-    /// What its answers are known by.
+    /// The revision.
     pub revision: Arc<Revision>,
     /// What it is used for.
     pub standing: Standing,
@@ -52,41 +52,40 @@ pub struct KnownRevision {
     pub added: SystemTime,
     /// When it was last made live, if it ever was.
     pub activated: Option<SystemTime>,
-    /// What it has done.
+    /// What it has done so far.
     pub tally: Tally,
 }
 
-/// The most entries of a history: who goes back further than that chooses a
-/// version by its name.
+/// The longest history. To go back further, an operator names the revision.
 const HISTORY: usize = 64;
 
-/// All that is known.
+/// Everything that is known about revisions.
 pub(super) struct Registry {
     pub(super) entries: Vec<Entry>,
-    /// What was live, from the first to the one that is now. Nothing follows
-    /// itself, and nothing here is quarantined but, at the start, the live one.
+    /// The revisions that were live, in order; the last one is live now. None follows
+    /// itself, and none is quarantined, except possibly the live one after a start.
     history: Vec<Arc<Revision>>,
     pub(super) quarantine: Quarantine,
-    /// The content of the configured guest's file that was dealt with last.
+    /// The content of the configured guest's file that was settled last.
     configured: Option<Configured>,
-    /// The content that the file had when it was last looked at. If it is not the
-    /// one above, it is being loaded, or its load was broken off.
+    /// The content that the file had when it was last read. If it differs from the one
+    /// above, it is being loaded, or its load was cut off.
     pub(super) seen: Option<Arc<Revision>>,
-    /// The content of the file that was asked for last, until somebody chooses a
-    /// version: what is loaded for the file is made live only if it is this.
+    /// The content of the file that is wanted. Cleared when somebody chooses a revision:
+    /// a load for the file is made live only if its content is still wanted.
     pub(super) wanted: Option<Arc<Revision>>,
-    /// How often somebody has chosen a version.
+    /// How often somebody has chosen a revision.
     pub(super) choices: u64,
-    /// Why the file's content is not known, or could not be tried yet.
+    /// Why the file could not be read, or its content not be tried yet.
     pub(super) obstacle: Option<String>,
-    /// What stands by for the live version, as it is kept.
+    /// The fallback of the live revision, as recorded in the state.
     pub(super) standby: Option<Arc<Revision>>,
-    /// What is kept from before the start, and not loaded yet: the next one last.
+    /// The revisions from before the start that are not loaded yet; the next one is last.
     pub(super) absent: Vec<KeptRevision>,
     pub(super) absent_trial: Option<KeptTrial>,
 }
 
-/// A version that is ready.
+/// A revision that is ready.
 pub(super) struct Entry {
     pub(super) scorer: Arc<dyn Scorer>,
     pub(super) origin: Origin,
@@ -102,8 +101,8 @@ impl Entry {
 }
 
 impl Registry {
-    /// Begins with a version that is live, and with what is kept from before: of
-    /// the versions, those in use last, `most` with the live one.
+    /// Begins with the live revision and the state from before the start. Of its revisions,
+    /// the most recently used ones are kept: `most` in all.
     pub(super) fn new(first: Entry, kept: Record, most: usize) -> Self {
         let live = Arc::clone(first.revision());
         let mut history = kept.history;
@@ -127,7 +126,7 @@ impl Registry {
             absent_trial: kept.trial.filter(|trial| trial.revision != live),
         };
         registry.absent.retain(|kept| kept.revision != live);
-        // Those in use last are loaded first.
+        // The most recently used ones are loaded first.
         let on_trial = registry.absent_trial.as_ref();
         let on_trial = on_trial.map(|trial| Arc::clone(&trial.revision));
         let needed = [kept.standby, on_trial];
@@ -165,7 +164,7 @@ impl Registry {
         self.entries.push(entry);
     }
 
-    /// The version, if it is ready.
+    /// The revision, if it is ready.
     pub(super) fn find(&self, revision: &Revision) -> Result<&Entry, RevisionError> {
         let mut entries = self.entries.iter();
         let found = entries.find(|entry| **entry.revision() == *revision);
@@ -183,7 +182,7 @@ impl Registry {
         self.find(revision).map(|entry| Arc::clone(&entry.scorer))
     }
 
-    /// Notes that a version is live, after what was live until now.
+    /// Records that a revision has gone live.
     pub(super) fn set_live(&mut self, live: &Arc<Revision>) {
         if self.history.last() == Some(live) {
             return;
@@ -197,8 +196,8 @@ impl Registry {
         }
     }
 
-    /// Notes that a version is live again that was live before: what has come
-    /// after it was not to last. Tells whether that was news.
+    /// Records that an earlier revision is live again, and drops what came after it from
+    /// the history. Returns whether that was news.
     pub(super) fn fall_back(&mut self, live: &Arc<Revision>) -> bool {
         if self.history.last() == Some(live) {
             return false;
@@ -210,14 +209,14 @@ impl Registry {
         true
     }
 
-    /// Notes that somebody has chosen a version: the configured guest's file, if it is
-    /// being loaded, comes too late.
-    pub(super) fn note_choice(&mut self) {
+    /// Records that somebody has chosen a revision. If the configured guest's file is being
+    /// loaded, it comes too late.
+    pub(super) fn record_choice(&mut self) {
         self.wanted = None;
         self.choices += 1;
     }
 
-    /// What was live before the version that is.
+    /// The revision that was live before the present one.
     pub(super) fn before(&self) -> Result<Arc<Revision>, RevisionError> {
         match &self.history[..] {
             [.., before, _] => Ok(Arc::clone(before)),
@@ -225,9 +224,9 @@ impl Registry {
         }
     }
 
-    /// Notes what has become of a content of the configured guest's file. Nothing
-    /// has, if its load was broken off: then it is tried again after a restart.
-    pub(super) fn deal_with(&mut self, revision: &Arc<Revision>, error: Option<&RevisionError>) {
+    /// Records the outcome for a content of the configured guest's file. If its load was cut
+    /// off there is none, and it is tried again after a restart.
+    pub(super) fn settle_file(&mut self, revision: &Arc<Revision>, error: Option<&RevisionError>) {
         let refused = match error {
             None | Some(RevisionError::Overtaken { .. }) => None,
             Some(error @ (RevisionError::Refused(_) | RevisionError::Quarantined { .. })) => {
@@ -236,7 +235,7 @@ impl Registry {
                 Some(reason)
             }
             Some(error) => {
-                // It may be the same once more, and is not dealt with then.
+                // Not settled: the same content is tried again.
                 if self.seen.as_ref() == Some(revision) {
                     let configured = self.configured.as_ref();
                     self.seen = configured.map(|file| Arc::clone(&file.revision));
@@ -245,7 +244,7 @@ impl Registry {
                 return;
             }
         };
-        // Otherwise the file has another one by now, whose turn comes.
+        // Otherwise the file has changed again, and the new content has its turn.
         if self.seen.as_ref() == Some(revision) {
             self.obstacle = None;
             self.configured = Some(Configured {
@@ -255,7 +254,7 @@ impl Registry {
         }
     }
 
-    /// Why the configured guest is not served, if that is because it cannot be.
+    /// Why the configured guest cannot be served, if it cannot.
     pub(super) fn fault(&self, live: &Revision) -> Option<String> {
         if let Some(obstacle) = &self.obstacle {
             return Some(obstacle.clone());
@@ -270,7 +269,7 @@ impl Registry {
         })
     }
 
-    /// Keeps a content out of use, and out of what is gone back to.
+    /// Quarantines a revision, and removes it from the history.
     pub(super) fn quarantine(&mut self, entry: Quarantined) {
         let revision = Arc::clone(&entry.revision);
         self.quarantine.add(entry);
@@ -284,7 +283,7 @@ impl Registry {
         self.leave_history(revision);
     }
 
-    /// What is kept from before can not be loaded.
+    /// Drops a revision from before the start that cannot be loaded.
     pub(super) fn give_up(&mut self, revision: &Revision) {
         self.absent.retain(|kept| *kept.revision != *revision);
         self.absent_trial
@@ -297,8 +296,8 @@ impl Registry {
         self.history.dedup();
     }
 
-    /// Forgets what was in use longest ago, until there are no more than `most`;
-    /// nothing of what is `in_use`.
+    /// Forgets the revisions that have been out of use for longest, until there are `most`;
+    /// never those that are `in_use`.
     pub(super) fn forget_beyond(
         &mut self,
         most: usize,
@@ -318,7 +317,7 @@ impl Registry {
         forgotten
     }
 
-    /// All of this, to be kept.
+    /// The state to write.
     pub(super) fn record(&self, trial: Option<KeptTrial>) -> Record {
         let kept = |entry: &Entry| KeptRevision {
             revision: Arc::clone(entry.revision()),

@@ -1,11 +1,11 @@
-//! What a server begins with: the version that was live when the last one ended, the
-//! configured guest, or, if that cannot be served, the fallback guest.
+//! Chooses what a server begins with: the revision that was live when the last server ended,
+//! the configured guest, or, if that cannot be served, the fallback guest.
 //!
-//! A version that nothing vouches for is on probation from the first request on, and
-//! another one stands by for it.
+//! A revision that is not trusted yet is on probation from the first request on, and another
+//! one stands by for it.
 //!
-//! A file that was changed while no server ran counts like one that is changed
-//! while one does.
+//! A file that changed while no server ran counts like one that changes while a server
+//! runs.
 
 mod candidates;
 
@@ -25,23 +25,23 @@ use super::{
 };
 use candidates::{Candidates, First, read_guest};
 use predictor::{Digest, Revision, Scorer};
-use rollout::{Fall, Rollout};
+use rollout::{Demotion, Rollout};
 
-/// How often it is looked whether a version is trusted by now.
+/// How often to check whether the live revision is trusted by now.
 const NOTICE: Duration = Duration::from_secs(1);
 
-/// Why there is no version to begin with.
+/// Why there is no revision to begin with.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The configured guest's file can not be read.
+    /// The configured guest's file cannot be read.
     #[error("the guest {path} can not be read: {reason}")]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         reason: String,
     },
-    /// The configured guest can not be served.
+    /// The configured guest cannot be served.
     #[error("{path}: {refusal}")]
     Refused {
         /// The file.
@@ -49,7 +49,7 @@ pub enum StartError {
         /// Which step failed, and why.
         refusal: Refusal,
     },
-    /// The configured guest could not be tried, for a reason that passes.
+    /// The configured guest could not be tried, for a passing reason.
     #[error("{path} could not be loaded: {reason}")]
     Unavailable {
         /// The file.
@@ -57,36 +57,35 @@ pub enum StartError {
         /// What was lacking.
         reason: String,
     },
-    /// The state would not be safe where it was to be kept.
+    /// The state directory is not safe.
     #[error(transparent)]
     State(#[from] StateError),
 }
 
-/// The version that a server begins with.
+/// The revision that a server begins with.
 pub struct Beginning {
     loader: Arc<dyn Loader>,
     options: Options,
     store: Option<Arc<Store>>,
     record: Record,
     first: First,
-    /// What stands by for it, if it is to be on probation.
+    /// Its fallback, if it is to be on probation.
     standby: Option<First>,
-    /// Why the configured guest is not served, if that may be otherwise soon.
+    /// Why the configured guest is not served, if the reason may pass.
     obstacle: Option<String>,
 }
 
 impl Beginning {
-    /// Chooses the first version, and loads it: the one that was live at the end,
-    /// if the configured guest's file is what it was then; the configured guest,
-    /// if it is not, or if nothing is kept. Where that can not be served, or
-    /// `measure` fails for it, the other is, then those that were live before, and then
-    /// the fallback guest. If nothing vouches for it, what is to stand by for it is loaded
-    /// as well.
+    /// Chooses the first revision, and loads it: the one that was live at the end, if the
+    /// configured guest's file is as it was then; the configured guest, if it is not, or if
+    /// there is no state. If that cannot be served, or `measure` fails for it, the other one
+    /// is tried, then those that were live before, and then the fallback guest. If the
+    /// revision is not trusted yet, its fallback is loaded as well.
     ///
     /// # Errors
     ///
-    /// If none can be served: what is wrong with the configured one. If other users
-    /// can write to the state directory.
+    /// If none can be served: what is wrong with the configured guest. If other users can
+    /// write to the state directory.
     pub fn choose<T>(
         loader: Arc<dyn Loader>,
         options: Options,
@@ -117,7 +116,7 @@ impl Beginning {
             measure,
         };
         let mut obstacle = file.as_ref().err().map(ToString::to_string);
-        // One that has failed in use is the last resort.
+        // A quarantined guest is the last resort.
         let known_bad = configured.as_ref();
         let known_bad = known_bad.filter(|revision| record.quarantined(revision).is_some());
         let before = candidates.kept(&order.before);
@@ -137,7 +136,7 @@ impl Beginning {
                 }
                 Err(error) => {
                     if let StartError::Unavailable { .. } = error {
-                        // Not dealt with: the file is tried again once there is a server.
+                        // Not settled: the file is tried again while the server runs.
                         record.configured = None;
                         obstacle = Some(error.to_string());
                     }
@@ -165,17 +164,17 @@ impl Beginning {
         Ok((beginning, measured))
     }
 
-    /// The version that is live once the versions have started.
+    /// The revision that is live once the registry has started.
     pub fn revision(&self) -> &Arc<Revision> {
         self.first.loaded.scorer.revision()
     }
 
-    /// Where that version came from; for one that is kept, what is configured.
+    /// Where that revision came from; for one from the state, the configured file.
     pub fn origin(&self) -> &Origin {
         &self.first.origin
     }
 
-    /// What a rollout has to begin with: the version, or what stands by for it.
+    /// What a rollout has to begin with: the revision, or its fallback.
     pub fn scorer(&self) -> &Arc<dyn Scorer> {
         let begins = self.standby.as_ref().unwrap_or(&self.first);
         &begins.loaded.scorer
@@ -188,17 +187,17 @@ impl Beginning {
 }
 
 impl Revisions {
-    /// Goes on from what was chosen. `rollout` has to have begun with its scorer, and
-    /// not to have been asked anything yet; `fallen` is what it tells of. `runtime` runs
-    /// what goes on beside requests.
+    /// Starts the registry. `rollout` must have begun with [`Beginning::scorer`], and not have
+    /// been asked anything yet; `demotions` is its receiver. Background tasks run on
+    /// `runtime`.
     ///
     /// # Errors
     ///
-    /// If the system gives no thread to follow the configured guest's file.
+    /// If no thread can be started to watch the configured guest's file.
     pub fn start(
         beginning: Beginning,
         rollout: Arc<Rollout>,
-        mut fallen: UnboundedReceiver<Fall>,
+        mut demotions: UnboundedReceiver<Demotion>,
         metrics: Metrics,
         runtime: &Handle,
     ) -> std::io::Result<Arc<Self>> {
@@ -226,7 +225,7 @@ impl Revisions {
             tracing::info!(
                 guest = first.revision().guest().short(),
                 standby = standby.revision().guest().short(),
-                "the version is on probation, since it was not trusted before the start"
+                "the revision is on probation, since it was not trusted before the start"
             );
         }
         let mut registry = Registry::new(first, record, options.keep);
@@ -255,12 +254,12 @@ impl Revisions {
         runtime.spawn(Self::restore(weak.clone()));
         runtime.spawn(async move {
             loop {
-                let told = tokio::time::timeout(NOTICE, fallen.recv()).await;
+                let told = tokio::time::timeout(NOTICE, demotions.recv()).await;
                 let Some(revisions) = weak.upgrade() else {
                     return;
                 };
                 match told {
-                    Ok(Some(fall)) => revisions.fell(&fall),
+                    Ok(Some(demotion)) => revisions.demoted(&demotion),
                     Ok(None) => return,
                     Err(_) => revisions.notice_trust(),
                 }
@@ -280,8 +279,7 @@ fn not_served(error: &StartError, instead: &First) {
     );
 }
 
-/// Tells of a configured guest that is readable, and that another version was live
-/// instead of, if that is because it could not be.
+/// Logs why a readable configured guest is not served, if it cannot be.
 fn passed_over(record: &Record, instead: &First) {
     let Some(Configured { revision, refused }) = &record.configured else {
         return;
@@ -303,7 +301,7 @@ fn passed_over(record: &Record, instead: &First) {
     }
 }
 
-/// Takes note that the configured guest is the first version.
+/// Records that the configured guest is served after all.
 fn served_at_last(record: &mut Record) {
     let Some(configured) = &mut record.configured else {
         return;
@@ -320,7 +318,7 @@ fn served_at_last(record: &mut Record) {
     }
 }
 
-/// Takes note of why the configured guest can not be served, if that is certain.
+/// Records why the configured guest cannot be served, if that is certain.
 fn refused(record: &mut Record, error: &StartError) {
     if let (StartError::Refused { refusal, .. }, Some(configured)) = (error, &mut record.configured)
     {

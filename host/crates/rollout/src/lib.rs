@@ -1,12 +1,40 @@
-//! Which version answers which text: the live one, one that is on trial with a
+//! Decides which revision answers which text: the live one, one that is on trial with a
 //! share of the texts, or, where a new one proves bad, the one that was trusted last.
 //!
-//! This module must not know guests, files or HTTP: a version is a [`Scorer`],
-//! and which there are is decided above (`versions`).
+//! The choice is made once for each text, when its request arrives. Nearly always there is
+//! one revision and it is trusted; a request then costs the load of one pointer. Otherwise:
+//!
+//! - **Probation.** For some time after a revision goes live, the one that was trusted last
+//!   stands by. Texts that the live revision fails on (by a trap, a time-out or a bad
+//!   answer) are answered by that one, so texts are kept until they are answered. If a
+//!   revision on probation is replaced, its fallback stands by for the next one too: in a
+//!   chain of bad revisions, none becomes the fallback.
+//! - **Canary.** A revision on trial answers a share of the texts. A digest of the text
+//!   alone decides which ([`Share`]), so a text never changes sides. What a canary fails
+//!   on is answered by the live revision.
+//! - **Shadow.** A revision on trial scores copies of a share of the texts, in the
+//!   background of the batcher, after the live revision has answered them. Its answers are
+//!   compared, counted and dropped, and never cached. Copies are bounded in bytes; those
+//!   for which there is no room or no time are counted as skipped.
+//!
+//! **Demotion.** The recent calls of a revision that is not trusted are counted. It is
+//! taken out of use once more of them have failed than are tolerated, and more than a
+//! tenth; a time-out counts for three. The new routes are stored first; then its running
+//! calls are cancelled, and the texts that wait for it go on to the next revision, those
+//! of a request together. If the queue is full they are offered again, because they have
+//! been accepted once. The count is taken below the batcher, on worker threads, which
+//! report a verdict through a channel; only this layer's own task and requests act on it.
+//!
+//! A call that was cancelled because nobody wanted its answer is no failure. So a revision
+//! that hangs is found out only by the time limit of calls, which must be well below the
+//! deadline of requests, because a batch that timed out is split and tried again.
+//!
+//! This crate must not know guests, files or HTTP. A revision is a [`Scorer`], and which
+//! revisions exist is decided above, in `revisions`.
 
-mod guard;
+mod active;
+mod fallback;
 mod metrics;
-mod release;
 mod routes;
 mod shadow;
 mod share;
@@ -14,91 +42,90 @@ mod status;
 
 pub use metrics::Metrics;
 pub use share::Share;
-pub use status::{Comparison, Fall, Probation, Status, Tally, Trial, TrialStatus};
+pub use status::{Comparison, Demotion, Probation, Status, Tally, Trial, TrialStatus};
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::try_join;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 
-use guard::Guard;
+use active::ActiveRevision;
+use fallback::FallbackChain;
 use predictor::{
     BoxFuture, Caching, ErrorKind, Pending, PredictError, Predictor, Priority, Request, Revision,
     Router, Scorer,
 };
-use release::Release;
 use routes::{Control, Routes};
 use shadow::Shadow;
 
-/// When a version that was just made live is trusted.
+/// When a revision that has just gone live is trusted.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// How long it is on probation; zero for not at all.
     pub probation: Duration,
-    /// How many of its calls may fail meanwhile, where a time-out counts as three.
-    /// One more, and the version that was trusted last is live again, if those that failed are
-    /// more than a tenth of all.
+    /// How many of its recent calls may fail meanwhile; a time-out counts for three. With
+    /// one more, the revision that was trusted last goes live again, provided that more
+    /// than a tenth of all recent calls have failed.
     pub failures: u32,
 }
 
-/// Routes texts to versions. Every change is the store of one pointer: a request
-/// goes by the routes that there are when it comes.
+/// Routes texts to revisions. Every change is the store of one pointer: a request follows
+/// the routes of the moment it arrives.
 pub struct Rollout {
-    /// Apart, since versions that fail change the routes, on threads that must not
-    /// be the last to hold what is below.
     control: Arc<Control>,
     below: Arc<dyn Predictor>,
-    /// The room for texts that are copied for a shadow.
+    /// The room for copies of texts, in bytes.
     room: Arc<Semaphore>,
 }
 
 impl Rollout {
-    /// Begins with one version for all texts, which `below` has scored. Tells of
-    /// each version that it takes out of use by itself.
+    /// Begins with one trusted revision for all texts; `below` has them scored. A task on
+    /// `runtime` takes revisions out of use that fail too often, and each such demotion is
+    /// sent to the receiver.
     pub fn start(
         first: Arc<dyn Scorer>,
         below: Arc<dyn Predictor>,
         options: Options,
         metrics: Metrics,
-    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Fall>) {
-        let (falls, fallen) = mpsc::unbounded_channel();
+        runtime: &Handle,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Demotion>) {
+        let (demotions, received) = mpsc::unbounded_channel();
         let rollout = Self {
-            control: Control::new(first, options, metrics, falls),
+            control: Control::start(first, options, metrics, demotions, runtime),
             below,
             room: shadow::room(),
         };
-        (Arc::new(rollout), fallen)
+        (Arc::new(rollout), received)
     }
 
-    /// Makes a version live. Requests that are under way end on the one that
-    /// they began with. A trial of this version ends.
+    /// Makes a revision live. Requests in flight end on the one that they began with. If
+    /// this revision is on trial, the trial ends.
     ///
-    /// `on_probation`, its failures are answered by the version that was trusted
-    /// last, which takes its place if there are too many. That is the version
-    /// that was live before; or, if that was on probation itself, the one that
-    /// stood by for it: a chain of bad versions ends at a good one. A version is
-    /// trusted at once if it is the one that was trusted last.
+    /// `on_probation`, its failures are answered by the revision that was trusted last,
+    /// which takes its place if there are too many. That is the revision that was live
+    /// before; or, if that was on probation itself, its fallback. A revision is trusted at
+    /// once if it is the one that was trusted last.
     ///
-    /// If the version is live already, nothing changes, but that without
+    /// If the revision is live already, nothing changes, except that without
     /// `on_probation` it is trusted from now on.
     pub fn activate(&self, scorer: Arc<dyn Scorer>, on_probation: bool) {
         self.control.activate(scorer, on_probation);
     }
 
-    /// Tries a version beside the live one, with the same share of the texts
-    /// until it ends; the trial before, if there is one, ends. A version on trial
-    /// that fails too often is taken out of use.
+    /// Tries a revision beside the live one, with a fixed share of the texts; a previous
+    /// trial ends. A revision on trial that fails too often is taken out of use.
     pub fn begin_trial(&self, scorer: Arc<dyn Scorer>, trial: Trial, share: Share) {
         self.control.begin_trial(scorer, trial, share);
     }
 
-    /// Ends the trial, and tells which version was on trial.
+    /// Ends the trial. Returns the revision that was on trial.
     pub fn end_trial(&self) -> Option<Arc<Revision>> {
         self.control.end_trial()
     }
 
-    /// What is in use, and how it does.
+    /// The revisions in use, and how they do.
     pub fn status(&self) -> Status {
         let routes = self.control.routes();
         let probation = routes.probation.as_ref().and_then(|standby| {
@@ -107,13 +134,13 @@ impl Rollout {
                 fallback: Arc::clone(standby.fallback.revision()),
             })
         });
-        let trial = routes.trial.as_ref().map(|tried| TrialStatus {
-            revision: Arc::clone(tried.release.revision()),
-            trial: tried.trial,
-            share: tried.share,
-            comparison: match tried.trial {
+        let trial = routes.trial.as_ref().map(|active| TrialStatus {
+            revision: Arc::clone(active.revision.revision()),
+            trial: active.trial,
+            share: active.share,
+            comparison: match active.trial {
                 Trial::Canary => None,
-                Trial::Shadow => Some(tried.compared.told()),
+                Trial::Shadow => Some(active.compared.report()),
             },
         });
         Status {
@@ -123,7 +150,7 @@ impl Rollout {
         }
     }
 
-    /// What a version has done since the start, or since it was forgotten.
+    /// What a revision has done since the start, or since it was forgotten.
     pub fn tally(&self, revision: &Revision) -> Tally {
         let counters = self.control.metrics.known(revision);
         counters.map_or_else(Tally::default, |counters| Tally {
@@ -132,103 +159,109 @@ impl Rollout {
         })
     }
 
-    /// Drops what is counted of a version that will not be used again.
+    /// Drops the counters of a revision that will not be used again.
     pub fn forget(&self, revision: &Revision) {
         self.control.metrics.forget(revision);
     }
 
-    /// Asks versions for texts: the first one, and the others in turn for texts
-    /// that it fails on.
-    fn ask(&self, releases: Vec<Arc<Release>>, texts: Vec<String>, caching: Caching) -> TakingOn {
+    /// Asks the first of these revisions, and the others in turn for the texts that it
+    /// fails on.
+    fn ask(
+        &self,
+        revisions: Vec<Arc<ActiveRevision>>,
+        texts: Vec<String>,
+        caching: Caching,
+    ) -> Accepting {
         let below = Arc::clone(&self.below);
-        if let [only] = &releases[..] {
+        if let [only] = &revisions[..] {
             return below.predict(request(only, texts, caching));
         }
-        let guard = Guard {
+        let chain = FallbackChain {
             below,
+            control: Arc::clone(&self.control),
             caching,
-            releases,
+            revisions,
         };
-        Box::pin(Arc::new(guard).predict(texts))
+        Box::pin(Arc::new(chain).predict(texts))
     }
 
-    /// Takes texts on while there is more than a trusted live version.
-    fn ask_by(&self, routes: &Routes, texts: Vec<String>, caching: Caching) -> TakingOn {
+    /// Accepts texts while there is more than a trusted live revision.
+    fn ask_by(&self, routes: &Routes, texts: Vec<String>, caching: Caching) -> Accepting {
         let fallback = routes.fallback();
         if fallback.is_none() && routes.probation.is_some() {
             self.control.end_probation();
         }
-        let live: Vec<Arc<Release>> = std::iter::once(&routes.live)
+        let live: Vec<Arc<ActiveRevision>> = std::iter::once(&routes.live)
             .chain(fallback)
             .map(Arc::clone)
             .collect();
-        let Some(tried) = &routes.trial else {
+        let Some(active) = &routes.trial else {
             return self.ask(live, texts, caching);
         };
-        match tried.trial {
+        match active.trial {
             Trial::Canary => {
-                let mut canary = vec![Arc::clone(&tried.release)];
+                let mut canary = vec![Arc::clone(&active.revision)];
                 canary.extend(live.iter().map(Arc::clone));
-                self.divide(canary, tried.share, live, texts, caching)
+                self.divide(canary, active.share, live, texts, caching)
             }
             Trial::Shadow => {
                 let shadow = Shadow {
                     below: Arc::clone(&self.below),
-                    release: Arc::clone(&tried.release),
-                    compared: Arc::clone(&tried.compared),
+                    revision: Arc::clone(&active.revision),
+                    compared: Arc::clone(&active.compared),
                     room: Arc::clone(&self.room),
                 };
-                let copies = shadow.copy(tried.share, &texts);
+                let copies = shadow.copy(active.share, &texts);
                 let asked = self.ask(live, texts, caching);
                 Box::pin(async { Ok(shadow.follow(copies, asked.await?)) })
             }
         }
     }
 
-    /// Asks a canary for its share of the texts, and the live version for the rest.
+    /// Asks a canary for its share of the texts, and the live revision for the rest.
     fn divide(
         &self,
-        canary: Vec<Arc<Release>>,
+        canary: Vec<Arc<ActiveRevision>>,
         share: Share,
-        live: Vec<Arc<Release>>,
+        live: Vec<Arc<ActiveRevision>>,
         texts: Vec<String>,
         caching: Caching,
-    ) -> TakingOn {
-        let tried: Vec<bool> = texts.iter().map(|text| share.holds(text)).collect();
-        if !tried.contains(&true) {
+    ) -> Accepting {
+        let in_share: Vec<bool> = texts.iter().map(|text| share.holds(text)).collect();
+        if !in_share.contains(&true) {
             return self.ask(live, texts, caching);
         }
-        if !tried.contains(&false) {
+        if !in_share.contains(&false) {
             return self.ask(canary, texts, caching);
         }
         let mut parts = [Vec::new(), Vec::new()];
-        for (text, tried) in texts.into_iter().zip(&tried) {
-            parts[usize::from(*tried)].push(text);
+        for (text, in_share) in texts.into_iter().zip(&in_share) {
+            parts[usize::from(*in_share)].push(text);
         }
         let [rest, share] = parts;
         let live = self.ask(live, rest, caching);
         let canary = self.ask(canary, share, caching);
         Box::pin(async move {
-            // If one part is refused, all is: the other is dropped.
+            // If one part is refused, the request is, and the other part is dropped.
             let (live, canary) = try_join(live, canary).await?;
             let mut parts = [live.into_iter(), canary.into_iter()];
-            let in_order = tried.into_iter();
-            let in_order = in_order.map(|tried| parts[usize::from(tried)].next());
+            let in_order = in_share.into_iter();
+            let in_order = in_order.map(|in_share| parts[usize::from(in_share)].next());
             in_order.collect::<Option<_>>().ok_or_else(|| {
                 PredictError::new(ErrorKind::Failed, "the prediction failed")
-                    .with_detail("a text was lost between two versions")
+                    .with_detail("a text was lost between two revisions")
             })
         })
     }
 }
 
-/// What [`Predictor::predict`] gives.
-type TakingOn = BoxFuture<Result<Vec<Pending>, PredictError>>;
+/// What [`Predictor::predict`] returns.
+type Accepting = BoxFuture<Result<Vec<Pending>, PredictError>>;
 
-fn request(release: &Arc<Release>, texts: Vec<String>, caching: Caching) -> Request {
+fn request(revision: &Arc<ActiveRevision>, texts: Vec<String>, caching: Caching) -> Request {
     Request {
         texts,
-        scorer: Arc::clone(release) as _,
+        scorer: Arc::clone(revision) as _,
         caching,
         priority: Priority::Live,
     }
@@ -239,13 +272,14 @@ impl Router for Rollout {
         Arc::clone(self.control.routes().live.revision())
     }
 
-    fn predict(&self, texts: Vec<String>, caching: Caching) -> TakingOn {
+    fn predict(&self, texts: Vec<String>, caching: Caching) -> Accepting {
         let routes = self.control.routes();
         if routes.probation.is_none() && routes.trial.is_none() {
             let request = request(&routes.live, texts, caching);
             return self.below.predict(request);
         }
-        // Not held meanwhile, since few can be held at once without a count.
+        // A loaded pointer is for a moment only: there are few slots for them, and what is
+        // kept longer is counted.
         let routes = arc_swap::Guard::into_inner(routes);
         self.ask_by(&routes, texts, caching)
     }

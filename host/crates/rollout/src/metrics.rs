@@ -1,5 +1,5 @@
-//! What the rollout tells of the versions. Each has instruments of its own, found
-//! once, until it is forgotten: so their number is bounded by that of the versions.
+//! Metrics of the rollout. Each revision has its own instruments, looked up once, until it
+//! is forgotten; so their number is bounded by the number of known revisions.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,9 +14,9 @@ use prometheus::{
 use super::{Share, Trial};
 use predictor::Revision;
 
-/// The rollout's instruments.
+/// The instruments of the rollout.
 pub struct Metrics {
-    pub(super) falls: IntCounter,
+    pub(super) demotions: IntCounter,
     texts: IntCounterVec,
     failures: IntCounterVec,
     rescued: IntCounterVec,
@@ -27,7 +27,7 @@ pub struct Metrics {
     revisions: Mutex<HashMap<Revision, Arc<Counters>>>,
 }
 
-/// The instruments of one version.
+/// The instruments of one revision.
 pub(super) struct Counters {
     pub(super) texts: IntCounter,
     pub(super) failures: IntCounter,
@@ -39,7 +39,7 @@ pub(super) struct Counters {
     pub(super) difference: Histogram,
 }
 
-/// What becomes of a text that a version in the shadow is given.
+/// The values of the label `result` of a shadow's texts.
 const RESULTS: [&str; 4] = ["agreed", "differed", "failed", "skipped"];
 
 impl Metrics {
@@ -47,10 +47,10 @@ impl Metrics {
     ///
     /// # Errors
     ///
-    /// If one of their names is taken.
+    /// If a metric of one of these names is registered already.
     pub fn new(registry: &Registry) -> prometheus::Result<Self> {
         Ok(Self {
-            falls: register_int_counter_with_registry!(
+            demotions: register_int_counter_with_registry!(
                 "fastsentiment_version_falls_total",
                 "Versions that were taken out of use because they failed too often.",
                 registry
@@ -106,7 +106,7 @@ impl Metrics {
         })
     }
 
-    /// The instruments of a version.
+    /// The instruments of a revision.
     pub(super) fn of(&self, revision: &Revision) -> Arc<Counters> {
         let mut revisions = self.revisions();
         if let Some(counters) = revisions.get(revision) {
@@ -133,12 +133,12 @@ impl Metrics {
         counters
     }
 
-    /// The instruments of a version, if anything was counted of it.
+    /// The instruments of a revision, if it has any.
     pub(super) fn known(&self, revision: &Revision) -> Option<Arc<Counters>> {
         self.revisions().get(revision).map(Arc::clone)
     }
 
-    /// Drops the instruments of a version. What still holds them counts in vain.
+    /// Removes the series of a revision. Counts that are still held go nowhere.
     pub(super) fn forget(&self, revision: &Revision) {
         let mut revisions = self.revisions();
         if revisions.remove(revision).is_none() {
@@ -156,8 +156,7 @@ impl Metrics {
         let _ = self.difference.remove_label_values(&[&guest, &name]);
     }
 
-    /// Tells which version is live.
-    pub(super) fn tell_live(&self, before: Option<&Revision>, live: &Revision) {
+    pub(super) fn record_live(&self, before: Option<&Revision>, live: &Revision) {
         let labels = |revision: &Revision| {
             let parts = [revision.configuration(), revision.guest(), revision.model()];
             let [configuration, guest, model] = parts.map(|digest| digest.short());
@@ -169,8 +168,7 @@ impl Metrics {
         }
     }
 
-    /// Tells which version is on trial.
-    pub(super) fn tell_trial(&self, on_trial: Option<(&Revision, Trial, Share)>) {
+    pub(super) fn record_trial(&self, on_trial: Option<(&Revision, Trial, Share)>) {
         self.share.reset();
         if let Some((revision, trial, share)) = on_trial {
             let trial = match trial {

@@ -1,5 +1,4 @@
-//! The versions in use, and how they change. Every change is the store of one
-//! pointer.
+//! The revisions in use, and how they change. Every change is the store of one pointer.
 //!
 //! This module must not know requests.
 
@@ -7,43 +6,44 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use super::active::{ActiveRevision, Health};
 use super::metrics::Metrics;
-use super::release::{Release, Watched};
 use super::shadow::Compared;
-use super::{Fall, Options, Share, Trial};
+use super::{Demotion, Options, Share, Trial};
 use predictor::{Revision, Scorer};
 
 /// Where texts go.
 #[derive(Clone)]
 pub(super) struct Routes {
-    pub(super) live: Arc<Release>,
-    /// Set while the live version is not trusted, and until somebody notices that
-    /// it is.
+    pub(super) live: Arc<ActiveRevision>,
+    /// Set while the live revision is on probation, and until somebody notices that it no
+    /// longer is.
     pub(super) probation: Option<Standby>,
-    pub(super) trial: Option<Tried>,
+    pub(super) trial: Option<ActiveTrial>,
 }
 
-/// The version that was trusted last, while the live one is on probation.
+/// The revision that was trusted last, while the live one is on probation.
 #[derive(Clone)]
 pub(super) struct Standby {
-    pub(super) fallback: Arc<Release>,
+    pub(super) fallback: Arc<ActiveRevision>,
     since: Instant,
     lasts: Duration,
 }
 
-/// A version on trial.
+/// A revision on trial.
 #[derive(Clone)]
-pub(super) struct Tried {
-    pub(super) release: Arc<Release>,
+pub(super) struct ActiveTrial {
+    pub(super) revision: Arc<ActiveRevision>,
     pub(super) trial: Trial,
     pub(super) share: Share,
     pub(super) compared: Arc<Compared>,
 }
 
 impl Standby {
-    /// How much longer the probation lasts, if it does.
+    /// The rest of the probation; `None` once it is over.
     pub(super) fn left(&self) -> Option<Duration> {
         let left = self.lasts.saturating_sub(self.since.elapsed());
         (!left.is_zero()).then_some(left)
@@ -51,20 +51,30 @@ impl Standby {
 }
 
 impl Routes {
-    /// What answers instead of the live version, while it is on probation.
-    pub(super) fn fallback(&self) -> Option<&Arc<Release>> {
+    /// What answers where the live revision fails, while it is on probation.
+    pub(super) fn fallback(&self) -> Option<&Arc<ActiveRevision>> {
         let standby = self.probation.as_ref()?;
         standby.left().map(|_| &standby.fallback)
     }
 
-    /// The version that was trusted last: the live one, unless it is on probation.
-    fn trusted(&self) -> &Arc<Release> {
+    /// The revision that was trusted last: the live one, unless it is on probation.
+    fn trusted(&self) -> &Arc<ActiveRevision> {
         self.fallback().unwrap_or(&self.live)
     }
 
     fn is_on_trial(&self, revision: &Revision) -> bool {
-        let tried = self.trial.as_ref();
-        tried.is_some_and(|tried| **tried.release.revision() == *revision)
+        let trial = self.trial.as_ref();
+        trial.is_some_and(|trial| **trial.revision.revision() == *revision)
+    }
+
+    /// Whether there is a verdict on a revision that can be demoted.
+    fn has_failed(&self) -> bool {
+        let judged = [
+            self.fallback().map(|_| &self.live),
+            self.trial.as_ref().map(|trial| &trial.revision),
+        ];
+        let mut judged = judged.into_iter().flatten();
+        judged.any(|revision| revision.verdict().is_some())
     }
 }
 
@@ -75,39 +85,54 @@ pub(super) struct Control {
     changing: Mutex<()>,
     options: Options,
     pub(super) metrics: Metrics,
-    falls: mpsc::UnboundedSender<Fall>,
+    /// Passed down to the revisions that are judged.
+    verdicts: mpsc::UnboundedSender<()>,
+    demotions: mpsc::UnboundedSender<Demotion>,
 }
 
 impl Control {
-    /// Begins with one version, which is trusted.
-    pub(super) fn new(
+    /// Begins with one revision, which is trusted. A task on `runtime` waits for verdicts.
+    pub(super) fn start(
         first: Arc<dyn Scorer>,
         options: Options,
         metrics: Metrics,
-        falls: mpsc::UnboundedSender<Fall>,
+        demotions: mpsc::UnboundedSender<Demotion>,
+        runtime: &Handle,
     ) -> Arc<Self> {
-        metrics.tell_live(None, first.revision());
+        metrics.record_live(None, first.revision());
         let counters = metrics.of(first.revision());
-        Arc::new(Self {
+        let (verdicts, mut received) = mpsc::unbounded_channel();
+        let control = Arc::new(Self {
             routes: ArcSwap::from_pointee(Routes {
-                live: Release::new(first, counters, None),
+                live: ActiveRevision::new(first, counters, None),
                 probation: None,
                 trial: None,
             }),
             changing: Mutex::default(),
             options,
             metrics,
-            falls,
-        })
+            verdicts,
+            demotions,
+        });
+        let weak = Arc::downgrade(&control);
+        runtime.spawn(async move {
+            while let Some(()) = received.recv().await {
+                let Some(control) = weak.upgrade() else {
+                    return;
+                };
+                control.demote_failed();
+            }
+        });
+        control
     }
 
-    /// The routes of now.
+    /// The present routes.
     pub(super) fn routes(&self) -> Guard<Arc<Routes>> {
         self.routes.load()
     }
 
-    /// Makes a version live. The live one stays if it is the same.
-    pub(super) fn activate(self: &Arc<Self>, scorer: Arc<dyn Scorer>, on_probation: bool) {
+    /// Makes a revision live, if it is not already.
+    pub(super) fn activate(&self, scorer: Arc<dyn Scorer>, on_probation: bool) {
         let _changing = self.changing();
         let mut routes = Routes::clone(&self.routes.load());
         if routes.is_on_trial(scorer.revision()) {
@@ -115,19 +140,19 @@ impl Control {
         }
         let mut left = None;
         if routes.live.revision() != scorer.revision() {
-            // Not the live one, if that is on probation itself: were both bad,
+            // Not the live revision if that is on probation itself: if both were bad,
             // nothing good would be left.
             let fallback = Arc::clone(routes.trusted());
             let lasts = self.options.probation;
-            let watched =
+            let judged =
                 on_probation && !lasts.is_zero() && fallback.revision() != scorer.revision();
             self.metrics
-                .tell_live(Some(routes.live.revision()), scorer.revision());
-            let before = std::mem::replace(&mut routes.live, self.release(scorer, watched));
-            // Gone back from, it is not waited for: each of its texts has another
-            // version that answers it, and it may be hanging.
+                .record_live(Some(routes.live.revision()), scorer.revision());
+            let before = std::mem::replace(&mut routes.live, self.put_into_use(scorer, judged));
+            // After a rollback nobody waits for the revision that was left: each of its
+            // texts has another one to answer it, and it may hang.
             left = (!on_probation && routes.fallback().is_some()).then_some(before);
-            routes.probation = watched.then(|| Standby {
+            routes.probation = judged.then(|| Standby {
                 fallback,
                 since: Instant::now(),
                 lasts,
@@ -137,24 +162,19 @@ impl Control {
         }
         self.routes.store(Arc::new(routes));
         if let Some(left) = left {
-            left.end();
+            left.retire();
         }
     }
 
-    pub(super) fn begin_trial(
-        self: &Arc<Self>,
-        scorer: Arc<dyn Scorer>,
-        trial: Trial,
-        share: Share,
-    ) {
+    pub(super) fn begin_trial(&self, scorer: Arc<dyn Scorer>, trial: Trial, share: Share) {
         let _changing = self.changing();
         let mut routes = Routes::clone(&self.routes.load());
         self.drop_trial(&mut routes);
-        let release = self.release(scorer, true);
-        let on_trial = (&**release.revision(), trial, share);
-        self.metrics.tell_trial(Some(on_trial));
-        routes.trial = Some(Tried {
-            release,
+        let revision = self.put_into_use(scorer, true);
+        let on_trial = (&**revision.revision(), trial, share);
+        self.metrics.record_trial(Some(on_trial));
+        routes.trial = Some(ActiveTrial {
+            revision,
             trial,
             share,
             compared: Arc::default(),
@@ -162,16 +182,16 @@ impl Control {
         self.routes.store(Arc::new(routes));
     }
 
-    /// Ends the trial, and tells which version was on trial.
+    /// Ends the trial. Returns the revision that was on trial.
     pub(super) fn end_trial(&self) -> Option<Arc<Revision>> {
         let _changing = self.changing();
         let mut routes = Routes::clone(&self.routes.load());
-        let tried = self.drop_trial(&mut routes)?;
+        let trial = self.drop_trial(&mut routes)?;
         self.routes.store(Arc::new(routes));
-        Some(Arc::clone(tried.release.revision()))
+        Some(Arc::clone(trial.revision.revision()))
     }
 
-    /// Lets go of the version before, if the probation is over by now.
+    /// Lets go of the fallback if the probation is over.
     pub(super) fn end_probation(&self) {
         let _changing = self.changing();
         let mut routes = Routes::clone(&self.routes.load());
@@ -180,76 +200,72 @@ impl Control {
         }
     }
 
-    /// Takes a version out of use that has failed too often: one on trial or one
-    /// on probation. Others stay, whatever they did: nothing would answer for one
-    /// that is trusted, and one that another has replaced does not matter.
-    fn fall(&self, fallen: &Release, reason: String) {
-        let _changing = self.changing();
-        let mut routes = Routes::clone(&self.routes.load());
-        let is = |release: &Arc<Release>| std::ptr::eq(Arc::as_ptr(release), fallen);
-        if routes
-            .trial
-            .as_ref()
-            .is_some_and(|tried| is(&tried.release))
-        {
-            self.drop_trial(&mut routes);
-        } else if let (true, Some(fallback)) = (is(&routes.live), routes.fallback()) {
-            let fallback = Arc::clone(fallback);
-            self.metrics
-                .tell_live(Some(fallen.revision()), fallback.revision());
-            if routes.is_on_trial(fallback.revision()) {
-                self.drop_trial(&mut routes);
-            }
-            routes.live = fallback;
-            routes.probation = None;
-        } else {
+    /// Takes the revision out of use that has failed too often, if one has.
+    pub(super) fn demote_failed(&self) {
+        if !self.routes.load().has_failed() {
             return;
         }
-        let fall = Fall {
-            revision: Arc::clone(fallen.revision()),
+        let _changing = self.changing();
+        let mut routes = Routes::clone(&self.routes.load());
+        let Some((demoted, reason)) = self.remove_failed(&mut routes) else {
+            return;
+        };
+        let demotion = Demotion {
+            revision: Arc::clone(demoted.revision()),
             live: Arc::clone(routes.live.revision()),
             reason,
         };
         self.routes.store(Arc::new(routes));
-        // After the store: whoever is sent on by this finds the new routes.
-        fallen.end();
-        self.metrics.falls.inc();
+        // After the store: texts that this sends on, and whoever sees their answers, find
+        // the new routes.
+        demoted.retire();
+        self.metrics.demotions.inc();
         tracing::error!(
-            guest = fall.revision.guest().short(),
-            revision = fall.revision.short(),
-            live = fall.live.guest().short(),
-            "a version was taken out of use: {}",
-            fall.reason
+            guest = demotion.revision.guest().short(),
+            revision = demotion.revision.short(),
+            live = demotion.live.guest().short(),
+            "a revision was taken out of use: {}",
+            demotion.reason
         );
-        // Nobody may want to know.
-        let _ = self.falls.send(fall);
+        // The receiver may be gone.
+        let _ = self.demotions.send(demotion);
     }
 
-    /// Brings a version into use, trusted or `watched`.
-    fn release(self: &Arc<Self>, scorer: Arc<dyn Scorer>, watched: bool) -> Arc<Release> {
-        let watched = watched.then(|| {
-            // Weak, since the routes hold the release.
-            let control = Arc::downgrade(self);
-            let tell = move |release: &Release, reason: String| {
-                if let Some(control) = control.upgrade() {
-                    control.fall(release, reason);
-                }
-            };
-            Watched::new(self.options.failures, Box::new(tell))
-        });
-        let counters = self.metrics.of(scorer.revision());
-        Release::new(scorer, counters, watched)
-    }
-
-    /// Takes the trial out of the routes. Requests in flight end on a canary that
-    /// they began with; nobody waits for a shadow.
-    fn drop_trial(&self, routes: &mut Routes) -> Option<Tried> {
-        let tried = routes.trial.take()?;
-        if tried.trial == Trial::Shadow {
-            tried.release.end();
+    /// Removes the revision on trial or on probation that has failed too often, and says
+    /// why. A trusted revision stays whatever it does, because nothing else could answer.
+    fn remove_failed(&self, routes: &mut Routes) -> Option<(Arc<ActiveRevision>, String)> {
+        let of_trial = routes.trial.as_ref().and_then(|it| it.revision.verdict());
+        if let Some(reason) = of_trial.map(str::to_owned) {
+            let trial = self.drop_trial(routes)?;
+            return Some((trial.revision, reason));
         }
-        self.metrics.tell_trial(None);
-        Some(tried)
+        let reason = routes.live.verdict()?.to_owned();
+        let fallback = Arc::clone(routes.fallback()?);
+        if routes.is_on_trial(fallback.revision()) {
+            self.drop_trial(routes);
+        }
+        self.metrics
+            .record_live(Some(routes.live.revision()), fallback.revision());
+        routes.probation = None;
+        Some((std::mem::replace(&mut routes.live, fallback), reason))
+    }
+
+    /// Puts a revision into use, trusted or `judged` by its failures.
+    fn put_into_use(&self, scorer: Arc<dyn Scorer>, judged: bool) -> Arc<ActiveRevision> {
+        let health = judged.then(|| Health::new(self.options.failures, self.verdicts.clone()));
+        let counters = self.metrics.of(scorer.revision());
+        ActiveRevision::new(scorer, counters, health)
+    }
+
+    /// Takes the trial out of the routes. Requests in flight end on a canary that they
+    /// began with; nobody waits for a shadow.
+    fn drop_trial(&self, routes: &mut Routes) -> Option<ActiveTrial> {
+        let trial = routes.trial.take()?;
+        if trial.trial == Trial::Shadow {
+            trial.revision.retire();
+        }
+        self.metrics.record_trial(None);
+        Some(trial)
     }
 
     fn changing(&self) -> MutexGuard<'_, ()> {

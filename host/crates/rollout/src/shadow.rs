@@ -1,26 +1,26 @@
-//! Copies of texts for a version in the shadow: they are scored when there is
-//! nothing else to do, and the answers are compared with those of the live version
-//! and dropped.
+//! Copies of texts for a revision on trial as a shadow: they are scored while the machine
+//! is otherwise idle, and the answers are compared with those of the live revision and
+//! dropped.
 //!
-//! No request waits for any of this, and none fails of it.
+//! No request waits for this or fails because of it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::release::Release;
+use super::active::ActiveRevision;
 use super::{Comparison, Share};
 use predictor::{Caching, ErrorKind, Pending, PredictError, Predictor, Priority, Request, Scores};
 
-/// How much copies may hold at once, in bytes: some thousands of short texts, more
-/// than wait in the background below. What is beyond is not copied.
+/// How much memory copies may take, in bytes: some thousands of short texts, which is more
+/// than the background queue of the batcher holds. Texts beyond it are not copied.
 const ROOM: usize = 4 << 20;
 
-/// What a copy counts for beside its text, in bytes.
+/// What a copy takes beside its text, in bytes.
 const COPY: usize = 256;
 
-/// The room that all copies share.
+/// The memory that all copies share, one permit for a byte.
 pub(super) fn room() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(ROOM))
 }
@@ -28,7 +28,7 @@ pub(super) fn room() -> Arc<Semaphore> {
 /// Where copies go.
 pub(super) struct Shadow {
     pub(super) below: Arc<dyn Predictor>,
-    pub(super) release: Arc<Release>,
+    pub(super) revision: Arc<ActiveRevision>,
     pub(super) compared: Arc<Compared>,
     pub(super) room: Arc<Semaphore>,
 }
@@ -42,7 +42,7 @@ pub(super) struct Copies {
 }
 
 impl Shadow {
-    /// Copies the share's texts, as far as there is room.
+    /// Copies the texts of the share, as far as there is room.
     pub(super) fn copy(&self, share: Share, texts: &[String]) -> Copies {
         let mut copies = Copies::default();
         let mut skipped = 0;
@@ -66,28 +66,28 @@ impl Shadow {
         copies
     }
 
-    /// Has the copies scored once the live version has answered their texts, whose
-    /// answers these are. They pass through unchanged; the copies of those that
-    /// are dropped or that fail are dropped.
+    /// Scores the copies once the live revision has answered their texts. `pending` has
+    /// its answers, which are returned unchanged. If one fails or is dropped, so is its
+    /// copy.
     pub(super) fn follow(self, copies: Copies, mut pending: Vec<Pending>) -> Vec<Pending> {
         let mut texts = Vec::with_capacity(copies.texts.len());
         for (place, text) in copies.texts {
-            let (tell, told) = oneshot::channel();
+            let (sender, scores) = oneshot::channel();
             // There is one for each text.
             let Some(pending) = pending.get_mut(place) else {
                 continue;
             };
-            texts.push((text, told));
+            texts.push((text, scores));
             match pending {
                 Pending::Ready(answer) => {
-                    let _ = tell.send(Arc::clone(&answer.scores));
+                    let _ = sender.send(Arc::clone(&answer.scores));
                 }
                 Pending::Later(answer) => {
                     let before = std::mem::replace(answer, Box::pin(std::future::pending()));
                     *answer = Box::pin(async {
                         let answer = before.await;
                         if let Ok(answer) = &answer {
-                            let _ = tell.send(Arc::clone(&answer.scores));
+                            let _ = sender.send(Arc::clone(&answer.scores));
                         }
                         answer
                     });
@@ -97,9 +97,9 @@ impl Shadow {
         if !texts.is_empty() {
             tokio::spawn(async move {
                 let _room = copies.room;
-                // Whatever waits below is taken out of there when this is dropped.
+                // Dropping the comparison removes its texts from the queue below.
                 tokio::select! {
-                    () = self.release.ended() => {}
+                    () = self.revision.retired() => {}
                     () = self.compare(texts) => {}
                 }
             });
@@ -110,8 +110,8 @@ impl Shadow {
     async fn compare(&self, copies: Vec<(String, oneshot::Receiver<Scores>)>) {
         let mut texts = Vec::with_capacity(copies.len());
         let mut live = Vec::with_capacity(copies.len());
-        for (text, told) in copies {
-            if let Ok(scores) = told.await {
+        for (text, scores) in copies {
+            if let Ok(scores) = scores.await {
                 texts.push(text);
                 live.push(scores);
             }
@@ -121,9 +121,9 @@ impl Shadow {
         }
         let request = Request {
             texts,
-            scorer: Arc::clone(&self.release) as _,
-            // An answer of the shadow is to be its own, and is none to be kept: it
-            // must not decide what the version answers when it is live.
+            scorer: Arc::clone(&self.revision) as _,
+            // The comparison needs an answer that the shadow made itself, and a cached one
+            // would still be served after the shadow has gone live.
             caching: Caching::Bypass,
             priority: Priority::Background,
         };
@@ -131,16 +131,12 @@ impl Shadow {
             return self.skip(live.len() as u64);
         };
         for (pending, live) in pending.into_iter().zip(live) {
-            let answer = match pending {
-                Pending::Ready(answer) => Ok(answer),
-                Pending::Later(answer) => answer.await,
-            };
-            match answer {
+            match pending.await {
                 Ok(answer) => self.count(&live, &answer.scores),
                 Err(error) if was_not_tried(&error) => self.skip(1),
                 Err(_) => {
                     self.compared.lock().failed += 1;
-                    self.release.counters.failed.inc();
+                    self.revision.counters.failed.inc();
                 }
             }
         }
@@ -148,7 +144,7 @@ impl Shadow {
 
     fn count(&self, live: &Scores, shadow: &Scores) {
         let (agreed, difference) = (agree(live, shadow), difference(live, shadow));
-        let counters = &self.release.counters;
+        let counters = &self.revision.counters;
         counters.difference.observe(difference);
         if agreed {
             counters.agreed.inc();
@@ -164,11 +160,11 @@ impl Shadow {
 
     fn skip(&self, texts: u64) {
         self.compared.lock().skipped += texts;
-        self.release.counters.skipped.inc_by(texts);
+        self.revision.counters.skipped.inc_by(texts);
     }
 }
 
-/// Whether an error says nothing of the version.
+/// Whether an error says nothing about the revision.
 fn was_not_tried(error: &PredictError) -> bool {
     matches!(
         error.kind,
@@ -181,8 +177,8 @@ fn agree(live: &Scores, shadow: &Scores) -> bool {
     first(live) == first(shadow)
 }
 
-/// The largest difference between the scores of a label; one that only one of both
-/// knows has a score of 0 in the other.
+/// The largest difference between the scores of a label. A label that only one of the two
+/// has scores 0 in the other.
 fn difference(live: &Scores, shadow: &Scores) -> f64 {
     let mut differences: HashMap<&str, f64> = HashMap::with_capacity(live.len());
     for (scores, sign) in [(live, 1.0), (shadow, -1.0)] {
@@ -194,7 +190,7 @@ fn difference(live: &Scores, shadow: &Scores) -> f64 {
     differences.fold(0.0, f64::max)
 }
 
-/// How the answers of a version in the shadow compare, so far.
+/// How the answers of a shadow compare, so far.
 #[derive(Default)]
 pub(super) struct Compared(Mutex<Sums>);
 
@@ -209,8 +205,7 @@ struct Sums {
 }
 
 impl Compared {
-    /// What is told of it.
-    pub(super) fn told(&self) -> Comparison {
+    pub(super) fn report(&self) -> Comparison {
         let sums = self.lock();
         #[expect(clippy::cast_precision_loss, reason = "a mean")]
         let texts = sums.texts.max(1) as f64;

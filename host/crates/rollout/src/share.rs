@@ -1,9 +1,11 @@
-//! Which texts are a share of all texts.
+//! A share of all texts.
 
 use sha2::{Digest as _, Sha256};
 
-/// A share of all texts. Which texts it holds depends on nothing but the texts,
-/// and a larger share holds those of a smaller one.
+/// A share of all texts, greater than 0 and at most 1.
+///
+/// Whether it holds a text depends on the text alone, and a larger share holds every text
+/// of a smaller one.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Share(f64);
 
@@ -11,7 +13,7 @@ impl Share {
     /// All texts.
     pub const ALL: Self = Self(1.0);
 
-    /// A share greater than 0 and at most 1.
+    /// `None` unless `share` is greater than 0 and at most 1.
     pub fn new(share: f64) -> Option<Self> {
         (share > 0.0 && share <= 1.0).then_some(Self(share))
     }
@@ -27,15 +29,15 @@ impl Share {
     }
 }
 
-/// Where a text stands among all texts, from 0 to less than 1. Nothing but the
-/// text decides it, not even a salt: so a text does not move when the share or
-/// the version changes, nor from replica to replica.
+/// The place of a text among all texts, from 0 to less than 1, by its SHA-256. There is no
+/// salt, so that a text stays where it is when the share or the revision changes, and on
+/// every replica.
 fn place(text: &str) -> f64 {
     let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
     let mut first = [0; 8];
     first.copy_from_slice(&digest[..8]);
-    // As many bits as the number has room for: with more, the last texts would
-    // be rounded to 1, which no share holds.
+    // As many bits as the number is exact for: with more, the last texts would be rounded
+    // up to 1, which no share holds.
     let bits = u64::from_be_bytes(first) >> (u64::BITS - f64::MANTISSA_DIGITS);
     #[expect(clippy::cast_precision_loss, reason = "these many bits are exact")]
     let place = bits as f64 / (1_u64 << f64::MANTISSA_DIGITS) as f64;
@@ -47,8 +49,8 @@ fn place(text: &str) -> f64 {
 mod tests {
     use super::*;
 
-    /// Texts may be with a canary for weeks, and on several replicas: where they
-    /// stand must not change with a release.
+    /// A canary may run for weeks and on many replicas, so a text's place must not change
+    /// with a release of the server.
     #[test]
     fn a_text_keeps_its_place() {
         // The digest of no bytes begins with e3b0c442_98fc1c14, that of `abc`

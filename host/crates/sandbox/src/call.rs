@@ -14,7 +14,7 @@ use super::load::LoadedFrom;
 use super::output::{Output, Printer, one_line};
 use super::runtime::Runtime;
 use super::state::{MAX_TABLE_ELEMENTS, Refused, State, sandbox};
-use predictor::{Abandoned, PredictError, Revision, Scorer, Scores};
+use predictor::{CancellationToken, PredictError, Revision, Scorer, Scores};
 
 /// A guest that is ready to serve.
 pub struct Guest {
@@ -74,7 +74,7 @@ impl Guest {
 
     async fn instantiate_unless(
         &self,
-        abandoned: Option<Abandoned>,
+        abandoned: Option<CancellationToken>,
     ) -> Result<Instance, CallError> {
         let time = self.runtime.limits.call;
         let stderr = self.output.stderr();
@@ -207,7 +207,11 @@ impl Scorer for Guest {
         &self.version
     }
 
-    fn score(&self, texts: &[String], abandoned: &Abandoned) -> Result<Vec<Scores>, PredictError> {
+    fn score(
+        &self,
+        texts: &[String],
+        abandoned: &CancellationToken,
+    ) -> Result<Vec<Scores>, PredictError> {
         thread_local! {
             // Each thread that calls guests runs their futures itself, so no call waits
             // for a thread that serves sockets.
@@ -216,7 +220,7 @@ impl Scorer for Guest {
         EXECUTOR.with(|executor| match executor {
             Ok(executor) => {
                 let begun = Instant::now();
-                let abandoned = Some(Arc::clone(abandoned));
+                let abandoned = Some(abandoned.clone());
                 let answer = executor.block_on(async {
                     let mut instance = self.instantiate_unless(abandoned).await?;
                     instance.predict(texts).await

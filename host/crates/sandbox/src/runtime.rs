@@ -19,7 +19,7 @@ use super::processor;
 use super::state::{MAX_HOSTCALL, MAX_TABLE_ELEMENTS, State};
 use super::wasi_nn::{self, Models};
 use super::watch::Watch;
-use predictor::Abandoned;
+use predictor::CancellationToken;
 
 /// The name of the model in `wasi:nn`, which the contract states.
 pub const GRAPH_NAME: &str = "model";
@@ -140,7 +140,7 @@ impl Runtime {
         realm: &Realm,
         wasi: WasiCtx,
         time: Duration,
-        abandoned: Option<Abandoned>,
+        abandoned: Option<CancellationToken>,
     ) -> Store<State> {
         let (models, interrupts) = self.graphs.open();
         let run = self.watch.begin(time, abandoned, interrupts);

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use super::error::CallError;
 use super::runtime::Interrupt;
-use predictor::Abandoned;
+use predictor::CancellationToken;
 
 /// Why a call was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub(super) struct Watch(Mutex<Vec<Weak<Run>>>);
 pub(super) struct Run {
     /// The deadline of the call in progress, if there is one.
     deadline: Mutex<Option<Instant>>,
-    abandoned: Option<Abandoned>,
+    abandoned: Option<CancellationToken>,
     interrupts: Vec<Interrupt>,
     stopped: OnceLock<Stopped>,
     /// Notified when the call is stopped, for a guest that waits instead of computing.
@@ -58,7 +58,7 @@ impl Watch {
     pub(super) fn begin(
         &self,
         time: Duration,
-        abandoned: Option<Abandoned>,
+        abandoned: Option<CancellationToken>,
         interrupts: Vec<Interrupt>,
     ) -> Arc<Run> {
         let run = Arc::new(Run {
@@ -146,7 +146,8 @@ impl Run {
         if self.stopped().is_some() {
             return;
         }
-        let abandoned = self.abandoned.as_ref().is_some_and(|abandoned| abandoned());
+        let abandoned = self.abandoned.as_ref();
+        let abandoned = abandoned.is_some_and(CancellationToken::is_cancelled);
         // Locked until the decision, so that the next call is not stopped for this one.
         let deadline = self.deadline();
         let late = deadline.is_some_and(|deadline| now >= deadline);

@@ -1,14 +1,15 @@
-//! Texts without end: answered in their order, and a bounded number at a time.
+//! Bulk requests: texts without end, answered in their order, with a bounded number in
+//! progress.
 //!
-//! They are gathered into chunks, and each chunk is a request of its own to the
-//! layers below. So a bulk request takes part in the turns that are fair between
-//! requests: what somebody else asks for meanwhile waits for about one text of
-//! each chunk that is under way, and of those there are few, however many bulk
-//! requests there are. What there is too much to do for now is offered again, since
-//! whoever sends texts without end would rather wait than be refused.
+//! Texts are collected into chunks, and each chunk is a request of its own to the layers
+//! below. So bulk requests take part in the fair turns between requests: another request
+//! waits for about one text of each chunk in progress, and there are few of those, however
+//! many bulk requests there are. A chunk that is refused because the queue is full is
+//! offered again, because a caller with texts without end would rather wait than be
+//! refused.
 //!
-//! A chunk is answered whether or not its answers are taken, so that a caller who
-//! does not read holds up nobody else.
+//! A chunk is answered whether or not its answers are read, so that a slow reader holds up
+//! nobody else.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,70 +23,70 @@ use tracing::Instrument as _;
 use super::{Options, Service, in_request, late};
 use predictor::{Answer, Caching, ErrorKind, Pending, PredictError};
 
-/// The most texts of a chunk. Four such chunks keep some 60 workers busy with
-/// batches of 16; and the queue counts a chunk for no more than 2,048 tokens.
+/// The most texts in a chunk. Four such chunks keep some 60 workers busy with batches of
+/// 16; and the queue counts a chunk for no more than 2,048 tokens.
 const CHUNK_TEXTS: usize = 256;
 
-/// The most bytes of a chunk, unless a single text has more: a dozen of the longest
-/// texts that models read, so that all chunks are answered within a deadline.
+/// The most bytes in a chunk, unless a single text has more: a dozen of the longest texts
+/// that models read, so that every chunk is answered within the deadline.
 const CHUNK_BYTES: usize = 32 * 1024;
 
-/// How many chunks of one request are under way, so that workers need not wait for
-/// the next one; another is being gathered.
+/// How many chunks of one request are in progress, so that workers need not wait for the
+/// next one. Another one is being collected meanwhile.
 const CHUNKS: usize = 4;
 
-/// How many texts and other entries a request may have that are not answered.
+/// How many entries of a request may wait for their turn in the order.
 const ENTRIES: usize = (CHUNKS + 1) * CHUNK_TEXTS;
 
-/// When a chunk that there is too much to do for is offered again.
+/// The shortest and the longest wait before a chunk is offered to a full queue again.
 const OFFER_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 type Answered = Result<Answer, PredictError>;
 
-/// A bulk request. What it is given comes out in the same order, each with a tag of
-/// the caller's. Dropped, it ends the work for what is not answered.
+/// A bulk request. Entries come out in the order in which they went in, each with the tag
+/// that its caller gave it. Dropping it cancels the texts that are not answered.
 pub struct Bulk<T> {
     service: Arc<Service>,
     options: Options,
     order: VecDeque<(T, Entry)>,
-    gathered: Vec<String>,
-    gathered_bytes: usize,
+    collected: Vec<String>,
+    collected_bytes: usize,
     chunks: VecDeque<Chunk>,
     tasks: JoinSet<()>,
-    /// How many texts there have been.
+    /// How many texts it was given.
     texts: u64,
-    /// How many of them were given up.
+    /// How many of them were cancelled.
     left: u64,
-    /// Whether the first chunk has been taken on, once it is sent; there is no more
-    /// to hear if it is refused.
+    /// Set once the first chunk is sent; becomes true once it is accepted. The sender is
+    /// dropped if it is refused.
     begun: Option<watch::Receiver<bool>>,
     refused: Option<PredictError>,
 }
 
-/// What the next thing in the order is.
+/// An entry in the order.
 enum Entry {
     Passed,
     Refused(PredictError),
     Asked,
 }
 
-/// A chunk that is under way.
+/// A chunk in progress.
 struct Chunk {
     answers: mpsc::Receiver<Answered>,
     left: usize,
 }
 
 impl Service {
-    /// Begins a bulk request. A time-out of the options is one of each text, from
-    /// when its chunk's turn has come.
+    /// Begins a bulk request. The time-out of `options` holds for each text, from when its
+    /// chunk may begin.
     pub fn bulk<T>(self: &Arc<Self>, options: Options) -> Bulk<T> {
         self.metrics.bulk.inc();
         Bulk {
             service: Arc::clone(self),
             options,
             order: VecDeque::new(),
-            gathered: Vec::new(),
-            gathered_bytes: 0,
+            collected: Vec::new(),
+            collected_bytes: 0,
             chunks: VecDeque::new(),
             tasks: JoinSet::new(),
             texts: 0,
@@ -97,18 +98,18 @@ impl Service {
 }
 
 impl<T> Bulk<T> {
-    /// Whether more may be given: if not, answers have to be taken first.
+    /// Whether it takes more entries; if not, answers have to be read first.
     pub fn has_room(&self) -> bool {
         self.order.len() < ENTRIES && !self.is_full()
     }
 
-    /// Whether everything is answered.
+    /// Whether all entries have come out.
     pub fn is_empty(&self) -> bool {
         self.order.is_empty()
     }
 
-    /// Gives the next text. One that is over the limit is refused in its turn.
-    /// Without room nothing is lost, but more is held.
+    /// Adds a text. One that is too long is refused in its turn. If there is no room, nothing
+    /// is lost, but more memory is used.
     pub fn push(&mut self, text: String, tag: T) {
         self.texts += 1;
         if let Err(refused) = self.service.admit(std::slice::from_ref(&text)) {
@@ -116,24 +117,23 @@ impl<T> Bulk<T> {
             return;
         }
         self.order.push_back((tag, Entry::Asked));
-        self.gathered_bytes += text.len();
-        self.gathered.push(text);
+        self.collected_bytes += text.len();
+        self.collected.push(text);
         if self.is_full() {
             self.send();
         }
     }
 
-    /// Gives something that needs no answer and only keeps its place in the order.
+    /// Adds an entry that needs no answer and only keeps its place in the order.
     pub fn pass(&mut self, tag: T) {
         self.order.push_back((tag, Entry::Passed));
     }
 
-    /// The next in the order, once it is answered, with its answer if it was a
-    /// text; nothing if there is none. If this is dropped before it resolves,
-    /// nothing is lost.
+    /// The next entry in the order, with its answer if it is a text; `None` if there is no
+    /// entry. Dropping the future loses nothing.
     ///
-    /// If the first text of all is refused because there is too much to do,
-    /// nothing has been done, and the whole request should be given up.
+    /// If the very first text is refused because the queue is full, nothing has been done
+    /// yet, and the whole request should be cancelled.
     pub async fn next(&mut self) -> Option<(T, Option<Answered>)> {
         let answer = match self.order.front()? {
             (_, Entry::Asked) => Some(self.answer().await),
@@ -151,9 +151,9 @@ impl<T> Bulk<T> {
         Some((tag, answer))
     }
 
-    /// The answer to the first text that has been asked for and not answered.
+    /// The answer to the first text that is not answered yet.
     async fn answer(&mut self) -> Answered {
-        // As late as possible, so that chunks are as large as can be.
+        // As late as possible, so that chunks are as large as possible.
         self.send();
         let Some(chunk) = self.chunks.front_mut() else {
             return Err(lost("a text was lost before it was asked for"));
@@ -173,29 +173,29 @@ impl<T> Bulk<T> {
         answer
     }
 
-    /// Gives up all that is not answered.
+    /// Cancels everything that is not answered.
     pub fn abandon(&mut self) {
         let texts = |entry: &&(T, Entry)| !matches!(entry.1, Entry::Passed);
         self.left += self.order.iter().filter(texts).count() as u64;
         self.order.clear();
-        self.gathered.clear();
-        self.gathered_bytes = 0;
+        self.collected.clear();
+        self.collected_bytes = 0;
         self.chunks.clear();
         self.tasks.abort_all();
     }
 
     fn is_full(&self) -> bool {
-        self.gathered.len() >= CHUNK_TEXTS || self.gathered_bytes >= CHUNK_BYTES
+        self.collected.len() >= CHUNK_TEXTS || self.collected_bytes >= CHUNK_BYTES
     }
 
-    /// Has what is gathered answered, unless enough is under way.
+    /// Sends the collected chunk, unless enough are in progress.
     fn send(&mut self) {
-        if self.gathered.is_empty() || self.chunks.len() >= CHUNKS {
+        if self.collected.is_empty() || self.chunks.len() >= CHUNKS {
             return;
         }
         while self.tasks.try_join_next().is_some() {}
-        let texts = std::mem::take(&mut self.gathered);
-        self.gathered_bytes = 0;
+        let texts = std::mem::take(&mut self.collected);
+        self.collected_bytes = 0;
         let left = texts.len();
         let (replies, answers) = mpsc::channel(left);
         self.chunks.push_back(Chunk { answers, left });
@@ -221,18 +221,18 @@ impl<T> Drop for Bulk<T> {
     }
 }
 
-/// How often a chunk is offered while there is too much to do.
+/// How often a chunk is offered to a full queue.
 enum Offers {
-    /// Once: the request has not begun, and its caller can go elsewhere. Is told if
-    /// the chunk is taken on.
+    /// Once, because the request has not begun, and its caller can go elsewhere. The sender
+    /// reports that the chunk was accepted.
     One(watch::Sender<bool>),
-    /// Until it is taken on, but not before the first one of its request, whose
-    /// place it would take.
+    /// Until it is accepted, but not before the first chunk of its request, whose place it
+    /// would take.
     Many(watch::Receiver<bool>),
 }
 
 impl Service {
-    /// Answers a chunk when it is its turn. The channel has room for all answers.
+    /// Answers a chunk once it may begin. The channel has room for all answers.
     async fn answer_chunk(
         self: Arc<Self>,
         texts: Vec<String>,
@@ -241,7 +241,7 @@ impl Service {
         replies: mpsc::Sender<Answered>,
     ) {
         if let Offers::Many(begun) = &mut offers {
-            // If the first one is refused, it is for the caller to give up.
+            // If the first chunk is refused, the caller decides what to do.
             let _ = begun.wait_for(|taken| *taken).await;
         }
         let Ok(_turn) = self.chunks.acquire().await else {
@@ -264,7 +264,7 @@ impl Service {
         for pending in pending {
             let answer = timeout_at(until, self.settled(pending)).await;
             let answer = answer.unwrap_or_else(|_| Err(late(deadline)));
-            // Fails only if nobody waits any more, and then this is being ended.
+            // Fails only if nobody waits any more; then this task is being aborted.
             let _ = replies.try_send(answer.map_err(|error| in_request(error, 0)));
         }
     }

@@ -1,7 +1,7 @@
 //! Whether anything is answered at all.
 //!
-//! Requests that fail are nothing unusual while others are answered. If every one of them
-//! fails, this replica is of no use, and its load balancer should know.
+//! Some failures are normal while other requests are answered. If every request fails, this
+//! replica is useless, and its load balancer should know.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,21 +10,21 @@ use prometheus::{IntGauge, Registry, register_int_gauge_with_registry};
 
 use predictor::{ErrorKind, PredictError, Revision};
 
-/// From so many failures on without an answer between them, nothing is answered.
+/// The number of failures in a row from which nothing counts as answered.
 const FAILURES: i64 = 10;
 
-/// If nothing was answered for so long: while anybody is, others can send what fails as
-/// often as they like.
+/// The failures must span at least this time, so that a burst of bad requests is not
+/// mistaken for a replica that answers nothing.
 const UNANSWERED: Duration = Duration::from_secs(5);
 
-/// How long after the last failure that holds. A replica that is sent no requests any more
-/// would not find out that it could answer them: it is tried again.
+/// The verdict ends this long after the last failure. Without requests, a replica would
+/// never find out that it can answer again.
 const HOLDS: Duration = Duration::from_secs(30);
 
-/// Counts the failures since the last answer.
+/// The failures since the last answer.
 pub(super) struct Failures {
     streak: IntGauge,
-    /// The failures that the count is of.
+    /// When they happened.
     span: Mutex<Option<Span>>,
 }
 
@@ -32,16 +32,16 @@ pub(super) struct Failures {
 struct Span {
     first: Instant,
     last: Instant,
-    /// What was live at the last one.
+    /// The revision that was live at the last one.
     live: Arc<Revision>,
 }
 
 impl Failures {
-    /// Registers the count.
+    /// Registers the metric.
     ///
     /// # Errors
     ///
-    /// If its name is taken.
+    /// If a metric of this name is registered already.
     pub(super) fn new(registry: &Registry) -> prometheus::Result<Self> {
         Ok(Self {
             streak: register_int_gauge_with_registry!(
@@ -54,21 +54,20 @@ impl Failures {
         })
     }
 
-    /// Takes note of what became of a text, or of several at once; `live` is asked for
-    /// only if that is a failure.
-    pub(super) fn note(&self, became: Result<(), &PredictError>, live: impl Fn() -> Arc<Revision>) {
-        match became.map_err(|error| &error.kind) {
-            // A text that the guest refuses is answered.
+    /// Records the outcome of a text. `live` is called only for a failure.
+    pub(super) fn record(&self, outcome: Result<(), &PredictError>, live: impl Fn() -> Arc<Revision>) {
+        match outcome.map_err(|error| &error.kind) {
+            // A text that the guest refuses has been answered.
             Ok(()) | Err(ErrorKind::InvalidText { .. }) => {
-                // Nearly always it is 0, and then nothing is written that is shared.
+                // Nearly always 0; then no shared memory is written.
                 if self.streak.get() > 0 {
                     self.streak.set(0);
                 }
             }
             Err(ErrorKind::Failed | ErrorKind::TimedOut) => {
-                self.note_failure(Instant::now(), live());
+                self.record_failure(Instant::now(), live());
             }
-            // It was not tried.
+            // Nothing was tried.
             Err(
                 ErrorKind::TooManyTexts { .. }
                 | ErrorKind::TextTooLong { .. }
@@ -78,7 +77,7 @@ impl Failures {
         }
     }
 
-    fn note_failure(&self, at: Instant, live: Arc<Revision>) {
+    fn record_failure(&self, at: Instant, live: Arc<Revision>) {
         let mut span = self.span.lock().unwrap_or_else(PoisonError::into_inner);
         let is_first = self.streak.get() == 0;
         self.streak.inc();
@@ -90,7 +89,7 @@ impl Failures {
         });
     }
 
-    /// Whether all predictions of late have failed, with the version that is live.
+    /// Whether all recent predictions have failed, with the revision that is live.
     pub(super) fn is_failing(&self, live: &Revision) -> bool {
         if self.streak.get() < FAILURES {
             return false;
@@ -119,43 +118,44 @@ mod tests {
         PredictError::new(kind, "")
     }
 
-    /// So many failures, the first one some time ago.
+    /// Enough failures, the first of them `first` ago and the others `last` ago.
     fn fail(failures: &Failures, live: u8, first: Duration, last: Duration) {
         let ago = |time| Instant::now().checked_sub(time).unwrap();
-        failures.note_failure(ago(first), revision(live));
-        (1..FAILURES).for_each(|_| failures.note_failure(ago(last), revision(live)));
+        failures.record_failure(ago(first), revision(live));
+        (1..FAILURES).for_each(|_| failures.record_failure(ago(last), revision(live)));
     }
 
     #[test]
     fn only_failures_without_an_answer_between_them_count() {
         let failures = Failures::new(&Registry::new()).unwrap();
-        let note = |became: Result<(), &PredictError>| failures.note(became, || revision(1));
+        let record =
+            |outcome: Result<(), &PredictError>| failures.record(outcome, || revision(1));
         for kind in [ErrorKind::Failed, ErrorKind::TimedOut, ErrorKind::Failed] {
-            note(Err(&error(kind)));
+            record(Err(&error(kind)));
         }
-        // What was not tried says nothing.
-        note(Err(&error(ErrorKind::Unavailable)));
+        // An error without a try says nothing.
+        record(Err(&error(ErrorKind::Unavailable)));
         assert_eq!(failures.streak.get(), 3);
-        note(Ok(()));
+        record(Ok(()));
         assert_eq!(failures.streak.get(), 0);
         for answered in [Ok(()), Err(&error(ErrorKind::InvalidText { index: 0 }))] {
             fail(&failures, 1, UNANSWERED, Duration::ZERO);
             assert!(failures.is_failing(&revision(1)));
-            // Another version has failed at nothing yet.
+            // Another revision has not failed yet.
             assert!(!failures.is_failing(&revision(2)));
-            note(answered);
+            record(answered);
             assert!(!failures.is_failing(&revision(1)));
         }
     }
 
     #[test]
-    fn a_burst_of_failures_is_not_all_there_is() {
+    fn a_burst_of_failures_is_not_enough() {
         let failures = Failures::new(&Registry::new()).unwrap();
         fail(&failures, 1, Duration::ZERO, Duration::ZERO);
         assert!(!failures.is_failing(&revision(1)));
         // Too few.
         let failures = Failures::new(&Registry::new()).unwrap();
-        failures.note_failure(Instant::now().checked_sub(UNANSWERED).unwrap(), revision(1));
+        failures.record_failure(Instant::now().checked_sub(UNANSWERED).unwrap(), revision(1));
         assert!(!failures.is_failing(&revision(1)));
     }
 
@@ -165,7 +165,7 @@ mod tests {
         fail(&failures, 1, 2 * HOLDS, HOLDS);
         assert!(!failures.is_failing(&revision(1)));
         // One more failure is enough.
-        failures.note_failure(Instant::now(), revision(1));
+        failures.record_failure(Instant::now(), revision(1));
         assert!(failures.is_failing(&revision(1)));
     }
 }

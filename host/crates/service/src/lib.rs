@@ -1,8 +1,12 @@
-//! The rules that hold for every prediction, whoever asks and however it is
-//! made: how many texts, how long each, and by when an answer must be there.
+//! The rules for every prediction, whoever asks: how many texts, how long each, and the
+//! deadline. It also counts what becomes of requests, and whether anything is answered at
+//! all.
 //!
-//! This module must not know status codes, JSON, or what lies below the
-//! [`Router`] that it asks.
+//! [`Service::predict`] answers a request as a whole. [`Bulk`] answers texts without end:
+//! it cuts them into chunks, each of which is a request of its own to the layers below.
+//!
+//! This crate must not know status codes, JSON, or what lies below the [`Router`] that it
+//! asks.
 
 mod bulk;
 mod failing;
@@ -20,17 +24,17 @@ use tokio::sync::Semaphore;
 
 use predictor::{Answer, Caching, ErrorKind, Pending, PredictError, Revision, Router};
 
-/// What a single request may ask for.
+/// Limits on a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The most texts in one request.
     pub max_texts: usize,
     /// The longest text, in bytes of UTF-8.
     pub max_text_bytes: usize,
-    /// How long a request may take from the moment its texts are known.
+    /// How long a request may take, once its texts have been read.
     pub deadline: Duration,
-    /// How many chunks of bulk requests may be under way at a time, over all such
-    /// requests, at least 1; other requests share the queue with so many.
+    /// How many chunks of all bulk requests together may be in progress at a time; at least
+    /// 1. Other requests share the queue with that many.
     pub bulk_chunks: usize,
 }
 
@@ -45,12 +49,12 @@ impl Default for Limits {
     }
 }
 
-/// What a request may ask for beside its texts.
+/// Options of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// How long the caller waits, if that is shorter than what is allowed.
+    /// How long the caller waits, if that is less than the deadline.
     pub timeout: Option<Duration>,
-    /// What may be done with kept answers.
+    /// How the request may use the cache.
     pub caching: Caching,
 }
 
@@ -59,7 +63,7 @@ pub struct Service {
     router: Arc<dyn Router>,
     limits: Limits,
     metrics: Metrics,
-    /// A permit for each chunk of a bulk request that is under way.
+    /// A permit for each chunk of a bulk request that may be in progress.
     chunks: Semaphore,
 }
 
@@ -74,12 +78,12 @@ impl Service {
         }
     }
 
-    /// What a single request may ask for.
+    /// The limits on a request.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// The most texts that a request may hold.
+    /// The most texts in one request.
     pub fn max_texts(&self) -> usize {
         self.limits.max_texts
     }
@@ -89,8 +93,8 @@ impl Service {
         self.limits.max_text_bytes
     }
 
-    /// Refuses a request of more texts than it may hold, for callers that have
-    /// not kept them.
+    /// The error for a request of too many texts, which is counted as refused. For callers
+    /// that stop reading such a request instead of keeping its texts.
     pub fn too_many(&self, given: usize) -> PredictError {
         let allowed = self.limits.max_texts;
         let error = PredictError::new(
@@ -101,23 +105,22 @@ impl Service {
         error
     }
 
-    /// Whether nothing is answered: every prediction of late has failed.
+    /// Whether nothing is answered: all recent predictions have failed.
     pub fn is_failing(&self) -> bool {
         self.metrics.failures.is_failing(&self.router.live())
     }
 
-    /// The version that is live now.
+    /// The revision that is live now.
     pub fn revision(&self) -> Arc<Revision> {
         self.router.live()
     }
 
-    /// Scores every text. Dropping the future abandons the request: work that
-    /// has not begun is not done.
+    /// Scores every text. Dropping the future cancels the request.
     ///
     /// # Errors
     ///
-    /// If the request is over a limit, if it is not answered in time, or if one
-    /// of its texts can not be scored: the first of them is named.
+    /// If the request exceeds a limit, if it is not answered in time, or if a text cannot be
+    /// scored: the first such text is named.
     pub async fn predict(
         &self,
         texts: Vec<String>,
@@ -150,7 +153,8 @@ impl Service {
         options.timeout.map_or(allowed, |asked| asked.min(allowed))
     }
 
-    /// Refuses what is too much, before any work is done for it.
+    /// Refuses texts that are too long, before any work is done for them. This is the only
+    /// place where that limit is tested.
     fn admit(&self, texts: &[String]) -> Result<(), PredictError> {
         let allowed = self.limits.max_text_bytes;
         let mut lengths = texts.iter().map(String::len).enumerate();
@@ -185,15 +189,12 @@ impl Service {
         Ok(predictions)
     }
 
-    /// Waits for an answer, and takes note of whether it is one. A caller that does not
-    /// wait for it drops this, which is no failure.
+    /// Waits for an answer, and records whether it is a failure. A caller that leaves drops
+    /// this, which counts as none.
     async fn settled(&self, pending: Pending) -> Result<Answer, PredictError> {
-        let answer = match pending {
-            Pending::Ready(answer) => Ok(answer),
-            Pending::Later(answer) => answer.await,
-        };
-        let became = answer.as_ref().map(|_| ());
-        self.metrics.failures.note(became, || self.router.live());
+        let answer = pending.await;
+        let outcome = answer.as_ref().map(|_| ());
+        self.metrics.failures.record(outcome, || self.router.live());
         answer
     }
 }
@@ -205,7 +206,7 @@ fn late(deadline: Duration) -> PredictError {
     )
 }
 
-/// An error of one text, as one of the request that it came in.
+/// The error of one text, as one of its request.
 fn in_request(mut error: PredictError, at: usize) -> PredictError {
     if let ErrorKind::InvalidText { index } = &mut error.kind {
         *index = at;

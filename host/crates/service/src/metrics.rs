@@ -1,4 +1,4 @@
-//! What the service tells of the requests that it was given.
+//! Metrics of the service.
 
 use prometheus::{
     Histogram, IntCounter, IntGauge, Registry, exponential_buckets,
@@ -9,7 +9,7 @@ use prometheus::{
 use super::failing::Failures;
 use predictor::{ErrorKind, PredictError};
 
-/// What can become of a request; the names are the label's values.
+/// The outcomes of a request, as values of the label `outcome`.
 const OUTCOMES: [&str; 9] = [
     "ok",
     "too_many_texts",
@@ -25,8 +25,8 @@ const OUTCOMES: [&str; 9] = [
 /// The outcome of a request whose caller has left.
 const CANCELLED: &str = "cancelled";
 
-/// The service's instruments. Those of each outcome are found beforehand, so
-/// that a request costs no look-up.
+/// The instruments of the service. Those of each outcome are looked up beforehand, so that a
+/// request costs no look-up.
 pub struct Metrics {
     outcomes: [Counters; OUTCOMES.len()],
     texts: Histogram,
@@ -44,7 +44,7 @@ impl Metrics {
     ///
     /// # Errors
     ///
-    /// If one of their names is taken.
+    /// If a metric of one of these names is registered already.
     pub fn new(registry: &Registry) -> prometheus::Result<Self> {
         let requests = register_int_counter_vec_with_registry!(
             "fastsentiment_predict_requests_total",
@@ -81,7 +81,7 @@ impl Metrics {
         })
     }
 
-    /// Counts a request of so many texts, once, when its outcome is known.
+    /// Begins a request with this many texts. It is counted when its outcome is known.
     pub(super) fn begin(&self, texts: usize) -> Counted<'_> {
         Counted {
             metrics: self,
@@ -91,17 +91,17 @@ impl Metrics {
     }
 }
 
-/// What becomes of a bulk request and of its texts.
+/// Bulk requests.
 impl Metrics {
-    /// What became of one text.
+    /// Counts a text of a bulk request.
     pub(super) fn count_text(&self, answer: Result<(), &PredictError>) {
         if let Some(counters) = self.of(outcome(answer)) {
             counters.texts.inc();
         }
     }
 
-    /// A bulk request of so many texts has ended: refused as a whole, or left by
-    /// its caller before so many texts were answered, or as it should.
+    /// Counts a bulk request of `texts` texts that has ended: because it was refused as a
+    /// whole, because its caller left before `left` of them were answered, or as it should.
     pub(super) fn end_bulk(&self, texts: u64, refused: Option<&PredictError>, left: u64) {
         let became = match refused {
             None if left > 0 => CANCELLED,
@@ -126,7 +126,7 @@ impl Metrics {
     }
 }
 
-/// A request; dropped without an end, it counts as cancelled.
+/// A request in progress. Dropped without an outcome, it counts as cancelled.
 pub(super) struct Counted<'a> {
     metrics: &'a Metrics,
     texts: usize,
@@ -134,7 +134,7 @@ pub(super) struct Counted<'a> {
 }
 
 impl Counted<'_> {
-    /// What became of the request.
+    /// Ends the request with its outcome.
     pub(super) fn end(mut self, answer: Result<(), &PredictError>) {
         self.outcome = outcome(answer);
     }

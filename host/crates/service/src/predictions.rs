@@ -1,4 +1,4 @@
-//! The answer to a request, gathered from those to its texts.
+//! The answer to a request, collected from the answers to its texts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,19 +10,19 @@ use predictor::{Answer, Revision, Scores, Source, Work};
 pub struct Predictions {
     /// One entry for each text, in the order of the texts.
     pub scores: Vec<Scores>,
-    /// The versions that made them: the live one, nearly always; it is also named
+    /// The revisions that made them: nearly always just the live one, which is also named
     /// if there was no text.
     pub revisions: Vec<Arc<Revision>>,
-    /// How many of the texts were answered from what was kept.
+    /// How many of the texts were answered from the cache.
     pub hits: usize,
-    /// How long it took until all texts were found, or handed on to be computed.
+    /// How long it took until each text was found in the cache or queued.
     pub lookup: Duration,
-    /// What was done for the texts that were computed: the longest of each.
+    /// The work for the texts that were computed: the longest of each time.
     pub work: Option<Work>,
 }
 
 impl Predictions {
-    /// Of so many texts, none of which is answered yet.
+    /// For this many texts, none of which is answered yet.
     pub(super) fn of(texts: usize, lookup: Duration) -> Self {
         Self {
             scores: Vec::with_capacity(texts),

@@ -15,7 +15,7 @@ pub mod exchange;
 use std::sync::Arc;
 use std::time::Duration;
 
-use predictor::{Abandoned, PredictError, Revision, Scorer, Scores};
+use predictor::{CancellationToken, PredictError, Revision, Scorer, Scores};
 use serde_json::Value;
 
 /// Longer than anything in a test takes: a test that waits this long has failed.
@@ -29,7 +29,7 @@ impl Scorer for Named {
         &self.0
     }
 
-    fn score(&self, _: &[String], _: &Abandoned) -> Result<Vec<Scores>, PredictError> {
+    fn score(&self, _: &[String], _: &CancellationToken) -> Result<Vec<Scores>, PredictError> {
         unreachable!("nobody asks this version")
     }
 }

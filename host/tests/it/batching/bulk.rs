@@ -30,6 +30,7 @@ fn service(fake: &Fake, queue_tokens: u64, limits: Limits) -> Arc<Service> {
             failures: 0,
         },
         rollout::Metrics::new(&registry).unwrap(),
+        &tokio::runtime::Handle::current(),
     );
     let metrics = service::Metrics::new(&registry).unwrap();
     Arc::new(Service::new(rollout, limits, metrics))

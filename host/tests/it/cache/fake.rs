@@ -160,12 +160,8 @@ pub(crate) fn request(texts: &[&str], caching: Caching) -> Request {
 pub(crate) async fn resolve(pending: Vec<Pending>) -> Result<Vec<Answer>, PredictError> {
     let mut answers = Vec::new();
     for pending in pending {
-        answers.push(match pending {
-            Pending::Ready(answer) => answer,
-            Pending::Later(answer) => tokio::time::timeout(PATIENCE, answer)
-                .await
-                .expect("an answer")?,
-        });
+        let answer = tokio::time::timeout(PATIENCE, pending).await;
+        answers.push(answer.expect("an answer")?);
     }
     Ok(answers)
 }

@@ -52,7 +52,7 @@ async fn a_server_starts_and_answers_without_its_redis() {
     let texts = ["Loved it.".to_owned()];
     let answer = server.predict(&texts).await;
     assert_eq!(server.predict(&texts).await, answer);
-    until("it says so", || server.log().contains("can not be read")).await;
+    until("it says so", || server.log().contains("cannot be read")).await;
     redis.restart();
     connected(&server).await;
 }

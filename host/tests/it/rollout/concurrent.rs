@@ -144,7 +144,7 @@ async fn a_fall_takes_nothing_from_another_version() {
         assert_eq!(setup.live(), 9, "nothing but a fall of its own ends it");
         setup.rollout.activate(good.clone(), false);
         assert_eq!(setup.live(), 1);
-        while setup.falls.try_recv().is_ok() {}
+        while setup.demotions.try_recv().is_ok() {}
     }
     clients.stop().await;
     assert_eq!(setup.live(), 1);

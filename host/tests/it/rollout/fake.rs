@@ -8,11 +8,11 @@ use std::time::Duration;
 use batcher::Batcher;
 use cache::Cache;
 use predictor::{
-    Abandoned, Answer, Caching, Digest, ErrorKind, Pending, PredictError, Predictor, Revision,
-    Router, Score, Scorer, Scores,
+    Answer, Caching, CancellationToken, Digest, ErrorKind, Pending, PredictError, Predictor,
+    Revision, Router, Score, Scorer, Scores,
 };
 use prometheus::Registry;
-use rollout::{Fall, Metrics, Options, Rollout};
+use rollout::{Demotion, Metrics, Options, Rollout};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -80,10 +80,10 @@ impl Fake {
         self.abandoned.load(Ordering::SeqCst)
     }
 
-    fn wait(&self, abandoned: &Abandoned) -> Result<Mode, PredictError> {
+    fn wait(&self, cancellation: &CancellationToken) -> Result<Mode, PredictError> {
         let mut mode = self.mode.lock().unwrap();
         while matches!(*mode, Mode::Hang | Mode::Hold) {
-            if *mode == Mode::Hang && abandoned() {
+            if *mode == Mode::Hang && cancellation.is_cancelled() {
                 self.abandoned.fetch_add(1, Ordering::SeqCst);
                 return Err(PredictError::new(ErrorKind::Failed, "abandoned"));
             }
@@ -110,7 +110,11 @@ impl Scorer for Fake {
         &self.revision
     }
 
-    fn score(&self, texts: &[String], abandoned: &Abandoned) -> Result<Vec<Scores>, PredictError> {
+    fn score(
+        &self,
+        texts: &[String],
+        cancellation: &CancellationToken,
+    ) -> Result<Vec<Scores>, PredictError> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let fail = |kind| {
             let error = PredictError::new(kind, "a sentence for the client");
@@ -126,7 +130,7 @@ impl Scorer for Fake {
                 _ => {}
             }
         }
-        let mode = self.wait(abandoned)?;
+        let mode = self.wait(cancellation)?;
         let answers = texts.iter().map(|text| scores(number, text));
         match mode {
             Mode::Fail => fail(ErrorKind::Failed),
@@ -141,7 +145,7 @@ impl Scorer for Fake {
 /// A rollout over a cache over a batcher.
 pub(super) struct Setup {
     pub(super) rollout: Arc<Rollout>,
-    pub(super) falls: UnboundedReceiver<Fall>,
+    pub(super) demotions: UnboundedReceiver<Demotion>,
     pub(super) registry: Registry,
 }
 
@@ -188,10 +192,11 @@ impl Setup {
     ) -> Self {
         let first: Arc<dyn Scorer> = Arc::clone(first) as _;
         let metrics = Metrics::new(&registry).unwrap();
-        let (rollout, falls) = Rollout::start(first, below, options, metrics);
+        let (rollout, demotions) =
+            Rollout::start(first, below, options, metrics, &Handle::current());
         Self {
             rollout,
-            falls,
+            demotions,
             registry,
         }
     }
@@ -214,14 +219,14 @@ impl Setup {
     }
 
     /// The next version that falls, if one does in time.
-    pub(super) async fn fall(&mut self) -> Fall {
-        let fall = tokio::time::timeout(PATIENCE, self.falls.recv()).await;
+    pub(super) async fn fall(&mut self) -> Demotion {
+        let fall = tokio::time::timeout(PATIENCE, self.demotions.recv()).await;
         fall.expect("nothing has fallen").unwrap()
     }
 
     /// Whether nothing has fallen.
     pub(super) fn stands(&mut self) -> bool {
-        self.falls.try_recv().is_err()
+        self.demotions.try_recv().is_err()
     }
 }
 
@@ -237,13 +242,8 @@ pub(super) async fn begin(rollout: &Rollout, texts: &[&str]) -> Vec<Pending> {
 pub(super) async fn resolve(pending: Vec<Pending>) -> Vec<Result<Answer, PredictError>> {
     let mut answers = Vec::new();
     for pending in pending {
-        answers.push(match pending {
-            Pending::Ready(answer) => Ok(answer),
-            Pending::Later(answer) => {
-                let answer = tokio::time::timeout(PATIENCE, answer).await;
-                answer.expect("an answer")
-            }
-        });
+        let answer = tokio::time::timeout(PATIENCE, pending).await;
+        answers.push(answer.expect("an answer"));
     }
     answers
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use predictor::{Abandoned, PredictError, Revision, Score, Scorer, Scores, Source};
+use predictor::{CancellationToken, PredictError, Revision, Score, Scorer, Scores, Source};
 use rollout::{Comparison, Share, Trial};
 
 use super::fake::{FORGIVING, Fake, Mode, STRICT, Setup, numbered, refs, resolve, revision};
@@ -41,7 +41,7 @@ impl Scorer for Table {
         &self.revision
     }
 
-    fn score(&self, texts: &[String], _: &Abandoned) -> Result<Vec<Scores>, PredictError> {
+    fn score(&self, texts: &[String], _: &CancellationToken) -> Result<Vec<Scores>, PredictError> {
         texts.iter().map(|text| self.scores(text)).collect()
     }
 }

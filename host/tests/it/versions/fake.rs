@@ -16,7 +16,7 @@ use revisions::{
     Added, Beginning, Change, LoadError, Loaded, Loader, Metrics, Options, Origin, Refusal,
     RevisionError, Revisions, StartError,
 };
-use rollout::{Fall, Rollout};
+use rollout::{Demotion, Rollout};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
@@ -182,17 +182,17 @@ impl Place {
         };
         let (scorer, below) = (first.scorer().clone(), Arc::new(Nothing));
         let counted = rollout::Metrics::new(&registry).unwrap();
-        let (rollout, _) = Rollout::start(scorer, below, trust, counted);
-        // Falls come from the tests.
-        let (falls, fallen) = unbounded_channel();
         let handle = Handle::current();
-        let versions = Revisions::start(first, rollout.clone(), fallen, metrics, &handle);
+        let (rollout, _) = Rollout::start(scorer, below, trust, counted, &handle);
+        // Demotions come from the tests.
+        let (demotions, received) = unbounded_channel();
+        let versions = Revisions::start(first, rollout.clone(), received, metrics, &handle);
         let versions = versions.unwrap();
         Ok(World {
             versions,
             rollout,
             loader,
-            falls,
+            demotions,
             registry,
             _dir: Arc::clone(&self.dir),
         })
@@ -245,7 +245,7 @@ pub(super) struct World {
     pub(super) versions: Arc<Revisions>,
     pub(super) rollout: Arc<Rollout>,
     pub(super) loader: Arc<FakeLoader>,
-    falls: UnboundedSender<Fall>,
+    demotions: UnboundedSender<Demotion>,
     registry: Registry,
     _dir: Arc<TempDir>,
 }
@@ -286,12 +286,12 @@ impl World {
 
     /// It is told that a version was taken out of use.
     pub(super) async fn tell(&self, component: &str, live: &str) {
-        let fall = Fall {
+        let fall = Demotion {
             revision: revision(component),
             live: revision(live),
             reason: format!("`{component}` has failed"),
         };
-        self.falls.send(fall).unwrap();
+        self.demotions.send(fall).unwrap();
         wait_until("it is quarantined", || {
             let quarantined = self.versions.quarantined();
             quarantined

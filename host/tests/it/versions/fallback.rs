@@ -177,7 +177,7 @@ async fn a_fresh_server_with_a_bad_guest_answers_every_request() {
     wait_until("it has fallen", || {
         server
             .log()
-            .contains("QUARANTINED: a version has failed in use")
+            .contains("QUARANTINED: a revision has failed in use")
     })
     .await;
     assert_eq!(ready(&server, ServerProcess::url).await, degraded);

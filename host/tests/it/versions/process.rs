@@ -198,7 +198,7 @@ async fn a_server_with_a_damaged_state_starts_and_says_so() {
     fs::write(&state, &whole[..whole.len() / 2]).unwrap();
     let server = place.start_kept();
     assert_eq!(answered(&server).await.0, "FIRST");
-    assert!(server.log().contains("CAN NOT BE READ"), "{}", server.log());
+    assert!(server.log().contains("CANNOT BE READ"), "{}", server.log());
 }
 
 /// Killed at any moment of a swap, and of the writing that it causes.

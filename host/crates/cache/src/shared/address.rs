@@ -1,9 +1,8 @@
-//! Where Redis is, as an operator writes it.
+//! The address of Redis, as an operator writes it.
 //!
-//! The URL holds the password: neither an error nor any other text that is
-//! made here repeats it.
+//! The URL may hold a password. No error or other text that is made here repeats it.
 //!
-//! This module must not know what is asked of Redis.
+//! This module must not know what Redis is used for.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,25 +10,25 @@ use std::sync::Arc;
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
 
-/// Where Redis is, and how to be let in.
+/// The address of a Redis, and the credentials for it.
 #[derive(Clone)]
 pub struct Address {
     kind: Arc<Kind>,
-    /// For the log: where, and nothing that is secret.
+    /// For the log, without secrets.
     name: String,
     secrets: Vec<String>,
 }
 
 pub(super) enum Kind {
     Single(Box<Client>),
-    /// What builds the client, to which time-outs are added.
+    /// Builds the client's builder, to which time-outs are added.
     Cluster(Box<dyn Fn() -> ClusterClientBuilder + Send + Sync>),
 }
 
-/// Why a URL can not be used.
+/// Why an address cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AddressError {
-    /// It is not of a form that is understood.
+    /// The URL cannot be parsed.
     #[error(
         "the URL of Redis is not understood: {0}. It is redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], \
          rediss://... for TLS, redis-cluster://... or rediss-cluster://... with HOST[:PORT],HOST[:PORT]... \
@@ -37,27 +36,26 @@ pub enum AddressError {
          characters with a meaning in URLs have to be percent-encoded in passwords"
     )]
     Malformed(String),
-    /// Certificates were given for a connection that has none.
+    /// Certificates were given for a connection without TLS.
     #[error(
         "certificates are given for Redis, but its URL is not one of rediss:// or rediss-cluster://"
     )]
     NoTls,
-    /// The certificates can not be used.
-    #[error("the certificates for Redis can not be used: {0}")]
+    /// The certificates cannot be used.
+    #[error("the certificates for Redis cannot be used: {0}")]
     Certificates(String),
 }
 
-/// The schemes of one server, and of those for each node of a cluster.
+/// The schemes of a single server; and those of a cluster, with the scheme of each node.
 const SINGLE: [&str; 3] = ["redis", "rediss", "unix"];
 const CLUSTER: [(&str, &str); 2] = [("redis-cluster", "redis"), ("rediss-cluster", "rediss")];
 
 impl Address {
-    /// Understands a URL. With `certificates`, in PEM, those are trusted, and
-    /// not the system's.
+    /// Parses a URL. `certificates`, in PEM, are trusted instead of the system's.
     ///
     /// # Errors
     ///
-    /// If the URL or the certificates can not be used.
+    /// If the URL or the certificates cannot be used.
     pub fn parse(url: &str, certificates: Option<Vec<u8>>) -> Result<Self, AddressError> {
         let malformed = |why: &str| AddressError::Malformed(why.to_owned());
         let (scheme, rest) = url
@@ -81,7 +79,7 @@ impl Address {
             return Err(AddressError::NoTls);
         }
         if tls {
-            // An error says that one is set already, which is as good.
+            // An error means that a provider is installed already.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
         let certificates = certificates.map(checked).transpose()?;
@@ -107,7 +105,7 @@ impl Address {
         &self.kind
     }
 
-    /// A text of a server or of the client, without the password.
+    /// A text from a server or from the client, without the password.
     pub(super) fn redacted(&self, text: &str) -> String {
         let hide = |text: String, secret: &String| text.replace(secret.as_str(), "***");
         self.secrets.iter().fold(text.to_owned(), hide)
@@ -126,8 +124,7 @@ impl fmt::Debug for Address {
     }
 }
 
-/// The URL of each node of a cluster: what stands before and after the hosts
-/// is that of all.
+/// The URL of each node of a cluster. The parts before and after the hosts apply to all.
 fn nodes(scheme: &str, rest: &str) -> Vec<String> {
     let (authority, path) = rest
         .find(['/', '?'])
@@ -141,7 +138,7 @@ fn nodes(scheme: &str, rest: &str) -> Vec<String> {
 
 fn info(url: &str) -> Result<ConnectionInfo, AddressError> {
     url.into_connection_info().map_err(|error| {
-        // A detail may repeat a part of the URL; what stands before it does not.
+        // Only the part before the dash never repeats the URL.
         let text = error.to_string();
         let why = text.split(" - ").next().unwrap_or_default();
         let why = match why {
@@ -179,13 +176,13 @@ fn of_cluster(
             None => builder,
         }
     };
-    // Built once here, so that what does not fit is found at the start.
+    // Built once here, to find errors at the start.
     let malformed = |_| AddressError::Malformed("its parts do not fit each other".to_owned());
     builder().build().map_err(malformed)?;
     Ok(Kind::Cluster(Box::new(builder)))
 }
 
-/// Certificates in PEM of which there is at least one.
+/// Checks that there is at least one certificate in PEM.
 fn checked(pem: Vec<u8>) -> Result<TlsCertificates, AddressError> {
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject;
@@ -207,7 +204,7 @@ fn checked(pem: Vec<u8>) -> Result<TlsCertificates, AddressError> {
     })
 }
 
-/// Where, in the form of a URL, made of what is not secret.
+/// The address in the form of a URL, without secrets.
 fn name(scheme: &str, infos: &[ConnectionInfo]) -> String {
     let hosts: Vec<String> = infos
         .iter()

@@ -1,4 +1,4 @@
-//! A connection to Redis, and the two things that are asked of it.
+//! A connection to Redis, with the two commands that are needed.
 //!
 //! This module must not know what keys and values mean, or what is done when
 //! Redis fails.
@@ -13,14 +13,14 @@ use redis::{AsyncConnectionConfig, Cmd, RedisResult, Value, cmd};
 use super::address::{Address, Kind};
 use super::fault::Fault;
 
-/// The longest that connecting may take, with TLS, the password, and for
-/// Cluster the nodes. Nobody waits for it.
+/// The longest time to connect, with TLS, authentication and, for Cluster, discovery of the
+/// nodes. No request waits for it.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// How often Cluster's client may look for a node anew during one command.
+/// How often the Cluster client may look for another node during one command.
 const CLUSTER_RETRIES: u32 = 2;
 
-/// An open connection, which any number of commands can use at the same time.
+/// An open connection, which any number of commands can use at a time.
 #[derive(Clone)]
 pub(super) enum Connection {
     Single(MultiplexedConnection),
@@ -28,12 +28,12 @@ pub(super) enum Connection {
 }
 
 impl Connection {
-    /// Connects; `timeout` is that of commands.
+    /// Connects. `timeout` is that of commands.
     pub(super) async fn open(address: &Address, timeout: Duration) -> Result<Self, Fault> {
         let opening = async {
             match address.kind() {
                 Kind::Single(client) => {
-                    // Whoever asks has a time-out around it.
+                    // `within` adds the time-outs.
                     let config = AsyncConnectionConfig::new()
                         .set_connection_timeout(None)
                         .set_response_timeout(None);
@@ -57,8 +57,8 @@ impl Connection {
         }
     }
 
-    /// The values of keys, in their order; what is not there is nil. Cluster's
-    /// client asks each node for its own.
+    /// The values of keys, in their order, nil for those that are missing. The Cluster
+    /// client asks each node for its own keys.
     pub(super) async fn get(
         &self,
         keys: &[String],
@@ -74,7 +74,7 @@ impl Connection {
         }
     }
 
-    /// Sets keys, in one go; the first fault is that of all.
+    /// Sets keys, pipelined. Returns the first fault.
     pub(super) async fn set(
         &self,
         entries: &[(String, Vec<u8>)],
@@ -93,15 +93,15 @@ impl Connection {
                 for entry in entries {
                     pipeline.add_command(set(entry));
                 }
-                // So that the first fault comes as what it is.
+                // So that the first error keeps its kind.
                 pipeline.ignore_errors();
                 let mut connection = connection.clone();
                 let query = pipeline.query_async::<Vec<RedisResult<Value>>>(&mut connection);
                 let all = async { query.await?.into_iter().collect::<RedisResult<Vec<_>>>() };
                 within(timeout, all).await.map(drop)
             }
-            // A pipeline goes to one node; these go out one after another as
-            // well, without waiting for answers, each to its own.
+            // A pipeline goes to one node. These commands are sent without waiting for
+            // each other's replies too, each to its own node.
             Self::Cluster(_) => {
                 let commands: Vec<Cmd> = entries.iter().map(set).collect();
                 let queries = join_all(commands.iter().map(|command| self.query(command)));

@@ -1,4 +1,4 @@
-//! What Redis can do wrong, in the terms on which the tier acts.
+//! Failures of Redis, in the terms on which this cache acts.
 //!
 //! This module must not know what was asked of Redis.
 
@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use redis::{ErrorKind, RedisError};
 
-/// Something that Redis did, or did not do.
+/// A failure of Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) kind: FaultKind,
-    /// For the log: without passwords, which no server and no error of the
-    /// client repeats, and in one line of bounded length.
+    /// For the log: one line of bounded length, without passwords.
     reason: String,
 }
 
@@ -20,21 +19,21 @@ pub(super) struct Fault {
 pub(super) enum FaultKind {
     /// No answer in time.
     TimedOut,
-    /// No connection, or a broken one; certificates that are not trusted too.
+    /// No connection, a broken one, or certificates that are not trusted.
     Unreachable,
     /// The password is wrong, or the user may not do this.
     NotAllowed,
-    /// What came is not an answer to what was asked.
+    /// The reply does not fit the command.
     Protocol,
-    /// It has no room for more, and evicts nothing.
+    /// It is full, and evicts nothing.
     OutOfMemory,
     /// It is a replica.
     ReadOnly,
-    /// Any other error that it answers.
+    /// Any other error reply.
     Server,
 }
 
-/// The longest text of an error that is worth a line in the log, in bytes.
+/// The longest reason, in bytes.
 const MAX_REASON: usize = 200;
 
 impl Fault {
@@ -52,16 +51,16 @@ impl Fault {
         }
     }
 
-    /// Whether one is enough to stop asking. A time-out can have its reason
-    /// here, or in the network, and be over with it.
+    /// Whether one such fault opens the breaker. A time-out may have its cause on this
+    /// machine or in the network, and pass with it.
     pub(super) fn is_certain(&self) -> bool {
         self.kind != FaultKind::TimedOut
     }
 
-    /// Whether this would be news to somebody who has been told the other.
+    /// Whether this is worth a log line after the other.
     pub(super) fn differs(&self, other: &Self) -> bool {
         let class = |kind| match kind {
-            // A server that goes away is now slow, now not there.
+            // A server that goes away is slow at first, and then gone.
             FaultKind::TimedOut => FaultKind::Unreachable,
             other => other,
         };
@@ -109,14 +108,14 @@ impl From<RedisError> for Fault {
             (ErrorKind::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS" | "NOPERM")) => {
                 FaultKind::NotAllowed
             }
-            // What it says to a long command of a stranger.
+            // The reply to a long command before authentication.
             _ if text.contains("unauthenticated") => FaultKind::NotAllowed,
             (ErrorKind::Parse | ErrorKind::UnexpectedReturnType, _) => FaultKind::Protocol,
             (_, Some("OOM")) => FaultKind::OutOfMemory,
             (_, Some("READONLY")) => FaultKind::ReadOnly,
             _ => FaultKind::Server,
         };
-        // A server that is none may say anything.
+        // Something else than Redis may reply anything.
         let mut reason = String::new();
         for c in text.chars() {
             if reason.len() >= MAX_REASON {

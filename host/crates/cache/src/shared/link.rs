@@ -1,78 +1,86 @@
-//! A connection that is there or is not, so that no request waits for Redis to
-//! come back: a circuit breaker, and the task that mends it.
+//! A circuit breaker around a connection, and the task that reconnects, so that no request
+//! waits for Redis to come back.
 //!
-//! Reads have one and writes have another, each with a connection of its own: a
-//! Redis that is full or read-only still answers lookups, and a lookup never
-//! stands behind a long write.
+//! Reads and writes have a link each, with connections of their own: a Redis that is full
+//! or read-only still answers lookups, and a lookup never waits behind a long write.
 //!
 //! This module must not know what is looked up or written.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use backon::{BackoffBuilder as _, ExponentialBuilder};
 use tokio::sync::Notify;
 
 use super::address::Address;
-use super::backoff::Backoff;
 use super::connection::Connection;
 use super::fault::Fault;
 use super::metrics::{BreakerMetrics, Metrics};
 
-/// How many time-outs in a row are too many.
+/// This many time-outs in a row open the breaker.
 const TIME_OUTS: u32 = 3;
 
-/// How often a connection that is in use is tried: so one that was cut while
-/// nobody used it is noticed and replaced before a request needs it.
+/// How often a connection in use is probed, so that one that was cut while idle is replaced
+/// before a request needs it.
 const CHECK: Duration = Duration::from_secs(10);
 
-/// How long a connection has to last to count as a good one, after which the
-/// next is tried at once.
+/// A connection that has lasted this long was good: after it, the next attempt comes at
+/// once, and the waits start over.
 const LASTING: Duration = Duration::from_secs(20);
 
-/// How many keys a probe asks for: enough to reach every node of a cluster
-/// that is not large.
+/// The waits between attempts to connect. They double, with jitter, so that the replicas of
+/// a server do not come back to Redis all at once.
+const WAITS: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(500))
+    .with_max_delay(LONGEST_WAIT)
+    .with_jitter()
+    .without_max_times();
+
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+
+/// The number of keys in a probe: enough to reach every node of all but large clusters.
 const PROBE_KEYS: usize = 32;
 
-/// How long the keys that are written to probe stay.
+/// How long the keys of a write probe stay.
 const PROBE_TTL: Duration = Duration::from_secs(1);
 
-/// What a link is for.
+/// What a link is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operation {
     Read,
     Write,
 }
 
-/// How a link talks to Redis.
+/// Options of a link.
 pub(super) struct LinkOptions {
     pub(super) address: Address,
-    /// What the names of the keys of probes begin with.
+    /// The prefix of the keys of probes.
     pub(super) prefix: String,
     pub(super) timeout: Duration,
 }
 
-/// A connection for one kind of operation, unless it is known not to work.
+/// A connection for one kind of operation, while it works.
 pub(super) struct Link {
     operation: Operation,
     options: LinkOptions,
     metrics: Metrics,
     breaker: BreakerMetrics,
     state: Mutex<State>,
-    /// Told when the connection has been given up.
+    /// Notified when the breaker opens.
     tripped: Notify,
 }
 
 #[derive(Default)]
 struct State {
-    /// None while the breaker is open.
+    /// `None` while the breaker is open.
     connection: Option<Connection>,
-    /// Counts connections, so that what is told of an old one is not held
-    /// against the new one.
+    /// Counts connections, so that a late report about an old one does not count against
+    /// the new one.
     number: u64,
     time_outs: u32,
 }
 
-/// The use of a connection, whose outcome has to be told.
+/// The use of a connection. Its outcome has to be reported.
 pub(super) struct Lease {
     pub(super) connection: Connection,
     number: u64,
@@ -97,7 +105,7 @@ impl Link {
         self.options.timeout
     }
 
-    /// The connection, if it can be expected to work.
+    /// The connection, if it is expected to work.
     pub(super) fn lease(&self) -> Option<Lease> {
         let state = self.lock();
         let connection = state.connection.clone()?;
@@ -110,9 +118,9 @@ impl Link {
         self.lock().connection.is_some()
     }
 
-    /// Says how an operation ended. One fault, or some time-outs in a row, and
-    /// the connection is given up.
-    pub(super) fn tell(&self, number: u64, outcome: Result<(), &Fault>) {
+    /// Reports how an operation ended. One certain fault, or some time-outs in a row, open
+    /// the breaker.
+    pub(super) fn report(&self, number: u64, outcome: Result<(), &Fault>) {
         let fault = match outcome {
             Ok(()) => {
                 let mut state = self.lock();
@@ -141,7 +149,7 @@ impl Link {
         self.tripped.notify_one();
     }
 
-    /// Takes a connection into use.
+    /// Closes the breaker with a new connection.
     fn restore(&self, connection: Connection) {
         let mut state = self.lock();
         state.connection = Some(connection);
@@ -157,10 +165,10 @@ impl Link {
     fn warn(&self, fault: &Fault) {
         let (address, done) = (&self.options.address, self.operation.done());
         let reason = address.redacted(&fault.to_string());
-        tracing::warn!("{address} can not be {done}, and is left alone until it can: {reason}");
+        tracing::warn!("{address} cannot be {done}, and is not used until it can be: {reason}");
     }
 
-    /// Connects, and does once what the connection is for.
+    /// Connects, and probes the connection.
     async fn establish(&self) -> Result<Connection, Fault> {
         let options = &self.options;
         let connection = Connection::open(&options.address, options.timeout).await?;
@@ -168,7 +176,7 @@ impl Link {
         Ok(connection)
     }
 
-    /// Does once what a connection is for.
+    /// Performs one operation of the link's kind.
     async fn probe(&self, connection: &Connection) -> Result<(), Fault> {
         let (keys, timeout) = (self.probe_keys(), self.options.timeout);
         match self.operation {
@@ -185,31 +193,31 @@ impl Link {
         (0..PROBE_KEYS).map(key).collect()
     }
 
-    /// Tries the connection that is in use.
+    /// Probes the connection in use.
     async fn check(&self) {
         if let Some(Lease { connection, number }) = self.lease() {
             match self.probe(&connection).await {
-                Ok(()) => self.tell(number, Ok(())),
-                Err(fault) => self.tell(number, Err(&fault)),
+                Ok(()) => self.report(number, Ok(())),
+                Err(fault) => self.report(number, Err(&fault)),
             }
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing that can panic is done under the lock.
+        // Nothing panics while the lock is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Keeps a link: connects, and whenever the breaker has opened connects again.
-pub(super) async fn keep(link: Arc<Link>) {
-    let mut backoff = Backoff::default();
-    let mut told: Option<Fault> = None;
+/// Maintains a link: connects, and reconnects whenever the breaker has opened.
+pub(super) async fn maintain(link: Arc<Link>) {
+    let mut waits = WAITS.build();
+    let mut reported: Option<Fault> = None;
     loop {
         match link.establish().await {
             Ok(connection) => {
                 link.restore(connection);
-                told = None;
+                reported = None;
                 let since = Instant::now();
                 while tokio::time::timeout(CHECK, link.tripped.notified())
                     .await
@@ -218,24 +226,28 @@ pub(super) async fn keep(link: Arc<Link>) {
                     link.check().await;
                 }
                 if since.elapsed() > LASTING {
-                    backoff.reset();
+                    waits = WAITS.build();
                     continue;
                 }
             }
             Err(fault) => {
                 link.metrics.count("connect", &fault);
-                // What is new is told; what goes on is not told again.
-                if told.as_ref().is_none_or(|told| fault.differs(told)) {
+                // Each new kind of fault is logged once.
+                if reported
+                    .as_ref()
+                    .is_none_or(|reported| fault.differs(reported))
+                {
                     link.warn(&fault);
                 }
-                told = Some(fault);
+                reported = Some(fault);
             }
         }
-        tokio::time::sleep(backoff.next()).await;
+        // Unlimited, so there is always a next one.
+        tokio::time::sleep(waits.next().unwrap_or(LONGEST_WAIT)).await;
     }
 }
 
-/// Whether Redis can be connected to and asked, tried once.
+/// Tries once to connect to Redis and to read from it.
 pub(super) async fn reach(options: LinkOptions, metrics: &Metrics) -> Result<(), String> {
     let link = Link::new(Operation::Read, options, metrics);
     let reached = link.establish().await.map(drop);
@@ -243,9 +255,9 @@ pub(super) async fn reach(options: LinkOptions, metrics: &Metrics) -> Result<(),
 }
 
 impl Lease {
-    /// Says how the operation ended.
-    pub(super) fn tell(&self, link: &Link, outcome: Result<(), &Fault>) {
-        link.tell(self.number, outcome);
+    /// Reports how the operation ended.
+    pub(super) fn report(&self, link: &Link, outcome: Result<(), &Fault>) {
+        link.report(self.number, outcome);
     }
 }
 

@@ -1,6 +1,4 @@
-//! What the tier tells of Redis.
-//!
-//! This module must not know what the numbers are used for.
+//! Metrics of Redis.
 
 use prometheus::{
     Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
@@ -11,13 +9,13 @@ use prometheus::{
 use super::fault::{Fault, FaultKind};
 use crate::metrics::seconds;
 
-/// The tier's instruments.
+/// The instruments of Redis.
 #[derive(Clone)]
 pub(super) struct Metrics {
     pub(super) lookup_seconds: Histogram,
     pub(super) write_seconds: Histogram,
     pub(super) written: IntCounter,
-    /// Texts that were not written: too many waited, or Redis can not be used.
+    /// Texts that were not written, because too many waited or Redis cannot be used.
     pub(super) dropped_full: IntCounter,
     pub(super) dropped_unavailable: IntCounter,
     pub(super) corrupt: IntCounter,
@@ -55,7 +53,7 @@ impl Metrics {
             &["operation", "kind"],
             registry
         )?;
-        // From 0 on, so that the first of a kind is an increase.
+        // Created with 0, so that the first event of a kind is an increase.
         for operation in ["connect", "read", "write"] {
             for kind in FaultKind::ALL {
                 errors.with_label_values(&[operation, kind.label()]);

@@ -1,13 +1,12 @@
-//! The tier that several processes share: a Redis, which may be absent, slow,
-//! full or wrong at any time without a request being wrong or much slower.
+//! The cache that several processes share: a Redis. It may be absent, slow, full or wrong at
+//! any time; requests are then a little slower, and never wrong.
 //!
-//! A request asks at most once, within a time-out, and not at all while Redis
-//! is known not to work; writes and recovery are up to tasks of their own.
+//! A request asks at most once, within a time-out, and not at all while Redis is known not
+//! to work. Tasks of their own write and reconnect.
 //!
 //! This module must not know how keys are made, or what is in memory.
 
 mod address;
-mod backoff;
 mod connection;
 mod fault;
 mod link;
@@ -35,22 +34,22 @@ use writer::Writes;
 /// Which Redis is used, and how.
 #[derive(Clone, Debug)]
 pub struct RedisOptions {
-    /// Where it is.
+    /// Its address.
     pub address: Address,
-    /// What the names of all keys begin with.
+    /// The prefix of the names of all keys.
     pub prefix: String,
-    /// How long an answer is kept there; in whole seconds, and at least one.
+    /// How long an answer stays there, in whole seconds; at least one.
     pub ttl: Duration,
     /// How long a request waits for Redis.
     pub timeout: Duration,
 }
 
 impl RedisOptions {
-    /// Tries once whether Redis can be connected to and asked.
+    /// Tries once to connect to Redis and to read from it.
     ///
     /// # Errors
     ///
-    /// What is wrong, in words that do not hold the password.
+    /// A description of what went wrong, without the password.
     pub async fn reach(&self) -> Result<(), String> {
         let metrics = Metrics::new(&Registry::new()).map_err(|error| error.to_string())?;
         link::reach(self.link(self.timeout), &metrics).await
@@ -65,7 +64,7 @@ impl RedisOptions {
     }
 }
 
-/// Answers that are kept in Redis.
+/// The answers that are cached in Redis.
 pub(super) struct Shared {
     prefix: String,
     labels: Labels,
@@ -76,7 +75,7 @@ pub(super) struct Shared {
 
 /// What a lookup found.
 pub(super) enum Found {
-    /// For each key what is kept under it.
+    /// For each key its answer, if there is one.
     Values(Vec<Option<Scores>>),
     /// Redis did not answer.
     Failed,
@@ -84,9 +83,9 @@ pub(super) enum Found {
     Skipped,
 }
 
-/// The tasks that keep the connections; they end when this is dropped. That
-/// which writes ends by itself, when nobody can give it anything any more.
-pub(super) struct Keepers([AbortHandle; 2]);
+/// The tasks that maintain the connections; they end when this is dropped. The task that
+/// writes ends by itself, when its senders are gone.
+pub(super) struct Maintainers([AbortHandle; 2]);
 
 impl Shared {
     /// Starts the tasks on `runtime`. This does not wait for Redis.
@@ -94,7 +93,7 @@ impl Shared {
         options: &RedisOptions,
         registry: &Registry,
         runtime: &Handle,
-    ) -> prometheus::Result<(Self, Keepers)> {
+    ) -> prometheus::Result<(Self, Maintainers)> {
         let metrics = Metrics::new(registry)?;
         let reads = Link::new(Operation::Read, options.link(options.timeout), &metrics);
         let timeout = writer::timeout(options.timeout);
@@ -102,8 +101,8 @@ impl Shared {
         let (writes, task) = Writes::new(Arc::clone(&link), &metrics);
         let (prefix, ttl) = (options.prefix.clone(), options.ttl);
         runtime.spawn(task.run(move |key| name(&prefix, key), ttl));
-        let keep = |link: Arc<Link>| runtime.spawn(link::keep(link)).abort_handle();
-        let keepers = Keepers([keep(Arc::clone(&reads)), keep(link)]);
+        let maintain = |link: Arc<Link>| runtime.spawn(link::maintain(link)).abort_handle();
+        let maintainers = Maintainers([maintain(Arc::clone(&reads)), maintain(link)]);
         let shared = Self {
             prefix: options.prefix.clone(),
             labels: Labels::default(),
@@ -111,7 +110,7 @@ impl Shared {
             writes,
             metrics,
         };
-        Ok((shared, keepers))
+        Ok((shared, maintainers))
     }
 
     /// Looks keys up.
@@ -121,13 +120,12 @@ impl Shared {
         };
         let names: Vec<String> = keys.iter().map(|key| name(&self.prefix, key)).collect();
         let (reads, seconds) = (Arc::clone(&self.reads), self.metrics.lookup_seconds.clone());
-        // A task of its own: how Redis does has to be told also if the caller
-        // does not wait for it to the end.
+        // A task of its own, so that the outcome is reported even if the caller leaves.
         let lookup = tokio::spawn(async move {
             let begun = Instant::now();
             let answer = lease.connection.get(&names, reads.timeout()).await;
             seconds.observe(begun.elapsed().as_secs_f64());
-            lease.tell(&reads, answer.as_ref().map(|_| ()));
+            lease.report(&reads, answer.as_ref().map(|_| ()));
             answer
         });
         match lookup.await {
@@ -139,7 +137,7 @@ impl Shared {
         }
     }
 
-    /// Where the answers of a request are put, to be written as one.
+    /// Collects the answers of a request, to be written together.
     pub(super) fn outbox(&self) -> Outbox {
         Outbox::new(&self.writes)
     }
@@ -157,34 +155,13 @@ impl Shared {
     }
 }
 
-impl Drop for Keepers {
+impl Drop for Maintainers {
     fn drop(&mut self) {
         self.0.iter().for_each(AbortHandle::abort);
     }
 }
 
-/// The name of a key in Redis: in hexadecimal digits, so that it can be read
-/// and typed.
+/// The name of a key in Redis: readable, and easy to type.
 fn name(prefix: &str, key: &Key) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut name = String::with_capacity(prefix.len() + 2 * key.0.len());
-    name.push_str(prefix);
-    for byte in key.0 {
-        for digit in [byte >> 4, byte & 15] {
-            name.push(char::from(DIGITS[usize::from(digit)]));
-        }
-    }
-    name
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use predictor::Digest;
-
-    #[test]
-    fn a_name_is_the_prefix_and_the_key() {
-        let key = Digest(std::array::from_fn(|at| u8::try_from(at * 8).unwrap()));
-        assert_eq!(name("a:", &key), format!("a:{key}"));
-    }
+    format!("{prefix}{key}")
 }

@@ -1,9 +1,9 @@
-//! How an answer is written where several processes share it.
+//! The encoding of an answer in Redis.
 //!
-//! Nothing that is read is trusted: a value that was cut short, altered, made
-//! by another release or put under another key is not an answer.
+//! Nothing that is read is trusted. A value that was truncated, altered, written by another
+//! release or moved to another key is not an answer.
 //!
-//! This module must not know how values travel.
+//! This module must not know how values are transported.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,15 +13,15 @@ use sha2::{Digest as _, Sha256};
 use crate::key::Key;
 use predictor::{Score, Scores, contract};
 
-/// Raised whenever the layout changes: a number of labels, in two bytes, and
-/// of each the length in two bytes, the label in UTF-8, and the score in four;
-/// at the end a checksum. Numbers are in little-endian order.
+/// The first byte. Raise it whenever the layout changes: the number of labels (2 bytes);
+/// for each its length (2 bytes), the label in UTF-8, and the score (4 bytes); at the end a
+/// checksum. Numbers are little-endian.
 const FORMAT: u8 = 1;
 
-/// How many bytes of the digest are the checksum.
+/// The length of the checksum, in bytes.
 const CHECKSUM: usize = 8;
 
-/// An answer as bytes; none if it is too large to be worth it.
+/// An answer as bytes; `None` if it does not fit the format.
 pub(super) fn encode(key: &Key, scores: &Scores) -> Option<Vec<u8>> {
     let mut bytes = vec![FORMAT];
     bytes.extend(u16::try_from(scores.len()).ok()?.to_le_bytes());
@@ -34,7 +34,7 @@ pub(super) fn encode(key: &Key, scores: &Scores) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The answer in bytes that were found under a key; none if it is not one.
+/// The answer in the bytes that are stored under a key; `None` if they are not one.
 pub(super) fn decode(key: &Key, bytes: &[u8], labels: &Labels) -> Option<Scores> {
     let (body, sum) = bytes.split_last_chunk::<CHECKSUM>()?;
     if *sum != checksum(key, body) {
@@ -69,7 +69,7 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     Some(*taken)
 }
 
-/// The key is part of it, so that an answer to another text is none.
+/// The key is part of the checksum, so that the answer to another text is rejected.
 fn checksum(key: &Key, body: &[u8]) -> [u8; CHECKSUM] {
     let hash = Sha256::new().chain_update(key.0).chain_update(body);
     let digest: [u8; 32] = hash.finalize().into();
@@ -78,11 +78,11 @@ fn checksum(key: &Key, body: &[u8]) -> [u8; CHECKSUM] {
     sum
 }
 
-/// The labels that have been read, each kept in memory once.
+/// Interns the labels that are read.
 #[derive(Default)]
 pub(super) struct Labels(Mutex<HashSet<Arc<str>>>);
 
-/// More labels than any model has whose answers can be worth keeping.
+/// More labels than any model has whose answers are worth caching.
 const MAX_LABELS: usize = 4096;
 
 impl Labels {
@@ -101,91 +101,6 @@ impl Labels {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use predictor::Digest;
-
-    const KEY: Key = Digest([7; 32]);
-
-    fn scores(scores: &[(&str, f32)]) -> Scores {
-        let score = |(label, score): &(&str, f32)| Score {
-            label: (*label).into(),
-            score: *score,
-        };
-        scores.iter().map(score).collect()
-    }
-
-    fn decoded(bytes: &[u8]) -> Option<Scores> {
-        decode(&KEY, bytes, &Labels::default())
-    }
-
-    #[test]
-    fn what_was_written_is_read() {
-        for written in [
-            scores(&[("POSITIVE", 0.75), ("NEGATIVE", 0.25)]),
-            scores(&[("é", 1.0), ("b", 0.0), ("c", 0.0)]),
-            scores(&[("only", f32::MIN_POSITIVE)]),
-        ] {
-            let bytes = encode(&KEY, &written).unwrap();
-            assert_eq!(decoded(&bytes), Some(written));
-        }
-    }
-
-    #[test]
-    fn the_layout_is_that_of_its_format() {
-        let bytes = encode(&KEY, &scores(&[("AB", 0.5)])).unwrap();
-        let (body, sum) = bytes.split_at(bytes.len() - CHECKSUM);
-        assert_eq!(body, [1, 1, 0, 2, 0, b'A', b'B', 0, 0, 0, 0x3f]);
-        assert_eq!(sum.len(), 8);
-    }
-
-    #[test]
-    fn labels_are_kept_once() {
-        let labels = Labels::default();
-        let bytes = encode(&KEY, &scores(&[("A", 0.5), ("B", 0.5)])).unwrap();
-        let (one, two) = (decode(&KEY, &bytes, &labels), decode(&KEY, &bytes, &labels));
-        assert!(Arc::ptr_eq(&one.unwrap()[0].label, &two.unwrap()[0].label));
-        for number in 0..2 * MAX_LABELS {
-            assert_eq!(*labels.shared(&number.to_string()), number.to_string());
-        }
-        assert!(labels.0.lock().unwrap().len() <= MAX_LABELS);
-    }
-
-    #[test]
-    fn whatever_is_cut_or_altered_is_no_answer() {
-        let bytes = encode(&KEY, &scores(&[("POSITIVE", 0.75), ("NEGATIVE", 0.25)])).unwrap();
-        for length in 0..bytes.len() {
-            assert_eq!(decoded(&bytes[..length]), None, "{length}");
-        }
-        for at in 0..bytes.len() {
-            for bit in 0..8 {
-                let mut altered = bytes.clone();
-                altered[at] ^= 1 << bit;
-                assert_eq!(decoded(&altered), None, "{at} {bit}");
-            }
-        }
-        assert_eq!(decoded(&[&bytes[..], &[0]].concat()), None);
-        assert_eq!(decoded(b"a value of another application"), None);
-        let other = Digest([8; 32]);
-        assert_eq!(decode(&other, &bytes, &Labels::default()), None);
-    }
-
-    #[test]
-    fn answers_that_break_the_contract_are_none_whoever_wrote_them() {
-        for broken in [
-            &[][..],
-            &[("", 0.5)],
-            &[("a", f32::NAN)],
-            &[("a", 1.5)],
-            &[("a", -0.1)],
-            &[("a", 0.25), ("b", 0.75)],
-        ] {
-            let bytes = encode(&KEY, &scores(broken)).unwrap();
-            assert_eq!(decoded(&bytes), None, "{broken:?}");
-        }
-        // Of another format, with a sum that is right.
-        let mut body = vec![FORMAT + 1, 1, 0, 1, 0, b'a', 0, 0, 0, 0];
-        body.extend(checksum(&KEY, &body));
-        assert_eq!(decoded(&body), None);
-    }
-}
+mod properties;
+#[cfg(test)]
+mod tests;

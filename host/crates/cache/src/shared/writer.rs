@@ -1,5 +1,4 @@
-//! What is to be written to Redis, and the task that writes it, so that no
-//! request waits for a write.
+//! The task that writes to Redis, so that no request waits for a write.
 //!
 //! This module must not know where answers come from.
 
@@ -15,27 +14,27 @@ use super::value::encode;
 use crate::key::Key;
 use predictor::Scores;
 
-/// How many answers may wait to be written, some 10 MB of them.
+/// How many answers may wait to be written: some 10 MB.
 const MAX_WAITING: u32 = 65_536;
 
-/// How many answers go out in one write, at most.
+/// The most answers in one write.
 const MAX_WRITE: usize = 4096;
 
-/// The shortest time-out of a write, for which nobody waits.
+/// The shortest time-out of a write. Nobody waits for one.
 const MIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The answers to the texts of one request.
 struct Batch {
     answers: Vec<(Key, Scores)>,
-    /// Given back when they have been written.
+    /// Released when they have been written.
     _room: OwnedSemaphorePermit,
 }
 
-/// Where answers are given to the writer.
+/// The way to the writer.
 #[derive(Clone)]
 pub(super) struct Writes {
     batches: UnboundedSender<Batch>,
-    /// What bounds the channel: a place for each answer.
+    /// The limit on the channel: a permit for each answer.
     room: Arc<Semaphore>,
     link: Arc<Link>,
     metrics: Metrics,
@@ -73,13 +72,13 @@ impl Writes {
             answers,
             _room: room,
         };
-        // The writer is gone only if the runtime is.
+        // The writer ends only with the runtime.
         let _ = self.batches.send(batch);
     }
 }
 
-/// Collects the answers of one request, and gives them to the writer as one
-/// when the last of them is there, or given up.
+/// Collects the answers of one request. When it is dropped, after the last answer, they go
+/// to the writer together.
 pub(crate) struct Outbox {
     writes: Writes,
     answers: Mutex<Vec<(Key, Scores)>>,
@@ -111,7 +110,7 @@ impl Drop for Outbox {
     }
 }
 
-/// Writes what it is given.
+/// Writes answers to Redis.
 pub(super) struct Writer {
     batches: UnboundedReceiver<Batch>,
     link: Arc<Link>,
@@ -119,8 +118,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Writes until nobody can give it anything any more. Each time, it takes
-    /// whatever is there into one write.
+    /// Writes until all senders are gone. Each write takes whatever waits.
     pub(super) async fn run(mut self, name: impl Fn(&Key) -> String, ttl: Duration) {
         while let Some(first) = self.batches.recv().await {
             let mut count = first.answers.len();
@@ -159,11 +157,11 @@ impl Writer {
             Ok(()) => self.metrics.written.inc_by(count),
             Err(_) => self.metrics.dropped_unavailable.inc_by(count),
         }
-        lease.tell(&self.link, written.as_ref().copied());
+        lease.report(&self.link, written.as_ref().copied());
     }
 }
 
-/// The time-out of writes, from that of lookups.
+/// The time-out of writes, given that of lookups.
 pub(super) fn timeout(of_lookups: Duration) -> Duration {
     of_lookups.max(MIN_TIMEOUT)
 }

@@ -1,10 +1,10 @@
 //! Every path of the versions API: what it does.
 
-use predictor::{Digest, Revision};
+use predictor::Revision;
 use reqwest::Method;
 use serde_json::json;
 
-use super::fake::{FIRST, Server, digest, problem};
+use super::fake::{FIRST, Server, digest, problem, revision};
 use testing::answer;
 
 #[tokio::test]
@@ -15,10 +15,9 @@ async fn a_version_is_added_made_live_and_left_again() {
     assert_eq!(listing["live"]["guest"], first);
     assert_eq!(listing["live"]["short"], first[..12]);
     assert_eq!(listing["live"]["model"], "12".repeat(32));
-    let nothing = Revision::NO_CONFIGURATION;
-    assert_eq!(listing["live"]["configuration"], nothing.to_string());
-    let of_all = Revision::new(first.parse().unwrap(), Digest([0x12; 32]), nothing);
-    let revision = of_all.digest().to_string();
+    let configuration = Revision::NO_CONFIGURATION.to_string();
+    assert_eq!(listing["live"]["configuration"], configuration);
+    let revision = revision(FIRST).digest().to_string();
     assert_eq!(listing["live"]["revision"], revision);
     // It is found by either name.
     for name in [&first, &revision] {
@@ -223,6 +222,8 @@ async fn the_live_version_is_named_in_full() {
             "version": env!("CARGO_PKG_VERSION"),
             "guest": digest(component),
             "model": "12".repeat(32),
+            "configuration": Revision::NO_CONFIGURATION.to_string(),
+            "revision": revision(component).digest().to_string(),
         });
         assert_eq!(server.get("/version").await.json(), expected);
     }

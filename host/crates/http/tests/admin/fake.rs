@@ -42,7 +42,7 @@ pub(super) struct Words {
 
 impl Loader for Words {
     fn revision(&self, guest: Digest) -> Revision {
-        Revision::new(guest, Digest([0x12; 32]), Revision::NO_CONFIGURATION)
+        of_guest(guest)
     }
 
     fn load(&self, component: &[u8], _: Priority) -> Result<Loaded, LoadError> {
@@ -268,7 +268,8 @@ fn versions_of(words: &Arc<Words>, guest: PathBuf) -> (Arc<Rollout>, Arc<Revisio
     let loader = Arc::clone(words) as Arc<dyn Loader>;
     let (first, ()) = Beginning::choose(loader, options, |_| Ok(())).unwrap();
     let registry = Registry::new();
-    let (rollout, fallen) = Rollout::start(
+    let runtime = Handle::current();
+    let (rollout, demotions) = Rollout::start(
         Arc::clone(first.scorer()),
         Arc::new(Below),
         rollout::Options {
@@ -276,11 +277,20 @@ fn versions_of(words: &Arc<Words>, guest: PathBuf) -> (Arc<Rollout>, Arc<Revisio
             failures: 0,
         },
         rollout::Metrics::new(&registry).unwrap(),
+        &runtime,
     );
     let metrics = revisions::Metrics::new(&registry).unwrap();
-    let runtime = Handle::current();
-    let versions = Revisions::start(first, Arc::clone(&rollout), fallen, metrics, &runtime);
+    let versions = Revisions::start(first, Arc::clone(&rollout), demotions, metrics, &runtime);
     (rollout, versions.unwrap())
+}
+
+/// The revision of a component.
+pub(super) fn revision(component: &str) -> Revision {
+    of_guest(Digest::of(component.as_bytes()))
+}
+
+fn of_guest(guest: Digest) -> Revision {
+    Revision::new(guest, Digest([0x12; 32]), Revision::NO_CONFIGURATION)
 }
 
 /// The digest of a component.

@@ -211,6 +211,7 @@ impl Server {
                 failures: 0,
             },
             rollout::Metrics::new(&registry).unwrap(),
+            &tokio::runtime::Handle::current(),
         );
         let service = Service::new(rollout, limits, service::Metrics::new(&registry).unwrap());
         let metrics = Arc::new(Metrics::new(&registry).unwrap());

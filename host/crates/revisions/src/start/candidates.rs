@@ -1,4 +1,4 @@
-//! The guests that a start may begin with, and what it takes to try them.
+//! The guests that a start may begin with.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -10,13 +10,13 @@ use super::super::{LoadError, Loaded, Loader, Options, Origin};
 use super::StartError;
 use predictor::{Digest, Priority, Revision, Scorer};
 
-/// A version that is loaded before there are any.
+/// A revision that is loaded at the start.
 pub(super) struct First {
     pub(super) loaded: Loaded,
     pub(super) size: usize,
-    /// Where it came from, if that is not kept.
+    /// Where it came from, unless the state says so.
     pub(super) origin: Origin,
-    /// The component, if it is not kept yet.
+    /// The component, unless the state has it.
     pub(super) component: Option<Vec<u8>>,
 }
 
@@ -25,7 +25,7 @@ impl First {
         self.loaded.scorer.revision()
     }
 
-    /// The same, if its component is kept already.
+    /// Marks its component as kept already.
     fn kept(self) -> Self {
         Self {
             component: None,
@@ -34,7 +34,7 @@ impl First {
     }
 }
 
-/// What is tried, and how.
+/// What is needed to try a guest.
 pub(super) struct Candidates<'a, M> {
     pub(super) loader: &'a dyn Loader,
     pub(super) store: Option<&'a Store>,
@@ -43,7 +43,7 @@ pub(super) struct Candidates<'a, M> {
 }
 
 impl<T, M: FnMut(&dyn Scorer) -> Result<T, LoadError>> Candidates<'_, M> {
-    /// Loads a component. Nobody is served before it is done.
+    /// Loads a component. The server serves nobody before that.
     fn load(&self, component: Vec<u8>, origin: Origin) -> Result<First, LoadError> {
         Ok(First {
             loaded: self.loader.load(&component, Priority::Live)?,
@@ -84,7 +84,7 @@ impl<T, M: FnMut(&dyn Scorer) -> Result<T, LoadError>> Candidates<'_, M> {
             });
             let warn = |reason: &String| {
                 tracing::warn!(
-                    "the version {} was live before the start, and CAN NOT BE SERVED: {reason}",
+                    "the version {} was live before the start, and CANNOT BE SERVED: {reason}",
                     revision.guest().short()
                 );
             };
@@ -121,8 +121,8 @@ impl<T, M: FnMut(&dyn Scorer) -> Result<T, LoadError>> Candidates<'_, M> {
         (Some(&self.revision(&component)) != other).then(|| (component, Origin::File(path.clone())))
     }
 
-    /// What is to stand by for the live version: nothing if that was trusted at the end;
-    /// otherwise what was trusted then, or else the fallback guest.
+    /// The fallback for the live revision: none if that was trusted at the end; otherwise
+    /// what was trusted then, or else the fallback guest.
     pub(super) fn standby(&self, record: &Record, live: &Arc<Revision>) -> Option<First> {
         let was_live = record.history.last() == Some(live);
         if was_live && record.standby.is_none() {
@@ -140,7 +140,7 @@ impl<T, M: FnMut(&dyn Scorer) -> Result<T, LoadError>> Candidates<'_, M> {
             });
             let warn = |reason: &String| {
                 tracing::warn!(
-                    "the version {}, which was trusted before the start, can not stand by for {}: \
+                    "the version {}, which was trusted before the start, cannot stand by for {}: \
                      {reason}",
                     revision.guest().short(),
                     live.guest().short()

@@ -1,4 +1,4 @@
-//! The state as it is written: one JSON document, so that it is whole or not there.
+//! The state as one JSON document, so that it is whole or absent.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -130,7 +130,7 @@ impl From<&Record> for Document<Identity> {
         let revision = |kept: &KeptRevision| RevisionEntry {
             revision: Identity::from(&kept.revision),
             file: match &kept.origin {
-                // What is not Unicode could not be written.
+                // JSON holds Unicode only.
                 Origin::File(path) => Some(path.to_string_lossy().as_ref().into()),
                 Origin::Upload => None,
             },

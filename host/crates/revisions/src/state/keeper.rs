@@ -1,4 +1,4 @@
-//! Writes the state on a thread of its own, so that nobody waits for a disk.
+//! Writes the state on a thread of its own, so that nobody waits for the disk.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use super::{Record, Store};
 use predictor::Digest;
 
-/// Keeps what it was given last. Dropped, it writes what is left first.
+/// Writes the latest state. When dropped, it first writes what is left.
 pub(in super::super) struct Keeper {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -19,8 +19,8 @@ struct Shared {
     changed: Condvar,
 }
 
-/// What is to be written. It is bounded, however slow the disk is: of records there
-/// is the last one, and of components those that it names.
+/// What is to be written. It is bounded, however slow the disk is: the latest record, and
+/// the components that it names.
 #[derive(Default)]
 struct Work {
     record: Option<Record>,
@@ -42,15 +42,14 @@ impl Keeper {
                 thread: Some(thread),
             }),
             Err(error) => {
-                tracing::warn!(%error, "NO STATE IS KEPT: its thread can not be started");
+                tracing::warn!(%error, "NO STATE IS KEPT: its thread cannot be started");
                 None
             }
         }
     }
 
-    /// Has a record written, and with it the bytes of a component that it names
-    /// and that was not given before. Who calls this holds what the record is
-    /// of, so that the last one is the newest.
+    /// Has a record written, and a component that it names and that was not given before.
+    /// The caller holds the lock on the registry, so that the last record is the newest.
     pub(in super::super) fn keep(&self, record: Record, component: Option<(Digest, Vec<u8>)>) {
         let mut work = self.shared.work();
         work.components.extend(component);
@@ -64,7 +63,7 @@ impl Drop for Keeper {
         self.shared.work().closed = true;
         self.shared.changed.notify_one();
         if let Some(thread) = self.thread.take() {
-            // It may have ended in a panic, which has been logged.
+            // If it panicked, that has been logged.
             let _ = thread.join();
         }
     }
@@ -87,7 +86,7 @@ impl Shared {
         while let Some((record, components)) = self.next() {
             let unwritten = write(store, &record, components);
             let mut work = self.work();
-            // Tried again with the next change, if it is still of use then.
+            // Tried again with the next change, if it is still named then.
             for (guest, component) in unwritten {
                 work.components.entry(guest).or_insert(component);
             }
@@ -114,7 +113,7 @@ impl Shared {
     }
 }
 
-/// Writes the components before the record that names them. Gives back those that
+/// Writes the components, and then the record that names them. Returns the components that
 /// could not be written.
 fn write(
     store: &Store,
@@ -124,7 +123,7 @@ fn write(
     let warn = |error: std::io::Error| {
         tracing::warn!(
             dir = %store.dir().display(), %error,
-            "THE STATE CAN NOT BE WRITTEN: a restart now would go back to an earlier one"
+            "THE STATE CANNOT BE WRITTEN: a restart now would go back to an earlier one"
         );
     };
     components.retain(|guest, component| match store.put(guest, component) {

@@ -1,8 +1,8 @@
-//! What survives a restart: which version is live, which were before it, which are
-//! known, which are quarantined, and the components themselves.
+//! The state, which survives a restart: which revision is live, which were before it, which
+//! are known, which are quarantined, and their components.
 //!
-//! Nothing here is needed to serve. Damage costs what is damaged, never the start;
-//! a disk that is full costs what it can not take, never the swap.
+//! Serving does not depend on it. Damage costs what is damaged and never the start; a full
+//! disk costs what it cannot take and never a swap.
 //!
 //! This module must not know what is done with the state, and runs no future.
 

@@ -1,4 +1,4 @@
-//! What is remembered of the revisions from one start to the next.
+//! What is remembered from one start to the next.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -10,22 +10,22 @@ use rollout::{Share, Trial};
 /// What is remembered of the revisions.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(in super::super) struct Record {
-    /// What the configured guest's file made when it was dealt with last.
+    /// The content of the configured guest's file that was settled last.
     pub(in super::super) configured: Option<Configured>,
-    /// What was live, from the first to the one that is now.
+    /// The revisions that were live, in order; the last one is live now.
     pub(in super::super) history: Vec<Arc<Revision>>,
     pub(in super::super) revisions: Vec<KeptRevision>,
     pub(in super::super) quarantine: Vec<Quarantined>,
     pub(in super::super) trial: Option<KeptTrial>,
-    /// What stands by for the live revision, if that is on probation.
+    /// The fallback of the live revision, if that is on probation.
     pub(in super::super) standby: Option<Arc<Revision>>,
 }
 
-/// What has become of a content of the configured guest's file.
+/// A content of the configured guest's file, and its outcome.
 #[derive(Clone, Debug, PartialEq)]
 pub(in super::super) struct Configured {
     pub(in super::super) revision: Arc<Revision>,
-    /// Why it could not be made live, if so.
+    /// Why it was refused, if it was.
     pub(in super::super) refused: Option<String>,
 }
 
@@ -45,7 +45,7 @@ pub(in super::super) struct KeptTrial {
 }
 
 impl Record {
-    /// What the configured guest's file made when it was dealt with last.
+    /// The content of the configured guest's file that was settled last.
     pub(in super::super) fn file(&self) -> Option<&Arc<Revision>> {
         self.configured.as_ref().map(|file| &file.revision)
     }

@@ -1,5 +1,4 @@
-//! The directory that keeps the state: `state.json`, and each component under its
-//! digest.
+//! The directory of the state: `state.json`, and each component under its digest.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
@@ -11,19 +10,19 @@ use private_dir::{PrivateDir, PrivateDirError};
 
 const STATE: &str = "state.json";
 const LOCK: &str = "lock";
-/// Where a state is put that can not be read, for whoever wants to know why.
+/// Where a state that cannot be read is moved to, for diagnosis.
 const DAMAGED: &str = "state.json.damaged";
 const SUFFIX: &str = ".wasm";
-/// What the names of files begin with that are being written.
+/// The prefix of files that are being written.
 const TEMPORARY: &str = ".fastsentiment-";
 
-/// The largest `state.json` that is read, in bytes: many times what is written.
+/// The largest `state.json` that is read, in bytes: many times the largest that is written.
 const MOST_JSON: u64 = 4 << 20;
 
-/// Why a directory can not keep the state.
+/// Why a directory cannot hold the state.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// Someone else could change which versions are used.
+    /// Another user could change which revisions are used.
     #[error(
         "the state directory {0} belongs to another user or can be written by others, who could make \
          any version live; make it private (chown, chmod 700) or name a directory in it that is \
@@ -32,24 +31,24 @@ pub enum StateError {
     Shared(PathBuf),
 }
 
-/// A directory that keeps the state of this process and of no other.
+/// The directory of the state of this process.
 #[derive(Debug)]
 pub(in super::super) struct Store {
     dir: PathBuf,
-    /// Locked as long as it is open.
+    /// Locked for as long as it is open.
     _lock: File,
 }
 
 impl Store {
-    /// Opens a directory, and makes it if it is not there. One that can not be
-    /// used is a warning, and nothing is kept.
+    /// Opens a directory, and creates it if it does not exist. `None`, with a warning, if it
+    /// cannot be used: then no state is kept.
     pub(in super::super) fn open(dir: &Path) -> Result<Option<Self>, StateError> {
         match Self::try_open(dir) {
             Ok(None) => Err(StateError::Shared(dir.to_owned())),
             Ok(store) => Ok(store),
             Err(reason) => {
                 tracing::warn!(
-                    "the state directory {} can not be used: {reason}; the configured guest is \
+                    "the state directory {} cannot be used: {reason}; the configured guest is \
                      served, and NO STATE IS KEPT: the next start knows nothing of this one's swaps",
                     dir.display()
                 );
@@ -74,7 +73,7 @@ impl Store {
                 _lock: lock,
             })),
             Err(TryLockError::WouldBlock) => Err("another server uses it".to_owned()),
-            Err(TryLockError::Error(error)) => Err(format!("{LOCK} can not be locked: {error}")),
+            Err(TryLockError::Error(error)) => Err(format!("{LOCK} cannot be locked: {error}")),
         }
     }
 
@@ -82,8 +81,8 @@ impl Store {
         &self.dir
     }
 
-    /// What was written last; nothing if there is nothing, or if it is damaged.
-    /// What no state names is deleted.
+    /// The latest state; `None` if there is none, or if it is damaged. Components that it
+    /// does not name are deleted. `present` gives the revision of a guest on this server.
     pub(in super::super) fn read(&self, present: &dyn Fn(Digest) -> Revision) -> Option<Record> {
         let path = self.dir.join(STATE);
         let record = match read_bounded(&path, MOST_JSON) {
@@ -98,19 +97,19 @@ impl Store {
             }
             Err(reason) => {
                 tracing::warn!(
-                    "THE STATE IN {} CAN NOT BE READ: {reason}; the configured guest is served, \
-                     and which versions were quarantined is not known any more; the file is now \
-                     {DAMAGED}",
+                    "THE STATE IN {} CANNOT BE READ: {reason}; the configured guest is served, \
+                     and it is no longer known which revisions were quarantined; the file is \
+                     now {DAMAGED}",
                     path.display()
                 );
-                // Where it can not be moved, it is replaced.
+                // If it cannot be moved, it will be overwritten.
                 let _ = fs::rename(&path, self.dir.join(DAMAGED));
                 None
             }
         }
     }
 
-    /// The bytes of a component, if they are there and undamaged.
+    /// A component, if it is there and undamaged.
     pub(in super::super) fn component(&self, guest: &Digest, most: u64) -> io::Result<Vec<u8>> {
         let bytes = read_bounded(&self.path(guest), most)?;
         if *guest == Digest::of(&bytes) {
@@ -118,7 +117,7 @@ impl Store {
         }
         Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            "it is damaged: its digest is another one",
+            "it is damaged: its digest is wrong",
         ))
     }
 
@@ -126,14 +125,14 @@ impl Store {
         self.write(&self.path(guest), component)
     }
 
-    /// Writes the state, and deletes what it does not name.
+    /// Writes the state, and deletes components that it does not name.
     pub(super) fn write_record(&self, record: &Record) -> io::Result<()> {
         self.write(&self.dir.join(STATE), &record.to_json()?)?;
         self.sweep(record);
         Ok(())
     }
 
-    /// Readers see the whole file or none, also after the power has failed.
+    /// Readers see the whole file or none, even after a power failure.
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut file = tempfile::Builder::new()
             .prefix(TEMPORARY)
@@ -144,8 +143,8 @@ impl Store {
         File::open(&self.dir)?.sync_all()
     }
 
-    /// Deletes components that nobody knows any more, and what was being written
-    /// when a process ended. Files of other names are not ours.
+    /// Deletes forgotten components, and files that were being written when a process ended.
+    /// Files with other names are left alone.
     fn sweep(&self, record: &Record) {
         let Ok(entries) = fs::read_dir(&self.dir) else {
             return;
@@ -157,7 +156,7 @@ impl Store {
             let component = component.and_then(|digest| digest.parse().ok());
             let forgotten = component.is_some_and(|guest| !record.names(&guest));
             if forgotten || name.starts_with(TEMPORARY) {
-                // It is tried again at the next change.
+                // Tried again at the next change.
                 let _ = fs::remove_file(entry.path());
             }
         }

@@ -1,9 +1,9 @@
-//! Follows the configured guest's file: waits until a change of it is complete, and has
-//! its content made live.
+//! Watches the configured guest's file: waits until a change is complete, and has the new
+//! content made live.
 //!
-//! The file is looked at once a second, by its path. So links on the way, as in volumes
-//! of Kubernetes, need no care, and file systems without events are no exception. What
-//! fails for a reason that passes, such as a lack of threads, is tried again.
+//! The file is looked at once a second, by its path. So links on the way, as in Kubernetes
+//! volumes, need no care, and file systems without events are no exception. What fails for
+//! a passing reason, such as a lack of threads, is tried again.
 
 #[cfg(test)]
 mod tests;
@@ -20,12 +20,12 @@ use super::RevisionError;
 use super::control::Revisions;
 use super::file::{self, Stamp, Unfit};
 
-/// The times between two attempts, and between two looks: a file that is the same at two
-/// of these is complete.
+/// The time between two looks at the file, and the waits before a retry. A file that is the
+/// same at two looks is complete.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
     poll: Duration,
-    /// Until the second attempt; each further one waits twice as long.
+    /// Before the first retry; each further one waits twice as long.
     first_retry: Duration,
     longest_retry: Duration,
 }
@@ -38,37 +38,37 @@ impl Pace {
     };
 }
 
-/// What a file has become.
+/// A change of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum News {
-    /// It has, or may have, another content.
+    /// It has, or may have, new content.
     Content(Vec<u8>),
-    /// It is there, and its content cannot be had.
+    /// It exists, but cannot be used.
     Unfit(Unfit),
-    /// It is not there any more.
+    /// It no longer exists.
     Gone,
 }
 
-/// What comes of news.
+/// What became of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Settled,
-    /// The same may come to something else later.
+    /// The same content may succeed later.
     TryAgain,
 }
 
-/// Follows the configured guest's file until nobody holds `versions` any more.
+/// Watches the configured guest's file until `revisions` is dropped.
 ///
 /// # Errors
 ///
-/// If the system gives no thread.
+/// If no thread can be started.
 pub(super) fn start(revisions: &Arc<Revisions>, runtime: &Handle) -> io::Result<()> {
     let path = revisions.options.guest.clone();
     let most = revisions.options.max_bytes;
     let (revisions, runtime) = (Arc::downgrade(revisions), runtime.clone());
     let builder = std::thread::Builder::new().name("watch".to_owned());
     builder.spawn(move || {
-        // How often somebody had chosen a version when the news was new.
+        // The number of choices when the change was first seen.
         let mut choices = 0;
         let handle = |news, again: bool| {
             let Some(revisions) = revisions.upgrade() else {
@@ -94,7 +94,7 @@ fn handle(revisions: &Arc<Revisions>, runtime: &Handle, news: News, choices: u64
         News::Unfit(unfit) => {
             let error = revisions.unfit(unfit);
             revisions.metrics.candidate(Err(&error));
-            revisions.note_obstacle(&error);
+            revisions.record_obstacle(&error);
             error
         }
         News::Content(component) => {
@@ -118,11 +118,11 @@ struct Watch {
     path: PathBuf,
     most: usize,
     pace: Pace,
-    /// The file that was dealt with last; `None` if it was not there.
+    /// The file at the last change; `None` if it did not exist.
     known: Option<Stamp>,
-    /// Another one, as it was at the last look: it may still be written.
+    /// A changed file, as of the last look: it may still be being written.
     growing: Option<Stamp>,
-    /// When the file is to be tried again, and how long that was waited for.
+    /// When to try again, and the length of that wait.
     retry: Option<(Instant, Duration)>,
 }
 
@@ -138,8 +138,8 @@ impl Watch {
         }
     }
 
-    /// Looks at the file, and has news of it handled, `while_wanted`. News of a file that
-    /// is tried again are marked as such.
+    /// Looks at the file and calls `handle` for changes, `while_wanted`. Its second argument
+    /// says whether this is a retry.
     fn run(
         mut self,
         while_wanted: impl Fn() -> bool,
@@ -148,7 +148,7 @@ impl Watch {
         while while_wanted() {
             if let Some(news) = self.look() {
                 let again = self.retry.is_some();
-                // A panic is logged where panics are. The watch must not end with it.
+                // The panic hook logs a panic. The watch must not end with it.
                 let handled = catch_unwind(AssertUnwindSafe(|| handle(news, again)));
                 self.retry = match handled.unwrap_or(Outcome::TryAgain) {
                     Outcome::Settled => None,
@@ -167,7 +167,7 @@ impl Watch {
         (Instant::now() + wait, wait)
     }
 
-    /// What is new, if anything is.
+    /// The change since the last look, if there is one.
     fn look(&mut self) -> Option<News> {
         let Ok(stamp) = Stamp::of(&self.path) else {
             (self.growing, self.retry) = (None, None);
@@ -187,7 +187,7 @@ impl Watch {
         Some(news)
     }
 
-    /// The file, unless it is changing.
+    /// The file, unless it changes meanwhile.
     fn read(&self, stamp: Stamp) -> Option<News> {
         let news = match file::read(&self.path, self.most) {
             Ok((content, read)) if read == stamp => News::Content(content),

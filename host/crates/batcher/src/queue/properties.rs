@@ -1,0 +1,259 @@
+//! What holds for every sequence of requests, batches and departures.
+
+use std::collections::BTreeMap;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::*;
+use predictor::{CancellationToken, Digest, PredictError, Revision, Scores};
+
+struct Never(Arc<Revision>);
+
+impl Scorer for Never {
+    fn revision(&self) -> &Arc<Revision> {
+        &self.0
+    }
+
+    fn score(&self, _: &[String], _: &CancellationToken) -> Result<Vec<Scores>, PredictError> {
+        unreachable!("nothing is scored here")
+    }
+}
+
+fn scorer(number: u8) -> Arc<dyn Scorer> {
+    let [guest, model] = [number, 0].map(|byte| Digest([byte; 32]));
+    let revision = Revision::new(guest, model, Revision::NO_CONFIGURATION);
+    Arc::new(Never(Arc::new(revision)))
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    /// A request of texts with so many tokens each, for one of two revisions.
+    Request { tokens: Vec<u32>, revision: u8 },
+    /// A worker takes a batch, while so many others are idle.
+    Take { limits: BatchLimits, idle: usize },
+    /// A caller leaves: its text is removed.
+    Leave(Index),
+    /// A batch failed, and one of its texts is put back to be scored alone.
+    PutBack(Index),
+}
+
+fn events(
+    limits: impl Strategy<Value = BatchLimits> + 'static,
+) -> impl Strategy<Value = Vec<Event>> {
+    let request = (vec(2..=512_u32, 1..12), 0..2_u8);
+    let request = request.prop_map(|(tokens, revision)| Event::Request { tokens, revision });
+    let take = (limits, 0..4_usize).prop_map(|(limits, idle)| Event::Take { limits, idle });
+    let event = prop_oneof![
+        3 => request,
+        6 => take,
+        1 => any::<Index>().prop_map(Event::Leave),
+        1 => any::<Index>().prop_map(Event::PutBack),
+    ];
+    vec(event, 0..60)
+}
+
+fn any_limits() -> impl Strategy<Value = BatchLimits> {
+    (1..=16_usize, 1..=1024_u32).prop_map(|(texts, tokens)| BatchLimits { texts, tokens })
+}
+
+fn one_by_one() -> impl Strategy<Value = BatchLimits> {
+    let tokens = u32::MAX;
+    Just(BatchLimits { texts: 1, tokens })
+}
+
+/// A text that was pushed, as the queue should know it.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    text: usize,
+    request: u64,
+    tokens: u32,
+    revision: u8,
+    alone: bool,
+}
+
+/// The queue, and what it should hold.
+#[derive(Default)]
+struct Model {
+    queue: Queue<usize>,
+    waiting: BTreeMap<Place, Known>,
+    taken: Vec<(Place, Known)>,
+    texts: usize,
+}
+
+impl Model {
+    fn entry(known: Known) -> Entry<usize> {
+        Entry {
+            text: known.text.to_string(),
+            tokens: known.tokens,
+            scorer: scorer(known.revision),
+            alone: known.alone,
+            request: known.request,
+            waiter: known.text,
+        }
+    }
+
+    /// Returns the places of the request's texts.
+    fn request(&mut self, tokens: &[u32], revision: u8) -> Vec<Place> {
+        let (request, mut turn) = self.queue.begin();
+        let mut places = Vec::new();
+        for tokens in tokens {
+            let known = Known {
+                text: self.texts,
+                request,
+                tokens: *tokens,
+                revision,
+                alone: false,
+            };
+            self.texts += 1;
+            let place = self.queue.push(&mut turn, Self::entry(known));
+            assert!(
+                self.waiting.insert(place, known).is_none(),
+                "a place is taken"
+            );
+            places.push(place);
+        }
+        places
+    }
+
+    fn take(&mut self, limits: BatchLimits, idle: usize) -> Vec<(Place, Known)> {
+        let first = self.waiting.first_key_value().map(|(place, _)| *place);
+        let batch = self.queue.take(limits, idle);
+        let batch = batch.into_iter().map(|(place, entry)| {
+            let known = self.waiting.remove(&place).expect("it waits, and once");
+            assert_eq!(known.text, entry.waiter);
+            (place, known)
+        });
+        let batch: Vec<_> = batch.collect();
+        assert_eq!(batch.first().map(|(place, _)| *place), first);
+        self.taken.extend(&batch);
+        batch
+    }
+
+    /// One of the texts that wait.
+    fn leave(&mut self, index: &Index) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let place = *self
+            .waiting
+            .keys()
+            .nth(index.index(self.waiting.len()))
+            .unwrap();
+        let known = self.waiting.remove(&place);
+        let removed = self.queue.remove(place).map(|entry| entry.waiter);
+        assert_eq!(removed, known.map(|known| known.text));
+        assert!(self.queue.remove(place).is_none(), "it was removed");
+    }
+
+    fn put_back(&mut self, index: &Index) {
+        if self.taken.is_empty() {
+            return;
+        }
+        let (place, known) = self.taken.swap_remove(index.index(self.taken.len()));
+        let known = Known {
+            alone: true,
+            ..known
+        };
+        self.queue.put_back(place, Self::entry(known));
+        self.waiting.insert(place, known);
+    }
+
+    fn check_counts(&self) {
+        let mut of_requests = BTreeMap::<u64, u64>::new();
+        for known in self.waiting.values() {
+            *of_requests.entry(known.request).or_default() += u64::from(known.tokens);
+        }
+        assert_eq!(self.queue.len(), self.waiting.len());
+        assert_eq!(self.queue.tokens(), of_requests.values().sum::<u64>());
+        let load = of_requests
+            .values()
+            .map(|tokens| LOAD_OF_A_REQUEST.min(*tokens));
+        assert_eq!(self.queue.load(), load.sum::<u64>());
+    }
+}
+
+/// What a text counts for when turns are given.
+fn counted(known: &Known) -> u64 {
+    u64::from(known.tokens.min(TURN_OF_A_TEXT))
+}
+
+proptest! {
+    /// Every text comes out once, unless its caller leaves; each batch begins with the text
+    /// whose turn it is, and keeps to its limits; and the counts are right throughout.
+    #[test]
+    fn batches_keep_to_their_limits_and_lose_nothing(events in events(any_limits())) {
+        let mut model = Model::default();
+        for event in &events {
+            match event {
+                Event::Request { tokens, revision } => {
+                    model.request(tokens, *revision);
+                }
+                Event::Leave(index) => model.leave(index),
+                Event::PutBack(index) => model.put_back(index),
+                Event::Take { limits, idle } => {
+                    let all = model.queue.tokens();
+                    let batch = model.take(*limits, *idle);
+                    let longest = batch.iter().map(|(_, known)| known.tokens).max();
+                    let padded = u64::from(longest.unwrap_or(0)) * batch.len() as u64;
+                    if batch.len() > 1 {
+                        prop_assert!(batch.len() <= limits.texts);
+                        prop_assert!(padded <= u64::from(limits.tokens));
+                        // The idle workers get their share.
+                        prop_assert!(padded <= all.div_ceil(*idle as u64 + 1));
+                        let first = batch[0].1;
+                        prop_assert!(batch.iter().all(|(_, it)| it.revision == first.revision));
+                        prop_assert!(batch.iter().all(|(_, known)| !known.alone));
+                    }
+                }
+            }
+            model.check_counts();
+        }
+        let limits = BatchLimits { texts: 8, tokens: 512 };
+        while !model.take(limits, 0).is_empty() {}
+        prop_assert!(model.waiting.is_empty());
+        model.check_counts();
+    }
+
+    /// One at a time, before a text has its turn each request that came later is served no
+    /// more than the text's own request up to it, in the tokens that turns count.
+    #[test]
+    fn no_later_request_overtakes_by_more_than_a_request_has_asked_for(
+        events in events(one_by_one()),
+    ) {
+        let mut model = Model::default();
+        // For each text, by its place: what its request had asked for, up to it.
+        let mut asked = BTreeMap::new();
+        // For each text that waits: what later requests were served since it came.
+        let mut served = BTreeMap::<Place, BTreeMap<u64, u64>>::new();
+        for event in events {
+            match event {
+                Event::Request { tokens, revision } => {
+                    let mut sum = 0;
+                    for place in model.request(&tokens, revision) {
+                        sum += counted(&model.waiting[&place]);
+                        asked.insert(place, sum);
+                        served.insert(place, BTreeMap::new());
+                    }
+                }
+                Event::Take { limits, idle } => {
+                    for (place, taken) in model.take(limits, idle) {
+                        served.remove(&place);
+                        for (place, by) in &mut served {
+                            let Some(waiting) = model.waiting.get(place) else { continue };
+                            if waiting.request < taken.request {
+                                let sum = by.entry(taken.request).or_default();
+                                *sum += counted(&taken);
+                                prop_assert!(*sum <= asked[place], "{waiting:?} {taken:?}");
+                            }
+                        }
+                    }
+                }
+                Event::Leave(index) => model.leave(&index),
+                // A text that is put back has had its turn.
+                Event::PutBack(_) => {}
+            }
+        }
+    }
+}
