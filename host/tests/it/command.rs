@@ -225,7 +225,7 @@ fn an_artefact_directory_that_can_not_be_made_costs_only_time() {
     std::fs::write(&file, "").unwrap();
     let output = run(&mut check_with_artifacts(&file.join("artefacts")));
     let warning = String::from_utf8_lossy(&output.stderr);
-    assert!(warning.contains("compiled at each start"), "{warning}");
+    assert!(warning.contains("compiled at every start"), "{warning}");
     assert!(stdout(&output).contains("compiled just now"));
 }
 
