@@ -1,5 +1,5 @@
-//! Guests for tests, assembled from the WebAssembly text in `guests/`: they compile in an
-//! instant, and do what no compiler would generate.
+//! Guests for tests, assembled from the WebAssembly text of the sandbox crate: they
+//! compile in an instant, and do what no compiler would generate.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,15 +10,15 @@ use sandbox::{Graphs, Guest, Limits, LoadError, ModelFiles, Runtime, load};
 
 use crate::harness::{GENEROUS, fixture, runtime};
 
-const EXPORT: &str = include_str!("guests/export.wat");
-const HOSTILE: &str = include_str!("guests/hostile.wat");
-const EXPLORER: &str = include_str!("guests/explorer.wat");
+const EXPORT: &str = include_str!("../../crates/sandbox/tests/guests/export.wat");
+const HOSTILE: &str = include_str!("../../crates/sandbox/tests/guests/hostile.wat");
+const EXPLORER: &str = include_str!("../../crates/sandbox/tests/guests/explorer.wat");
 const PREPARE: &str = r#"
     (func $prepare (canon lift (core func $code "prepare")))
     (export "prepare" (func $prepare))
 "#;
 
-/// The text of a guest that obeys orders; see `guests/hostile.wat`.
+/// The text of a guest that obeys orders; see `hostile.wat`.
 pub(crate) fn hostile() -> String {
     format!("{HOSTILE}{EXPORT}")
 }
@@ -28,7 +28,7 @@ pub(crate) fn prepared(body: &str) -> String {
     hostile().replace("(;prepare;)", body) + PREPARE
 }
 
-/// The text of a guest that explores its environment; see `guests/explorer.wat`.
+/// The text of a guest that explores its environment; see `explorer.wat`.
 pub(crate) fn explorer() -> String {
     format!("{EXPLORER}{EXPORT}")
 }

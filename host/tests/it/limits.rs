@@ -1,6 +1,7 @@
 //! A malicious guest, built from Rust like other guests: whatever it does, the host
 //! enforces its limits and reports what happened. Its orders are in
-//! `tests/guests/hostile`; guests that no compiler would generate are in `sandbox.rs`.
+//! `tests/guests/hostile`; guests that no compiler would generate are in the
+//! tests of the sandbox crate.
 
 mod orders;
 mod prepare;

@@ -36,7 +36,6 @@ mod pipeline;
 mod quiet;
 mod redis_server;
 mod rollout;
-mod sandbox;
 mod server;
 mod server_process;
 mod swapping;
