@@ -55,7 +55,11 @@ impl Failures {
     }
 
     /// Records the outcome of a text. `live` is called only for a failure.
-    pub(super) fn record(&self, outcome: Result<(), &PredictError>, live: impl Fn() -> Arc<Revision>) {
+    pub(super) fn record(
+        &self,
+        outcome: Result<(), &PredictError>,
+        live: impl Fn() -> Arc<Revision>,
+    ) {
         match outcome.map_err(|error| &error.kind) {
             // A text that the guest refuses has been answered.
             Ok(()) | Err(ErrorKind::InvalidText { .. }) => {
@@ -128,8 +132,7 @@ mod tests {
     #[test]
     fn only_failures_without_an_answer_between_them_count() {
         let failures = Failures::new(&Registry::new()).unwrap();
-        let record =
-            |outcome: Result<(), &PredictError>| failures.record(outcome, || revision(1));
+        let record = |outcome: Result<(), &PredictError>| failures.record(outcome, || revision(1));
         for kind in [ErrorKind::Failed, ErrorKind::TimedOut, ErrorKind::Failed] {
             record(Err(&error(kind)));
         }
