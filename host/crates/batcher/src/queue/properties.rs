@@ -132,7 +132,7 @@ impl Model {
     }
 
     /// One of the texts that wait.
-    fn leave(&mut self, index: &Index) {
+    fn leave(&mut self, index: Index) {
         if self.waiting.is_empty() {
             return;
         }
@@ -147,7 +147,7 @@ impl Model {
         assert!(self.queue.remove(place).is_none(), "it was removed");
     }
 
-    fn put_back(&mut self, index: &Index) {
+    fn put_back(&mut self, index: Index) {
         if self.taken.is_empty() {
             return;
         }
@@ -190,8 +190,8 @@ proptest! {
                 Event::Request { tokens, revision } => {
                     model.request(tokens, *revision);
                 }
-                Event::Leave(index) => model.leave(index),
-                Event::PutBack(index) => model.put_back(index),
+                Event::Leave(index) => model.leave(*index),
+                Event::PutBack(index) => model.put_back(*index),
                 Event::Take { limits, idle } => {
                     let all = model.queue.tokens();
                     let batch = model.take(*limits, *idle);
@@ -250,7 +250,7 @@ proptest! {
                         }
                     }
                 }
-                Event::Leave(index) => model.leave(&index),
+                Event::Leave(index) => model.leave(index),
                 // A text that is put back has had its turn.
                 Event::PutBack(_) => {}
             }

@@ -200,8 +200,8 @@ fn play(scene: Scene, choices: &mut Choices) {
         }
         {
             let state = below.lock().unwrap();
-            for number in 0..CALLERS {
-                if state.accepts[number].waiting.is_some() && callers[number].is_some() {
+            for (number, caller) in callers.iter().enumerate() {
+                if state.accepts[number].waiting.is_some() && caller.is_some() {
                     steps.push(Step::Accept(number, true));
                     if refused > 0 {
                         steps.push(Step::Accept(number, false));
