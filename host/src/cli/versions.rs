@@ -226,6 +226,7 @@ mod tests {
         json!({
             "guest": digit.repeat(64), "short": digit.repeat(12),
             "model": "e".repeat(64), "model_short": "e".repeat(12),
+            "revision": digit.repeat(64), "configuration": "0".repeat(64),
         })
     }
 

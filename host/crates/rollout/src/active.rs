@@ -8,6 +8,7 @@
 //! This module must not know the routes, or what becomes of a revision that fails.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::{mpsc, watch};
@@ -33,6 +34,8 @@ pub(super) struct Health {
     tolerated: u32,
     /// Why the revision should be taken out of use, once it should be.
     verdict: OnceLock<String>,
+    /// Whether the revision stays in use whatever the verdict is.
+    pardoned: AtomicBool,
     /// Sent to when there is a verdict.
     verdicts: mpsc::UnboundedSender<()>,
 }
@@ -75,6 +78,7 @@ impl Health {
             recent: Mutex::default(),
             tolerated,
             verdict: OnceLock::new(),
+            pardoned: AtomicBool::new(false),
             verdicts,
         }
     }
@@ -135,6 +139,21 @@ impl ActiveRevision {
         self.health.as_ref()?.verdict.get().map(String::as_str)
     }
 
+    /// Keeps it in use whatever the verdict is: it is trusted, and nothing else answers.
+    pub(super) fn pardon(&self) {
+        if let Some(health) = &self.health {
+            health.pardoned.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it waits to be taken out of use. No call begins meanwhile: workers are
+    /// faster than the task that does it.
+    fn is_condemned(&self) -> bool {
+        self.health.as_ref().is_some_and(|health| {
+            health.verdict.get().is_some() && !health.pardoned.load(Ordering::Relaxed)
+        })
+    }
+
     /// Takes it out of use for good: its calls end as soon as they can.
     pub(super) fn retire(&self) {
         self.retired.send_replace(true);
@@ -177,7 +196,7 @@ impl Scorer for ActiveRevision {
         texts: &[String],
         cancellation: &CancellationToken,
     ) -> Result<Vec<Scores>, PredictError> {
-        if *self.retired.borrow() {
+        if *self.retired.borrow() || self.is_condemned() {
             let error = PredictError::new(ErrorKind::Failed, "the prediction failed");
             return Err(error.with_detail("the revision was taken out of use"));
         }

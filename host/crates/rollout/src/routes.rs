@@ -158,6 +158,7 @@ impl Control {
                 lasts,
             });
         } else if !on_probation {
+            routes.live.pardon();
             routes.probation = None;
         }
         self.routes.store(Arc::new(routes));
@@ -196,13 +197,19 @@ impl Control {
         let _changing = self.changing();
         let mut routes = Routes::clone(&self.routes.load());
         if routes.fallback().is_none() && routes.probation.take().is_some() {
+            routes.live.pardon();
             self.routes.store(Arc::new(routes));
         }
     }
 
     /// Takes the revision out of use that has failed too often, if one has.
     pub(super) fn demote_failed(&self) {
-        if !self.routes.load().has_failed() {
+        let routes = self.routes.load();
+        if !routes.has_failed() {
+            // There is nothing to go back to.
+            if routes.fallback().is_none() {
+                routes.live.pardon();
+            }
             return;
         }
         let _changing = self.changing();
