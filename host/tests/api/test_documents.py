@@ -122,7 +122,11 @@ def test_the_examples_of_predict_are_true(server: Server) -> None:
     for form, sent in requests.items():
         answer = main.ask("POST", "/predict", json.dumps(sent["value"]).encode())
         assert answer.status == 200, answer
-        for name in ("x-fastsentiment-guest", "x-fastsentiment-model", "x-fastsentiment-revision"):
+        for name in (
+            "x-fastsentiment-guest",
+            "x-fastsentiment-model",
+            "x-fastsentiment-revision",
+        ):
             examples = shown["headers"][name]["schema"]["examples"]
             assert examples == [answer.headers[name]]
         assert shape(json.loads(answer.body)) == shape(answers[form]["value"]), form
