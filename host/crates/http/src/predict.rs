@@ -75,7 +75,6 @@ struct Named {
     post,
     path = "/predict",
     tag = "Predictions",
-    params(Headers),
     request_body(content(
         (request::PredictRequest = "application/json"),
         (String = "application/x-ndjson"),
@@ -122,29 +121,6 @@ pub(crate) async fn predict_at_root(
     request: Request,
 ) -> Result<Response, Problem> {
     predict(state, session, request).await
-}
-
-/// The headers of requests that `POST /predict` reads.
-#[derive(utoipa::IntoParams)]
-#[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "headers are read one by one; this describes them")]
-struct Headers {
-    /// Gives up, and cancels the work for the request, after so many milliseconds. It can
-    /// only shorten the server's own limit.
-    #[param(rename = "x-fastsentiment-timeout-ms", minimum = 1, example = 250)]
-    timeout: Option<u64>,
-    /// `no-store` neither reads nor fills the cache; `no-cache` and `max-age=0` compute
-    /// anew and keep the result. Other directives are ignored.
-    #[param(rename = "Cache-Control", example = "no-cache")]
-    caching: Option<String>,
-    /// The id of the request; see the header of this name in the answer. An invalid id is
-    /// ignored.
-    #[param(rename = "X-Request-Id", example = "order-7/item-3")]
-    request_id: Option<String>,
-    /// The trace and the span that the request is a part of (W3C Trace Context), for the
-    /// server's log. An invalid value is ignored.
-    #[param(example = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]
-    traceparent: Option<String>,
 }
 
 impl Predict {

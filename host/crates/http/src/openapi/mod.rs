@@ -3,6 +3,7 @@
 //! answers with them, and shown as they are sent. What is true of every path is added
 //! here.
 
+mod examples;
 pub(crate) mod public;
 
 use std::collections::BTreeMap;

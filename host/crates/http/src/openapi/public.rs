@@ -2,28 +2,22 @@
 //! version, and examples that fit both.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
 use bytes::Bytes;
-use connection::NoRoom;
-use connection::body::BodyError;
-use connection::decompress::Coding;
-use predictor::{ErrorKind, PredictError, Revision, Score, Scores};
-use serde::Serialize;
+use predictor::Revision;
 use serde_json::{Value, json};
 use service::Limits;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 
+use super::examples::{
+    exact, example_answers, example_requests, example_scores, parameters, problems,
+};
 use super::{About, COMMON_RULES, bytes, complete, reference, responses_of, with_request_id};
 use crate::bulk::{ErrorLine, ScoredLine, TextLine};
-use crate::inputs::{Allowed, Inputs, InputsRequest};
-use crate::options::{TIMEOUT, options};
+use crate::inputs::{Allowed, InputsRequest};
 use crate::predict::{CACHE_HITS, GUEST, MODEL, REVISION};
-use crate::problem::{Kind, Problem};
-use crate::{HttpConfig, assets, coding, media_type, problem, request, scores, version};
+use crate::{HttpConfig, assets, coding, problem, scores, version};
 
 const ABOUT_PREDICT: &str = "\
     One list of scores for each text, in the order of the texts; the answer to a text does \
@@ -114,12 +108,7 @@ fn describe_predict(operation: &mut Value, facts: &Facts) {
     let texts = ["A warm, funny film.", "The plot makes no sense."];
     let texts: Vec<_> = texts.iter().take(limits.max_texts).copied().collect();
     let answers = &example_scores()[..texts.len()];
-    operation["parameters"][0]["description"] = format!(
-        "Gives up, and cancels the work for the request, after so many milliseconds. It can \
-         only shorten the server's own limit of {}.",
-        limits.deadline.as_millis(),
-    )
-    .into();
+    operation["parameters"] = parameters(limits);
     let body = &mut operation["requestBody"];
     body["required"] = true.into();
     body["description"] = format!(
@@ -234,145 +223,4 @@ fn limit_schemas(schemas: &mut Value, facts: &Facts) {
         Some(function) => json!([function, null]),
         None => json!([null]),
     };
-}
-
-/// Requests in all forms. Pages show the first.
-fn example_requests(texts: &[&str]) -> Value {
-    let one = texts.first();
-    json!({
-        "default": {"summary": "Texts", "value": {"text": texts}},
-        "inputs-one": {
-            "summary": "One text, as for Text Embeddings Inference",
-            "value": {"inputs": one, "raw_scores": false, "truncate": true},
-        },
-        "inputs": {"summary": "A list of texts, likewise", "value": {"inputs": texts}},
-        "parameters": {
-            "summary": "One text, as `huggingface_hub` asks for its best label",
-            "value": {"inputs": one, "parameters": {"top_k": 1}},
-        },
-    })
-}
-
-/// The answers to these requests.
-fn example_answers(scores: &[Scores]) -> Value {
-    let of = |inputs: Inputs, scores: &[Scores]| exact(&inputs.answer(scores));
-    let first = scores.get(..1).unwrap_or_default();
-    let one = Inputs {
-        is_one: true,
-        ..Inputs::default()
-    };
-    let best = Inputs {
-        is_nested: true,
-        top_k: Some(1),
-        ..one.clone()
-    };
-    json!({
-        "default": {"summary": "Texts", "value": exact(&scores::Document::from(scores))},
-        "inputs-one": {
-            "summary": "One text, as Text Embeddings Inference answers it",
-            "value": of(one, first),
-        },
-        "inputs": {
-            "summary": "A list of texts, likewise",
-            "value": of(Inputs::default(), scores),
-        },
-        "parameters": {
-            "summary": "One text, as `huggingface_hub` expects it",
-            "value": of(best, first),
-        },
-    })
-}
-
-fn example_scores() -> [Scores; 2] {
-    let scores = |first: (&str, f32), second: (&str, f32)| -> Scores {
-        [first, second]
-            .map(|(label, score)| Score {
-                label: label.into(),
-                score,
-            })
-            .into()
-    };
-    [
-        scores(("POSITIVE", 0.998_690_9), ("NEGATIVE", 0.001_309_119_3)),
-        scores(("NEGATIVE", 0.995_061_34), ("POSITIVE", 0.004_938_62)),
-    ]
-}
-
-/// A value by way of its text, which has the digits that are sent.
-fn exact(value: &impl Serialize) -> Value {
-    let text = serde_json::to_vec(value).unwrap_or_default();
-    serde_json::from_slice(&text).unwrap_or_default()
-}
-
-/// One problem of each kind that `POST /predict` can have, made as it is made there.
-fn problems(facts: &Facts) -> Vec<Problem> {
-    let Limits {
-        max_texts,
-        max_text_bytes,
-        deadline,
-        ..
-    } = facts.limits;
-    let failure = |kind, message: String| Problem::from(PredictError::new(kind, message));
-    let with =
-        |name: HeaderName, value| HeaderMap::from_iter([(name, HeaderValue::from_static(value))]);
-    let too_many = max_texts.saturating_add(1);
-    let too_long = max_text_bytes.saturating_add(1);
-    let (limit, patience) = (facts.config.max_body_bytes, facts.config.body_timeout);
-    let mut problems = vec![
-        BodyError::Incomplete.into(),
-        BodyError::Broken {
-            coding: Coding::Gzip,
-        }
-        .into(),
-        BodyError::TimedOut { patience }.into(),
-        BodyError::TooLarge { limit }.into(),
-        failure(
-            ErrorKind::TooManyTexts {
-                given: too_many,
-                allowed: max_texts,
-            },
-            format!("the request holds {too_many} texts; at most {max_texts} are allowed"),
-        ),
-        failure(
-            ErrorKind::TextTooLong {
-                index: 3,
-                given: too_long,
-                allowed: max_text_bytes,
-            },
-            format!(
-                "the text is {too_long} bytes long in UTF-8; at most {max_text_bytes} are allowed"
-            ),
-        ),
-        failure(
-            ErrorKind::InvalidText { index: 0 },
-            "the guest cannot score this text".to_owned(),
-        ),
-        Problem::failed(),
-        failure(
-            ErrorKind::Overloaded {
-                retry_after: Duration::from_secs(1),
-            },
-            "more texts are waiting than may wait; try again later".to_owned(),
-        ),
-        BodyError::NoRoom(NoRoom).into(),
-        failure(
-            ErrorKind::Unavailable,
-            "the server is not predicting at the moment".to_owned(),
-        ),
-        failure(
-            ErrorKind::TimedOut,
-            format!("the answer was not ready within {deadline:?}"),
-        ),
-    ];
-    // The code that reads these finds what is wrong with them.
-    let read = |document| request::read(document, 1, Allowed::default()).err();
-    problems.extend(read(br#"{"text": ["I love it""#));
-    problems.extend(read(br#"{"text": ["I love it", 1]}"#));
-    problems.extend(read(br#"{"inputs": "I love it", "truncate": false}"#));
-    problems.extend(options(&with(TIMEOUT, "soon")).err());
-    let media_type = media_type::require_json(&with(CONTENT_TYPE, "text/plain"));
-    let unsupported = media_type.map_err(|detail| Problem::new(Kind::UnsupportedMediaType, detail));
-    problems.extend(unsupported.err());
-    problems.extend(coding::of_request(&with(CONTENT_ENCODING, "deflate")).err());
-    problems
 }
