@@ -4,7 +4,8 @@
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
@@ -18,8 +19,11 @@ use tokio::sync::watch;
 use tower_service::Service;
 
 use crate::activity::{Activity, InFlight, Overdue};
+use crate::body::{self, BodyError, Whole};
+use crate::decompress::{Coding, Decompressed};
+use crate::request_body::Rest;
 use crate::stream::Stream;
-use crate::{Config, RequestBody};
+use crate::{Config, Memory, RequestBody};
 
 /// The most bytes of HTTP/1 in a connection's read buffer, and so the longest head of a
 /// request. Hyper's default of 400 KiB is more than any honest client needs, times the
@@ -42,8 +46,10 @@ pub enum Phase {
 #[derive(Clone)]
 pub struct Session {
     _in_flight: Arc<InFlight>,
-    phase: watch::Receiver<Phase>,
-    closes: Arc<AtomicBool>,
+    /// Shared by the requests of a connection: each receiver of its own would count
+    /// itself in and out of all connections.
+    phase: Arc<watch::Receiver<Phase>>,
+    rest: Arc<Rest>,
 }
 
 impl Session {
@@ -53,14 +59,46 @@ impl Session {
     }
 
     /// Resolves when the connection is to be closed.
-    pub async fn closing(&mut self) {
-        closing(&mut self.phase).await;
+    pub async fn closing(&self) {
+        closing(&mut watch::Receiver::clone(&self.phase)).await;
     }
 
-    /// Closes an HTTP/1 connection after this answer, and has the rest of the request's
-    /// body ignored: there is no telling where the next request would begin.
-    pub fn close_after_answer(&self) {
-        self.closes.store(true, Ordering::Release);
+    /// Reads the whole body of the request, as [`body::read`] does, before it was compressed
+    /// with `coding`. One that does not arrive in time closes the connection.
+    ///
+    /// # Errors
+    ///
+    /// As for [`body::read`].
+    pub async fn read_body<B>(
+        &self,
+        body: B,
+        coding: Option<Coding>,
+        limit: usize,
+        patience: Duration,
+        memory: &Memory,
+    ) -> Result<Whole, BodyError>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let mut body = Decompressed::new(body, coding, limit, memory);
+        let whole = body::read(&mut body, limit, patience, memory).await;
+        if matches!(whole, Err(BodyError::TimedOut { .. })) {
+            self.close_after_answer();
+        }
+        whole
+    }
+
+    /// Has the rest of the request's body ignored from now on, instead of read.
+    pub fn ignore_rest(&self) {
+        self.rest.is_ignored.store(true, Ordering::Release);
+    }
+
+    /// Closes an HTTP/1 connection after this answer, which has not begun, and has the rest
+    /// of the request's body ignored: there is no telling where the next request would
+    /// begin.
+    fn close_after_answer(&self) {
+        self.rest.closes.store(true, Ordering::Release);
+        self.ignore_rest();
     }
 }
 
@@ -84,24 +122,24 @@ pub(crate) async fn run<S, B>(
 
     let activity = Activity::new();
     let stream = Stream::new(socket, Arc::clone(&activity), config.half_close);
-    let shared_phase = phase.clone();
+    let shared_phase = Arc::new(phase.clone());
     let body_timeout = config.body_timeout;
     let service = service_fn(|request: Request<Incoming>| {
         let mut service = service.clone();
         let version = request.version();
         let session = Session {
             _in_flight: Arc::new(activity.begin(version)),
-            phase: shared_phase.clone(),
-            closes: Arc::default(),
+            phase: Arc::clone(&shared_phase),
+            rest: Arc::default(),
         };
         let (mut head, body) = request.into_parts();
-        let closes = Arc::clone(&session.closes);
-        let body = RequestBody::new(&head, body, body_timeout, closes);
+        let rest = Arc::clone(&session.rest);
+        let body = RequestBody::new(&head, body, body_timeout, rest);
         head.extensions.insert(session.clone());
         let answer = service.call(Request::from_parts(head, body));
         async move {
             let mut answer = answer.await?;
-            let closes = session.closes.load(Ordering::Acquire);
+            let closes = session.rest.closes.load(Ordering::Acquire);
             // HTTP/2 says the same of a whole connection (GOAWAY).
             if version < Version::HTTP_2 && (closes || session.phase() != Phase::Serving) {
                 let close = HeaderValue::from_static("close");

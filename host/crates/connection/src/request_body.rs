@@ -14,6 +14,15 @@ use hyper::http::request::Parts;
 
 use crate::body::{MAX_DISCARDED, discard};
 
+/// What becomes of the rest of a body that its handler does not read.
+#[derive(Default)]
+pub(crate) struct Rest {
+    /// Whether the connection closes after the answer.
+    pub(crate) closes: AtomicBool,
+    /// Whether it is ignored, instead of read.
+    pub(crate) is_ignored: AtomicBool,
+}
+
 /// A request body whose rest is read and discarded when it is dropped, so that the client
 /// sees the answer and the connection can go on.
 pub struct RequestBody {
@@ -21,23 +30,18 @@ pub struct RequestBody {
     body: Option<Incoming>,
     discards: bool,
     timeout: Duration,
-    closes: Arc<AtomicBool>,
+    rest: Arc<Rest>,
 }
 
 impl RequestBody {
-    pub(crate) fn new(
-        head: &Parts,
-        body: Incoming,
-        timeout: Duration,
-        closes: Arc<AtomicBool>,
-    ) -> Self {
+    pub(crate) fn new(head: &Parts, body: Incoming, timeout: Duration, rest: Arc<Rest>) -> Self {
         Self {
             body: Some(body),
             // HTTP/2 can refuse the rest of a body by itself. A client that waits for
             // `100 Continue` must not be told to go on, which reading would do.
             discards: head.version < Version::HTTP_2 && !head.headers.contains_key(EXPECT),
             timeout,
-            closes,
+            rest,
         }
     }
 }
@@ -74,7 +78,7 @@ impl Drop for RequestBody {
         let unread = self.body.take().filter(|body| !body.is_end_stream());
         if let Some(body) = unread
             && self.discards
-            && !self.closes.load(Ordering::Acquire)
+            && !self.rest.is_ignored.load(Ordering::Acquire)
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             runtime.spawn(discard(body, MAX_DISCARDED, self.timeout));

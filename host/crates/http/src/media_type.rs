@@ -3,18 +3,20 @@
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 
+use crate::problem::{Kind, Problem};
+
 /// Accepts `application/json` and `application/*+json`, in UTF-8, and a request without
 /// `Content-Type`. The error says what to send instead.
-pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), &'static str> {
+pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     if let Some(value) = headers.get(CONTENT_TYPE) {
         let value = value.to_str().unwrap_or_default();
         let (essence, parameters) = value.split_once(';').unwrap_or((value, ""));
         if !is_json(essence.trim()) {
-            return Err(
+            return Err(unsupported(
                 "the body must be JSON: send the header `Content-Type: application/json` \
                  (with curl: `-H 'Content-Type: application/json'`, because `curl -d` alone \
                  sends `application/x-www-form-urlencoded`)",
-            );
+            ));
         }
         require_utf8(parameters)?;
     }
@@ -34,7 +36,7 @@ pub(crate) fn is_ndjson(headers: &HeaderMap) -> bool {
 }
 
 /// Accepts UTF-8. The error says what to send instead.
-pub(crate) fn require_utf8_lines(headers: &HeaderMap) -> Result<(), &'static str> {
+pub(crate) fn require_utf8_lines(headers: &HeaderMap) -> Result<(), Problem> {
     let value = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
@@ -42,12 +44,19 @@ pub(crate) fn require_utf8_lines(headers: &HeaderMap) -> Result<(), &'static str
     require_utf8(parameters.map_or("", |(_, parameters)| parameters))
 }
 
-fn require_utf8(parameters: &str) -> Result<(), &'static str> {
+fn require_utf8(parameters: &str) -> Result<(), Problem> {
     if parameters.split(';').all(is_utf8_or_no_charset) {
         Ok(())
     } else {
-        Err("the body must be in UTF-8: leave `charset` out of `Content-Type`")
+        Err(unsupported(
+            "the body must be in UTF-8: leave `charset` out of `Content-Type`",
+        ))
     }
+}
+
+/// The problem of a body of another type than the path takes.
+pub(crate) fn unsupported(detail: &'static str) -> Problem {
+    Problem::new(Kind::UnsupportedMediaType, detail)
 }
 
 fn is_json(essence: &str) -> bool {

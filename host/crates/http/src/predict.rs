@@ -9,8 +9,7 @@ use axum::extract::{Extension, Request, State};
 use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
-use connection::body::{self, BodyError, Whole};
-use connection::decompress::Decompressed;
+use connection::body::Whole;
 use connection::{Memory, Reservation, Session};
 use predictor::{Digest, ErrorKind, PredictError, Revision};
 use service::{Options, Predictions, Service};
@@ -20,7 +19,7 @@ use crate::bulk;
 use crate::inputs::Allowed;
 use crate::observe::Outcome;
 use crate::options::options;
-use crate::problem::{Kind, Problem};
+use crate::problem::Problem;
 use crate::request::{self, Form, Read};
 use crate::scores::Document;
 use crate::server_timing::Stages;
@@ -144,20 +143,12 @@ impl Shared {
         body: Body,
         session: &Session,
     ) -> Result<Response, Problem> {
-        media_type::require_json(&head.headers)
-            .map_err(|detail| Problem::new(Kind::UnsupportedMediaType, detail))?;
+        media_type::require_json(&head.headers)?;
         let coding = coding::of_request(&head.headers)?;
         let options = options(&head.headers)?;
         let (limit, timeout) = (self.config.max_body_bytes, self.config.body_timeout);
-        let mut body = Decompressed::new(body, coding, limit, &self.memory);
-        let whole = body::read(&mut body, limit, timeout, &self.memory).await;
-        let whole = whole.inspect_err(|error| {
-            if matches!(error, BodyError::TimedOut { .. }) {
-                session.close_after_answer();
-            }
-        })?;
-        // Frees what decompression took.
-        drop(body);
+        let whole = session.read_body(body, coding, limit, timeout, &self.memory);
+        let whole = whole.await?;
         let received = Instant::now();
         let size = whole.bytes.len();
         // The memory is released with the answer: until then the texts use it.

@@ -11,6 +11,8 @@
     reason = "a test that cannot continue fails"
 )]
 
+mod guests;
+
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +21,7 @@ use fastsentiment_sandbox::{
     CallError, CompileLimits, Compiler, Graphs, Guest, Limits, LoadError, Metrics, ModelFiles,
     Runtime, load, run_command,
 };
+use guests::{component, explorer, hostile, hundredths, prepared};
 use predictor::Scores;
 use tempfile::TempDir;
 use wasmtime_wasi_nn::backend::{BackendError, BackendGraph};
@@ -41,34 +44,6 @@ const GENEROUS: Limits = Limits {
     prepare: PATIENCE,
     ..TIGHT
 };
-
-const EXPORT: &str = include_str!("guests/export.wat");
-const HOSTILE: &str = include_str!("guests/hostile.wat");
-const EXPLORER: &str = include_str!("guests/explorer.wat");
-const PREPARE: &str = r#"
-    (func $prepare (canon lift (core func $code "prepare")))
-    (export "prepare" (func $prepare))
-"#;
-
-/// The text of a guest that obeys orders; see `guests/hostile.wat`.
-fn hostile() -> String {
-    format!("{HOSTILE}{EXPORT}")
-}
-
-/// The same with a `prepare`, which does `body` before it counts to 40.
-fn prepared(body: &str) -> String {
-    hostile().replace("(;prepare;)", body) + PREPARE
-}
-
-/// The text of a guest that explores its environment; see `guests/explorer.wat`.
-fn explorer() -> String {
-    format!("{EXPLORER}{EXPORT}")
-}
-
-/// Assembles a component.
-fn component(text: &str) -> Vec<u8> {
-    wat::parse_str(format!("(component {text})")).unwrap()
-}
 
 /// A runtime that compiles in this process.
 fn runtime(limits: Limits, graphs: Graphs) -> Arc<Runtime> {
@@ -137,15 +112,7 @@ fn order(guest: &Guest, order: &str) -> Result<Vec<Scores>, CallError> {
 
 /// The number that one of these guests answers.
 fn number(answer: Result<Vec<Scores>, CallError>) -> u32 {
-    let answer = answer.unwrap();
-    assert_eq!((answer.len(), answer[0].len()), (1, 1));
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a hundredth of a small number"
-    )]
-    let number = (answer[0][0].score * 100.0).round() as u32;
-    number
+    hundredths(&answer.unwrap())
 }
 
 #[test]

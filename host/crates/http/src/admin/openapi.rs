@@ -7,16 +7,18 @@ use bytes::Bytes;
 use connection::body::BodyError;
 use predictor::Digest;
 use revisions::{Refusal, RevisionError};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 
 use super::access::Access;
+use super::query::Query;
 use super::versions::Id;
 use crate::openapi::{
     About, COMMON_RULES, bytes, complete, members, responses_of, with_request_id,
 };
-use crate::problem::{self, Problem};
+use crate::problem::{self, Problem, no_version};
 
 const TAGS: [(&str, &str); 3] = [
     (
@@ -107,6 +109,12 @@ fn links() -> Value {
 }
 
 // ---- Examples of problems, made as they are made elsewhere ----
+
+/// The problems that every operation with parameters `T` can have, and `more`.
+pub(super) fn common<T: DeserializeOwned>(more: Vec<Problem>) -> Vec<Problem> {
+    let unknown_parameter = Query::<T>::unknown_parameter();
+    [unknown_parameter, more, vec![no_version()]].concat()
+}
 
 /// A digest that a guest might have.
 pub(super) fn example(guest: &str) -> Digest {

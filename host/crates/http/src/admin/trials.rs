@@ -7,12 +7,12 @@ use rollout::{Share, Trial};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::document::{self, Change, Gone, Name};
-use super::openapi::{example, quarantined, unknown};
+use super::document::{self, Change, Gone};
+use super::openapi::{common, example, quarantined, unknown};
 use super::query::{CanaryParameters, NoParameters, Query, ShadowParameters};
 use super::versions::{Context, Id, gone};
 use crate::openapi::problems;
-use crate::problem::{Problem, no_version};
+use crate::problem::Problem;
 
 /// Serves trials.
 pub(super) fn router() -> OpenApiRouter<Context> {
@@ -25,10 +25,7 @@ pub(super) fn router() -> OpenApiRouter<Context> {
 
 problems!(TrialProblems, {
     let is_live = RevisionError::IsLive(example("the guest").short());
-    let mut problems = Query::<ShadowParameters>::unknown_parameter();
-    problems.extend(unknown());
-    problems.extend([is_live.into(), quarantined(), no_version()]);
-    problems
+    common::<ShadowParameters>([unknown(), vec![is_live.into(), quarantined()]].concat())
 });
 
 /// Let a version answer a share of the texts
@@ -69,11 +66,7 @@ async fn shadow(
 
 problems!(
     NoTrialProblems,
-    [
-        Query::<NoParameters>::unknown_parameter(),
-        vec![RevisionError::NoTrial.into(), no_version()]
-    ]
-    .concat()
+    common::<NoParameters>(vec![RevisionError::NoTrial.into()])
 );
 
 /// End the trial
@@ -89,7 +82,7 @@ async fn end_trial(
     State(context): State<Context>,
 ) -> Result<Json<Gone>, Problem> {
     let version = context.managed.get()?.end_trial()?;
-    Ok(gone(&Name::from(&*version)))
+    Ok(gone(&version))
 }
 
 /// Make the version on trial live

@@ -7,12 +7,12 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use connection::body::{self, BodyError, Whole};
-use connection::decompress::Decompressed;
+use connection::body::Whole;
 use connection::{Memory, Session};
 use revisions::{Added, Origin, RevisionError, Revisions};
 
-use crate::problem::{Kind, Problem};
+use crate::media_type::unsupported;
+use crate::problem::Problem;
 
 /// How many components of the largest size may be in memory: one that is loaded, and
 /// those that wait for it.
@@ -50,15 +50,10 @@ impl Uploads {
         body: Body,
         session: &Session,
     ) -> Result<Added, Problem> {
-        require_component(headers)
-            .map_err(|detail| Problem::new(Kind::UnsupportedMediaType, detail))?;
-        let mut body = Decompressed::new(body, None, self.max_bytes, &self.memory);
-        let whole = body::read(&mut body, self.max_bytes, self.patience, &self.memory).await;
-        let Whole { bytes, reservation } = whole.inspect_err(|error| {
-            if matches!(error, BodyError::TimedOut { .. }) {
-                session.close_after_answer();
-            }
-        })?;
+        require_component(headers)?;
+        let (limit, patience) = self.limits();
+        let whole = session.read_body(body, None, limit, patience, &self.memory);
+        let Whole { bytes, reservation } = whole.await?;
         let versions = Arc::clone(versions);
         // The memory is reserved for as long as the component is there, even if nobody
         // waits for it any more.
@@ -74,7 +69,7 @@ impl Uploads {
 
 /// Accepts WebAssembly, bytes of any kind, and a request without `Content-Type`. The
 /// error says what to send instead.
-pub(super) fn require_component(headers: &HeaderMap) -> Result<(), &'static str> {
+pub(super) fn require_component(headers: &HeaderMap) -> Result<(), Problem> {
     if let Some(value) = headers.get(CONTENT_TYPE) {
         let value = value.to_str().unwrap_or_default();
         let essence = value.split(';').next().unwrap_or_default().trim();
@@ -83,17 +78,17 @@ pub(super) fn require_component(headers: &HeaderMap) -> Result<(), &'static str>
             .iter()
             .any(|known| essence.eq_ignore_ascii_case(known))
         {
-            return Err(
+            return Err(unsupported(
                 "the body must be a WebAssembly component: send the header `Content-Type: \
                  application/wasm` (with curl: `-H 'Content-Type: application/wasm' \
                  --data-binary @FILE`)",
-            );
+            ));
         }
     }
     match headers.get(CONTENT_ENCODING) {
-        Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => {
-            Err("the component must not be compressed: send it without `Content-Encoding`")
-        }
+        Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => Err(unsupported(
+            "the component must not be compressed: send it without `Content-Encoding`",
+        )),
         _ => Ok(()),
     }
 }

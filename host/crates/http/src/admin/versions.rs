@@ -10,6 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use connection::body::BodyError;
 use connection::{NoRoom, Session};
+use predictor::Revision;
 use revisions::{KnownRevision, RevisionError};
 use rollout::Trial;
 use utoipa::IntoParams;
@@ -17,14 +18,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::document::{self, Added, Change, Entry, Gone, Listing, Name};
-use super::openapi::{example, quarantined, refused, unavailable, unknown};
+use super::openapi::{common, example, quarantined, refused, unavailable, unknown};
 use super::query::{
     ActivateParameters, AddParameters, NoParameters, Query, RollbackParameters, invalid,
 };
 use super::uploads::{Uploads, require_component};
 use super::{Managed, trials};
 use crate::openapi::problems;
-use crate::problem::{Kind, Problem, no_version};
+use crate::problem::{Kind, Problem};
 
 /// The fewest digits of a digest that name a version.
 const MIN_DIGITS: usize = 4;
@@ -48,14 +49,7 @@ pub(super) fn router(managed: Managed, uploads: Arc<Uploads>) -> OpenApiRouter {
         .with_state(Context { managed, uploads })
 }
 
-problems!(
-    ListProblems,
-    [
-        Query::<NoParameters>::unknown_parameter(),
-        vec![no_version()]
-    ]
-    .concat()
-);
+problems!(ListProblems, common::<NoParameters>(vec![]));
 
 /// All versions, and which is used for what
 #[utoipa::path(
@@ -79,11 +73,7 @@ async fn list(
 
 problems!(AddProblems, {
     let text = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("text/plain"))]);
-    let unsupported =
-        require_component(&text).map_err(|detail| Problem::new(Kind::UnsupportedMediaType, detail));
-    let mut problems = Query::<AddParameters>::unknown_parameter();
-    problems.extend(unsupported.err());
-    problems.extend([
+    let mut more = vec![
         BodyError::Incomplete.into(),
         BodyError::NoRoom(NoRoom).into(),
         refused(),
@@ -91,9 +81,9 @@ problems!(AddProblems, {
         quarantined(),
         RevisionError::IsLive(example("the guest").short()).into(),
         RevisionError::Ended.into(),
-        no_version(),
-    ]);
-    problems
+    ];
+    more.extend(require_component(&text).err());
+    common::<AddParameters>(more)
 });
 
 /// Add a version, and make it live or try it
@@ -160,15 +150,7 @@ async fn add(
     })
 }
 
-problems!(
-    ShowProblems,
-    [
-        Query::<NoParameters>::unknown_parameter(),
-        unknown(),
-        vec![no_version()]
-    ]
-    .concat()
-);
+problems!(ShowProblems, common::<NoParameters>(unknown()));
 
 /// One version
 #[utoipa::path(
@@ -191,12 +173,7 @@ async fn show(
 
 problems!(RemoveProblems, {
     let in_use = RevisionError::InUse(example("the guest").short());
-    [
-        Query::<NoParameters>::unknown_parameter(),
-        unknown(),
-        vec![in_use.into(), no_version()],
-    ]
-    .concat()
+    common::<NoParameters>([unknown(), vec![in_use.into()]].concat())
 });
 
 /// Remove a version that is not in use
@@ -215,12 +192,11 @@ async fn remove(
 ) -> Result<Json<Gone>, Problem> {
     let known = id.find(&context)?;
     context.managed.get()?.remove(&known.revision)?;
-    Ok(gone(&Name::from(&*known.revision)))
+    Ok(gone(&known.revision))
 }
 
 problems!(ActivateProblems, {
-    let unexpected = Query::<ActivateParameters>::unknown_parameter();
-    [unexpected, unknown(), vec![quarantined(), no_version()]].concat()
+    common::<ActivateParameters>([unknown(), vec![quarantined()]].concat())
 });
 
 /// Make a version live
@@ -244,18 +220,16 @@ async fn activate(
 }
 
 problems!(RollbackProblems, {
-    let mut problems = Query::<RollbackParameters>::unknown_parameter();
-    problems.extend(unknown());
-    problems.extend([
+    let mut more = unknown();
+    more.extend([
         RevisionError::NothingBefore.into(),
         RevisionError::NotLive {
             given: example("another guest").short(),
             live: example("the guest").short(),
         }
         .into(),
-        no_version(),
     ]);
-    problems
+    common::<RollbackParameters>(more)
 });
 
 /// Go back to the version that was live before
@@ -279,9 +253,9 @@ async fn rollback(
     Ok(Json(Change::from(&versions.rollback(from.as_deref())?)))
 }
 
-problems!(ReloadProblems, {
-    let mut problems = Query::<NoParameters>::unknown_parameter();
-    problems.extend([
+problems!(
+    ReloadProblems,
+    common::<NoParameters>(vec![
         refused(),
         unavailable(),
         RevisionError::Overtaken {
@@ -296,10 +270,8 @@ problems!(ReloadProblems, {
         }
         .into(),
         RevisionError::Ended.into(),
-        no_version(),
-    ]);
-    problems
-});
+    ])
+);
 
 /// Read the file of the configured guest again, and make it live
 #[utoipa::path(
@@ -366,10 +338,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     }
 }
 
-pub(super) fn gone(version: &Name) -> Json<Gone> {
-    Json(Gone {
-        version: version.clone(),
-    })
+pub(super) fn gone(revision: &Revision) -> Json<Gone> {
+    let version = Name::from(revision);
+    Json(Gone { version })
 }
 
 #[cfg(test)]

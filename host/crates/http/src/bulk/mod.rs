@@ -126,8 +126,7 @@ impl Route {
         body: Body,
         session: Session,
     ) -> Result<Response, Problem> {
-        media_type::require_utf8_lines(&head.headers)
-            .map_err(|detail| Problem::new(Kind::UnsupportedMediaType, detail))?;
+        media_type::require_utf8_lines(&head.headers)?;
         let coding = coding::of_request(&head.headers)?;
         let options = options(&head.headers)?;
         // There may be any number of lines.

@@ -78,17 +78,16 @@ pub(super) fn respond(
     let is_complete = Arc::new(AtomicBool::new(false));
     let complete = Arc::clone(&is_complete);
     let progress = exchange.progress.clone();
-    let session = exchange.session.clone();
     let sending = async move {
         let all_sent = exchange.run(first, &mut body, &sender).await;
         complete.store(all_sent, Ordering::Release);
+        // It is read here, for as long as the client may need.
+        exchange.session.ignore_rest();
         drop((sender, exchange));
-        let mut body = body.into_inner();
         // HTTP/2 can refuse the rest of a body by itself.
         if all_sent && version < Version::HTTP_2 {
-            discard(&mut body, MAX_DISCARDED, LINGER).await;
+            discard(body.into_inner(), MAX_DISCARDED, LINGER).await;
         }
-        session.close_after_answer();
     };
     tokio::spawn(sending.in_current_span());
     let headers = [

@@ -15,7 +15,7 @@ use service::Limits;
 use super::public::Facts;
 use crate::inputs::{Allowed, Inputs};
 use crate::options::{TIMEOUT, options};
-use crate::problem::{Kind, Problem};
+use crate::problem::Problem;
 use crate::{coding, media_type, request, scores};
 
 /// The headers that `POST /predict` reads.
@@ -192,9 +192,7 @@ pub(super) fn problems(facts: &Facts) -> Vec<Problem> {
     problems.extend(read(br#"{"text": ["I love it", 1]}"#));
     problems.extend(read(br#"{"inputs": "I love it", "truncate": false}"#));
     problems.extend(options(&with(TIMEOUT, "soon")).err());
-    let media_type = media_type::require_json(&with(CONTENT_TYPE, "text/plain"));
-    let unsupported = media_type.map_err(|detail| Problem::new(Kind::UnsupportedMediaType, detail));
-    problems.extend(unsupported.err());
+    problems.extend(media_type::require_json(&with(CONTENT_TYPE, "text/plain")).err());
     problems.extend(coding::of_request(&with(CONTENT_ENCODING, "deflate")).err());
     problems
 }

@@ -118,7 +118,7 @@ async fn a_large_request_is_answered() {
 /// Each request waits for the others, so one after the other never ends.
 #[tokio::test]
 async fn requests_on_one_http2_connection_run_side_by_side() {
-    let server = Server::with(|config, _| config.max_connections = 1).await;
+    let server = Server::with(|config, _| config.connections.max_connections = 1).await;
     let client = http2();
     // Opens the only connection there may be.
     client.get(server.url("/health")).send().await.unwrap();

@@ -129,7 +129,7 @@ async fn a_panic_ends_no_exchange() {
 
 #[tokio::test]
 async fn what_is_wrong_before_the_first_answer_is_a_problem() {
-    let server = Server::with(|config, _| config.body_timeout = SHORT).await;
+    let server = Server::with(|config, _| config.body_timeout(SHORT)).await;
     for (headers, body, status, kind) in [
         (
             "content-encoding: deflate\r\n",
@@ -161,8 +161,8 @@ async fn what_is_wrong_before_the_first_answer_is_a_problem() {
 #[tokio::test]
 async fn exchanges_take_room_and_give_it_back() {
     let server = Server::with(|config, _| {
-        config.max_body_bytes = 1024;
-        config.body_memory = 1 << 20;
+        config.http.max_body_bytes = 1024;
+        config.http.body_memory = 1 << 20;
     })
     .await;
     let mut bulk = open(&server, "").await;
@@ -189,7 +189,7 @@ async fn exchanges_take_room_and_give_it_back() {
 
 #[tokio::test]
 async fn a_client_that_leaves_is_not_worked_for() {
-    let server = Server::with(|config, _| config.half_close = SHORT).await;
+    let server = Server::with(|config, _| config.connections.half_close = SHORT).await;
     let mut bulk = open(&server, "").await;
     bulk.send("\"1\"\n\"hold\"\n\"hold\"\n").await;
     bulk.started().await;
@@ -235,9 +235,9 @@ async fn a_slow_reader_loses_nothing() {
 #[tokio::test]
 async fn a_client_that_does_not_read_is_cut_off() {
     let server = Server::with(|config, _| {
-        config.body_timeout = SHORT;
-        config.idle_timeout = SHORT;
-        config.header_timeout = SHORT;
+        config.body_timeout(SHORT);
+        config.connections.idle_timeout = SHORT;
+        config.connections.header_timeout = SHORT;
     })
     .await;
     let mut bulk = open(&server, "").await;
@@ -256,7 +256,7 @@ async fn a_client_that_does_not_read_is_cut_off() {
 
 #[tokio::test]
 async fn who_waits_for_the_server_is_not_silent() {
-    let server = Server::with(|config, _| config.body_timeout = SHORT).await;
+    let server = Server::with(|config, _| config.body_timeout(SHORT)).await;
     let mut bulk = open(&server, "").await;
     bulk.send("\"1\"\n\"hold\"\n").await;
     bulk.started().await;
@@ -300,7 +300,7 @@ async fn a_server_that_stops_says_where_it_ended() {
 
 #[tokio::test]
 async fn a_broken_body_is_told_if_anybody_listens() {
-    let server = Server::with(|config, _| config.half_close = SHORT).await;
+    let server = Server::with(|config, _| config.connections.half_close = SHORT).await;
     let mut bulk = open(&server, "").await;
     bulk.send("\"1\"\n\"2").await;
     bulk.started().await;

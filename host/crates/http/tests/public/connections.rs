@@ -3,9 +3,9 @@
 use super::*;
 
 fn impatient(config: &mut Settings, _: &mut Limits) {
-    config.header_timeout = SHORT;
-    config.idle_timeout = SHORT;
-    config.body_timeout = SHORT;
+    config.connections.header_timeout = SHORT;
+    config.connections.idle_timeout = SHORT;
+    config.body_timeout(SHORT);
 }
 
 /// The preface of HTTP/2 and empty settings, which is all a client must say.
@@ -59,7 +59,7 @@ async fn a_slow_body_is_cut_off() {
 
 #[tokio::test]
 async fn an_idle_connection_is_closed() {
-    let server = Server::with(|config, _| config.idle_timeout = SHORT).await;
+    let server = Server::with(|config, _| config.connections.idle_timeout = SHORT).await;
     let mut raw = server.raw().await;
     raw.send("GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await;
     assert_eq!(raw.answer().await.status, 200);
@@ -95,7 +95,7 @@ async fn work_ends_with_the_client_that_wanted_it() {
 
 #[tokio::test]
 async fn connections_beyond_the_bound_wait_for_their_turn() {
-    let server = Server::with(|config, _| config.max_connections = 1).await;
+    let server = Server::with(|config, _| config.connections.max_connections = 1).await;
     let health = "GET /health HTTP/1.1\r\nhost: x\r\n\r\n";
     let mut first = server.raw().await;
     first.send(health).await;

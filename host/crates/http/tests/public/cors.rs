@@ -9,7 +9,7 @@ const PAGE: &str = "https://example.org";
 async fn server(origins: &[&str]) -> Server {
     let origins = origins.iter().map(|origin| origin.parse().unwrap());
     let origins = origins.collect();
-    Server::with(|config, _| config.cors_origins = origins).await
+    Server::with(|config, _| config.http.cors_origins = origins).await
 }
 
 /// Sends a preflight request and a request, as a browser does for a page of this origin.

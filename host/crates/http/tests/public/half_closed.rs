@@ -11,8 +11,8 @@ impl Raw {
 
 /// Nothing but the end of the request closes these connections within a test.
 fn patient(config: &mut Settings, _: &mut Limits) {
-    config.half_close = PATIENCE * 10;
-    config.idle_timeout = PATIENCE * 10;
+    config.connections.half_close = PATIENCE * 10;
+    config.connections.idle_timeout = PATIENCE * 10;
 }
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn a_large_answer_is_sent_to_its_end() {
 
 #[tokio::test]
 async fn a_client_that_has_gone_is_not_worked_for() {
-    let server = Server::with(|config, _| config.half_close = SHORT).await;
+    let server = Server::with(|config, _| config.connections.half_close = SHORT).await;
     let mut raw = server.raw().await;
     raw.post("", r#"{"text": ["hold"]}"#).await;
     server.fake.held().await;
@@ -72,9 +72,9 @@ async fn a_client_that_has_gone_is_not_worked_for() {
 async fn an_unfinished_request_is_not_waited_for() {
     let server = Server::with(|config, limits| {
         patient(config, limits);
-        config.header_timeout = PATIENCE * 10;
-        config.half_close = SHORT;
-        config.body_timeout = PATIENCE * 10;
+        config.connections.header_timeout = PATIENCE * 10;
+        config.connections.half_close = SHORT;
+        config.body_timeout(PATIENCE * 10);
     })
     .await;
     let body = "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n{";
@@ -89,8 +89,8 @@ async fn an_unfinished_request_is_not_waited_for() {
 #[tokio::test]
 async fn a_client_that_neither_sends_nor_reads_is_cut_off() {
     let server = Server::with(|config, limits| {
-        config.header_timeout = SHORT;
-        config.idle_timeout = SHORT;
+        config.connections.header_timeout = SHORT;
+        config.connections.idle_timeout = SHORT;
         limits.max_texts = 500_000;
     })
     .await;

@@ -21,7 +21,7 @@ fn id(answer: &Answer) -> String {
 #[tokio::test]
 async fn every_answer_names_its_request() {
     let server = Server::with(|config, limits| {
-        config.max_body_bytes = 1000;
+        config.http.max_body_bytes = 1000;
         limits.max_texts = 4;
     })
     .await;

@@ -243,7 +243,7 @@ async fn what_fails_below_is_told_in_both_languages() {
 async fn info_tells_what_is_served() {
     let server = Server::with(|config, limits| {
         limits.max_texts = 7;
-        config.body_memory = 64 << 20;
+        config.http.body_memory = 64 << 20;
     })
     .await;
     let info = http1().get(server.url("/info")).send().await.unwrap();

@@ -221,7 +221,7 @@ impl Server {
             readiness: readiness.clone(),
             metrics: Arc::clone(&metrics),
             published: None,
-            config: config.http(),
+            config: config.http,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -233,7 +233,7 @@ impl Server {
             }
         };
         let router = public.router();
-        let connections = config.connections();
+        let connections = config.connections;
         let task = tokio::spawn(async move {
             let report_open = |open| metrics.set_connections(open);
             serve(listener, router, connections, report_open, shutdown).await;

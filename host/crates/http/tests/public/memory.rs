@@ -8,9 +8,9 @@ const LARGE: usize = 40 * 1024;
 /// A server with room for one large body and little more.
 async fn narrow() -> Server {
     Server::with(|config, _| {
-        config.body_memory = 64 * 1024;
-        config.max_body_bytes = 48 * 1024;
-        config.body_timeout = PATIENCE;
+        config.http.body_memory = 64 * 1024;
+        config.http.max_body_bytes = 48 * 1024;
+        config.body_timeout(PATIENCE);
     })
     .await
 }

@@ -73,7 +73,7 @@ async fn a_packed_document_is_answered_like_any_other() {
 /// After each of these the same connection answers the next request.
 #[tokio::test]
 async fn what_can_not_be_unpacked_is_a_problem_and_the_connection_goes_on() {
-    let server = Server::with(|config, _| config.max_body_bytes = 1 << 20).await;
+    let server = Server::with(|config, _| config.http.max_body_bytes = 1 << 20).await;
     let mut raw = server.raw().await;
     let document = texts(&["secret"]).to_string();
     for coding in ["deflate", "gzip, br", "compress", "gzip, gzip"] {
@@ -205,7 +205,7 @@ async fn packed_lines_that_break_are_answered_up_to_there() {
 /// Much that unpacks to nothing costs little memory, and no other line.
 #[tokio::test]
 async fn a_bomb_of_lines_is_read_to_its_end() {
-    let server = Server::with(|config, _| config.body_memory = 32 << 20).await;
+    let server = Server::with(|config, _| config.http.body_memory = 32 << 20).await;
     let mut lines = vec![b'\n'; 64 << 20];
     lines.extend(b"\"ccc\"\n");
     lines.resize(lines.len() + (64 << 20), b'x');

@@ -209,7 +209,7 @@ async fn a_path_says_which_methods_it_takes() {
 #[tokio::test]
 async fn the_document_tells_the_limits_of_the_server() {
     let server = Server::with(|config, limits| {
-        config.max_body_bytes = 4567;
+        config.http.max_body_bytes = 4567;
         limits.max_texts = 1;
         limits.max_text_bytes = 11;
     })
@@ -274,7 +274,7 @@ async fn a_body_that_is_announced_too_large_is_refused_unread() {
 
 #[tokio::test]
 async fn a_body_that_grows_too_large_is_refused_on_the_way() {
-    let server = Server::with(|config, _| config.max_body_bytes = 64).await;
+    let server = Server::with(|config, _| config.http.max_body_bytes = 64).await;
     let mut raw = server.raw().await;
     raw.send("POST /predict HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
         .await;
@@ -291,7 +291,7 @@ async fn a_body_that_grows_too_large_is_refused_on_the_way() {
 /// A client that sends everything first must still get to see the answer.
 #[tokio::test]
 async fn a_large_upload_sees_its_refusal() {
-    let server = Server::with(|config, _| config.max_body_bytes = 1024).await;
+    let server = Server::with(|config, _| config.http.max_body_bytes = 1024).await;
     for client in [http1(), http2()] {
         let request = client.post(server.url("/predict"));
         let response = request.body(vec![b' '; 16 << 20]).send().await.unwrap();

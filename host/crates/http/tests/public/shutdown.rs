@@ -61,7 +61,7 @@ async fn the_last_answer_says_that_it_is_the_last() {
 /// connections are accepted.
 #[tokio::test]
 async fn clients_are_asked_to_leave_before_the_server_does() {
-    let mut server = Server::with(|config, _| config.drain_delay = PATIENCE * 10).await;
+    let mut server = Server::with(|config, _| config.connections.drain_delay = PATIENCE * 10).await;
     let get = "GET /health HTTP/1.1\r\nhost: x\r\n\r\n";
     let mut kept = server.raw().await;
     kept.send(get).await;
@@ -86,7 +86,7 @@ async fn clients_are_asked_to_leave_before_the_server_does() {
 /// answered, too, for a while after the server has begun to close.
 #[tokio::test]
 async fn a_request_that_crosses_the_end_is_answered() {
-    let mut server = Server::with(|config, _| config.close_grace = PATIENCE * 10).await;
+    let mut server = Server::with(|config, _| config.connections.close_grace = PATIENCE * 10).await;
     let get = "GET /health HTTP/1.1\r\nhost: x\r\n\r\n";
     let mut kept = server.raw().await;
     kept.send(get).await;
@@ -102,8 +102,8 @@ async fn a_request_that_crosses_the_end_is_answered() {
 async fn idle_and_silent_connections_are_closed_soon() {
     // Nothing but the shutdown itself closes them within this test's patience.
     let mut server = Server::with(|config, _| {
-        config.drain = PATIENCE * 10;
-        config.header_timeout = PATIENCE * 10;
+        config.connections.drain = PATIENCE * 10;
+        config.connections.header_timeout = PATIENCE * 10;
     })
     .await;
     let mut idle = server.raw().await;
@@ -122,7 +122,7 @@ async fn idle_and_silent_connections_are_closed_soon() {
 #[tokio::test]
 async fn draining_has_an_end() {
     for client in [http1(), http2()] {
-        let mut server = Server::with(|config, _| config.drain = SHORT).await;
+        let mut server = Server::with(|config, _| config.connections.drain = SHORT).await;
         let request = client.post(server.url("/predict")).json(&texts(&["hold"]));
         let response = tokio::spawn(request.send());
         server.fake.held().await;
