@@ -61,17 +61,8 @@ pub struct Whole {
     pub reservation: Reservation,
 }
 
-/// Reads the whole of `body`.
-///
-/// A body whose announced length is over `limit` (bytes), or over what is left of
-/// `memory`, is refused without being polled: a client that waits for `100 Continue`
-/// then never sends it.
-///
-/// # Errors
-///
-/// If it is too large, too slow, cut off, cannot be decompressed, or if there is no
-/// memory for it.
-pub async fn read<B>(
+/// Reads the whole of `body`, as [`Session::read_body`](crate::Session::read_body) says.
+pub(crate) async fn read<B>(
     body: &mut B,
     limit: usize,
     patience: Duration,

@@ -63,12 +63,17 @@ impl Session {
         closing(&mut watch::Receiver::clone(&self.phase)).await;
     }
 
-    /// Reads the whole body of the request, as [`body::read`] does, before it was compressed
-    /// with `coding`. One that does not arrive in time closes the connection.
+    /// Reads the whole body of the request, decompressed from `coding`. One that does not
+    /// arrive in time closes the connection.
+    ///
+    /// A body whose announced length is over `limit` (bytes), or over what is left of
+    /// `memory`, is refused without being polled: a client that waits for `100 Continue`
+    /// then never sends it.
     ///
     /// # Errors
     ///
-    /// As for [`body::read`].
+    /// If it is too large, too slow, cut off, cannot be decompressed, or if there is no
+    /// memory for it.
     pub async fn read_body<B>(
         &self,
         body: B,
