@@ -14,6 +14,9 @@ RUFF := 0.17.6
 COMPOSE := docker-compose==1.29.2
 # Only for the script axe-core, which it contains.
 AXE := axe-playwright-python==0.1.8
+# Clients of Hugging Face's servers, beside the current one for Python.
+HF_OLDER := huggingface_hub==0.26.5
+HF_JS := @huggingface/inference@4.13.30
 
 # The binary looks for the guest and ONNX Runtime next to itself, so their rules need to
 # know where it is built. Everything is built in release mode: an unoptimised Cranelift
@@ -238,6 +241,10 @@ $(API_VENV)/.complete: host/tests/api/requirements.txt
 	@$(call make-venv,$(API_VENV),-r host/tests/api/requirements.txt)
 	@# Without its dependency Playwright, because the tests drive the browser differently.
 	$(API_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(AXE)
+	@# Clients that are asked for one text differently; what they need is there already.
+	$(API_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  --target $(API_VENV)/older $(HF_OLDER)
+	npm install --silent --no-save --prefix $(API_VENV) $(HF_JS)
 
 $(BENCH_VENV)/.complete: model/requirements-bench.txt
 	@$(call make-venv,$(BENCH_VENV),-r model/requirements-bench.txt)

@@ -11,6 +11,7 @@ use sandbox::{ArtifactError, ArtifactStore};
 use tokio::net::TcpListener;
 
 use super::exit::UsageError;
+use super::listen::user_of;
 use super::serve::ServeCommand;
 use super::settings::{Fault, Resolved};
 use super::{compilation, exit, hints, output, predict, runtime};
@@ -83,9 +84,13 @@ impl ServeCommand {
         for (option, address) in self.listen.each() {
             match TcpListener::bind(address).await {
                 Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::AddrInUse => warn(&format!(
-                    "{option} {address} is in use, maybe by this server"
-                )),
+                Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                    let user = user_of(address);
+                    let user = user.as_deref().unwrap_or("a process");
+                    warn(&format!(
+                        "{option}: {user} uses {address}, maybe the server itself"
+                    ));
+                }
                 Err(error) => faults.push(Fault::of(format!(
                     "{option}: cannot listen on {address}: {error}"
                 ))),

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::Context;
 use clap::Args;
+use listeners::{Listener, Process, Protocol, SocketState};
 use tokio::net::TcpListener;
 
 use super::values::{OptionalAddress, address, optional_address};
@@ -63,9 +64,33 @@ impl ListenOptions {
 
 /// Listens on an address; `option` is the option that sets it.
 pub(super) async fn bind(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}; set another address with {option}"))
+    TcpListener::bind(address).await.with_context(|| {
+        let user = user_of(address)
+            .map(|user| format!(", which {user} uses"))
+            .unwrap_or_default();
+        format!("cannot listen on {address}{user}; set another address with {option}")
+    })
+}
+
+/// The process that listens on an address, for a person, if it can be known: processes of
+/// other users cannot be looked into.
+pub(super) fn user_of(address: SocketAddr) -> Option<String> {
+    let is_same =
+        |ip: IpAddr| ip == address.ip() || ip.is_unspecified() || address.ip().is_unspecified();
+    let listener = listeners::get_all().ok()?.into_iter().find(|listener| {
+        let Listener {
+            socket,
+            protocol,
+            state,
+            ..
+        } = listener;
+        *protocol == Protocol::TCP
+            && *state == SocketState::Listen
+            && socket.port() == address.port()
+            && is_same(socket.ip())
+    })?;
+    let Process { pid, name, .. } = listener.process;
+    Some(format!("process {pid} (`{}`)", name.escape_debug()))
 }
 
 /// The address at which this machine can connect to a listener: the loopback address if it

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from conftest import Server
@@ -62,6 +66,49 @@ def test_the_asynchronous_client_gets_the_same(
 ) -> None:
     found = asyncio.run(AsyncInferenceClient(url).text_classification(TEXT))
     assert found == client.text_classification(TEXT)
+
+
+def test_older_python_clients_get_every_label(
+    url: str, client: InferenceClient
+) -> None:
+    """Up to 0.26 they send one text without `parameters`, and read the first list."""
+    script = (
+        "import sys, json, huggingface_hub as hub; assert hub.__version__ == '0.26.5';"
+        "found = hub.InferenceClient(sys.argv[1]).text_classification(sys.argv[2]);"
+        "print(json.dumps([[each.label, each.score] for each in found]))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", script, url, TEXT],
+        env=os.environ | {"PYTHONPATH": str(Path(sys.prefix) / "older")},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    expected = [[each.label, each.score] for each in client.text_classification(TEXT)]
+    assert json.loads(found.stdout) == expected
+
+
+@pytest.mark.parametrize("options", [{}, {"parameters": {}}, {"parameters": {"top_k": 1}}])
+def test_the_javascript_client_gets_labels(
+    url: str, client: InferenceClient, options: dict
+) -> None:
+    script = """
+        import { InferenceClient } from "@huggingface/inference";
+        const [endpointUrl, inputs, options] = process.argv.slice(2);
+        const client = new InferenceClient();
+        const request = { endpointUrl, inputs, ...JSON.parse(options) };
+        console.log(JSON.stringify(await client.textClassification(request)));
+    """
+    module = Path(sys.prefix) / "client.mjs"
+    module.write_text(script)
+    found = subprocess.run(
+        ["node", module, url, TEXT, json.dumps(options)],
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    expected = client.text_classification(TEXT, **options.get("parameters", {}))
+    assert json.loads(found.stdout) == [
+        {"label": each.label, "score": each.score} for each in expected
+    ]
 
 
 def test_info_is_true(server: Server) -> None:

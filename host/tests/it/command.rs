@@ -195,13 +195,16 @@ fn a_missing_file_is_named_in_one_line() {
 #[test]
 fn a_port_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
-    let mut serve = subcommand("serve", &fixture("tiny-bert"));
-    serve.args(["--listen", &address]);
-    assert_fails(&mut serve, &[&address, "in use", "--listen"]);
-    let mut serve = subcommand("serve", &fixture("tiny-bert"));
-    serve.args(["--admin-listen", &address]);
-    assert_fails(&mut serve, &[&address, "in use", "--admin-listen"]);
+    let port = taken.local_addr().unwrap().port();
+    let user = format!("process {} ", std::process::id());
+    for option in ["--listen", "--admin-listen"] {
+        for host in ["127.0.0.1", "0.0.0.0", "[::]"] {
+            let address = format!("{host}:{port}");
+            let mut serve = subcommand("serve", &fixture("tiny-bert"));
+            serve.args([option, &address]);
+            assert_fails(&mut serve, &[&address, &user, "in use", option]);
+        }
+    }
 }
 
 #[test]

@@ -271,7 +271,8 @@ fn check_warns_of_addresses_in_use() {
     let output = checked(&path, &["--listen", &address, "--no-load"]);
     assert_eq!(output.status.code(), Some(0));
     let told = lines(&output);
-    assert_lines(&told, &[&["warning: --listen", &address, "is in use"]]);
+    let user = format!("process {} ", std::process::id());
+    assert_lines(&told, &[&["warning: --listen", &address, &user]]);
     // It also warns of an admin listener at which versions cannot be managed.
     let everywhere = ["--admin-listen", "0.0.0.0:0", "--no-load"];
     let output = checked(&path, &everywhere);

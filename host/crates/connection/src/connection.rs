@@ -45,11 +45,11 @@ pub enum Phase {
 /// connection counts as busy until the answer has begun and all clones are dropped.
 #[derive(Clone)]
 pub struct Session {
-    _in_flight: Arc<InFlight>,
+    pub(crate) in_flight: Arc<InFlight>,
     /// Shared by the requests of a connection: each receiver of its own would count
     /// itself in and out of all connections.
     phase: Arc<watch::Receiver<Phase>>,
-    rest: Arc<Rest>,
+    pub(crate) rest: Arc<Rest>,
 }
 
 impl Session {
@@ -133,13 +133,12 @@ pub(crate) async fn run<S, B>(
         let mut service = service.clone();
         let version = request.version();
         let session = Session {
-            _in_flight: Arc::new(activity.begin(version)),
+            in_flight: Arc::new(activity.begin(version)),
             phase: Arc::clone(&shared_phase),
             rest: Arc::default(),
         };
         let (mut head, body) = request.into_parts();
-        let rest = Arc::clone(&session.rest);
-        let body = RequestBody::new(&head, body, body_timeout, rest);
+        let body = RequestBody::new(&head, body, body_timeout, &session);
         head.extensions.insert(session.clone());
         let answer = service.call(Request::from_parts(head, body));
         async move {

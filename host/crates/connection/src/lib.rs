@@ -14,8 +14,8 @@
 //!
 //! A handler reads a [`RequestBody`] through [`decompress::Decompressed`], within limits on
 //! size, time and [`Memory`]. Limits apply to decompressed bytes. The rest of a body that a
-//! handler does not read is read and discarded, within limits, so that the client sees the
-//! answer and an HTTP/1 connection can go on.
+//! handler does not read is read and discarded, for a limited time, so that the client sees
+//! the answer and an HTTP/1 connection can go on.
 //!
 //! # Stopping
 //!
@@ -45,7 +45,7 @@ use std::time::Duration;
 pub struct Config {
     /// How long a new connection may take to send the head of its first request.
     pub header_timeout: Duration,
-    /// How long the rest of a request body is still read after the answer is sent.
+    /// How long the rest of a request body is read that its handler does not need.
     pub body_timeout: Duration,
     /// How long a connection that has had a request may go without one, or without
     /// reading its answer.

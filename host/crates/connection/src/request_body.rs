@@ -12,7 +12,9 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::EXPECT;
 use hyper::http::request::Parts;
 
-use crate::body::{MAX_DISCARDED, discard};
+use crate::Session;
+use crate::activity::InFlight;
+use crate::body::discard;
 
 /// What becomes of the rest of a body that its handler does not read.
 #[derive(Default)]
@@ -31,17 +33,21 @@ pub struct RequestBody {
     discards: bool,
     timeout: Duration,
     rest: Arc<Rest>,
+    /// The connection is not idle while the rest is read.
+    in_flight: Arc<InFlight>,
 }
 
 impl RequestBody {
-    pub(crate) fn new(head: &Parts, body: Incoming, timeout: Duration, rest: Arc<Rest>) -> Self {
+    pub(crate) fn new(head: &Parts, body: Incoming, timeout: Duration, session: &Session) -> Self {
         Self {
             body: Some(body),
-            // HTTP/2 can refuse the rest of a body by itself. A client that waits for
-            // `100 Continue` must not be told to go on, which reading would do.
-            discards: head.version < Version::HTTP_2 && !head.headers.contains_key(EXPECT),
+            // An HTTP/1 client that waits for `100 Continue` must not be told to go on,
+            // which reading would do. HTTP/2 could refuse the rest of a body by itself,
+            // but curl up to 7.88 and httpx take that for an error, and lose the answer.
+            discards: head.version >= Version::HTTP_2 || !head.headers.contains_key(EXPECT),
             timeout,
-            rest,
+            rest: Arc::clone(&session.rest),
+            in_flight: Arc::clone(&session.in_flight),
         }
     }
 }
@@ -76,12 +82,16 @@ impl Body for RequestBody {
 impl Drop for RequestBody {
     fn drop(&mut self) {
         let unread = self.body.take().filter(|body| !body.is_end_stream());
-        if let Some(body) = unread
+        if let Some(mut body) = unread
             && self.discards
             && !self.rest.is_ignored.load(Ordering::Acquire)
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            runtime.spawn(discard(body, MAX_DISCARDED, self.timeout));
+            let (timeout, in_flight) = (self.timeout, Arc::clone(&self.in_flight));
+            runtime.spawn(async move {
+                discard(&mut body, timeout).await;
+                drop(in_flight);
+            });
         }
     }
 }

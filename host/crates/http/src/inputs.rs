@@ -1,10 +1,10 @@
 //! Requests in the form that Hugging Face's clients send, `{"inputs": ..}`: which options
 //! they may hold, and how they are answered.
 //!
-//! The form is that of Text Embeddings Inference (TEI), with one difference: there, two
-//! strings in a list are a pair, and here a list of strings is a list of texts. A request
-//! with `parameters` is one to Hugging Face's Inference API, as `huggingface_hub` sends
-//! it, and is answered with a list for each text, even for one text.
+//! Hugging Face's Inference API and Text Embeddings Inference (TEI) take the same requests,
+//! and answer one text differently: the API with a list of one list, which its Python and
+//! JavaScript clients need, and TEI with a list of scores. So the answer depends on the
+//! path. Unlike in TEI, two strings in a list are two texts, not a pair.
 //!
 //! An option that a guest cannot honour is refused, never ignored: guests truncate at the
 //! model's limit, and return scores and not logits.
@@ -57,8 +57,7 @@ enum Input {
     Alone([String; 1]),
 }
 
-/// Options of Hugging Face's Inference API. With them, even if there are none, the answer
-/// is a list for each text, even for one text.
+/// Options of Hugging Face's Inference API.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Parameters {
@@ -95,8 +94,8 @@ fn top_k<'de, D: Deserializer<'de>>(json: D) -> Result<Option<usize>, D::Error> 
 pub(crate) struct Inputs {
     /// Whether there is one text, and not a list.
     pub(crate) is_one: bool,
-    /// Whether one text is answered like a list of it.
-    pub(crate) is_nested: bool,
+    /// Whether one text is answered as TEI does, with its scores in no list.
+    pub(crate) is_tei: bool,
     /// The most labels of each text.
     pub(crate) top_k: Option<usize>,
 }
@@ -168,7 +167,6 @@ impl InputsRequest {
             let reason = format!("must be \"{}\", as the model requires", directions[0]);
             return Err(FieldError::at("/truncation_direction", &reason));
         }
-        let is_nested = self.parameters.is_some();
         let parameters = self
             .parameters
             .map_or_else(Parameters::default, |Object(parameters)| parameters);
@@ -183,7 +181,7 @@ impl InputsRequest {
         }
         let options = Inputs {
             is_one: matches!(self.inputs, OneOrMany::One(_)),
-            is_nested,
+            is_tei: false,
             top_k: parameters.top_k,
         };
         Ok((self.inputs, options))
@@ -289,7 +287,7 @@ impl Inputs {
     pub(crate) fn answer<'a>(&self, scores: &'a [Scores]) -> Answer<'a> {
         let most = self.top_k.unwrap_or(usize::MAX);
         match scores {
-            [scores] if self.is_one && !self.is_nested => Answer::One(List::of(scores, most)),
+            [scores] if self.is_one && self.is_tei => Answer::One(List::of(scores, most)),
             scores => Answer::Each(Lists::of(scores, most)),
         }
     }
@@ -345,7 +343,7 @@ mod tests {
         ] {
             let parameters = json!({"top_k": top_k, "function_to_apply": "softmax"});
             let found = options(json!({"parameters": parameters}), ALLOWED).unwrap();
-            assert_eq!((found.top_k, found.is_nested), (expected, true));
+            assert_eq!(found.top_k, expected);
         }
     }
 

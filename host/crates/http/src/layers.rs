@@ -17,6 +17,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate as _, SizeAbove};
 use tower_http::cors::CorsLayer;
+use tower_http::normalize_path::NormalizePath;
 use utoipa::openapi::OpenApi;
 
 use crate::observe::{Observer, observe};
@@ -28,14 +29,15 @@ const COMPRESS_ABOVE: u16 = 1024;
 /// At this level compression takes about as long as sending would.
 const LEVEL: CompressionLevel = CompressionLevel::Precise(4);
 
-/// Wraps routes in what every request passes: it is observed, it gets an answer after a
-/// panic and where there is no route, and answers are compressed if that is worth it.
+/// Wraps routes in what every request passes: a slash at the end of its path is ignored,
+/// it is observed, it gets an answer after a panic and where there is no route, and
+/// answers are compressed if that is worth it.
 pub(crate) fn stack(
     router: Router,
     not_found: fn() -> Problem,
     cors: Option<CorsLayer>,
     observer: Observer,
-) -> Router {
+) -> NormalizePath<Router> {
     let worth_it = SizeAbove::new(COMPRESS_ABOVE)
         // Lines are sent as they are made.
         .and(NotForContentType::const_new("application/x-ndjson"));
@@ -48,9 +50,11 @@ pub(crate) fn stack(
                 .compress_when(worth_it),
         )
         .layer(CatchPanicLayer::custom(panicked));
-    router
+    let router = router
         .fallback(async move || not_found().into_response())
-        .layer(layers)
+        .layer(layers);
+    // Outside of the routes, which are chosen before their layers run.
+    NormalizePath::trim_trailing_slash(router)
 }
 
 /// Answers the methods that a path has no handler for.

@@ -29,6 +29,7 @@ fn route(method: &Method, matched: Option<&str>) -> usize {
     let name = match matched {
         // Clients of Hugging Face's servers predict there.
         Some("/") if method == Method::POST => "/predict",
+        Some("/tei/predict") => "/predict",
         Some(path) if path.starts_with("/health") => "/health",
         Some(path) if path.starts_with("/assets/") => "/assets",
         Some(path) => path,
@@ -154,6 +155,7 @@ mod tests {
         for (method, matched, expected) in [
             (Method::POST, Some("/predict"), "/predict"),
             (Method::POST, Some("/"), "/predict"),
+            (Method::POST, Some("/tei/predict"), "/predict"),
             (Method::GET, Some("/"), "/"),
             (Method::GET, Some("/health/ready"), "/health"),
             (Method::GET, Some("/assets/{build}/{file}"), "/assets"),

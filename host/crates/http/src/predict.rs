@@ -100,7 +100,7 @@ pub(crate) async fn predict(
     if media_type::is_ndjson(&head.headers) {
         return predict.0.bulk.answer(&head, body, session).await;
     }
-    predict.0.answer(&head, body, &session).await
+    predict.0.answer(&head, body, &session, false).await
 }
 
 /// The same as `POST /predict`
@@ -120,6 +120,26 @@ pub(crate) async fn predict_at_root(
     request: Request,
 ) -> Result<Response, Problem> {
     predict(state, session, request).await
+}
+
+/// Score texts as Text Embeddings Inference does
+///
+/// The same as `POST /predict`, but one text in `inputs` gets a list of its scores, not a
+/// list of one list.
+#[utoipa::path(
+    post,
+    path = "/tei/predict",
+    tag = "Predictions",
+    operation_id = "predictAsTei",
+    responses((status = 200, description = "As for `POST /predict`, but for one text in `inputs`")),
+)]
+pub(crate) async fn predict_as_tei(
+    State(predict): State<Predict>,
+    Extension(session): Extension<Session>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    predict.0.answer(&head, body, &session, true).await
 }
 
 impl Predict {
@@ -142,6 +162,7 @@ impl Shared {
         head: &Parts,
         body: Body,
         session: &Session,
+        is_tei: bool,
     ) -> Result<Response, Problem> {
         media_type::require_json(&head.headers)?;
         let coding = coding::of_request(&head.headers)?;
@@ -152,7 +173,10 @@ impl Shared {
         let received = Instant::now();
         let size = whole.bytes.len();
         // The memory is released with the answer: until then the texts use it.
-        let (Read { texts, form }, _reservation) = self.parse(whole).await?;
+        let (Read { texts, mut form }, _reservation) = self.parse(whole).await?;
+        if let Form::Inputs(inputs) = &mut form {
+            inputs.is_tei = is_tei;
+        }
         let parsing = received.elapsed();
         let predictions = if texts.given > texts.kept.len() {
             Err(self.service.too_many(texts.given))

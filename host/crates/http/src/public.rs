@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use prometheus::Registry;
 use service::Service;
+use tower_http::normalize_path::NormalizePath;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -36,7 +37,7 @@ pub struct Public {
 
 impl Public {
     /// The routes, with the layers that every request passes.
-    pub fn router(self) -> Router {
+    pub fn router(self) -> NormalizePath<Router> {
         let Self {
             service,
             served,
@@ -61,6 +62,7 @@ impl Public {
         let mut api = OpenApiRouter::new()
             .routes(routes!(predict::predict))
             .routes(routes!(pages::page, predict::predict_at_root))
+            .routes(routes!(predict::predict_as_tei))
             .with_state(predict)
             .merge(health::router(readiness))
             .merge(version::router(live))

@@ -14,6 +14,7 @@ use std::sync::{Arc, OnceLock};
 use axum::{Router, middleware};
 use prometheus::Registry;
 use revisions::Revisions;
+use tower_http::normalize_path::NormalizePath;
 use utoipa_axum::router::OpenApiRouter;
 
 pub use access::{Access, Token, TokenError};
@@ -55,7 +56,7 @@ impl Managed {
 
 impl Admin {
     /// The routes, with the layers that every request passes.
-    pub fn router(self, managed: &Managed) -> Router {
+    pub fn router(self, managed: &Managed) -> NormalizePath<Router> {
         let Self {
             registry,
             readiness,

@@ -134,7 +134,7 @@ mod tests {
             ),
             (b"secret", InvalidJson, "expected value at column 1"),
             (b"\"a\xff\"", InvalidJson, "not UTF-8 at byte 2"),
-            (br#""\ud800""#, InvalidJson, "hex escape"),
+            (br#""\ud800""#, InvalidJson, "surrogate pair"),
             (deep.as_bytes(), InvalidJson, "column"),
         ] {
             let problem = text(line).unwrap_err();

@@ -23,13 +23,14 @@ use axum::body::Body;
 use axum::http::request::Parts;
 use axum::response::Response;
 use bytes::Bytes;
-use connection::body::BodyError;
+use connection::body::{BodyError, discard};
 use connection::decompress::Decompressed;
 use connection::{Memory, Reservation, Session};
 use futures_util::FutureExt as _;
 use predictor::{Answer, ErrorKind, PredictError, Source};
 use service::{Options, Service};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendError;
 use tokio::time::{sleep, timeout};
 
 use crate::observe::Progress;
@@ -149,7 +150,7 @@ impl Route {
             _reservation: reservation,
         };
         let first = exchange.next(&mut body).await?;
-        Ok(stream::respond(exchange, first, head.version, body))
+        Ok(stream::respond(exchange, first, body))
     }
 }
 
@@ -164,13 +165,13 @@ impl Exchange {
     ) -> bool {
         let mut piece = first;
         while let Some(lines) = piece {
-            match timeout(self.patience, pieces.send(lines)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return false,
-                Err(_) => {
-                    tracing::debug!("a client did not read its answer");
-                    return false;
-                }
+            let room = match timeout(self.patience, pieces.reserve()).await {
+                Ok(room) => room,
+                Err(_) => self.room_at_last(body, pieces).await,
+            };
+            match room {
+                Ok(room) => room.send(lines),
+                Err(_) => return false,
             }
             let next = tokio::select! {
                 biased;
@@ -192,6 +193,40 @@ impl Exchange {
             };
         }
         true
+    }
+
+    /// Waits for a client that does not read its answer. Most likely it sends all of its
+    /// lines first: the rest of them is dropped, so that it comes to read, and finds out
+    /// with the last line what has happened.
+    async fn room_at_last<'a>(
+        &mut self,
+        body: &mut Decompressed<Body>,
+        pieces: &'a mpsc::Sender<Bytes>,
+    ) -> Result<mpsc::Permit<'a, Bytes>, SendError<()>> {
+        if !self.reads {
+            tracing::debug!("a client did not read its answer");
+            return Err(SendError(()));
+        }
+        self.reads = false;
+        self.bulk.abandon();
+        self.ended_by = Some(Problem::new(
+            Kind::AnswerNotRead,
+            format!(
+                "the answer was not read for {:?} while lines were sent: read it while you \
+                 send, or send fewer lines in a request",
+                self.patience,
+            ),
+        ));
+        let room = async {
+            tokio::select! {
+                biased;
+                room = pieces.reserve() => room,
+                () = discard(body, self.patience) => pieces.reserve().await,
+            }
+        };
+        // Sending may take the patience, and so may what comes between it and reading.
+        let room = timeout(2 * self.patience, room).await;
+        room.unwrap_or(Err(SendError(())))
     }
 
     /// The next lines of the answer, none once it is complete. An error is one of

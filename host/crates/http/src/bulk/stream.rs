@@ -7,11 +7,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::Version;
 use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use connection::body::{MAX_DISCARDED, discard};
+use connection::body::discard;
 use connection::decompress::Decompressed;
 use http_body::Frame;
 use predictor::Score;
@@ -71,7 +70,6 @@ impl http_body::Body for Streamed {
 pub(super) fn respond(
     mut exchange: Exchange,
     first: Option<Bytes>,
-    version: Version,
     mut body: Decompressed<Body>,
 ) -> Response {
     let (sender, pieces) = mpsc::channel(1);
@@ -84,9 +82,8 @@ pub(super) fn respond(
         // It is read here, for as long as the client may need.
         exchange.session.ignore_rest();
         drop((sender, exchange));
-        // HTTP/2 can refuse the rest of a body by itself.
-        if all_sent && version < Version::HTTP_2 {
-            discard(body.into_inner(), MAX_DISCARDED, LINGER).await;
+        if all_sent {
+            discard(&mut body.into_inner(), LINGER).await;
         }
     };
     tokio::spawn(sending.in_current_span());

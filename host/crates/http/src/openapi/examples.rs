@@ -64,34 +64,34 @@ pub(super) fn example_requests(texts: &[&str]) -> Value {
     json!({
         "default": {"summary": "Texts", "value": {"text": texts}},
         "inputs-one": {
-            "summary": "One text, as for Text Embeddings Inference",
+            "summary": "One text, as clients of Hugging Face send it",
             "value": {"inputs": one, "raw_scores": false, "truncate": true},
         },
         "inputs": {"summary": "A list of texts, likewise", "value": {"inputs": texts}},
         "parameters": {
-            "summary": "One text, as `huggingface_hub` asks for its best label",
+            "summary": "The best label of one text, likewise",
             "value": {"inputs": one, "parameters": {"top_k": 1}},
         },
     })
 }
 
 /// The answers to these requests.
-pub(super) fn example_answers(scores: &[Scores]) -> Value {
+pub(super) fn example_answers(scores: &[Scores], is_tei: bool) -> Value {
     let of = |inputs: Inputs, scores: &[Scores]| exact(&inputs.answer(scores));
     let first = scores.get(..1).unwrap_or_default();
     let one = Inputs {
         is_one: true,
+        is_tei,
         ..Inputs::default()
     };
     let best = Inputs {
-        is_nested: true,
         top_k: Some(1),
         ..one.clone()
     };
     json!({
         "default": {"summary": "Texts", "value": exact(&scores::Document::from(scores))},
         "inputs-one": {
-            "summary": "One text, as Text Embeddings Inference answers it",
+            "summary": "One text, as clients of Hugging Face send it",
             "value": of(one, first),
         },
         "inputs": {
@@ -99,7 +99,7 @@ pub(super) fn example_answers(scores: &[Scores]) -> Value {
             "value": of(Inputs::default(), scores),
         },
         "parameters": {
-            "summary": "One text, as `huggingface_hub` expects it",
+            "summary": "The best label of one text, likewise",
             "value": of(best, first),
         },
     })

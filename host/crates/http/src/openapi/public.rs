@@ -24,10 +24,9 @@ const ABOUT_PREDICT: &str = "\
     not depend on the texts beside it. Other fields of the document are ignored, and \
     `application/*+json` is accepted as well.\n\n\
     With `inputs` instead of `text`, the request and its answer are those of Hugging Face's \
-    Text Embeddings Inference, and problems have its `error` and `error_type` as well: one \
-    text gets its scores, a list of texts a list of scores for each. Two strings in a list \
-    are two texts, not a pair. With `parameters`, one text gets a list of one list, as \
-    `huggingface_hub` expects it.\n\n\
+    Inference API: a list of scores for each text, even for one text. Problems have the \
+    `error` and `error_type` of Text Embeddings Inference as well. Two strings in a list \
+    are two texts, not a pair.\n\n\
     With lines of JSON (`application/x-ndjson`), each line is a text and is answered with a \
     line, in their order, as answers are made: read while you send. Empty lines are \
     skipped. A problem with a line is its answer, with its number as `line`. An answer that \
@@ -44,6 +43,8 @@ const TAGS: [(&str, &str); 4] = [
     ),
     ("Pages", "For people, in a browser."),
 ];
+
+const TEI: &str = "/tei/predict";
 
 const NDJSON: &str = "application/x-ndjson";
 
@@ -80,15 +81,18 @@ pub(crate) fn document(mut described: OpenApi, facts: &Facts) -> Bytes {
     };
     let paths = &mut described.paths.paths;
     let predict = paths.get("/predict").and_then(|item| item.post.clone());
-    let root = paths.get_mut("/").and_then(|item| item.post.as_mut());
-    if let (Some(predict), Some(root)) = (predict, root) {
-        root.parameters = predict.parameters;
-        root.request_body = predict.request_body;
-        root.responses = predict.responses;
+    for path in ["/", TEI] {
+        let alias = paths.get_mut(path).and_then(|item| item.post.as_mut());
+        if let (Some(predict), Some(alias)) = (&predict, alias) {
+            alias.parameters.clone_from(&predict.parameters);
+            alias.request_body.clone_from(&predict.request_body);
+            alias.responses.clone_from(&predict.responses);
+        }
     }
     let mut document = complete(&described, &about);
-    for path in ["/predict", "/"] {
-        describe_predict(&mut document["paths"][path]["post"], facts);
+    for path in ["/predict", "/", TEI] {
+        let operation = &mut document["paths"][path]["post"];
+        describe_predict(operation, facts, path == TEI);
     }
     document["paths"]["/predict"]["post"]["description"] = ABOUT_PREDICT.into();
     let live = version::Document::from(&*facts.live);
@@ -103,7 +107,7 @@ pub(crate) fn document(mut described: OpenApi, facts: &Facts) -> Bytes {
     bytes(&document)
 }
 
-fn describe_predict(operation: &mut Value, facts: &Facts) {
+fn describe_predict(operation: &mut Value, facts: &Facts, is_tei: bool) {
     let Facts { limits, config, .. } = facts;
     let texts = ["A warm, funny film.", "The plot makes no sense."];
     let texts: Vec<_> = texts.iter().take(limits.max_texts).copied().collect();
@@ -130,13 +134,18 @@ fn describe_predict(operation: &mut Value, facts: &Facts) {
     body["content"][NDJSON] = lines_of(&reference("Line"), lines);
     let success = &mut operation["responses"]["200"];
     let scores = json!({"type": "array", "items": reference("Score")});
-    let inputs_answer = json!({"anyOf": [
-        {"description": "The scores of one text.", "allOf": [scores]},
-        {"description": "The scores of each text.", "type": "array", "items": scores},
-    ]});
+    let each = json!({
+        "description": "The scores of each text of `inputs`.",
+        "type": "array",
+        "items": scores,
+    });
+    let mut forms = vec![reference("Predictions"), each];
+    if is_tei {
+        forms.push(json!({"description": "The scores of one text.", "allOf": [scores]}));
+    }
     success["content"]["application/json"] = json!({
-        "schema": {"anyOf": [reference("Predictions"), inputs_answer]},
-        "examples": example_answers(answers),
+        "schema": {"anyOf": forms},
+        "examples": example_answers(answers, is_tei),
     });
     let line = json!({"anyOf": [reference("ScoredLine"), reference("ErrorLine")]});
     let lines = answers.iter().map(|scores| exact(&ScoredLine::of(scores)));

@@ -25,6 +25,12 @@ const TYPES: [(&str, &str); 7] = [
     ("map", "an object"),
 ];
 
+/// What serde says of half a surrogate pair, in its two messages.
+const HALF_PAIR: [&str; 2] = [
+    "lone leading surrogate in hex escape",
+    "unexpected end of hex escape",
+];
+
 /// Literals that JSON does not have, although some libraries write them, Python's for
 /// one.
 const NOT_JSON: [&str; 2] = ["NaN", "Infinity"];
@@ -159,9 +165,13 @@ impl<'a> Json<'a> {
         let mut detail = format!("{} is not valid JSON: ", self.source);
         let (line, column) = (error.line(), error.column());
         // Writing to a string does not fail.
+        let message = without_position(error);
         _ = match self.not_json(line, column) {
             Some(literal) => write!(detail, "{literal} is not a JSON value"),
-            None => detail.write_str(&without_position(error)),
+            None if HALF_PAIR.contains(&&*message) => {
+                detail.write_str("an escape (`\\u`) is one half of a surrogate pair")
+            }
+            None => detail.write_str(&message),
         };
         _ = match self.source {
             Source::Body => write!(detail, " at line {line} column {column}"),

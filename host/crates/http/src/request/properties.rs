@@ -127,7 +127,6 @@ fn expected(request: &Value) -> Option<(Vec<String>, Form)> {
     match fields.get("parameters").unwrap_or(&Value::Null) {
         Value::Null => {}
         Value::Object(parameters) => {
-            form.is_nested = true;
             allow(parameters, "function_to_apply", &[json!("softmax")])?;
             for (name, value) in parameters {
                 match (&**name, value.as_f64()) {

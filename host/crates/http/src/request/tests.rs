@@ -183,7 +183,7 @@ fn what_is_not_json_says_where() {
         ),
         (
             br#"{"text": ["a", "\ud800"]}"#,
-            "hex escape at line 1 column 23, in `/text/1`",
+            "one half of a surrogate pair at line 1 column 23, in `/text/1`",
         ),
         (
             br#"{"inputs": "a", "truncate": true, "truncate": true}"#,
@@ -198,9 +198,18 @@ fn what_is_not_json_says_where() {
             br#"{"secret": -Infinity, "text": []}"#,
             "Infinity is not a JSON value at line 1 column 13",
         ),
-        (br#"{"text": ["\udc00"]}"#, "surrogate"),
-        (br#"{"text": ["\ud800\ud800"]}"#, "surrogate"),
-        (br#"{"text": [], "other": "\ud800"}"#, "hex escape"),
+        (br#"{"text": ["\udc00"]}"#, "one half of a surrogate pair"),
+        (
+            br#"{"text": ["a", "b", "\ud800\ud800"]}"#,
+            "one half of a surrogate pair at line 1 column 33, in `/text/2`",
+        ),
+        (
+            br#"{"text": ["\ud83dx"]}"#,
+            "pair at line 1 column 18, in `/text/0`",
+        ),
+        (br#"{"text": ["\ud83d\n"]}"#, "one half of a surrogate pair"),
+        (br#"{"text": [], "other": "\ud800"}"#, "surrogate pair"),
+        (br#"{"text": ["\u12"]}"#, "invalid escape"),
         (b"{\"text\": [\"a\xff\"]}", "byte 12"),
         // The wrong field comes first, but it is not JSON as a whole.
         (br#"{"text": [1], }"#, "line 1"),

@@ -110,7 +110,6 @@ async fn a_version_is_found_by_what_names_it_alone() {
             problem(&answer, 404, "unknown-version");
         }
     }
-    problem(&server.get("/versions/").await, 404, "not-found");
     server.assert_live(FIRST).await;
 }
 
@@ -192,13 +191,7 @@ async fn other_methods_and_paths_are_refused() {
             assert_eq!(refused.headers["allow"], allowed, "{path}");
         }
     }
-    for path in [
-        "/version/",
-        "/versions/a/b",
-        "/trial/x",
-        "/rollback/",
-        "/versionss",
-    ] {
+    for path in ["/versions/a/b", "/trial/x", "/versionss"] {
         problem(&server.get(path).await, 404, "not-found");
     }
     server.assert_live(FIRST).await;

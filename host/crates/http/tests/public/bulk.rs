@@ -254,6 +254,32 @@ async fn a_client_that_does_not_read_is_cut_off() {
     assert_eq!(end, Next::Cut);
 }
 
+/// The natural call of most HTTP clients sends the whole body before it reads.
+#[tokio::test]
+async fn a_client_that_sends_everything_first_learns_where_the_answer_ends() {
+    let server = Server::with(|config, _| config.body_timeout(SHORT * 4)).await;
+    let mut bulk = open(&server, "").await;
+    // More than the buffers of both sockets hold.
+    let part = "\"kept\"\n".repeat(10_000);
+    for _ in 0..500 {
+        let sent = timeout(PATIENCE, bulk.to.send(&part)).await;
+        sent.expect("the server stopped reading").unwrap();
+    }
+    bulk.finish().await;
+    bulk.started().await;
+    let mut answered = 0;
+    let last = loop {
+        let line = bulk.line().await;
+        if line != scored(4.0) {
+            break line;
+        }
+        answered += 1;
+    };
+    assert_eq!(problem(&last), "answer-not-read");
+    assert_eq!(last["error"]["after_line"], answered);
+    assert_eq!(bulk.next().await, Next::End);
+}
+
 #[tokio::test]
 async fn who_waits_for_the_server_is_not_silent() {
     let server = Server::with(|config, _| config.body_timeout(SHORT)).await;

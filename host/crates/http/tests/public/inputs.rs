@@ -13,22 +13,22 @@ async fn an_answer_has_the_shape_of_the_inputs() {
     let mut raw = server.raw().await;
     let (one, two) = (json!([length(3.0)]), json!([length(1.0)]));
     for (document, expected) in [
-        (json!({"inputs": "ccc"}), one.clone()),
+        (json!({"inputs": "ccc"}), json!([one])),
         (json!({"inputs": ["ccc"]}), json!([one])),
         // In TEI, these two are a pair.
         (json!({"inputs": ["ccc", "a"]}), json!([one, two])),
         (json!({"inputs": [["ccc"], ["a"]]}), json!([one, two])),
         (json!({"inputs": [["ccc"], "a"]}), json!([one, two])),
         (json!({"inputs": []}), json!([])),
-        (json!({"inputs": ""}), json!([length(0.0)])),
+        (json!({"inputs": ""}), json!([[length(0.0)]])),
         (
             json!({"inputs": "ccc", "raw_scores": false, "truncate": true,
                    "truncation_direction": "Right", "other": {"text": 1}}),
-            one.clone(),
+            json!([one]),
         ),
         (
             json!({"inputs": "ccc", "raw_scores": null, "truncate": null, "parameters": null}),
-            one.clone(),
+            json!([one]),
         ),
         // As `huggingface_hub` sends it.
         (json!({"inputs": "ccc", "parameters": {}}), json!([one])),
@@ -43,6 +43,28 @@ async fn an_answer_has_the_shape_of_the_inputs() {
         assert_eq!(answer.json(), expected, "{document}");
         let named = "x-fastsentiment-guest: abababababab";
         assert!(answer.head.contains(named), "{}", answer.head);
+    }
+}
+
+/// There, only one text is answered differently.
+#[tokio::test]
+async fn at_a_path_of_its_own_one_text_is_answered_as_tei_does() {
+    let server = Server::start().await;
+    let (one, two) = (json!([length(3.0)]), json!([length(1.0)]));
+    for (document, expected) in [
+        (json!({"inputs": "ccc"}), one.clone()),
+        (json!({"inputs": "ccc", "truncate": true}), one.clone()),
+        (
+            json!({"inputs": "ccc", "parameters": {"top_k": 1}}),
+            one.clone(),
+        ),
+        (json!({"inputs": ["ccc"]}), json!([one])),
+        (json!({"inputs": [["ccc"], ["a"]]}), json!([one, two])),
+        (json!({"text": ["ccc"]}), json!({"predictions": [one]})),
+    ] {
+        let request = http1().post(server.url("/tei/predict")).json(&document);
+        let answer: Value = request.send().await.unwrap().json().await.unwrap();
+        assert_eq!(answer, expected, "{document}");
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a client gets that asks for what there is not.
 
 use super::*;
+use bytes::Bytes;
+use std::future::poll_fn;
 
 /// Asserts that an answer is a problem of this status and name.
 fn assert_problem(answer: &Answer, status: u16, name: &str) {
@@ -157,9 +159,7 @@ async fn what_is_not_there_is_refused_and_the_connection_goes_on() {
             "method-not-allowed",
             "get, head, options, post",
         ),
-        ("POST", "/predict/", 404, "not-found", ""),
         ("POST", "/%70redict", 404, "not-found", ""),
-        ("POST", "//predict", 404, "not-found", ""),
         ("POST", "/PREDICT", 404, "not-found", ""),
     ] {
         raw.send(format!(
@@ -175,6 +175,32 @@ async fn what_is_not_there_is_refused_and_the_connection_goes_on() {
     assert!(raw.head().await.starts_with("http/1.1 405 "));
     raw.post("", r#"{"text": ["a"]}"#).await;
     assert_eq!(raw.answer().await.status, 200);
+}
+
+#[tokio::test]
+async fn slashes_too_many_do_not_matter() {
+    let server = Server::start().await;
+    for path in ["/predict/", "/predict//", "//predict", "/tei/predict/"] {
+        let request = http1().post(server.url(path)).json(&texts(&["a"]));
+        assert_eq!(request.send().await.unwrap().status(), 200, "{path}");
+    }
+    for path in [
+        "/health/",
+        "/health/live/?a=b/",
+        "/docs/",
+        "/info/",
+        "/version/",
+        "//",
+    ] {
+        let answer = http1().get(server.url(path)).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+    }
+    for (path, status) in [("/predict/", 405), ("/nothing/", 404), ("/predict/x/", 404)] {
+        let answer = http1().get(server.url(path)).send().await.unwrap();
+        assert_eq!(answer.status(), status, "{path}");
+    }
+    let name = r#"fastsentiment_http_requests_total{route="/predict",status="200"}"#;
+    assert!((server.metric(name) - 4.0).abs() < 1e-9);
 }
 
 #[tokio::test]
@@ -297,6 +323,55 @@ async fn a_large_upload_sees_its_refusal() {
         let response = request.body(vec![b' '; 16 << 20]).send().await.unwrap();
         assert_eq!(response.status(), 413);
     }
+}
+
+/// Some clients take a reset of their stream for an error, and lose the answer.
+#[tokio::test]
+async fn over_http2_a_refusal_does_not_reset_the_upload() {
+    let server = Server::with(|config, _| config.http.max_body_bytes = 1 << 20).await;
+    let socket = TcpStream::connect(server.address).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(socket).await.unwrap();
+    let connection = tokio::spawn(connection);
+    for (path, header, announced, status) in [
+        ("/nothing", "application/json", None, 404),
+        ("/health", "application/json", None, 405),
+        ("/predict", "text/plain", None, 415),
+        ("/predict", "application/json", Some(3 << 20), 413),
+        // It is refused when it has turned out to be too large.
+        ("/predict", "application/json", None, 413),
+        (
+            "/predict",
+            "application/x-ndjson; charset=latin1",
+            None,
+            415,
+        ),
+    ] {
+        let request = axum::http::Request::post(format!("http://x{path}"));
+        let mut request = request.header("content-type", header);
+        if let Some(length) = announced {
+            request = request.header("content-length", length);
+        }
+        let request = request.body(()).unwrap();
+        let (answer, mut upload) = client.send_request(request, false).unwrap();
+        for part in 0..3_u8 {
+            let mut rest = Bytes::from(vec![b'x'; 1 << 20]);
+            while !rest.is_empty() {
+                upload.reserve_capacity(rest.len());
+                let room = timeout(PATIENCE, poll_fn(|context| upload.poll_capacity(context)));
+                let room = room.await.expect("nothing is read").unwrap().unwrap();
+                let now = rest.split_to(room.min(rest.len()));
+                upload.send_data(now, part == 2 && rest.is_empty()).unwrap();
+            }
+        }
+        let answer = timeout(PATIENCE, answer).await.unwrap().unwrap();
+        assert_eq!(answer.status(), status, "{path}");
+    }
+    drop(client);
+    timeout(PATIENCE, connection)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test]
