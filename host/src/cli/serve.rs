@@ -115,7 +115,8 @@ struct ClientLimits {
 
     /// Maximum number of open connections
     ///
-    /// Further clients wait until another connection is closed.
+    /// When they are all open, a new client gets the place of the one that has been without
+    /// a request for longest.
     #[arg(
         long,
         env = "FASTSENTIMENT_MAX_CONNECTIONS",
@@ -182,7 +183,6 @@ impl ClientLimits {
             header_timeout: Duration::from_millis(self.header_timeout_ms),
             body_timeout: Duration::from_millis(self.body_timeout_ms),
             idle_timeout: Duration::from_millis(self.idle_timeout_ms),
-            max_connections: self.max_connections.get(),
             ..connection::Config::default()
         }
     }
@@ -248,6 +248,9 @@ impl ServeCommand {
         let connections = connection::Config {
             drain_delay: Duration::from_millis(self.shutdown.drain_delay_ms),
             drain: Duration::from_millis(self.shutdown.drain_ms),
+            max_connections: process::connections_within_file_limit(
+                self.clients.max_connections.get(),
+            ),
             ..self.clients.connections()
         };
         signals::ignore_file_size_limit()?;

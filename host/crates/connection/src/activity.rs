@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::answer::{AllUnread, Answers};
 use hyper::Version;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 /// The activity of one connection, shared by its socket and its requests.
@@ -21,18 +23,53 @@ pub(crate) struct Activity {
     /// When a request last ended or a part of an answer was last sent, in nanoseconds
     /// since the opening.
     last: AtomicU64,
+    /// Whether the connection is to make room for another one.
+    gives_way: AtomicBool,
+    told: Notify,
+    is_cut: AtomicBool,
+    pub(crate) answers: Arc<Answers>,
 }
 
 impl Activity {
     /// A connection that has just been opened.
-    pub(crate) fn new() -> Arc<Self> {
+    pub(crate) fn new(all: Arc<AllUnread>) -> Arc<Self> {
         Arc::new(Self {
             opened: Instant::now(),
             begun: AtomicBool::new(false),
             is_http2: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
             last: AtomicU64::new(0),
+            gives_way: AtomicBool::new(false),
+            told: Notify::new(),
+            is_cut: AtomicBool::new(false),
+            answers: Arc::new(Answers::new(all)),
         })
+    }
+
+    /// Since when the connection has been without a request; `None` if it has one, or is
+    /// about to close.
+    pub(crate) fn idle_since(&self) -> Option<Instant> {
+        let is_idle = !self.is_busy() && !self.gives_way.load(Ordering::SeqCst);
+        is_idle.then(|| self.last())
+    }
+
+    /// Has the connection close to make room for another one.
+    pub(crate) fn give_way(&self) {
+        self.gives_way.store(true, Ordering::SeqCst);
+        self.told.notify_one();
+    }
+
+    /// Has the connection close at once, whatever it is doing.
+    pub(crate) fn cut(&self) {
+        self.is_cut.store(true, Ordering::SeqCst);
+        self.give_way();
+    }
+
+    /// Resolves when the connection is to make room for another one; returns whether at
+    /// once.
+    pub(crate) async fn gives_way(&self) -> bool {
+        self.told.notified().await;
+        self.is_cut.load(Ordering::SeqCst)
     }
 
     /// Counts a request of this version for as long as what is returned lives.
@@ -79,6 +116,25 @@ impl Activity {
         while let Look::Again(at) = self.look_idle(self.opened.elapsed(), limit, since) {
             sleep_until(self.opened + at).await;
         }
+    }
+
+    /// Resolves once the client has kept an answer waiting for `limit`.
+    pub(crate) async fn unread(&self, limit: Duration) {
+        loop {
+            let mut since = self.answers.unread_since().unwrap_or_else(Instant::now);
+            // Over HTTP/1 there is one answer, and hyper takes more of it than it sends.
+            if !self.is_http2() {
+                since = since.max(self.last());
+            }
+            if since.elapsed() >= limit {
+                return;
+            }
+            sleep_until(since + limit).await;
+        }
+    }
+
+    fn last(&self) -> Instant {
+        self.opened + Duration::from_nanos(self.last.load(Ordering::SeqCst))
     }
 
     /// What to do at `now`. All times count from the opening.
@@ -148,7 +204,7 @@ mod tests {
 
     /// A connection whose only request has ended at this second.
     fn ended_at(second: u64) -> Arc<Activity> {
-        let activity = Activity::new();
+        let activity = Activity::new(Arc::default());
         drop(activity.begin(Version::HTTP_11));
         activity
             .last
@@ -158,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_first_request_is_waited_for() {
-        let activity = Activity::new();
+        let activity = Activity::new(Arc::default());
         let look = |now| activity.look(seconds(now), FIRST, IDLE);
         assert_eq!(look(0), Look::Again(FIRST));
         assert_eq!(look(9), Look::Again(FIRST));

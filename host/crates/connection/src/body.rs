@@ -1,5 +1,6 @@
 //! Reads request bodies within limits on their size, time and memory.
 
+use std::future::ready;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use hyper::body::Body;
 use tokio::time::timeout;
 
 use crate::decompress::Coding;
-use crate::memory::{Memory, NoRoom, Reservation};
+use crate::memory::{NoRoom, Reservation, Waiting};
 
 /// Why a body could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +41,9 @@ pub enum BodyError {
     /// Other requests use the memory for it.
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
+    /// It has made room for others.
+    #[error("the memory is needed by other requests, whose bodies arrive faster")]
+    Evicted,
 }
 
 impl From<hyper::Error> for BodyError {
@@ -56,37 +60,66 @@ pub struct Whole {
     pub reservation: Reservation,
 }
 
+/// The announced length of a body, or 0.
+///
+/// # Errors
+///
+/// If it is more than `limit`.
+pub(crate) fn announced<B: Body>(body: &B, limit: usize) -> Result<usize, BodyError> {
+    match usize::try_from(body.size_hint().lower()) {
+        Ok(announced) if announced <= limit => Ok(announced),
+        _ => Err(BodyError::TooLarge { limit }),
+    }
+}
+
 /// Reads the whole of `body`, as [`Session::read_body`](crate::Session::read_body) says.
 pub(crate) async fn read<B>(
     body: &mut B,
     limit: usize,
     patience: Duration,
-    memory: &Memory,
+    mut reservation: Reservation,
 ) -> Result<Whole, BodyError>
 where
     B: Body<Data = Bytes> + Unpin,
     BodyError: From<B::Error>,
 {
-    let too_large = BodyError::TooLarge { limit };
-    let announced = match usize::try_from(body.size_hint().lower()) {
-        Ok(announced) if announced <= limit => announced,
-        _ => return Err(too_large),
-    };
-    let mut reservation = memory.begin(announced)?;
+    let announced = announced(body, limit)?;
     let whole = async {
         let mut bytes = Vec::new();
-        while let Some(frame) = body.frame().await {
+        // Most bodies arrive with their heads, and never wait.
+        let mut waiting = None;
+        loop {
+            let evicted = async {
+                match &waiting {
+                    Some(waiting) => Waiting::evicted(waiting).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let frame = tokio::select! {
+                biased;
+                frame = body.frame() => frame,
+                () = evicted => return Err(BodyError::Evicted),
+                () = ready(()), if waiting.is_none() => {
+                    waiting = Some(reservation.wait());
+                    continue;
+                }
+            };
+            let Some(frame) = frame else { break };
             if let Ok(data) = frame?.into_data() {
                 if data.len() > limit - bytes.len() {
-                    return Err(too_large);
+                    return Err(BodyError::TooLarge { limit });
                 }
                 reservation.take(data.len())?;
+                if let Some(waiting) = &waiting {
+                    waiting.received(data.len());
+                }
                 // Untouched memory costs nothing; a vector that grows by itself would
                 // take up to twice as much in the end.
                 bytes.reserve_exact(announced.saturating_sub(bytes.len()).max(data.len()));
                 bytes.extend_from_slice(&data);
             }
         }
+        drop(waiting);
         Ok(Whole { bytes, reservation })
     };
     timeout(patience, whole)
@@ -107,6 +140,7 @@ pub async fn discard<B: Body + Unpin>(body: &mut B, patience: Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Memory;
     use hyper::body::Frame;
     use std::pin::Pin;
     use std::task::{Context, Poll};
@@ -147,7 +181,7 @@ mod tests {
 
     async fn read_within(end: End, limit: usize, memory: &Memory) -> Result<Vec<u8>, BodyError> {
         let mut body = Pieces(vec![b"cd", b"", b"ab"], end);
-        let whole = read(&mut body, limit, PATIENCE, memory).await;
+        let whole = read(&mut body, limit, PATIENCE, memory.begin(0)?).await;
         whole.map(|whole| whole.bytes)
     }
 
@@ -167,7 +201,8 @@ mod tests {
         let body = http_body_util::Full::new(Bytes::from_static(b"abcd"));
         let mut body = body.map_err(|never| -> BodyError { match never {} });
         let error = Err(BodyError::TooLarge { limit: 3 });
-        let read = read(&mut body, 3, PATIENCE, &Memory::new(1 << 20)).await;
+        let reservation = Memory::new(1 << 20).begin(0).unwrap();
+        let read = read(&mut body, 3, PATIENCE, reservation).await;
         assert_eq!(read.map(|whole| whole.bytes), error);
         assert!(!body.is_end_stream());
     }

@@ -19,16 +19,22 @@ use tokio::sync::watch;
 use tower_service::Service;
 
 use crate::activity::{Activity, InFlight, Overdue};
+use crate::answer::Answer;
 use crate::body::{self, BodyError, Whole};
 use crate::decompress::{Coding, Decompressed};
+use crate::memory::Shares;
 use crate::request_body::Rest;
 use crate::stream::Stream;
-use crate::{Config, Memory, RequestBody};
+use crate::{Config, Memory, NoRoom, RequestBody, Reservation};
 
 /// The most bytes of HTTP/1 in a connection's read buffer, and so the longest head of a
 /// request. Hyper's default of 400 KiB is more than any honest client needs, times the
 /// number of connections.
 const MAX_BUFFER: usize = 64 * 1024;
+
+/// How long an HTTP/2 connection that makes room for another one stays open without a
+/// request, so that its client learns of it.
+const GOING_AWAY: Duration = Duration::from_millis(100);
 
 /// How far the server has come on its way to stopping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +55,7 @@ pub struct Session {
     /// Shared by the requests of a connection: each receiver of its own would count
     /// itself in and out of all connections.
     phase: Arc<watch::Receiver<Phase>>,
+    shares: Arc<Shares>,
     pub(crate) rest: Arc<Rest>,
 }
 
@@ -64,7 +71,7 @@ impl Session {
     }
 
     /// Reads the whole body of the request, decompressed from `coding`. One that does not
-    /// arrive in time closes the connection.
+    /// arrive in time, or has to make room for faster ones, closes the connection.
     ///
     /// A body whose announced length is over `limit` (bytes), or over what is left of
     /// `memory`, is refused without being polled: a client that waits for `100 Continue`
@@ -73,7 +80,7 @@ impl Session {
     /// # Errors
     ///
     /// If it is too large, too slow, cut off, cannot be decompressed, or if there is no
-    /// memory for it.
+    /// memory for it, or not any more.
     pub async fn read_body<B>(
         &self,
         body: B,
@@ -85,12 +92,27 @@ impl Session {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let mut body = Decompressed::new(body, coding, limit, memory);
-        let whole = body::read(&mut body, limit, patience, memory).await;
-        if matches!(whole, Err(BodyError::TimedOut { .. })) {
+        let announced = match coding {
+            None => body::announced(&body, limit)?,
+            Some(_) => 0,
+        };
+        let reservation = self.reserve(memory, announced)?;
+        let mut body = Decompressed::new(body, coding, limit, &reservation);
+        let whole = body::read(&mut body, limit, patience, reservation).await;
+        if matches!(whole, Err(BodyError::TimedOut { .. } | BodyError::Evicted)) {
             self.close_after_answer();
         }
         whole
+    }
+
+    /// Reserves memory for the request, if there is enough for `announced` bytes of its body
+    /// as well.
+    ///
+    /// # Errors
+    ///
+    /// If there is not.
+    pub fn reserve(&self, memory: &Memory, announced: usize) -> Result<Reservation, NoRoom> {
+        memory.begin_for(Arc::clone(&self.shares), announced)
     }
 
     /// Has the rest of the request's body ignored from now on, instead of read.
@@ -111,6 +133,8 @@ impl Session {
 /// connections close and the requests in flight are answered.
 pub(crate) async fn run<S, B>(
     socket: TcpStream,
+    activity: Arc<Activity>,
+    shares: Arc<Shares>,
     service: S,
     config: Arc<Config>,
     mut phase: watch::Receiver<Phase>,
@@ -118,14 +142,13 @@ pub(crate) async fn run<S, B>(
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + 'static,
     S::Future: Send,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     // Answers are written whole, so that waiting for more to send only adds delay. It
     // fails only for a socket that is gone, which the first read will find.
     let _ = socket.set_nodelay(true);
 
-    let activity = Activity::new();
     let stream = Stream::new(socket, Arc::clone(&activity), config.half_close);
     let shared_phase = Arc::new(phase.clone());
     let body_timeout = config.body_timeout;
@@ -135,14 +158,17 @@ pub(crate) async fn run<S, B>(
         let session = Session {
             in_flight: Arc::new(activity.begin(version)),
             phase: Arc::clone(&shared_phase),
+            shares: Arc::clone(&shares),
             rest: Arc::default(),
         };
         let (mut head, body) = request.into_parts();
         let body = RequestBody::new(&head, body, body_timeout, &session);
         head.extensions.insert(session.clone());
-        let answer = service.call(Request::from_parts(head, body));
+        let answers = Arc::clone(&activity.answers);
         async move {
-            let mut answer = answer.await?;
+            answers.room().await;
+            let answer = service.call(Request::from_parts(head, body)).await?;
+            let mut answer = answer.map(|body| Answer::new(body, &answers));
             let closes = session.rest.closes.load(Ordering::Acquire);
             // HTTP/2 says the same of a whole connection (GOAWAY).
             if version < Version::HTTP_2 && (closes || session.phase() != Phase::Serving) {
@@ -167,6 +193,7 @@ pub(crate) async fn run<S, B>(
             activity.idle(config.close_grace).await;
         }
     };
+    let mut patience = config.header_timeout;
     // Biased: the connection is what the task is nearly always woken for.
     tokio::select! {
         biased;
@@ -178,13 +205,24 @@ pub(crate) async fn run<S, B>(
             }
         }
         () = told_to_close => {}
+        () = activity.unread(config.body_timeout) => {
+            tracing::debug!("a client did not read its answer");
+            return;
+        }
+        at_once = activity.gives_way() => {
+            // Only HTTP/2 has a way to say so.
+            if at_once || (!activity.is_busy() && !activity.is_http2()) {
+                return;
+            }
+            patience = GOING_AWAY;
+        }
     }
     connection.as_mut().graceful_shutdown();
     tokio::select! {
         ended = connection => log(ended),
         // What is left is a client that does not read its answer, or that has begun a
         // request and does not finish it.
-        () = activity.idle(config.header_timeout) => {}
+        () = activity.idle(patience) => {}
     }
 }
 

@@ -18,7 +18,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, ReadBuf};
 
 use crate::body::BodyError;
-use crate::memory::{Memory, Reservation};
+use crate::memory::Reservation;
 
 /// How much is decompressed at a time, in bytes.
 const PIECE: usize = 16 * 1024;
@@ -98,8 +98,9 @@ struct Decoder {
     /// The most compressed bytes.
     limit: usize,
     received: usize,
-    memory: Memory,
-    reservation: Option<Reservation>,
+    reservation: Reservation,
+    /// Whether what decoding takes beside the window is reserved.
+    has_begun: bool,
     /// So many bytes of the window are not filled yet.
     window_left: usize,
     in_a_row: u8,
@@ -123,16 +124,16 @@ struct Chunk {
 
 impl<B> Decompressed<B> {
     /// The body before it was compressed with `coding`, or the body itself. At most
-    /// `limit` compressed bytes are read.
-    pub fn new(body: B, coding: Option<Coding>, limit: usize, memory: &Memory) -> Self {
+    /// `limit` compressed bytes are read. What decoding takes is added to `reservation`.
+    pub fn new(body: B, coding: Option<Coding>, limit: usize, reservation: &Reservation) -> Self {
         let decoder = coding.map(|coding| {
             Box::new(Decoder {
                 reader: Reader::new(coding),
                 coding,
                 limit,
                 received: 0,
-                memory: memory.clone(),
-                reservation: None,
+                reservation: reservation.share(),
+                has_begun: false,
                 window_left: coding.window(),
                 in_a_row: 0,
                 has_ended: false,
@@ -256,15 +257,11 @@ impl Decoder {
     }
 
     fn reserve(&mut self, bytes: usize) -> Result<(), BodyError> {
-        let reservation = match &mut self.reservation {
-            Some(reservation) => reservation,
-            None => {
-                let mut reservation = self.memory.begin(0)?;
-                reservation.take(self.coding.overhead())?;
-                self.reservation.insert(reservation)
-            }
-        };
-        Ok(reservation.take(bytes)?)
+        if !self.has_begun {
+            self.reservation.take(self.coding.overhead())?;
+            self.has_begun = true;
+        }
+        Ok(self.reservation.take(bytes)?)
     }
 
     /// Takes the next compressed bytes, or none at their end.

@@ -7,13 +7,15 @@
 //!
 //! A connection without a request is closed after `header_timeout`, and after
 //! `idle_timeout` between requests. A client that reads a large answer slowly but steadily
-//! is not idle; one that stops reading is. A request whose client has closed its side of
+//! is not idle; one that stops reading for `body_timeout` is cut off, and so is the slowest
+//! where unread answers take too much memory. A request whose client has closed its side of
 //! the connection goes on for `half_close` and is cancelled after that.
 //!
 //! # Bodies
 //!
 //! A handler reads a [`RequestBody`] through [`decompress::Decompressed`], within limits on
-//! size, time and [`Memory`]. Limits apply to decompressed bytes. The rest of a body that a
+//! size, time and [`Memory`]. Limits apply to decompressed bytes. Where memory is short, the
+//! body that arrives most slowly gives way. The rest of a body that a
 //! handler does not read is read and discarded, for a limited time, so that the client sees
 //! the answer and an HTTP/1 connection can go on.
 //!
@@ -25,6 +27,7 @@
 //! end. Connections that the kernel has accepted already are served first.
 
 mod activity;
+mod answer;
 pub mod body;
 mod connection;
 pub mod decompress;
@@ -34,7 +37,7 @@ mod server;
 mod stream;
 
 pub use connection::{Phase, Session};
-pub use memory::{Memory, NoRoom, OVERHEAD, Reservation};
+pub use memory::{Memory, NoRoom, OVERHEAD, Reservation, Waiting};
 pub use request_body::RequestBody;
 pub use server::serve;
 
@@ -45,7 +48,8 @@ use std::time::Duration;
 pub struct Config {
     /// How long a new connection may take to send the head of its first request.
     pub header_timeout: Duration,
-    /// How long the rest of a request body is read that its handler does not need.
+    /// How long the rest of a request body is read that its handler does not need, and how
+    /// long a client may leave an answer without reading more of it.
     pub body_timeout: Duration,
     /// How long a connection that has had a request may go without one, or without
     /// reading its answer.

@@ -1,10 +1,13 @@
 //! Accepts connections until told to stop, then lets them finish.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,17 +17,26 @@ use hyper::{Request, Response};
 use socket2::{SockFilter, SockRef};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinSet};
-use tokio::time::sleep;
+use tokio::task::{self, JoinError, JoinSet};
+use tokio::time::{Instant, sleep};
 use tower_service::Service;
 
+use crate::activity::Activity;
+use crate::answer::AllUnread;
 use crate::connection::{self, Phase};
+use crate::memory::{Shares, peer_of};
 use crate::{Config, RequestBody};
 
 /// How long to wait after an accept that failed for want of a resource, such as file
 /// descriptors: long enough not to spin, short beside the time in which another
 /// connection ends and frees one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often such failures are logged at most.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+
+/// How often a server that is full looks whether a connection has become idle.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// How long a TCP handshake that began before the listener closes may take.
 const HANDSHAKE: Duration = Duration::from_millis(50);
@@ -47,7 +59,7 @@ pub async fn serve<S, B>(
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + Sync + 'static,
     S::Future: Send,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let (phase, _) = watch::channel(Phase::Serving);
@@ -57,6 +69,10 @@ pub async fn serve<S, B>(
         config: Arc::new(config),
         phase,
         tasks: JoinSet::new(),
+        open: HashMap::new(),
+        unread: Arc::default(),
+        peers: HashMap::new(),
+        warned: None,
         report_open,
     };
     connections.accept_until(&listener, shutdown).await;
@@ -69,7 +85,7 @@ pub async fn serve<S, B>(
     connections.open_waiting(listener);
     connections.phase.send_replace(Phase::Closing);
     let drained = tokio::time::timeout(drain, async {
-        while let Some(ended) = connections.tasks.join_next().await {
+        while let Some(ended) = connections.tasks.join_next_with_id().await {
             connections.ended(ended);
         }
     });
@@ -89,6 +105,12 @@ struct Connections<S, F> {
     config: Arc<Config>,
     phase: watch::Sender<Phase>,
     tasks: JoinSet<()>,
+    open: HashMap<task::Id, Arc<Activity>>,
+    unread: Arc<AllUnread>,
+    /// What the bodies of each peer use, for as long as it has a connection.
+    peers: HashMap<IpAddr, Weak<AtomicUsize>>,
+    /// When a failed accept was last logged.
+    warned: Option<Instant>,
     report_open: F,
 }
 
@@ -97,7 +119,7 @@ where
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + Sync + 'static,
     S::Future: Send,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     F: Fn(usize),
 {
@@ -107,23 +129,87 @@ where
 
     async fn accept_until(&mut self, listener: &TcpListener, end: impl Future<Output = ()>) {
         let mut end = pin!(end);
+        // Accepted, and not served for want of room.
+        let mut next = None;
         loop {
-            tokio::select! {
-                () = &mut end => return,
-                Some(ended) = self.tasks.join_next() => self.ended(ended),
-                accepted = listener.accept(), if self.has_room() => match accepted {
-                    Ok((socket, _)) => self.open(socket),
-                    Err(error) => pause_after(error).await,
+            if self.has_room() || (next.is_some() && self.make_room()) {
+                if let Some((socket, address)) = next.take() {
+                    self.open(socket, address);
                 }
             }
+            tokio::select! {
+                () = &mut end => break,
+                Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
+                accepted = listener.accept(), if next.is_none() => match accepted {
+                    Ok((socket, address)) => next = Some((socket, address.ip())),
+                    Err(error) => self.pause_after(error).await,
+                },
+                () = sleep(LOOK_EVERY), if next.is_some() => {}
+                () = self.unread.too_many() => self.cut_slowest(),
+            }
+        }
+        if let Some((socket, address)) = next {
+            self.open(socket, address);
         }
     }
 
-    fn open(&mut self, socket: TcpStream) {
+    /// The connection that has been without a request for longest.
+    fn longest_idle(&self) -> Option<&Arc<Activity>> {
+        let idle = self.open.values();
+        let idle = idle.filter_map(|activity| Some((activity.idle_since()?, activity)));
+        let longest = idle.min_by_key(|(since, _)| *since);
+        longest.map(|(_, activity)| activity)
+    }
+
+    /// Closes the connection that has been without a request for longest. Clients that keep
+    /// connections and do not use them must not keep others out. Returns whether there was
+    /// one.
+    fn make_room(&self) -> bool {
+        let idle = self.longest_idle();
+        idle.inspect(|activity| activity.give_way()).is_some()
+    }
+
+    fn open(&mut self, socket: TcpStream, address: IpAddr) {
+        let activity = Activity::new(Arc::clone(&self.unread));
+        let shares = Shares::of_connection(self.peer(address));
         let (service, config) = (self.service.clone(), Arc::clone(&self.config));
-        let connection = connection::run(socket, service, config, self.phase.subscribe());
-        self.tasks.spawn(connection);
+        let phase = self.phase.subscribe();
+        let connection = connection::run(
+            socket,
+            Arc::clone(&activity),
+            shares,
+            service,
+            config,
+            phase,
+        );
+        let task = self.tasks.spawn(connection);
+        self.open.insert(task.id(), activity);
         (self.report_open)(self.tasks.len());
+    }
+
+    /// Closes the connection whose client has kept an answer waiting for longest.
+    fn cut_slowest(&self) {
+        if !self.unread.is_too_many() {
+            return;
+        }
+        let slow = self.open.values();
+        let slow = slow.filter_map(|activity| Some((activity.answers.slow_since()?, activity)));
+        if let Some((_, activity)) = slow.min_by_key(|(since, _)| *since) {
+            activity.cut();
+        }
+    }
+
+    fn peer(&mut self, address: IpAddr) -> Arc<AtomicUsize> {
+        // Those without a connection are forgotten now and then.
+        if self.peers.len() > 2 * self.tasks.len() + 16 {
+            self.peers.retain(|_, used| used.strong_count() > 0);
+        }
+        let used = self.peers.entry(peer_of(address)).or_default();
+        used.upgrade().unwrap_or_else(|| {
+            let new = Arc::default();
+            *used = Arc::downgrade(&new);
+            new
+        })
     }
 
     /// Opens the connections that the kernel has accepted already: closing the listener
@@ -135,22 +221,43 @@ where
             return;
         };
         while self.has_room()
-            && let Ok((socket, _)) = listener.accept()
+            && let Ok((socket, address)) = listener.accept()
         {
             let socket = socket.set_nonblocking(true).map(|()| socket);
             if let Ok(socket) = socket.and_then(TcpStream::from_std) {
-                self.open(socket);
+                self.open(socket, address.ip());
             }
         }
     }
 
     /// A connection's task is never cancelled while the loop runs, so that a join error
     /// is a panic: a defect that has cost that connection only.
-    fn ended(&self, ended: Result<(), JoinError>) {
-        if let Err(error) = ended {
+    fn ended(&mut self, ended: Result<(task::Id, ()), JoinError>) {
+        let (id, ()) = ended.unwrap_or_else(|error| {
             tracing::error!(%error, "a connection panicked");
-        }
+            (error.id(), ())
+        });
+        self.open.remove(&id);
         (self.report_open)(self.tasks.len());
+    }
+
+    /// Waits after an accept that failed.
+    async fn pause_after(&mut self, error: io::Error) {
+        match error.kind() {
+            // The client left before it was accepted, which says nothing about the next.
+            io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset => {}
+            _ => {
+                if self.warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
+                    self.warned = Some(Instant::now());
+                    tracing::warn!(%error, "connections cannot be accepted");
+                }
+                // Most likely there are no more file descriptors, of which this frees one.
+                self.make_room();
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
     }
 }
 
@@ -178,17 +285,4 @@ fn refuse_new(listener: &TcpListener) -> bool {
 #[cfg(not(target_os = "linux"))]
 fn refuse_new(_listener: &TcpListener) -> bool {
     false
-}
-
-async fn pause_after(error: io::Error) {
-    match error.kind() {
-        // The client left before it was accepted, which says nothing about the next.
-        io::ErrorKind::ConnectionAborted
-        | io::ErrorKind::ConnectionRefused
-        | io::ErrorKind::ConnectionReset => {}
-        _ => {
-            tracing::warn!(%error, "a connection could not be accepted");
-            sleep(ACCEPT_PAUSE).await;
-        }
-    }
 }

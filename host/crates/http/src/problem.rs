@@ -361,7 +361,7 @@ impl From<BodyError> for Problem {
             BodyError::TimedOut { .. } => Kind::BodyTimeout,
             BodyError::Incomplete => Kind::IncompleteBody,
             BodyError::Broken { .. } => Kind::InvalidEncoding,
-            BodyError::NoRoom(_) => Kind::Overloaded,
+            BodyError::NoRoom(_) | BodyError::Evicted => Kind::Overloaded,
         };
         Self::new(kind, error.to_string())
     }

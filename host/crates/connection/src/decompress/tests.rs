@@ -6,7 +6,7 @@ use http_body_util::StreamBody;
 
 use super::*;
 use crate::body;
-use crate::memory::NoRoom;
+use crate::memory::{Memory, NoRoom};
 
 const CODINGS: [Coding; 3] = [Coding::Gzip, Coding::Brotli, Coding::Zstd];
 
@@ -32,9 +32,10 @@ async fn decompress(
         .into_iter()
         .map(|piece| Ok::<_, BodyError>(Frame::data(piece)));
     let body = StreamBody::new(stream::iter(frames));
-    let mut body = Decompressed::new(body, Some(coding), limit, memory);
+    let reservation = memory.begin(0)?;
+    let mut body = Decompressed::new(body, Some(coding), limit, &reservation);
     let patience = Duration::from_secs(60);
-    let whole = body::read(&mut body, limit, patience, memory).await?;
+    let whole = body::read(&mut body, limit, patience, reservation).await?;
     Ok(whole.bytes)
 }
 
@@ -155,8 +156,8 @@ async fn decompression_yields() {
     let packed = compress(Coding::Zstd, &vec![b' '; 1 << 20]).await;
     let frames = [Ok::<_, BodyError>(Frame::data(Bytes::from(packed)))];
     let body = StreamBody::new(stream::iter(frames));
-    let memory = Memory::new(16 << 20);
-    let mut body = Decompressed::new(body, Some(Coding::Zstd), 1 << 20, &memory);
+    let reservation = Memory::new(16 << 20).begin(0).unwrap();
+    let mut body = Decompressed::new(body, Some(Coding::Zstd), 1 << 20, &reservation);
     let (mut in_a_row, mut most, mut turns) = (0, 0, 0);
     std::future::poll_fn(|context| {
         loop {

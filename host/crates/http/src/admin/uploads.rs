@@ -31,7 +31,7 @@ impl Uploads {
         // Each takes a little beside its bytes.
         let room = max_bytes.saturating_add(64 * 1024);
         Self {
-            memory: Memory::new(room.saturating_mul(AT_A_TIME)),
+            memory: Memory::undivided(room.saturating_mul(AT_A_TIME)),
             max_bytes,
             patience,
         }

@@ -55,6 +55,11 @@ impl Lines {
         }
     }
 
+    /// How many bytes of a line, or of lines, are held.
+    pub(crate) fn buffered(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// The next line that is not empty; none at the end of the body. The last one
     /// needs no end. If this is dropped before it resolves, nothing is lost.
     pub(crate) async fn next<B>(&mut self, body: &mut B) -> Result<Option<Line>, BodyError>
@@ -62,7 +67,7 @@ impl Lines {
         B: Body<Data = Bytes, Error = BodyError> + Unpin,
     {
         loop {
-            if let Some(line) = self.buffered() {
+            if let Some(line) = self.split() {
                 return Ok(Some(line));
             }
             if self.is_complete {
@@ -87,7 +92,7 @@ impl Lines {
     }
 
     /// The next line that is complete in the buffer, or known to be too long.
-    fn buffered(&mut self) -> Option<Line> {
+    fn split(&mut self) -> Option<Line> {
         while let Some(at) = memchr::memchr(b'\n', &self.buffer[self.searched..]) {
             let mut line = self.buffer.split_to(self.searched + at + 1);
             self.searched = 0;

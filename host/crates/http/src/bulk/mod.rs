@@ -14,7 +14,7 @@ mod line;
 mod lines;
 mod stream;
 
-use std::future::ready;
+use std::future::{pending, ready};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +49,9 @@ const LINE_OVER_TEXT: usize = 8;
 /// What an exchange holds beside a line, in bytes: texts and answers in progress.
 const IN_PROGRESS: usize = 2 << 20;
 
+/// What it holds while nothing is in progress, in bytes, beside what has arrived of a line.
+const IDLE: usize = 32 * 1024;
+
 /// Answers of this size, in bytes, are sent without waiting for more.
 const PIECE: usize = 16 * 1024;
 
@@ -60,7 +63,7 @@ pub(crate) struct Route {
     service: Arc<Service>,
     memory: Memory,
     max_line: usize,
-    /// The memory that an exchange reserves, in bytes.
+    /// The memory that an exchange reserves while texts are in progress, in bytes.
     reserved: usize,
     patience: Duration,
 }
@@ -84,7 +87,9 @@ struct Exchange {
     answered: u64,
     logged: u32,
     progress: Progress,
-    _reservation: Reservation,
+    reservation: Reservation,
+    /// What the reservation is while texts are in progress, in bytes.
+    reserved: usize,
 }
 
 /// A line's place in the answer.
@@ -131,9 +136,9 @@ impl Route {
         let coding = coding::of_request(&head.headers)?;
         let options = options(&head.headers)?;
         // There may be any number of lines.
-        let mut body = Decompressed::new(body, coding, usize::MAX, &self.memory);
-        let mut reservation = self.memory.begin(0).map_err(BodyError::from)?;
-        reservation.take(self.reserved).map_err(BodyError::from)?;
+        let reservation = session.reserve(&self.memory, 0);
+        let reservation = reservation.map_err(BodyError::from)?;
+        let mut body = Decompressed::new(body, coding, usize::MAX, &reservation);
         let mut exchange = Exchange {
             lines: Lines::new(self.max_line),
             bulk: self.service.bulk(options),
@@ -147,7 +152,8 @@ impl Route {
             answered: 0,
             logged: 0,
             progress: Progress::default(),
-            _reservation: reservation,
+            reservation,
+            reserved: self.reserved,
         };
         let first = exchange.next(&mut body).await?;
         Ok(stream::respond(exchange, first, body))
@@ -264,6 +270,25 @@ impl Exchange {
     /// answers, so that chunks are large. Answers are sent before it waits for anything.
     async fn event(&mut self, body: &mut Decompressed<Body>) -> Event {
         let (reads, room, idle) = (self.reads, self.bulk.has_room(), self.bulk.is_empty());
+        let held = if idle {
+            IDLE + self.lines.buffered()
+        } else {
+            self.reserved
+        };
+        if let Err(error) = self.reservation.set(held.min(self.reserved))
+            && reads
+        {
+            return Event::End(Some(BodyError::from(error).into()));
+        }
+        // Others may have the memory of a client that sends nothing.
+        let waiting = (reads && idle).then(|| self.reservation.wait());
+        let waits = waiting.is_some();
+        let evicted = async {
+            match &waiting {
+                Some(waiting) => waiting.evicted().await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
             biased;
             () = self.session.closing(), if reads => Event::End(Some(Problem::new(
@@ -277,6 +302,7 @@ impl Exchange {
             },
             Some((place, answer)) = self.bulk.next() => Event::Answered(place, answer),
             () = ready(()), if !self.out.is_empty() => Event::Send,
+            () = evicted, if waits => Event::End(Some(BodyError::Evicted.into())),
             // While texts are in progress, it is not the client that is silent.
             () = sleep(self.patience), if reads && idle => Event::End(Some(Problem::new(
                 Kind::BodyTimeout,

@@ -1,6 +1,7 @@
 //! Slow, silent and vanished clients: each is bounded.
 
 use super::*;
+use bytes::Bytes;
 
 fn impatient(config: &mut Settings, _: &mut Limits) {
     config.connections.header_timeout = SHORT;
@@ -93,18 +94,51 @@ async fn work_ends_with_the_client_that_wanted_it() {
     }
 }
 
+const HEALTH: &str = "GET /health HTTP/1.1\r\nhost: x\r\n\r\n";
+
 #[tokio::test]
-async fn connections_beyond_the_bound_wait_for_their_turn() {
+async fn connections_beyond_the_bound_wait_while_all_others_are_busy() {
     let server = Server::with(|config, _| config.connections.max_connections = 1).await;
-    let health = "GET /health HTTP/1.1\r\nhost: x\r\n\r\n";
     let mut first = server.raw().await;
-    first.send(health).await;
-    assert_eq!(first.answer().await.status, 200);
+    first.post("", texts(&["hold"]).to_string()).await;
+    server.fake.held().await;
     let mut second = server.raw().await;
-    second.send(health).await;
+    second.send(HEALTH).await;
     assert!(timeout(SHORT, second.0.readable()).await.is_err());
-    drop(first);
+    server.fake.release.add_permits(1);
+    assert_eq!(first.answer().await.status, 200);
     assert_eq!(second.answer().await.status, 200);
+    first.closed().await;
+}
+
+#[tokio::test]
+async fn the_longest_idle_connection_gives_way_to_a_new_one() {
+    let server = Server::with(|config, _| config.connections.max_connections = 4).await;
+    let mut busy = server.raw().await;
+    busy.post("", texts(&["hold"]).to_string()).await;
+    server.fake.held().await;
+    let mut silent = server.raw().await;
+    let mut kept = server.raw().await;
+    kept.send(HEALTH).await;
+    assert_eq!(kept.answer().await.status, 200);
+    let client = http2();
+    let ask = || client.get(server.url("/health")).send();
+    assert_eq!(ask().await.unwrap().status(), 200);
+    let mut latest = Vec::new();
+    for gone in [Some(&mut silent), Some(&mut kept), None] {
+        let mut new = server.raw().await;
+        new.send(HEALTH).await;
+        assert_eq!(new.answer().await.status, 200);
+        if let Some(gone) = gone {
+            gone.closed().await;
+        }
+        latest.push(new);
+    }
+    // It was told, and connects again.
+    assert_eq!(ask().await.unwrap().status(), 200);
+    latest[0].closed().await;
+    server.fake.release.add_permits(1);
+    assert_eq!(busy.answer().await.status, 200);
 }
 
 #[tokio::test]
@@ -120,6 +154,105 @@ async fn a_client_that_does_not_read_is_cut_off() {
     // Ends once the answers fill all buffers and the server gives up.
     let flood = async { while raw.0.write_all(request.as_bytes()).await.is_ok() {} };
     timeout(PATIENCE, flood).await.unwrap();
+}
+
+/// Over HTTP/2 a client can ask on without reading: its window stays closed.
+#[tokio::test]
+async fn answers_that_are_not_read_are_bounded_in_size_and_time() {
+    let server = Server::with(|config, _| config.body_timeout(SHORT * 4)).await;
+    let socket = TcpStream::connect(server.address).await.unwrap();
+    let mut client = h2::client::Builder::new();
+    client.initial_window_size(0);
+    let (mut client, connection) = client.handshake::<_, Bytes>(socket).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let many = Bytes::from(texts(&["a"; 1024]).to_string());
+    for _ in 0..180 {
+        let request = axum::http::Request::post(server.url("/predict"));
+        let request = request.body(()).unwrap();
+        client = client.ready().await.unwrap();
+        let (_, mut upload) = client.send_request(request, false).unwrap();
+        upload.send_data(many.clone(), true).unwrap();
+    }
+    // Others are answered meanwhile.
+    let other = http1().get(server.url("/health")).send().await.unwrap();
+    assert_eq!(other.status(), 200);
+    // It is cut off, although it has sent requests all the time.
+    let asking = async {
+        loop {
+            let request = axum::http::Request::get(server.url("/health"));
+            let Ok(ready) = client.clone().ready().await else {
+                return;
+            };
+            client = ready;
+            if client
+                .send_request(request.body(()).unwrap(), true)
+                .is_err()
+            {
+                return;
+            }
+            tokio::time::sleep(SHORT / 10).await;
+        }
+    };
+    timeout(PATIENCE, asking).await.unwrap();
+    assert!(timeout(PATIENCE, connection).await.is_ok());
+    // Each answer has about 45 KiB.
+    let asked = server.fake.caching.lock().unwrap().len();
+    assert!((1..110).contains(&asked), "{asked}");
+}
+
+/// One byte of each is enough to hold memory for all of them.
+#[tokio::test]
+async fn bodies_that_do_not_arrive_make_room_for_others() {
+    let server = Server::with(|config, _| {
+        config.http.body_memory = 8 << 20;
+        config.http.max_body_bytes = 4 << 20;
+    })
+    .await;
+    let mut slow = Vec::new();
+    for (coding, first) in [
+        ("br", 0x0b),
+        ("gzip", 0x1f),
+        ("zstd", 0x28),
+        ("identity", b'{'),
+    ] {
+        for _ in 0..20 {
+            let mut raw = server.raw().await;
+            let coding = match coding {
+                "identity" => String::new(),
+                coding => format!("content-encoding: {coding}\r\n"),
+            };
+            let head = format!("POST /predict HTTP/1.1\r\nhost: x\r\n{coding}");
+            let head = head + "content-length: 100000\r\n\r\n";
+            raw.send([head.as_bytes(), &[first]].concat()).await;
+            slow.push(raw);
+        }
+    }
+    for _ in 0..60 {
+        let mut bulk = server.raw().await;
+        bulk.send(
+            "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\n\
+             transfer-encoding: chunked\r\n\r\n1\r\n\"\r\n",
+        )
+        .await;
+        slow.push(bulk);
+    }
+    tokio::time::sleep(SHORT / 5).await;
+    let large = texts(&["a".repeat(100_000).as_str(); 30]).to_string();
+    for client in [http1(), http2()] {
+        for body in [texts(&["a"]).to_string(), large.clone()] {
+            let answer = client.post(server.url("/predict")).body(body);
+            assert_eq!(answer.send().await.unwrap().status(), 200);
+        }
+    }
+    // Whoever made room is told so.
+    let evicted = slow.iter_mut().map(|raw| async {
+        let answer = timeout(SHORT, raw.answer()).await.ok()?;
+        assert_eq!(answer.status, 503);
+        assert!(answer.body.contains("arrive faster"), "{}", answer.body);
+        Some(())
+    });
+    let evicted = futures_util::future::join_all(evicted).await;
+    assert!(evicted.into_iter().flatten().count() > 0);
 }
 
 #[tokio::test]
