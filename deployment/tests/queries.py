@@ -16,7 +16,14 @@ DASHBOARD = MONITORING / "grafana/dashboards/fastsentiment.json"
 ALERTS = MONITORING / "alerts.yaml"
 RULE = ROOT / "deployment/kubernetes/components/monitoring/rule.yaml"
 
-FUNCTIONS = {"changes", "histogram_quantile", "increase", "last_over_time", "rate"}
+FUNCTIONS = {
+    "avg_over_time",
+    "changes",
+    "histogram_quantile",
+    "increase",
+    "last_over_time",
+    "rate",
+}
 AGGREGATIONS = {"count", "max", "sum"}
 OPERATORS = {"and"}
 # Labels that Prometheus adds to each series; those of pods come from its operator.
