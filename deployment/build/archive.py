@@ -67,7 +67,8 @@ def main() -> None:
 
 def machine_of(program: Path) -> str:
     """The machine that a program or a library was built for."""
-    header = program.read_bytes()[:20]
+    with program.open("rb") as file:
+        header = file.read(20)
     known = MACHINES.get(int.from_bytes(header[18:20], "little"))
     if not header.startswith(b"\x7fELF") or known is None:
         sys.exit(

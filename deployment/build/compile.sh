@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds the contents of the image and the archive: the binary, the default guest, ONNX
-# Runtime, all licences, and a list of all parts (SBOM). The Dockerfile and `make dist` call this.
+# Runtime, all licences, and a list of all parts (SBOM). The Dockerfile and `make dist` call
+# this.
 #
 #     compile.sh dependencies        the dependencies in Cargo.lock, without the sources
 #                                    (skeleton.py), for a layer that rarely changes

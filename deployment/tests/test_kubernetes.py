@@ -19,7 +19,7 @@ from manifests import (
     of_kind,
     secret,
 )
-from product import VERSION
+from product import ROOT, VERSION
 
 API = "fastsentiment"
 COMPONENT = "app.kubernetes.io/component"
@@ -336,6 +336,13 @@ def test_without_a_redis_nothing_refers_to_one(manifests):
     variables = environment(manifests["base"], API)
     assert not [name for name in variables if "REDIS" in name]
     assert "volumes" not in container(manifests["base"], API)[0]
+
+
+def test_the_readme_lists_them_all():
+    page = (ROOT / "deployment/README.md").read_text()
+    for kind in ("overlays", "components"):
+        for path in (ROOT / "deployment/kubernetes" / kind).iterdir():
+            assert f"\n| `{kind}/{path.name}` | " in page, path
 
 
 def test_a_priority_is_named_and_not_made(manifests):

@@ -123,16 +123,19 @@ impl CacheOptions {
             return Ok(None);
         };
         let password = non_empty(self.redis_password_file.as_ref()).map(|path| {
-            read_password(path)
-                .with_context(|| format!("--redis-password-file {}", path.display()))
+            read_password(path).with_context(|| format!("--redis-password-file {}", path.display()))
         });
         let certificates = non_empty(self.redis_ca.as_ref()).map(|path| {
             std::fs::read(path)
                 .with_context(|| format!("--redis-ca: cannot read {}", path.display()))
         });
         Ok(Some(RedisOptions {
-            address: Address::parse(url, password.transpose()?.as_deref(), certificates.transpose()?)
-                .map_err(|error| UsageError(format!("--redis-url: {error}")))?,
+            address: Address::parse(
+                url,
+                password.transpose()?.as_deref(),
+                certificates.transpose()?,
+            )
+            .map_err(|error| UsageError(format!("--redis-url: {error}")))?,
             prefix: self.redis_prefix.clone(),
             ttl: Duration::from_secs(self.redis_ttl_s),
             timeout: Duration::from_millis(self.redis_timeout_ms),

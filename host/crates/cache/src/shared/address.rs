@@ -298,7 +298,10 @@ mod tests {
             "redis-cluster://:s3cret@a,b",
         ] {
             let error = parse(url, "another").unwrap_err();
-            assert!(matches!(error, AddressError::TwoPasswords), "{url}: {error}");
+            assert!(
+                matches!(error, AddressError::TwoPasswords),
+                "{url}: {error}"
+            );
         }
     }
 
