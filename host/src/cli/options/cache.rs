@@ -52,7 +52,7 @@ pub(in crate::cli) struct CacheOptions {
 
     /// File with the password for Redis, instead of one in the URL [default: none]
     ///
-    /// Its first line is the password, as it is, and there is no other. It is read when the
+    /// The file has one line, the password, without percent-encoding. It is read when the
     /// server starts.
     #[arg(
         long,
