@@ -15,7 +15,7 @@ from typing import NamedTuple
 import containers
 import pytest
 from manifests import of_kind
-from product import PATIENCE, ROOT, Server, free_port, need, options
+from product import PATIENCE, ROOT, Server, need, options
 
 CONF = ROOT / "deployment/nginx.conf"
 # The directive of each annotation of ingress-nginx, and how it writes the value.
@@ -54,7 +54,11 @@ def annotated(manifests: dict[str, list[dict]]) -> list[str]:
 
 @contextlib.contextmanager
 def nginx(configuration: str, server: Server, folder: Path) -> Iterator[Proxy]:
-    proxy = Proxy(free_port(), free_port())
+    # Together, so that they differ.
+    with socket.socket() as one, socket.socket() as two:
+        for listener in (one, two):
+            listener.bind(("127.0.0.1", 0))
+        proxy = Proxy(one.getsockname()[1], two.getsockname()[1])
     listen = (
         f"listen 127.0.0.1:{proxy.port}; listen 127.0.0.1:{proxy.http2_port} http2;"
     )
@@ -70,7 +74,7 @@ def nginx(configuration: str, server: Server, folder: Path) -> Iterator[Proxy]:
     process = subprocess.Popen([need("nginx"), "-p", folder, "-c", main])
 
     def listens() -> bool:
-        assert process.poll() is None, (folder / "log").read_text()
+        assert process.poll() is None, "nginx has ended"
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", proxy.http2_port)) == 0
 
