@@ -67,6 +67,7 @@ COPY --from=root /root-of-image/app/model /app/model
 COPY --from=root /root-of-image/app/licences /app/licences
 COPY --from=root /root-of-image/app/artifacts /app/artifacts
 COPY --from=root /root-of-image/app/LICENSE \
+                 /root-of-image/app/fastsentiment.cdx.json \
                  /root-of-image/app/fastsentiment_guest.wasm \
                  /root-of-image/app/fastsentiment /app/
 

@@ -415,6 +415,13 @@ results: ## Rewrite load-testing/RESULTS.md and its charts from the latest measu
 reference: ## Regenerate the tables of host/CONFIGURATION.md
 	FASTSENTIMENT_WRITE_REFERENCE=1 $(CARGO) test $(CARGO_FLAGS) --release -p fastsentiment --bin fastsentiment the_reference
 
+RULE := deployment/kubernetes/components/monitoring/rule.yaml
+
+.PHONY: alerts
+alerts: ## Regenerate the PrometheusRule from deployment/monitoring/alerts.yaml
+	{ sed '/^spec:/q' $(RULE) && sed -n '/^groups:/,$$ { s/^./  &/; p; }' \
+	  deployment/monitoring/alerts.yaml; } > $(RULE).new && mv $(RULE).new $(RULE)
+
 .PHONY: charts
 charts: $(CHARTS_VENV)/.complete ## Regenerate the tables and charts from load-testing/results
 	$(PYTHON) load-testing/tables.py

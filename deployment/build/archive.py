@@ -15,17 +15,21 @@ import gzip
 import hashlib
 import io
 import os
-import platform
 import re
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
 
+import sbom
+
 ROOT = Path(__file__).parents[2]
 
+# The machines that an ELF header can name, as `uname -m` does.
+MACHINES = {62: "x86_64", 183: "aarch64"}
+
 README = """\
-FastSentiment {version}, for {system} on {machine}
+FastSentiment {version}, for Linux on {machine}
 
     ./fastsentiment serve
     curl -s http://127.0.0.1:8000/predict \\
@@ -36,7 +40,8 @@ newer. The first start compiles the guest, which takes a few seconds, and keeps 
 ~/.cache/fastsentiment. `./fastsentiment serve --help` describes all options.
 
 LICENSE is FastSentiment's own licence. The licences of its dependencies are in
-licences/, and that of the model is in model/default/.
+licences/, and that of the model is in model/default/. fastsentiment.cdx.json lists
+everything in this archive and in the binary, in the format CycloneDX.
 """
 
 
@@ -44,17 +49,32 @@ def main() -> None:
     if len(sys.argv) != 4:
         sys.exit("usage: archive.py BUILT MODEL OUT")
     built, model, out = map(Path, sys.argv[1:])
-    system, machine = platform.system().lower(), platform.machine()
-    name = f"fastsentiment-{version()}-{system}-{machine}"
+    machine = machine_of(built / "fastsentiment")
+    if machine_of(built / "libonnxruntime.so") != machine:
+        sys.exit(f"{built}/libonnxruntime.so is not for {machine}, as the binary is")
+    name = f"fastsentiment-{version()}-linux-{machine}"
     files = contents(built, model)
-    readme = README.format(version=version(), system=platform.system(), machine=machine)
-    files["README.txt"] = readme.encode()
+    files["README.txt"] = README.format(version=version(), machine=machine).encode()
+    parts = sbom.with_model(sbom.read(built), model)
+    files[sbom.NAME] = sbom.text(parts).encode()
     out.mkdir(parents=True, exist_ok=True)
     archive = out / f"{name}.tar.gz"
     archive.write_bytes(pack(name, files, commit_time()))
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     (out / f"{archive.name}.sha256").write_text(f"{digest}  {archive.name}\n")
     print(f"{archive}: {archive.stat().st_size / 1e6:.1f} MB, sha256 {digest}")
+
+
+def machine_of(program: Path) -> str:
+    """The machine that a program or a library was built for."""
+    with program.open("rb") as file:
+        header = file.read(20)
+    known = MACHINES.get(int.from_bytes(header[18:20], "little"))
+    if not header.startswith(b"\x7fELF") or known is None:
+        sys.exit(
+            f"{program} is not a Linux program for {' or '.join(MACHINES.values())}"
+        )
+    return known
 
 
 def version() -> str:

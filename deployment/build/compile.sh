@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds the contents of the image and the archive: the binary, the default guest, ONNX
-# Runtime, and all licences. The Dockerfile and `make dist` call this.
+# Runtime, all licences, and a list of all parts (SBOM). The Dockerfile and `make dist` call
+# this.
 #
 #     compile.sh dependencies        the dependencies in Cargo.lock, without the sources
 #                                    (skeleton.py), for a layer that rarely changes
@@ -68,6 +69,7 @@ collect() {
   env -u ORT_DYLIB_PATH python3 host/tools/fetch-onnxruntime.py "$out"
   mv "$out"/onnxruntime-*.txt "$out/licences/"
   python3 "$here/licences.py" "$out/licences"
+  python3 "$here/sbom.py" built "$out"
 }
 
 case "${1-} $#" in

@@ -19,6 +19,7 @@ import sys
 import zipfile
 from collections import defaultdict
 from pathlib import Path
+from typing import NamedTuple
 
 # Each product and the platform that it is compiled for; `None` is this machine.
 PRODUCTS = [("fastsentiment", None), ("fastsentiment-guest", "wasm32-wasip2")]
@@ -52,8 +53,17 @@ def host() -> str:
     return re.findall(r"^host: (.*)$", output("rustc", "-vV"), re.MULTILINE)[0]
 
 
-def crates_of(product: str, platform: str) -> dict[str, dict]:
-    """The packages linked into a product, by id, without those of this workspace."""
+class Graph(NamedTuple):
+    """The packages that a product is made of, and what each of them uses, by id."""
+
+    packages: dict[str, dict]
+    uses: dict[str, list[str]]
+    # The packages of this workspace.
+    own: set[str]
+    root: str
+
+
+def graph(product: str, platform: str) -> Graph:
     metadata = json.loads(
         output(
             *("cargo", "metadata", "--locked", "--format-version", "1"),
@@ -63,19 +73,28 @@ def crates_of(product: str, platform: str) -> dict[str, dict]:
     packages = {package["id"]: package for package in metadata["packages"]}
     nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
     own = set(metadata["workspace_members"])
-    open_ids = [i for i in own if packages[i]["name"] == product]
-    found = {}
+    [root] = [i for i in own if packages[i]["name"] == product]
+    uses = {}
+    open_ids = [root]
     while open_ids:
         identity = open_ids.pop()
-        if identity in found:
+        if identity in uses:
             continue
-        found[identity] = packages[identity]
-        for dependency in nodes[identity]["deps"]:
-            kinds = {kind["kind"] for kind in dependency["dep_kinds"]}
+        uses[identity] = [
+            dependency["pkg"]
+            for dependency in nodes[identity]["deps"]
             # Not test dependencies, and usually not build dependencies.
-            if None in kinds or dependency["name"].replace("_", "-") in EMBEDDED:
-                open_ids.append(dependency["pkg"])
-    return {i: package for i, package in found.items() if i not in own}
+            if None in {kind["kind"] for kind in dependency["dep_kinds"]}
+            or dependency["name"].replace("_", "-") in EMBEDDED
+        ]
+        open_ids += uses[identity]
+    return Graph({i: packages[i] for i in uses}, uses, own, root)
+
+
+def crates_of(product: str, platform: str) -> dict[str, dict]:
+    """The packages linked into a product, by id, without those of this workspace."""
+    found = graph(product, platform)
+    return {i: crate for i, crate in found.packages.items() if i not in found.own}
 
 
 def texts_of(package: dict) -> list[str]:

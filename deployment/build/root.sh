@@ -54,6 +54,8 @@ owner() {
 libraries=$(ldd "$built/fastsentiment" "$built/libonnxruntime.so" \
   | sed -n 's|.*\s\(/[^ ]*\) (0x.*|\1|p' | sort -u)
 [ -n "$libraries" ] || fail "ldd names no libraries of $built/fastsentiment"
+# The loader's directory on x86-64. The Dockerfile copies it on every architecture.
+mkdir -p "$root/lib64"
 for library in $libraries; do
   mkdir -p "$root$(dirname "$library")"
   cp -L "$library" "$root$library"
@@ -92,6 +94,8 @@ cp "$here/../../LICENSE" "$app/LICENSE"
 for file in "$model"/*; do
   [ ! -f "$file" ] || cp -L "$file" "$app/model/default/"
 done
+
+python3 "$here/sbom.py" image "$built" "$app/model/default" "$root"
 
 # Loads everything that `serve` would load, predicts once, and keeps the compiled guest,
 # which is the same every time.

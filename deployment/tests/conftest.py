@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import dockerfile
+import manifests as kubernetes
 import pytest
 from product import ROOT, TARGET
 
@@ -60,3 +61,9 @@ def image(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     script = ROOT / "deployment/build/root.sh"
     run("sh", script, built, ROOT / "model/default", root)
     return root
+
+
+@pytest.fixture(scope="session")
+def manifests(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict]]:
+    """The rendered Kubernetes manifests, by the names in manifests.py."""
+    return kubernetes.render(tmp_path_factory.mktemp("manifests"))

@@ -20,6 +20,7 @@ TOKEN = "FASTSENTIMENT_ADMIN_TOKEN"
 class Redis(NamedTuple):
     port: int
     password: str
+    process: subprocess.Popen
 
     def cli(self, *arguments: str, password: str | None = None) -> str:
         variables = {"REDISCLI_AUTH": password or self.password}
@@ -31,6 +32,17 @@ class Redis(NamedTuple):
             text=True,
         ).stdout
 
+    def process_list(self) -> str:
+        """What every user of the machine can see of it."""
+        return Path(f"/proc/{self.process.pid}/cmdline").read_text()
+
+
+def located(words: list[str], places: dict[str, Path]) -> list[str]:
+    """A command with the places on this machine instead of those in the container."""
+    for path, place in places.items():
+        words = [word.replace(f"{path}/", f"{place}/") for word in words]
+    return words
+
 
 def on_port(port: int, words: list[str]) -> list[str]:
     """A command with another port instead of Redis's default."""
@@ -40,13 +52,12 @@ def on_port(port: int, words: list[str]) -> list[str]:
 @contextlib.contextmanager
 def redis(command: list[str], password: str, folder: Path) -> Iterator[Redis]:
     """The Redis of a container: its command, on a free port."""
-    assert command[0] == "redis-server"
-    server = Redis(free_port(), password)
-    words = on_port(server.port, command[1:])
-    assert str(server.port) in words, f"no port is named in {command}"
-    process = subprocess.Popen(
-        [need("redis-server"), *words], cwd=folder, stdout=subprocess.DEVNULL
-    )
+    need("redis-server")
+    port = free_port()
+    words = on_port(port, command)
+    assert words != command, f"no port is named in {command}"
+    process = subprocess.Popen(words, cwd=folder, stdout=subprocess.DEVNULL)
+    server = Redis(port, password, process)
     try:
         wait(lambda: server.cli("ping").strip() == "PONG")
         yield server
@@ -82,11 +93,17 @@ def assert_keeps_nothing_and_forgets(server: Redis) -> None:
     ) or "WRONGPASS" in server.cli("ping", password="wrong")
 
 
-def assert_probe_tells_right_from_wrong(server: Redis, command: list[str]) -> None:
+def assert_probe_tells_right_from_wrong(
+    server: Redis, command: list[str], password_file: Path | None = None
+) -> None:
     command = on_port(server.port, command)
     assert str(server.port) in " ".join(command), "the probe names no port"
-    for password, healthy in ((server.password, True), ("wrong", False)):
-        variables = {"REDISCLI_AUTH": password, "PATH": "/usr/bin:/bin:/usr/local/bin"}
+    variables = {"PATH": "/usr/bin:/bin:/usr/local/bin"}
+    for password, healthy in (("wrong", False), (server.password, True)):
+        if password_file:
+            password_file.write_text(password)
+        else:
+            variables["REDISCLI_AUTH"] = password
         done = subprocess.run(
             command, env=variables, capture_output=True, text=True, check=False
         )
@@ -117,8 +134,8 @@ def api(
     assert_known(variables)
     if cache:
         url = variables["REDIS_URL"]
-        address = f"{cache.password}@127.0.0.1:{cache.port}"
-        variables["REDIS_URL"] = re.sub(r"(?<=:)[^:@/]+@[\w-]+:6379$", address, url)
+        address = f"127.0.0.1:{cache.port}"
+        variables["REDIS_URL"] = re.sub(r"[\w.-]+:6379$", address, url)
         assert variables["REDIS_URL"] != url, f"{url} leads elsewhere"
     for path, place in {"/app": image / "app", **(mounts or {})}.items():
         for name, value in variables.items():

@@ -14,11 +14,20 @@ from product import ROOT
 MONITORING = ROOT / "deployment/monitoring"
 DASHBOARD = MONITORING / "grafana/dashboards/fastsentiment.json"
 ALERTS = MONITORING / "alerts.yaml"
+RULE = ROOT / "deployment/kubernetes/components/monitoring/rule.yaml"
 
-FUNCTIONS = {"changes", "histogram_quantile", "increase", "rate"}
+FUNCTIONS = {
+    "avg_over_time",
+    "changes",
+    "histogram_quantile",
+    "increase",
+    "last_over_time",
+    "rate",
+}
 AGGREGATIONS = {"count", "max", "sum"}
-# Labels that Prometheus adds to each series.
-OF_THE_TARGET = {"instance", "job"}
+OPERATORS = {"and"}
+# Labels that Prometheus adds to each series; those of pods come from its operator.
+OF_THE_TARGET = {"instance", "job", "namespace", "pod"}
 SUFFIXES = {"_bucket": {"le"}, "_sum": set(), "_count": set()}
 
 
@@ -70,15 +79,18 @@ def faults(query: Query, metrics: dict[str, Metric]) -> list[str]:
     expression = re.sub(r"\[[^\]]*\]", "[]", expression)
     labels = set(OF_THE_TARGET)
     selector = r"([a-z_][a-z0-9_]*)\s*(\{[^}]*\})?(\[\])?"
-    grouped = {
-        word
-        for group in re.findall(r"\bby \(([^)]*)\)", expression)
-        for word in re.findall(r"\w+", group)
+    named = {
+        keyword: {
+            word
+            for group in re.findall(rf"\b{keyword} \(([^)]*)\)", expression)
+            for word in re.findall(r"\w+", group)
+        }
+        for keyword in ("by", "without", "on")
     }
-    without_groups = re.sub(r"\bby \([^)]*\)", "", expression)
+    without_groups = re.sub(r"\b(?:by|without|on) \([^)]*\)", "", expression)
     for match in re.finditer(selector, without_groups):
         name, matchers, ranged = match.groups()
-        if name in FUNCTIONS | AGGREGATIONS:
+        if name in FUNCTIONS | AGGREGATIONS | OPERATORS:
             continue
         own = selected(name, metrics)
         if own is None:
@@ -93,9 +105,13 @@ def faults(query: Query, metrics: dict[str, Metric]) -> list[str]:
         if (kind == "counter") != grows:
             found.append(f"{name} is a {kind}")
     shown = set(re.findall(r"\{\{\s*(?:\$labels\.)?([a-z]\w*)\s*\}\}", query.legend))
-    if re.search(r"\b(?:count|max|sum)\b", expression):
-        found += [f"{label} is not kept" for label in shown - grouped]
-    found += [f"nothing has {label}" for label in (grouped | shown) - labels]
+    lost = shown & named["without"]
+    # `without` keeps the other labels, and `by` only its own.
+    if re.search(r"\b(?:count|max|sum)\b(?! without)", expression):
+        lost = shown - named["by"]
+    found += [f"{label} is not kept" for label in lost]
+    asked = shown.union(*named.values())
+    found += [f"nothing has {label}" for label in asked - labels]
     return [f"{query.where}: {fault}" for fault in found]
 
 

@@ -150,8 +150,7 @@ def test_the_server_is_where_it_says(compose: dict, image: Path, tmp_path: Path)
         labelled = " ".join(server.metrics())
         for expression in drawn:
             for label in re.findall(r'\w+="/?\w+', expression):
-                if label != f'job="{job["job_name"]}':
-                    assert label in labelled, f"{label} of {expression}"
+                assert label in labelled, f"{label} of {expression}"
 
 
 def test_grafana_finds_its_dashboard_and_its_data(compose: dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -34,6 +35,21 @@ def test_every_query_asks_for_what_there_is():
         ("sum by (state) (rate(asked_total[5m]))", "", "nothing has state"),
         ("sum by (status) (rate(asked_total[5m]))", "{{status}}", None),
         ("sum(rate(asked_total[5m]))", "{{status}}", "status is not kept"),
+        ("sum without (le) (rate(asked_total[5m]))", "", "nothing has le"),
+        (
+            "sum without (status) (rate(asked_total[5m]))",
+            "{{ $labels.status }}",
+            "status is not kept",
+        ),
+        (
+            "max without (status) (rate(asked_total[5m]))",
+            "{{ $labels.job }}",
+            None,
+        ),
+        ("up == 0 and on (job) last_over_time(waiting[1d])", "", None),
+        ("up == 0 and on (jib) waiting", "", "nothing has jib"),
+        ("up == 0 and on (job) wating", "", "wating is no metric"),
+        ('up{job="here"} == 0', "", None),
         ("waiting", "{{ $labels.status }}", "nothing has status"),
         ("wating_texts{}", "", "wating_texts is no metric"),
         ("unknown_function(waiting)", "", "unknown_function is no metric"),
@@ -46,6 +62,7 @@ def test_a_wrong_name_is_found(expression: str, legend: str, fault: str | None):
         "asked_total": Metric("counter", {"status"}),
         "took_seconds": Metric("histogram", set()),
         "waiting": Metric("gauge", set()),
+        "up": Metric("gauge", set()),
     }
     found = queries.faults(Query("here", expression, legend), metrics)
     assert found == ([f"here: {fault}"] if fault else [])
@@ -89,9 +106,8 @@ def test_prometheus_takes_what_grafana_asks(tmp_path: Path):
 def test_every_alert_is_tried_and_says_what_to_do():
     [group] = yaml.safe_load(queries.ALERTS.read_text())["groups"]
     names = [rule["alert"] for rule in group["rules"]]
-    well, wrong, _ = yaml.safe_load((MONITORING / "alerts.test.yaml").read_text())[
-        "tests"
-    ]
+    tests = yaml.safe_load((MONITORING / "alerts.test.yaml").read_text())["tests"]
+    well, wrong, *_ = tests
     assert [case["alertname"] for case in well["alert_rule_test"]] == names
     [fired] = wrong["promql_expr_test"]
     tried = " ".join(sample["labels"] for sample in fired["exp_samples"])
@@ -99,6 +115,27 @@ def test_every_alert_is_tried_and_says_what_to_do():
         assert f'"{rule["alert"]}"' in tried
         assert rule["labels"]["severity"] in {"critical", "warning"}
         assert rule["annotations"].keys() == {"summary", "description"}
+
+
+def test_no_query_depends_on_the_name_of_a_job():
+    for query in [*queries.drawn(), *queries.watched()]:
+        assert not re.search(r"\bjob\s*(=|!)", query.expression), query.where
+
+
+def test_the_operator_is_given_the_same_alerts(tmp_path: Path):
+    rule = yaml.safe_load(queries.RULE.read_text())
+    alerts = yaml.safe_load(queries.ALERTS.read_text())
+    assert rule["spec"] == alerts, "run `make alerts`"
+    # What the operator makes of it, Prometheus takes.
+    path = tmp_path / "rules.yaml"
+    path.write_text(yaml.safe_dump(rule["spec"]))
+    ran = subprocess.run(
+        [need("promtool"), "check", "rules", path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 def test_panels_do_not_overlap():

@@ -1,7 +1,9 @@
 //! Options of the prediction cache.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -47,6 +49,19 @@ pub(in crate::cli) struct CacheOptions {
     /// `rediss-cluster://...`. While Redis is unavailable, every text is computed.
     #[arg(long, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
     redis_url: Option<String>,
+
+    /// File with the password for Redis, instead of one in the URL [default: none]
+    ///
+    /// The file has one line, the password, without percent-encoding. It is read when the
+    /// server starts.
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_REDIS_PASSWORD_FILE",
+        value_name = "FILE",
+        value_parser = path_or_none(),
+        hide_short_help = true
+    )]
+    redis_password_file: Option<PathBuf>,
 
     /// How long a prediction stays in Redis, in seconds
     #[arg(
@@ -107,18 +122,40 @@ impl CacheOptions {
         let Some(url) = non_empty(self.redis_url.as_ref()) else {
             return Ok(None);
         };
+        let password = non_empty(self.redis_password_file.as_ref()).map(|path| {
+            read_password(path).with_context(|| format!("--redis-password-file {}", path.display()))
+        });
         let certificates = non_empty(self.redis_ca.as_ref()).map(|path| {
             std::fs::read(path)
                 .with_context(|| format!("--redis-ca: cannot read {}", path.display()))
         });
         Ok(Some(RedisOptions {
-            address: Address::parse(url, certificates.transpose()?)
-                .map_err(|error| UsageError(format!("--redis-url: {error}")))?,
+            address: Address::parse(
+                url,
+                password.transpose()?.as_deref(),
+                certificates.transpose()?,
+            )
+            .map_err(|error| UsageError(format!("--redis-url: {error}")))?,
             prefix: self.redis_prefix.clone(),
             ttl: Duration::from_secs(self.redis_ttl_s),
             timeout: Duration::from_millis(self.redis_timeout_ms),
         }))
     }
+}
+
+/// Reads a password. A file that is too large for one is not read in full.
+fn read_password(path: &Path) -> anyhow::Result<String> {
+    const MAX_BYTES: usize = 1024;
+    let mut text = String::new();
+    let mut start = File::open(path)?.take(MAX_BYTES as u64 + 1);
+    start.read_to_string(&mut text)?;
+    let password = text.strip_suffix('\n').unwrap_or(&text);
+    let password = password.strip_suffix('\r').unwrap_or(password);
+    anyhow::ensure!(
+        !password.is_empty() && text.len() <= MAX_BYTES && !password.contains(['\n', '\r']),
+        "the file must have one line, the password, of at most {MAX_BYTES} bytes"
+    );
+    Ok(password.to_owned())
 }
 
 /// An option's value, unless it is empty: an environment file may set a variable to

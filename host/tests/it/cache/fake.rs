@@ -237,7 +237,7 @@ pub(crate) fn with_redis(url: &str) -> Options {
 pub(crate) fn with_certified_redis(url: &str, authority: Option<&Path>) -> Options {
     let certificates = authority.map(|path| std::fs::read(path).unwrap());
     let redis = RedisOptions {
-        address: Address::parse(url, certificates).unwrap(),
+        address: Address::parse(url, None, certificates).unwrap(),
         prefix: "test:".to_owned(),
         ttl: Duration::from_secs(600),
         // The default; what has to be in time on a busy machine is told to

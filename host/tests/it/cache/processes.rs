@@ -86,6 +86,57 @@ fn a_url_that_is_not_understood_is_said_without_its_password() {
 }
 
 #[test]
+fn a_password_is_read_from_a_file() {
+    let redis = RedisServer::with_user("somebody", "s3:c/r@e%t#1");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("password");
+    let check = |content: &[u8], url: &str| {
+        std::fs::write(&path, content).unwrap();
+        let mut command = subcommand("check", &fixture("tiny-bert"));
+        command.arg("--redis-password-file").arg(&path);
+        run(command.env("REDIS_URL", url))
+    };
+    let url = redis.url().replace("redis://", "redis://somebody@");
+    for (content, url, said) in [
+        ("s3:c/r@e%t#1", &url, "answers"),
+        ("s3:c/r@e%t#1\n", &url, "answers"),
+        ("s3:c/r@e%t#1\r\n", &url, "answers"),
+        ("another", &url, "is unavailable"),
+        // Without a Redis, the file is not even read.
+        ("", &String::new(), "not used"),
+    ] {
+        let output = check(content.as_bytes(), url);
+        let shown = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{shown}");
+        let line = shown.lines().find(|line| line.starts_with("# redis"));
+        assert!(line.unwrap().contains(said), "{content:?}: {line:?}");
+        assert!(!shown.contains("s3:c"), "{shown}");
+    }
+    let with_password = redis.url().replace("redis://", "redis://:s3cret@");
+    for (content, url, said) in [
+        (&b"s3cret"[..], &with_password, "another one is given"),
+        (b"", &url, "must have one line"),
+        (b"\n", &url, "must have one line"),
+        (b"\r\n", &url, "must have one line"),
+        (b"s3cret\nanother\n", &url, "must have one line"),
+        (&b"s3cret".repeat(200), &url, "at most 1024 bytes"),
+        (b"s3cret\xff", &url, "UTF-8"),
+    ] {
+        let output = check(content, url);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && error.contains(said), "{error}");
+        assert!(!error.contains("s3cret"), "{error}");
+    }
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let mut command = subcommand("check", &fixture("tiny-bert"));
+    command.arg("--redis-password-file").arg(&path);
+    let output = run(command.env("REDIS_URL", &url));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("--redis-password-file"), "{error}");
+}
+
+#[test]
 fn check_says_whether_redis_answers() {
     let mut redis = RedisServer::start();
     let said = |url: &str| {

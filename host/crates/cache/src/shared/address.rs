@@ -36,6 +36,9 @@ pub enum AddressError {
          characters with a meaning in URLs have to be percent-encoded in passwords"
     )]
     Malformed(String),
+    /// A password was given beside one in the URL.
+    #[error("the URL of Redis has a password, and another one is given; give only one")]
+    TwoPasswords,
     /// Certificates were given for a connection without TLS.
     #[error(
         "certificates are given for Redis, but its URL is not one of rediss:// or rediss-cluster://"
@@ -51,12 +54,17 @@ const SINGLE: [&str; 3] = ["redis", "rediss", "unix"];
 const CLUSTER: [(&str, &str); 2] = [("redis-cluster", "redis"), ("rediss-cluster", "rediss")];
 
 impl Address {
-    /// Parses a URL. `certificates`, in PEM, are trusted instead of the system's.
+    /// Parses a URL. `password` is for a URL without one, and need not be percent-encoded.
+    /// `certificates`, in PEM, are trusted instead of the system's.
     ///
     /// # Errors
     ///
-    /// If the URL or the certificates cannot be used.
-    pub fn parse(url: &str, certificates: Option<Vec<u8>>) -> Result<Self, AddressError> {
+    /// If the URL, the password or the certificates cannot be used.
+    pub fn parse(
+        url: &str,
+        password: Option<&str>,
+        certificates: Option<Vec<u8>>,
+    ) -> Result<Self, AddressError> {
         let malformed = |why: &str| AddressError::Malformed(why.to_owned());
         let (scheme, rest) = url
             .split_once("://")
@@ -72,7 +80,7 @@ impl Address {
         };
         let mut infos = Vec::new();
         for node in nodes {
-            infos.push(info(&node)?);
+            infos.push(with_password(info(&node)?, password)?);
         }
         let tls = scheme.starts_with("rediss");
         if certificates.is_some() && !tls {
@@ -149,6 +157,20 @@ fn info(url: &str) -> Result<ConnectionInfo, AddressError> {
         };
         AddressError::Malformed(why.to_owned())
     })
+}
+
+fn with_password(
+    info: ConnectionInfo,
+    password: Option<&str>,
+) -> Result<ConnectionInfo, AddressError> {
+    let Some(password) = password else {
+        return Ok(info);
+    };
+    let settings = info.redis_settings().clone();
+    if settings.password().is_some() {
+        return Err(AddressError::TwoPasswords);
+    }
+    Ok(info.set_redis_settings(settings.set_password(password)))
 }
 
 fn of_single(
@@ -244,12 +266,41 @@ mod tests {
             ),
             ("rediss-cluster://:s3cret@a:1/", "rediss-cluster://a:1"),
         ] {
-            let address = Address::parse(url, None).unwrap();
+            let address = Address::parse(url, None, None).unwrap();
             assert_eq!(address.to_string(), name);
             assert!(!format!("{address:?}").contains("s3cret"));
             assert_eq!(
                 address.redacted("it says s3cret").contains("s3cret"),
                 !url.contains("s3cret")
+            );
+        }
+    }
+
+    #[test]
+    fn a_password_is_taken_as_it_is_if_the_url_has_none() {
+        let parse = |url, password| Address::parse(url, Some(password), None);
+        for (url, name) in [
+            ("redis://h", "redis://h:6379"),
+            ("redis://user@h/2", "redis://h:6379, database 2"),
+            ("unix:///run/r.sock?user=u", "unix:///run/r.sock"),
+            ("redis-cluster://a:1,b:2", "redis-cluster://a:1,b:2"),
+        ] {
+            // Characters that would mean something in a URL.
+            let address = parse(url, "s3:c/r@e%t").unwrap();
+            assert_eq!(address.to_string(), name);
+            assert!(!format!("{address:?}").contains("s3:c"));
+            assert_eq!(address.redacted("it says s3:c/r@e%t"), "it says ***");
+        }
+        for url in [
+            "redis://:s3cret@h",
+            "redis://u:s3cret@h",
+            "unix:///run/r.sock?pass=s3cret",
+            "redis-cluster://:s3cret@a,b",
+        ] {
+            let error = parse(url, "another").unwrap_err();
+            assert!(
+                matches!(error, AddressError::TwoPasswords),
+                "{url}: {error}"
             );
         }
     }
@@ -275,7 +326,7 @@ mod tests {
             "unix://",
             "unix://s3cret@host/path",
         ] {
-            let error = Address::parse(url, None).unwrap_err().to_string();
+            let error = Address::parse(url, None, None).unwrap_err().to_string();
             assert!(error.contains("is not understood"), "{url}: {error}");
             assert!(
                 !error.contains("s3cret") && !error.contains("cret@"),
@@ -286,7 +337,7 @@ mod tests {
 
     #[test]
     fn certificates_are_checked() {
-        let parse = |url, pem: &str| Address::parse(url, Some(pem.into())).unwrap_err();
+        let parse = |url, pem: &str| Address::parse(url, None, Some(pem.into())).unwrap_err();
         let none = parse("rediss://h", "nothing");
         assert!(none.to_string().contains("none in PEM"), "{none}");
         let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";

@@ -1,0 +1,195 @@
+"""Runs the containers of the manifests, as far as this machine permits, with the real
+binary and a real Redis."""
+
+from __future__ import annotations
+
+import base64
+import re
+import shutil
+from pathlib import Path
+
+import containers
+import dockerfile
+import pytest
+from manifests import EVERY, container, environment, expanded, of_kind, secret
+from product import lexicon, options
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_pods_have_the_time_that_the_server_takes_to_stop(manifests, name: str):
+    pod, _ = container(manifests[name], "fastsentiment")
+    known = {option.variable: option for option in options("serve")}
+    variables = environment(manifests[name], "fastsentiment")
+    stopping = 0
+    for variable in ("FASTSENTIMENT_DRAIN_DELAY_MS", "FASTSENTIMENT_DRAIN_MS"):
+        stopping += int(variables.get(variable, known[variable].default))
+    grace = pod["terminationGracePeriodSeconds"]
+    assert stopping / 1000 + 3 <= grace <= stopping / 1000 + 10
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_server_is_where_the_manifests_say(
+    manifests, name: str, image: Path, tmp_path: Path
+):
+    objects = manifests[name]
+    _, only = container(objects, "fastsentiment")
+    assert "command" not in only and "args" not in only
+    runs_as = container(objects, "fastsentiment")[0]["securityContext"]
+    user = f"{runs_as['runAsUser']}:{runs_as['runAsGroup']}"
+    assert dockerfile.stages()[-1].last("USER") == [user]
+    variables = {
+        **dockerfile.environment(),
+        **environment(objects, "fastsentiment"),
+    }
+    ports = {port["name"]: port["containerPort"] for port in only["ports"]}
+    assert variables["FASTSENTIMENT_LISTEN"] == f"0.0.0.0:{ports['http']}"
+    assert variables["FASTSENTIMENT_ADMIN_LISTEN"] == f"0.0.0.0:{ports['admin']}"
+    service = of_kind(objects, "Service")["fastsentiment-redis"]
+    port = service["spec"]["ports"][0]["port"]
+    assert variables["REDIS_URL"] == f"redis://fastsentiment-redis:{port}"
+
+    [password] = secret(objects, "fastsentiment").values()
+    _, other = container(objects, "fastsentiment-redis")
+    assert "env" not in other
+    (tmp_path / "redis").mkdir()
+    mounts = volumes(objects, "fastsentiment", image, tmp_path / "api")
+    of_redis = volumes(objects, "fastsentiment-redis", image, tmp_path / "of-redis")
+
+    def command(words: list[str]) -> list[str]:
+        return containers.located([expanded(word, {}) for word in words], of_redis)
+
+    with (
+        containers.redis(
+            command([*other["command"], *other["args"]]), password, tmp_path / "redis"
+        ) as cache,
+        containers.api(image, variables, cache, mounts) as server,
+    ):
+        containers.assert_keeps_nothing_and_forgets(cache)
+        assert password not in cache.process_list()
+        [file] = (path for place in of_redis.values() for path in place.iterdir())
+        for probe in ("readinessProbe", "livenessProbe"):
+            words = command(other[probe]["exec"]["command"])
+            containers.assert_probe_tells_right_from_wrong(cache, words, file)
+        containers.assert_uses(server, cache)
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            asked = only[probe]["httpGet"]
+            assert asked["port"] == "admin"
+            assert server.ask(asked["path"], server.admin_port).status == 200, probe
+        annotations = of_kind(objects, "Deployment")["fastsentiment"]["spec"][
+            "template"
+        ]["metadata"]["annotations"]
+        assert annotations["prometheus.io/port"] == str(ports["admin"])
+        path = annotations["prometheus.io/path"]
+        metrics = server.ask(path, server.admin_port)
+        [scaler] = of_kind(objects, "HorizontalPodAutoscaler").values()
+        of_pods = [m["pods"] for m in scaler["spec"]["metrics"] if m["type"] == "Pods"]
+        assert len(of_pods) == (1 if "queue-depth" in name else 0)
+        for metric in of_pods:
+            wanted = rf"^{metric['metric']['name']} \d+$"
+            assert re.search(wanted, metrics.body, re.MULTILINE), metric
+        assert server.terminate() == 0
+
+
+def volumes(
+    objects: list[dict], deployment: str, image: Path, folder: Path
+) -> dict[str, Path]:
+    """Directories on this machine for a container's volumes, as the kubelet makes them."""
+    places = {}
+    for mount in container(objects, deployment)[1].get("volumeMounts", []):
+        place = folder / mount["name"]
+        place.mkdir(parents=True)
+        # Writable by everyone, like an emptyDir.
+        place.chmod(0o777)
+        places[mount["mountPath"]] = place
+    for path, content in secret(objects, deployment).items():
+        file = Path(path)
+        (places[str(file.parent)] / file.name).write_text(content)
+    if "/guest" in places:
+        publish(places["/guest"], image / "app/fastsentiment_guest.wasm", "1")
+    return places
+
+
+def publish(volume: Path, guest: Path, generation: str) -> None:
+    """Puts a guest into a volume as the kubelet does: all files of a generation are in a
+    directory of their own, and one symlink points to the current one."""
+    folder = f"..{generation}"
+    (volume / folder).mkdir()
+    shutil.copy(guest, volume / folder / "guest.wasm")
+    (volume / "..data_tmp").symlink_to(folder)
+    (volume / "..data_tmp").rename(volume / "..data")
+    if not (volume / "guest.wasm").is_symlink():
+        (volume / "guest.wasm").symlink_to("..data/guest.wasm")
+
+
+def test_only_with_the_token_of_a_secret_are_versions_managed(manifests, image: Path):
+    objects = manifests["base"]
+    _, only = container(objects, "fastsentiment")
+    [variable] = [v for v in only["env"] if v["name"] == containers.TOKEN]
+    assert variable["valueFrom"]["secretKeyRef"]["optional"] is True
+    variables = environment(objects, "fastsentiment")
+    assert containers.TOKEN not in variables
+    assert "REDIS_URL" not in variables
+    token = "0123456789abcdef" * 2
+    for settings, given, status in (
+        ({}, None, 403),
+        ({containers.TOKEN: token}, None, 401),
+        ({containers.TOKEN: token}, token, 200),
+    ):
+        with containers.api(image, {**variables, **settings}, None) as server:
+            answer = server.ask("/versions", server.admin_port, token=given)
+            assert answer.status == status, answer
+            for path in ("/metrics", "/health/ready"):
+                assert server.ask(path, server.admin_port).status == 200
+
+
+def test_a_guest_that_is_put_on_the_volume_takes_the_place_of_the_one_before(
+    manifests, image: Path, tmp_path: Path
+):
+    other = lexicon()
+    # Otherwise the guest would not fit into a ConfigMap.
+    assert other.stat().st_size < 1 << 20
+    objects = manifests["overlays/swap-volume"]
+    mounts = volumes(objects, "fastsentiment", image, tmp_path)
+    variables = environment(objects, "fastsentiment")
+    del variables["REDIS_URL"]
+    with containers.api(image, variables, None, mounts) as server:
+
+        def guest() -> str:
+            return server.predict("A fine day.").headers["x-fastsentiment-guest"]
+
+        first = guest()
+        publish(mounts["/guest"], other, "2")
+        containers.wait(lambda: guest() != first)
+        # The image's compiled guest was found in the image; the other one is kept where
+        # the container may write.
+        assert len(list((mounts["/compiled"] / "private").iterdir())) == 1
+
+
+def test_a_redis_of_ones_own_is_used_with_the_password_of_its_secret(
+    manifests, image: Path, tmp_path: Path
+):
+    objects = manifests["external"]
+    pod, _ = container(objects, "fastsentiment")
+    assert list(of_kind(objects, "Deployment")) == ["fastsentiment"]
+    # The user makes the Secret, so nothing here may be one.
+    assert not of_kind(objects, "Secret")
+    [volume] = [v for v in pod["volumes"] if v["name"] == "redis"]
+    made = {
+        "kind": "Secret",
+        "metadata": {"name": volume["secret"]["secretName"]},
+        "data": {"password": base64.b64encode(b"s3:c/r@e%t\n").decode()},
+    }
+    mounts = volumes([*objects, made], "fastsentiment", image, tmp_path / "api")
+    variables = environment(objects, "fastsentiment")
+    assert variables["REDIS_URL"].startswith("rediss://")
+    # This Redis has no certificate.
+    variables["REDIS_URL"] = variables["REDIS_URL"].replace("rediss:", "redis:")
+    (tmp_path / "redis").mkdir()
+    command = ["redis-server", "--port", "6379", "--save", ""]
+    with (
+        containers.redis(
+            [*command, "--requirepass", "s3:c/r@e%t"], "s3:c/r@e%t", tmp_path / "redis"
+        ) as cache,
+        containers.api(image, variables, cache, mounts) as server,
+    ):
+        containers.assert_uses(server, cache)
