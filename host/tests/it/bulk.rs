@@ -2,4 +2,7 @@
 
 mod files;
 mod interrupted;
+mod quotes;
 mod server;
+mod sources;
+mod tables;

@@ -14,6 +14,7 @@ use anyhow::{Context, bail};
 use predictor::Revision;
 use serde::{Deserialize, Serialize};
 
+use super::header::Dialect;
 use super::rows::{Mark, Rows};
 use super::writer::Output;
 use super::{Format, Job};
@@ -25,6 +26,8 @@ pub(super) struct Run {
     /// `None` if the input is not a regular file, and cannot be read again.
     input: Option<Input>,
     format: Format,
+    /// The dialect of CSV or TSV.
+    dialect: Option<Dialect>,
     column: String,
     guest: String,
     model: String,
@@ -96,6 +99,7 @@ impl Run {
                 .identity()
                 .map(|(bytes, modified)| Input { bytes, modified }),
             format: job.format,
+            dialect: rows.header().map(|header| header.dialect),
             column: job.column.clone(),
             guest: revision.guest().to_string(),
             model: revision.model().to_string(),
@@ -108,6 +112,8 @@ impl Run {
             Some("its input was different, or has changed")
         } else if self.format != other.format || self.column != other.column {
             Some("its --format or --column was different")
+        } else if self.dialect != other.dialect {
+            Some("its --delimiter or --quoting was different")
         } else if self.guest != other.guest {
             Some("its guest was different")
         } else if self.model != other.model {
@@ -116,6 +122,15 @@ impl Run {
             None
         }
     }
+}
+
+/// The names of `OUT.partial` and `OUT.progress`.
+fn beside(out: &Path) -> [PathBuf; 2] {
+    [".partial", ".progress"].map(|extension| {
+        let mut name = out.as_os_str().to_owned();
+        name.push(extension);
+        PathBuf::from(name)
+    })
 }
 
 impl Destination {
@@ -129,12 +144,7 @@ impl Destination {
         if out == Path::new("-") || is_stream {
             return Ok((Self::Stream(out.to_owned()), None));
         }
-        let beside = |extension: &str| {
-            let mut name = out.as_os_str().to_owned();
-            name.push(extension);
-            PathBuf::from(name)
-        };
-        let (partial, progress) = (beside(".partial"), beside(".progress"));
+        let [partial, progress] = beside(out);
         let cannot_write = || format!("cannot write {}", partial.display());
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false);
