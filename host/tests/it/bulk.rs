@@ -2,6 +2,7 @@
 
 mod files;
 mod interrupted;
+mod outputs;
 mod quotes;
 mod server;
 mod sources;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::header::is_delimiter;
 use super::rows::Rows;
 use super::source::Source;
-use super::print;
+use super::{print, progress};
 use crate::cli::exit::UsageError;
 
 /// The end of the command's help.
@@ -35,7 +35,7 @@ pub(in crate::cli) struct FileOptions {
     /// File for the scored rows [default: `-`, standard output]
     ///
     /// The file appears once it is complete. If the command is interrupted, run it again to
-    /// resume.
+    /// resume. It can be neither the file that is scored nor a symbolic link to a file.
     #[arg(long, value_name = "FILE", requires = "file")]
     out: Option<PathBuf>,
 
@@ -158,6 +158,7 @@ impl FileOptions {
             on_error: self.on_error,
             restart: self.restart,
         };
+        progress::check(&job.out, &source.file)?;
         let is_table = matches!(job.format, Format::Csv | Format::Tsv);
         if !is_table && (self.table.delimiter.is_some() || self.table.quoting == Quoting::None) {
             let conflict = "--delimiter and --quoting none are for CSV and TSV";

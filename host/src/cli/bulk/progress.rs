@@ -5,8 +5,10 @@
 //! after these rows are on disk. So however a run ends, the next one truncates the output to
 //! the recorded length, and resumes from there.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -18,6 +20,7 @@ use super::header::Dialect;
 use super::rows::{Mark, Rows};
 use super::writer::Output;
 use super::{Format, Job};
+use crate::cli::exit::UsageError;
 use crate::cli::output;
 
 /// What a run depends on. Only a run with the same values can resume it.
@@ -122,6 +125,42 @@ impl Run {
             None
         }
     }
+}
+
+/// Checks that a run to `out` overwrites neither its input nor what a link points to.
+pub(super) fn check(out: &Path, input: &Metadata) -> anyhow::Result<()> {
+    let is_input =
+        |meta: &Metadata| input.is_file() && (meta.dev(), meta.ino()) == (input.dev(), input.ino());
+    let refuse =
+        |reason: String| Err(UsageError(format!("--out {}: {reason}", out.display())).into());
+    if out == Path::new("-") {
+        let stdout = io::stdout().as_fd().try_clone_to_owned().map(File::from);
+        if stdout
+            .and_then(|stdout| stdout.metadata())
+            .is_ok_and(|meta| is_input(&meta))
+        {
+            return refuse("standard output is the file that is scored".to_owned());
+        }
+        return Ok(());
+    }
+    let [partial, progress] = beside(out);
+    for path in [out, &partial, &progress] {
+        let name = path.display();
+        let meta = fs::metadata(path);
+        if meta.as_ref().is_ok_and(is_input) {
+            return refuse(format!(
+                "{name} is the file that is scored; choose another name"
+            ));
+        }
+        // Such as /dev/stdout.
+        let is_stream = meta.is_ok_and(|meta| !meta.is_file());
+        if path.is_symlink() && !is_stream {
+            return refuse(format!(
+                "{name} is a symbolic link; name the file that it points to"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The names of `OUT.partial` and `OUT.progress`.
