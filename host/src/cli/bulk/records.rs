@@ -32,7 +32,9 @@ pub(super) struct Records {
 
 /// A record.
 pub(super) struct Record {
-    /// The line where it begins, or where a bad quote in it opens.
+    /// The line where it begins.
+    pub(super) begin: u64,
+    /// The same, or the line where a bad quote in it opens.
     pub(super) line: u64,
     pub(super) fields: Result<Fields, BadQuote>,
 }
@@ -114,12 +116,11 @@ impl Records {
     pub(super) fn next(&mut self) -> io::Result<Option<Record>> {
         self.skip_line_ends()?;
         let mut fields = Fields::default();
-        let result = self.read(&mut fields)?;
-        let line = self.begin_mark.line;
-        let is_whole = match result {
+        let is_whole = match self.read(&mut fields)? {
             ReadRecordResult::End => return Ok(None),
             result => result == ReadRecordResult::Record,
         };
+        let begin = self.begin_mark.line;
         let quote = match self.dialect.quoting {
             Quoting::Double => bad_quote(self.raw(), self.dialect.delimiter),
             Quoting::None => None,
@@ -131,6 +132,7 @@ impl Records {
             // The lines after it may be records of their own.
             self.go_to(open + memchr2(b'\r', b'\n', rest).map_or(rest.len(), |end| end + 1));
             return Ok(Some(Record {
+                begin,
                 line: mark.line,
                 fields: Err(match why {
                     BadQuote::Unclosed if !is_whole => BadQuote::TooLong,
@@ -140,13 +142,14 @@ impl Records {
         }
         if !is_whole {
             return Err(io::Error::other(format!(
-                "the row at line {line} is longer than {} MiB",
+                "the row at line {begin} is longer than {} MiB",
                 MAX_ROW >> 20
             )));
         }
         self.mark.pass(&self.buffer[self.begin..self.end]);
         Ok(Some(Record {
-            line,
+            begin,
+            line: begin,
             fields: Ok(fields),
         }))
     }

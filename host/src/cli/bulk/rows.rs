@@ -277,6 +277,10 @@ fn row_of(record: CsvRecord, header: &Header, end: Mark) -> Row {
             let text = text_of(&fields, header, record.line);
             (fields, text)
         }
+        Err(bad) if record.begin < record.line => {
+            let reason = format!("{bad}; its row begins at line {}", record.begin);
+            (Fields::default(), Err(reason))
+        }
         Err(bad) => (Fields::default(), Err(bad.to_string())),
     };
     Row {

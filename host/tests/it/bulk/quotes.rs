@@ -70,6 +70,11 @@ fn a_quote_that_is_not_closed_names_its_line_and_loses_no_other_row() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(3), "{said}");
         assert!(said.contains(&line), "{said}");
+        // The lines of a row that are passed with it are reported.
+        assert_eq!(
+            said.contains("its row begins at line 4"),
+            line.contains("line 5")
+        );
         let scored = std::fs::read_to_string(out).unwrap();
         assert_eq!(ids(&scored, delimiter), all, "{content:?}");
         // The same on a pipe, which cannot be read twice.
