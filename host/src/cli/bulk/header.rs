@@ -75,12 +75,12 @@ impl Header {
         let dialect = |delimiter| Dialect { delimiter, quoting };
         let mut records = Records::new(input, dialect(b','));
         records.next()?;
-        let named = sep_line(records.raw());
-        if named.is_none() {
+        let sep = sep_line(records.raw());
+        if sep.is_none() {
             records.go_back();
         }
-        let is_detected = delimiter.or(named).is_none() && format == Format::Csv;
-        let dialect = dialect(match delimiter.or(named) {
+        let is_detected = delimiter.or(sep).is_none() && format == Format::Csv;
+        let dialect = dialect(match delimiter.or(sep) {
             Some(delimiter) => delimiter,
             None if is_detected => detect(&mut records, quoting, column)?,
             None => b'\t',
@@ -96,7 +96,7 @@ impl Header {
             column: find(&names, column)?,
             names,
             dialect,
-            has_sep_line: named.is_some(),
+            has_sep_line: sep.is_some(),
             is_detected,
         };
         Ok((records, header))

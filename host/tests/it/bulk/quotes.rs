@@ -3,9 +3,17 @@
 use super::files::{Case, assert_refused, ids, predict};
 use crate::server_process::{run, run_with_input};
 
-/// Files with a quote that is not closed, or only by that of another row: its line, the
-/// rows before it, and all rows that can be read.
-const OPEN: [(&str, &str, u64, &[&str], &[&str]); 7] = [
+/// The name and content of a file with a quote that is not closed, or only by that of another
+/// row; the line of the quote, the rows before it, and all rows that can be read.
+type Open = (
+    &'static str,
+    &'static str,
+    u64,
+    &'static [&'static str],
+    &'static [&'static str],
+);
+
+const OPEN: [Open; 7] = [
     (
         "a.csv",
         "id,text\n1,good\n2,\"bad\n3,good\n4,fine\n5,awful\n",
