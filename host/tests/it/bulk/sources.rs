@@ -8,7 +8,7 @@ use flate2::write::GzEncoder;
 use super::files::{Case, assert_refused, ids, predict};
 use crate::server_process::{run, run_with_input};
 
-fn gzip(content: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(content: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(content).unwrap();
     encoder.finish().unwrap()
