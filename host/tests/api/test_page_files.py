@@ -91,6 +91,24 @@ def test_a_scored_file_has_the_answers_of_the_api(
     assert complaints(browser) == []
 
 
+def test_a_file_may_name_its_delimiter(
+    browser: webdriver.Chrome, server: Server, tmp_path: Path
+) -> None:
+    file = tmp_path / "sheet.csv"
+    file.write_text("sep=;\r\nid;text\r\n1;good, or not\r\n2;bad\r\n")
+    page = Page(browser, f"{server.main.url}/")
+    choose(page, file)
+    assert page.find("file-about").text.endswith("2 rows")
+    page.find("file-start").click()
+    finished(page)
+    page.find("download-csv").click()
+    with downloaded(tmp_path, "sheet.scored.csv").open(newline="") as scored:
+        head, *found = csv.reader(scored)
+    assert head[:2] == ["id", "text"]
+    assert [row[:2] for row in found] == [["1", "good, or not"], ["2", "bad"]]
+    assert complaints(browser) == []
+
+
 def test_a_long_run_can_be_cancelled_and_resumed(
     browser: webdriver.Chrome, server: Server, tmp_path: Path
 ) -> None:

@@ -2,4 +2,8 @@
 
 mod files;
 mod interrupted;
+mod outputs;
+mod quotes;
 mod server;
+mod sources;
+mod tables;

@@ -66,7 +66,7 @@ pub(crate) fn run(command: &mut Command) -> Output {
 }
 
 /// Runs a command with `input` as its standard input.
-pub(crate) fn run_with_input(command: &mut Command, input: &str) -> Output {
+pub(crate) fn run_with_input(command: &mut Command, input: impl AsRef<[u8]>) -> Output {
     let _loading = loading();
     command.stdin(Stdio::piped());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -75,7 +75,7 @@ pub(crate) fn run_with_input(command: &mut Command, input: &str) -> Output {
         .stdin
         .take()
         .unwrap()
-        .write_all(input.as_bytes())
+        .write_all(input.as_ref())
         .unwrap();
     child.wait_with_output().unwrap()
 }

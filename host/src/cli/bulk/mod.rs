@@ -6,13 +6,17 @@
 //! command resumes.
 
 mod bar;
+mod header;
 mod options;
 mod progress;
+mod quotes;
 mod records;
 mod rows;
+mod source;
 mod writer;
 
 use std::collections::VecDeque;
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +28,7 @@ use service::{Options, Service};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::predict::describe;
+use super::settings::Fault;
 use super::signals::Termination;
 use super::{exit, log};
 use bar::Bar;
@@ -31,7 +36,7 @@ pub(super) use options::{EXIT_CODES, FileOptions};
 use options::{Format, Job, OnError};
 use progress::{Destination, Done, Run};
 use rows::{Row, Rows};
-use writer::RowWriter;
+use writer::{CANNOT_WRITE, RowWriter};
 
 /// How often progress is saved. At most so much work is repeated after an interruption.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
@@ -75,10 +80,13 @@ impl Job {
             print(&format!(
                 "resuming after {rows_before} rows, at line {line}"
             ));
-            rows.seek(done.mark)?;
+            rows.skip_to(done.mark)?;
         }
         let labels = labels(service).await?;
-        let output = destination.output()?;
+        let mut output = destination.output()?;
+        if is_new {
+            output.write_all(&rows.preamble()).context(CANNOT_WRITE)?;
+        }
         let mut writer = RowWriter::new(self.format, output, rows.header(), &self.column, &labels)?;
         if is_new {
             writer.header()?;
@@ -129,7 +137,7 @@ impl Job {
         let mut read = rows.read_on_thread()?;
         let mut bulk: service::Bulk<Row> = service.bulk(Options::default());
         let mut waiting = VecDeque::new();
-        let mut is_reading = true;
+        let (mut is_reading, mut end) = (true, Ok(End::Complete));
         let mut save = interval(SAVE_INTERVAL);
         save.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -143,7 +151,7 @@ impl Job {
                 // The reader of the output may be waiting for these rows.
                 state.writer.flush()?;
                 if !is_reading {
-                    return Ok(End::Complete);
+                    return end;
                 }
             }
             let wants_rows = is_reading && waiting.is_empty();
@@ -152,7 +160,8 @@ impl Job {
                 signal = termination.received() => return Ok(End::Interrupted(signal)),
                 _ = save.tick() => state.save()?,
                 batch = read.recv(), if wants_rows => match batch {
-                    Some(batch) => waiting.extend(batch?),
+                    Some(Ok(rows)) => waiting.extend(rows),
+                    Some(Err(error)) => end = Err(error),
                     None => is_reading = false,
                 },
                 Some((row, answer)) = bulk.next() => {
@@ -260,5 +269,5 @@ async fn labels(service: &Service) -> anyhow::Result<Vec<Arc<str>>> {
 
 /// Prints a message that is not a result.
 fn print(message: &str) {
-    log::print(&format!("{message}\n"));
+    log::print(&format!("{}\n", Fault::of(message)));
 }

@@ -5,8 +5,10 @@
 //! after these rows are on disk. So however a run ends, the next one truncates the output to
 //! the recorded length, and resumes from there.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -14,9 +16,11 @@ use anyhow::{Context, bail};
 use predictor::Revision;
 use serde::{Deserialize, Serialize};
 
+use super::header::Dialect;
 use super::rows::{Mark, Rows};
 use super::writer::Output;
 use super::{Format, Job};
+use crate::cli::exit::UsageError;
 use crate::cli::output;
 
 /// What a run depends on. Only a run with the same values can resume it.
@@ -25,6 +29,8 @@ pub(super) struct Run {
     /// `None` if the input is not a regular file, and cannot be read again.
     input: Option<Input>,
     format: Format,
+    /// The dialect of CSV or TSV.
+    dialect: Option<Dialect>,
     column: String,
     guest: String,
     model: String,
@@ -96,6 +102,7 @@ impl Run {
                 .identity()
                 .map(|(bytes, modified)| Input { bytes, modified }),
             format: job.format,
+            dialect: rows.header().map(|header| header.dialect),
             column: job.column.clone(),
             guest: revision.guest().to_string(),
             model: revision.model().to_string(),
@@ -108,6 +115,8 @@ impl Run {
             Some("its input was different, or has changed")
         } else if self.format != other.format || self.column != other.column {
             Some("its --format or --column was different")
+        } else if self.dialect != other.dialect {
+            Some("its --delimiter or --quoting was different")
         } else if self.guest != other.guest {
             Some("its guest was different")
         } else if self.model != other.model {
@@ -116,6 +125,51 @@ impl Run {
             None
         }
     }
+}
+
+/// Checks that a run to `out` overwrites neither its input nor what a link points to.
+pub(super) fn check(out: &Path, input: &Metadata) -> anyhow::Result<()> {
+    let is_input =
+        |meta: &Metadata| input.is_file() && (meta.dev(), meta.ino()) == (input.dev(), input.ino());
+    let refuse =
+        |reason: String| Err(UsageError(format!("--out {}: {reason}", out.display())).into());
+    if out == Path::new("-") {
+        let stdout = io::stdout().as_fd().try_clone_to_owned().map(File::from);
+        if stdout
+            .and_then(|stdout| stdout.metadata())
+            .is_ok_and(|meta| is_input(&meta))
+        {
+            return refuse("standard output is the file that is scored".to_owned());
+        }
+        return Ok(());
+    }
+    let [partial, progress] = beside(out);
+    for path in [out, &partial, &progress] {
+        let name = path.display();
+        let meta = fs::metadata(path);
+        if meta.as_ref().is_ok_and(is_input) {
+            return refuse(format!(
+                "{name} is the file that is scored; choose another name"
+            ));
+        }
+        // Such as /dev/stdout.
+        let is_stream = meta.is_ok_and(|meta| !meta.is_file());
+        if path.is_symlink() && !is_stream {
+            return refuse(format!(
+                "{name} is a symbolic link; name the file that it points to"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The names of `OUT.partial` and `OUT.progress`.
+fn beside(out: &Path) -> [PathBuf; 2] {
+    [".partial", ".progress"].map(|extension| {
+        let mut name = out.as_os_str().to_owned();
+        name.push(extension);
+        PathBuf::from(name)
+    })
 }
 
 impl Destination {
@@ -129,12 +183,7 @@ impl Destination {
         if out == Path::new("-") || is_stream {
             return Ok((Self::Stream(out.to_owned()), None));
         }
-        let beside = |extension: &str| {
-            let mut name = out.as_os_str().to_owned();
-            name.push(extension);
-            PathBuf::from(name)
-        };
-        let (partial, progress) = (beside(".partial"), beside(".progress"));
+        let [partial, progress] = beside(out);
         let cannot_write = || format!("cannot write {}", partial.display());
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false);

@@ -1,20 +1,42 @@
 //! Reads the records of a CSV file, with the position of each.
 //!
-//! It uses `csv_core`, since `csv` miscounts lines that end in CR LF, and reads the rest of
-//! the file into one record if a quote is not closed.
+//! It uses `csv_core`, since `csv` miscounts lines that end in CR LF. Neither reports a quote
+//! that is not closed, which makes one record of all lines after it, so this does.
 
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead};
 
 use csv_core::ReadRecordResult;
+use memchr::memchr2;
 
+use super::header::Dialect;
+use super::options::Quoting;
+use super::quotes::{BadQuote, bad_quote};
 use super::rows::{MAX_ROW, Mark};
+use super::source::Input;
 
 /// The records of an input.
-pub(super) struct Records<R> {
-    input: BufReader<R>,
+pub(super) struct Records {
+    input: Input,
     core: csv_core::Reader,
+    dialect: Dialect,
+    /// The last record, and what is read of the input after it.
+    buffer: Vec<u8>,
+    /// Where the last record begins and ends in `buffer`.
+    begin: usize,
+    end: usize,
+    /// Where the last record begins in the input.
+    begin_mark: Mark,
     /// Where the next record begins, or the line ends before it.
     pub(super) mark: Mark,
+}
+
+/// A record.
+pub(super) struct Record {
+    /// The line where it begins.
+    pub(super) begin: u64,
+    /// The same, or the line where a bad quote in it opens.
+    pub(super) line: u64,
+    pub(super) fields: Result<Fields, BadQuote>,
 }
 
 /// The fields of a record.
@@ -47,220 +69,177 @@ impl Fields {
     }
 }
 
-impl<R: Read> Records<R> {
-    pub(super) fn new(input: R, delimiter: u8) -> Self {
+impl Records {
+    pub(super) fn new(input: Input, dialect: Dialect) -> Self {
         Self {
-            input: BufReader::with_capacity(64 * 1024, input),
-            core: csv_core::ReaderBuilder::new().delimiter(delimiter).build(),
+            input,
+            core: core(dialect),
+            dialect,
+            buffer: Vec::new(),
+            begin: 0,
+            end: 0,
+            begin_mark: Mark::default(),
             mark: Mark::default(),
         }
     }
 
-    /// Whether the next read may block on the input.
-    pub(super) fn may_block(&self) -> bool {
-        self.input.buffer().is_empty()
+    /// Reads the next records in another dialect.
+    pub(super) fn set_dialect(&mut self, dialect: Dialect) {
+        self.core = core(dialect);
+        self.dialect = dialect;
     }
 
-    /// The next record and the line where it begins, or `None` at the end of the input.
-    pub(super) fn next(&mut self) -> io::Result<Option<(u64, Fields)>> {
+    /// Goes back to the beginning of the last record.
+    pub(super) fn go_back(&mut self) {
+        self.go_to(0);
+    }
+
+    /// Continues at an offset in the last record.
+    fn go_to(&mut self, offset: usize) {
+        self.end = self.begin + offset;
+        self.mark = self.begin_mark;
+        self.mark.pass(&self.buffer[self.begin..self.end]);
+        self.core = core(self.dialect);
+    }
+
+    /// The bytes of the last record, with its line end.
+    pub(super) fn raw(&self) -> &[u8] {
+        &self.buffer[self.begin..self.end]
+    }
+
+    /// Whether the next read may block on the input.
+    pub(super) fn may_block(&self) -> bool {
+        self.end == self.buffer.len() && self.input.buffer().is_empty()
+    }
+
+    /// The next record, or `None` at the end of the input.
+    pub(super) fn next(&mut self) -> io::Result<Option<Record>> {
         self.skip_line_ends()?;
-        let begin = self.mark;
         let mut fields = Fields::default();
+        let is_whole = match self.read(&mut fields)? {
+            ReadRecordResult::End => return Ok(None),
+            result => result == ReadRecordResult::Record,
+        };
+        let begin = self.begin_mark.line;
+        let quote = match self.dialect.quoting {
+            Quoting::Double => bad_quote(self.raw(), self.dialect.delimiter),
+            Quoting::None => None,
+        };
+        if let Some((open, why)) = quote {
+            let mut mark = self.begin_mark;
+            mark.pass(&self.raw()[..open]);
+            let rest = &self.raw()[open..];
+            // The lines after it may be records of their own.
+            self.go_to(open + memchr2(b'\r', b'\n', rest).map_or(rest.len(), |end| end + 1));
+            return Ok(Some(Record {
+                begin,
+                line: mark.line,
+                fields: Err(match why {
+                    BadQuote::Unclosed if !is_whole => BadQuote::TooLong,
+                    why => why,
+                }),
+            }));
+        }
+        if !is_whole {
+            return Err(io::Error::other(format!(
+                "the row at line {begin} is longer than {} MiB",
+                MAX_ROW >> 20
+            )));
+        }
+        self.mark.pass(&self.buffer[self.begin..self.end]);
+        Ok(Some(Record {
+            begin,
+            line: begin,
+            fields: Ok(fields),
+        }))
+    }
+
+    /// Reads a record of up to `MAX_ROW` bytes. A longer one ends in `InputEmpty`.
+    fn read(&mut self, fields: &mut Fields) -> io::Result<ReadRecordResult> {
         let (mut bytes, mut ends) = (0, 0);
         loop {
-            let input = self.input.fill_buf()?;
+            if self.end == self.buffer.len() {
+                self.fill()?;
+            }
+            // Nothing, at the end of the input, ends the last record.
+            let input = &self.buffer[self.end..];
             let (result, read, wrote, ended) =
                 self.core
                     .read_record(input, &mut fields.bytes[bytes..], &mut fields.ends[ends..]);
-            self.mark.pass(&input[..read]);
-            self.input.consume(read);
+            self.end += read;
             (bytes, ends) = (bytes + wrote, ends + ended);
             match result {
-                ReadRecordResult::InputEmpty => {}
+                ReadRecordResult::InputEmpty if self.raw().len() as u64 <= MAX_ROW => {}
                 ReadRecordResult::OutputFull => {
                     fields.bytes.resize((bytes * 2).max(256), 0);
                 }
                 ReadRecordResult::OutputEndsFull => {
                     fields.ends.resize((ends * 2).max(16), 0);
                 }
-                ReadRecordResult::Record => {
+                result => {
                     fields.bytes.truncate(bytes);
                     fields.ends.truncate(ends);
-                    return Ok(Some((begin.line, fields)));
+                    return Ok(result);
                 }
-                ReadRecordResult::End => return Ok(None),
-            }
-            if self.mark.offset - begin.offset > MAX_ROW {
-                return Err(io::Error::other(format!(
-                    "the row at line {} is longer than {} MiB; is a quote not closed?",
-                    begin.line,
-                    MAX_ROW >> 20
-                )));
             }
         }
     }
 
-    /// Skips the rest of the line end of the previous record, and empty lines.
+    /// Begins a record after the rest of the line end of the previous one, and empty lines.
     fn skip_line_ends(&mut self) -> io::Result<()> {
         loop {
-            let input = self.input.fill_buf()?;
+            let input = &self.buffer[self.end..];
             let is_end = |byte: &&u8| matches!(**byte, b'\r' | b'\n');
             let ends = input.iter().take_while(is_end).count();
-            if ends == 0 {
+            self.pass(ends);
+            if self.end < self.buffer.len() || !self.fill()? {
                 return Ok(());
             }
-            self.mark.pass(&input[..ends]);
-            self.input.consume(ends);
         }
+    }
+
+    /// Continues at a mark that follows.
+    pub(super) fn skip_to(&mut self, mark: Mark) -> io::Result<()> {
+        while self.mark.offset < mark.offset {
+            if self.end == self.buffer.len() && !self.fill()? {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let left = usize::try_from(mark.offset - self.mark.offset).unwrap_or(usize::MAX);
+            self.pass(left.min(self.buffer.len() - self.end));
+        }
+        Ok(())
+    }
+
+    /// Passes bytes that are in no record.
+    fn pass(&mut self, bytes: usize) {
+        self.begin = self.end + bytes;
+        self.mark.pass(&self.buffer[self.end..self.begin]);
+        self.end = self.begin;
+        self.begin_mark = self.mark;
+    }
+
+    /// Reads more of the input. Returns whether there was more.
+    fn fill(&mut self) -> io::Result<bool> {
+        self.buffer.drain(..self.begin);
+        self.end -= self.begin;
+        self.begin = 0;
+        let more = self.input.fill_buf()?;
+        let length = more.len();
+        self.buffer.extend_from_slice(more);
+        self.input.consume(length);
+        Ok(length > 0)
     }
 }
 
-impl<R: Read + Seek> Records<R> {
-    /// Continues at the beginning of a record.
-    pub(super) fn seek(&mut self, mark: Mark) -> io::Result<()> {
-        self.input.seek(SeekFrom::Start(mark.offset))?;
-        self.core.reset();
-        self.mark = mark;
-        Ok(())
-    }
+/// A parser in the middle of a file: at its beginning it would drop a byte order mark.
+fn core(dialect: Dialect) -> csv_core::Reader {
+    let mut core = csv_core::ReaderBuilder::new()
+        .delimiter(dialect.delimiter)
+        .quoting(dialect.quoting == Quoting::Double)
+        .build();
+    core.read_record(&[], &mut [], &mut []);
+    core
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Cursor;
-
-    use csv::{QuoteStyle, Terminator, WriterBuilder};
-    use proptest::collection::vec;
-    use proptest::prelude::*;
-
-    /// Returns at most `chunk` bytes at a time, so that a record may begin and end anywhere in
-    /// what is read.
-    struct Chunks<R> {
-        input: R,
-        chunk: usize,
-    }
-
-    impl<R: Read> Read for Chunks<R> {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let length = buffer.len().min(self.chunk);
-            self.input.read(&mut buffer[..length])
-        }
-    }
-
-    impl<R: Seek> Seek for Chunks<R> {
-        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-            self.input.seek(to)
-        }
-    }
-
-    type Line = u64;
-    type Record = Vec<Vec<u8>>;
-
-    /// Reads a file from `mark` to its end. Returns each record with the line where it begins
-    /// and the mark where it ends.
-    fn read(file: &[u8], delimiter: u8, chunk: usize, mark: Mark) -> Vec<(Line, Record, Mark)> {
-        let input = Chunks {
-            input: Cursor::new(file),
-            chunk,
-        };
-        let mut records = Records::new(input, delimiter);
-        if mark != Mark::default() {
-            // Resuming reads the header first.
-            records.next().unwrap();
-            records.seek(mark).unwrap();
-        }
-        let mut found = Vec::new();
-        while let Some((line, fields)) = records.next().unwrap() {
-            let fields = fields.iter().map(<[u8]>::to_vec).collect();
-            found.push((line, fields, records.mark));
-        }
-        found
-    }
-
-    fn read_all(file: &[u8], delimiter: u8) -> Vec<(Line, Record)> {
-        let records = read(file, delimiter, usize::MAX, Mark::default());
-        let records = records.into_iter();
-        records.map(|(line, fields, _)| (line, fields)).collect()
-    }
-
-    /// Fields that are likely to need quotes.
-    fn field() -> impl Strategy<Value = Vec<u8>> {
-        let special = b",\t\"\r\n a\xff\0".to_vec();
-        let byte = prop_oneof![3 => prop::sample::select(special), 1 => any::<u8>()];
-        vec(byte, 0..12)
-    }
-
-    /// Records of one to four fields, as many in each.
-    fn records() -> impl Strategy<Value = Vec<Record>> {
-        (1..5_usize).prop_flat_map(|columns| vec(vec(field(), columns), 1..8))
-    }
-
-    proptest! {
-        /// Whatever the `csv` crate writes is read back, and reading can resume after any
-        /// record.
-        #[test]
-        fn what_is_written_is_read_back(
-            records in records(),
-            delimiter in prop::sample::select(b",\t".to_vec()),
-            ends in prop::sample::select(vec![Terminator::CRLF, Terminator::Any(b'\n')]),
-            style in prop::sample::select(vec![QuoteStyle::Necessary, QuoteStyle::Always]),
-            is_cut_short in any::<bool>(),
-            chunk in prop_oneof![1..8_usize, Just(usize::MAX)],
-        ) {
-            let mut writer = WriterBuilder::new()
-                .delimiter(delimiter)
-                .terminator(ends)
-                .quote_style(style)
-                .from_writer(Vec::new());
-            for record in &records {
-                writer.write_record(record).unwrap();
-            }
-            let mut file = writer.into_inner().unwrap();
-            if is_cut_short {
-                // The last line of a file need not have an end.
-                let end = file.iter().rposition(|byte| !b"\r\n".contains(byte));
-                file.truncate(end.map_or(0, |end| end + 1));
-            }
-            // A byte order mark is not part of the first field.
-            prop_assume!(!file.starts_with("\u{feff}".as_bytes()));
-            let found = read(&file, delimiter, chunk, Mark::default());
-            let fields: Vec<_> = found.iter().map(|(_, fields, _)| fields.clone()).collect();
-            prop_assert_eq!(fields, records);
-            for (done, (_, _, mark)) in found.iter().enumerate() {
-                let rest = read(&file, delimiter, chunk, *mark);
-                prop_assert_eq!(&rest, &found[done + 1..]);
-            }
-        }
-    }
-
-    #[test]
-    fn records_are_read_with_their_lines() {
-        let file = "id,text\r\n1,\"a \"\"b\"\",\r\nc\"\r\n\r\n2,\u{e9}\n3,\"\"\r4,last";
-        let expected = [
-            (1, ["id", "text"]),
-            (2, ["1", "a \"b\",\r\nc"]),
-            (5, ["2", "\u{e9}"]),
-            (6, ["3", ""]),
-            (6, ["4", "last"]),
-        ];
-        let expected = expected.map(|(line, fields)| {
-            let fields = fields.map(|field| field.as_bytes().to_vec());
-            (line, fields.to_vec())
-        });
-        assert_eq!(read_all(file.as_bytes(), b','), expected);
-        assert_eq!(read_all(b"", b','), []);
-    }
-
-    #[test]
-    fn an_unclosed_quote_is_reported() {
-        let endless = b"a\n\"b".chain(io::repeat(b'c'));
-        let mut records = Records::new(endless, b',');
-        records.next().unwrap();
-        let error = records.next().unwrap_err().to_string();
-        assert!(
-            error.contains("line 2") && error.contains("quote"),
-            "{error}"
-        );
-    }
-}
+mod tests;

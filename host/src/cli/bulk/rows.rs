@@ -1,18 +1,18 @@
 //! Reads the rows of a file: CSV, TSV, JSON Lines or lines of text.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::os::fd::AsFd;
-use std::path::Path;
+use std::io::{self, BufRead, Read};
 use std::time::SystemTime;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::Format;
-use super::records::{Fields, Records};
+use super::header::Header;
+use super::options::TableOptions;
+use super::records::{Fields, Record as CsvRecord, Records};
+use super::source::{Input, Source, UTF_8_MARK};
 use super::writer::PREDICTION;
 
 /// The maximum length of a row, in bytes.
@@ -23,9 +23,6 @@ const BATCH_ROWS: usize = 256;
 
 /// The size from which on a batch is passed on even if it has fewer rows, in bytes.
 const BATCH_BYTES: usize = 256 * 1024;
-
-/// The byte order mark of UTF-8, which some files begin with.
-const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// A position between two rows, from which reading can resume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,24 +67,24 @@ pub(super) enum Record {
     Line(String),
 }
 
-/// A file that is being read.
+/// An input that is being read.
 pub(super) struct Rows {
     kind: Kind,
     name: String,
-    /// The names of the columns, if the format has them.
-    header: Option<Fields>,
+    has_mark: bool,
+    /// How the input differs from UTF-8, in words.
+    conversions: Vec<&'static str>,
     /// Its size in bytes and modification time, if it is a regular file.
     identity: Option<(u64, SystemTime)>,
 }
 
 enum Kind {
-    Csv {
-        records: Box<Records<File>>,
-        /// The index of the column with the texts.
-        column: usize,
+    Table {
+        records: Box<Records>,
+        header: Header,
     },
     Lines {
-        input: BufReader<File>,
+        input: Input,
         mark: Mark,
         /// The field with the text, if lines are JSON.
         field: Option<String>,
@@ -95,57 +92,60 @@ enum Kind {
 }
 
 impl Rows {
-    /// Opens a file, and reads its header if the format has one.
-    pub(super) fn open(file: &Path, format: Format, column: &str) -> anyhow::Result<Self> {
-        let name = file.display().to_string();
-        let cannot_read = || format!("cannot read {name}");
-        let (input, identity) = if file == Path::new("-") {
-            // Nothing else in this process reads standard input.
-            let stdin = io::stdin().as_fd().try_clone_to_owned();
-            (File::from(stdin.with_context(cannot_read)?), None)
-        } else {
-            let file = File::open(file).with_context(cannot_read)?;
-            let meta = file.metadata().with_context(cannot_read)?;
-            if meta.is_dir() {
-                bail!("{name} is a directory");
-            }
-            let identity = if meta.is_file() {
-                Some((meta.len(), meta.modified().with_context(cannot_read)?))
-            } else {
-                None
-            };
-            (file, identity)
-        };
-        let (kind, header) = match format {
+    /// Reads the header, if the format has one.
+    pub(super) fn new(
+        source: Source,
+        format: Format,
+        table: TableOptions,
+        column: &str,
+    ) -> anyhow::Result<Self> {
+        let identity = source.identity()?;
+        let name = source.name;
+        let kind = match format {
             Format::Csv | Format::Tsv => {
-                let delimiter = if format == Format::Csv { b',' } else { b'\t' };
-                let mut records = Records::new(input, delimiter);
-                let Some((_, header)) = records.next().with_context(cannot_read)? else {
-                    bail!("{name} is empty; its first line must be a header");
-                };
-                let column = find(&header, column).with_context(|| format!("in {name}"))?;
+                let (records, header) = Header::read(source.input, format, table, column)
+                    .with_context(|| format!("cannot read {name}"))?;
                 let records = Box::new(records);
-                (Kind::Csv { records, column }, Some(header))
+                Kind::Table { records, header }
             }
-            Format::Jsonl | Format::Text => {
-                let lines = Kind::Lines {
-                    input: BufReader::with_capacity(64 * 1024, input),
-                    mark: Mark::default(),
-                    field: (format == Format::Jsonl).then(|| column.to_owned()),
-                };
-                (lines, None)
-            }
+            Format::Jsonl | Format::Text => Kind::Lines {
+                input: source.input,
+                mark: Mark::default(),
+                field: (format == Format::Jsonl).then(|| column.to_owned()),
+            },
         };
         Ok(Self {
             kind,
             name,
-            header,
+            has_mark: source.has_mark,
+            conversions: source.conversions,
             identity,
         })
     }
 
-    pub(super) fn header(&self) -> Option<&Fields> {
-        self.header.as_ref()
+    /// What is before the header: what there was of that in the input.
+    pub(super) fn preamble(&self) -> Vec<u8> {
+        let sep_line = self.header().and_then(Header::sep_line);
+        let mark = if self.has_mark { UTF_8_MARK } else { b"" };
+        [mark, sep_line.unwrap_or_default().as_bytes()].concat()
+    }
+
+    /// How the input is read, where that may be unexpected.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let converted = self.conversions.iter();
+        let mut notes: Vec<String> = converted
+            .map(|what| format!("it is {what}; the output is plain UTF-8"))
+            .collect();
+        notes.extend(self.header().and_then(Header::note));
+        notes
+    }
+
+    /// The header of CSV or TSV.
+    pub(super) fn header(&self) -> Option<&Header> {
+        match &self.kind {
+            Kind::Table { header, .. } => Some(header),
+            Kind::Lines { .. } => None,
+        }
     }
 
     /// The size in bytes and the modification time of a regular file, which can be read again
@@ -154,29 +154,31 @@ impl Rows {
         self.identity
     }
 
-    /// The size of the file in bytes, if that is known.
+    /// The size of the content in bytes, if that is known.
     pub(super) fn size(&self) -> Option<u64> {
-        self.identity.map(|(size, _)| size)
+        let size = self.identity.map(|(size, _)| size);
+        size.filter(|_| self.conversions.is_empty())
     }
 
     /// Where the next row begins.
     pub(super) fn mark(&self) -> Mark {
         match &self.kind {
-            Kind::Csv { records, .. } => records.mark,
+            Kind::Table { records, .. } => records.mark,
             Kind::Lines { mark, .. } => *mark,
         }
     }
 
-    /// Continues at a position between two rows.
-    pub(super) fn seek(&mut self, to: Mark) -> anyhow::Result<()> {
-        let sought = match &mut self.kind {
-            Kind::Csv { records, .. } => records.seek(to),
+    /// Continues at a position between two rows that follow.
+    pub(super) fn skip_to(&mut self, to: Mark) -> anyhow::Result<()> {
+        let skipped = match &mut self.kind {
+            Kind::Table { records, .. } => records.skip_to(to),
             Kind::Lines { input, mark, .. } => {
+                let mut rows = input.by_ref().take(to.offset - mark.offset);
                 *mark = to;
-                input.seek(SeekFrom::Start(to.offset)).map(|_| ())
+                io::copy(&mut rows, &mut io::sink()).map(|_| ())
             }
         };
-        sought.with_context(|| format!("cannot read {}", self.name))
+        skipped.with_context(|| format!("cannot read {}", self.name))
     }
 
     /// Reads batches of rows on a separate thread, a few batches ahead. The thread ends when
@@ -187,13 +189,15 @@ impl Rows {
         let (sender, receiver) = mpsc::channel(2);
         let read = move || {
             loop {
-                let batch = self.batch();
-                let is_last = match &batch {
-                    Ok(rows) if rows.is_empty() => return,
-                    Ok(_) => false,
-                    Err(_) => true,
-                };
-                if sender.blocking_send(batch).is_err() || is_last {
+                let mut rows = Vec::new();
+                let read = self.batch(&mut rows);
+                let is_last = rows.is_empty() || read.is_err();
+                // The rows before an error are scored, too.
+                let mut is_wanted = sender.blocking_send(Ok(rows)).is_ok();
+                if let Err(error) = read {
+                    is_wanted &= sender.blocking_send(Err(error)).is_ok();
+                }
+                if is_last || !is_wanted {
                     return;
                 }
             }
@@ -205,9 +209,9 @@ impl Rows {
         Ok(receiver)
     }
 
-    /// The next rows that are available; empty at the end of the file.
-    fn batch(&mut self) -> anyhow::Result<Vec<Row>> {
-        let (mut rows, mut bytes) = (Vec::new(), 0);
+    /// Reads the next rows that are available; none at the end of the input.
+    fn batch(&mut self, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+        let mut bytes = 0;
         while rows.len() < BATCH_ROWS && bytes < BATCH_BYTES {
             let next = self.next();
             let Some(row) = next.with_context(|| format!("cannot read {}", self.name))? else {
@@ -216,28 +220,21 @@ impl Rows {
             bytes += row.size;
             rows.push(row);
             let may_block = match &self.kind {
-                Kind::Csv { records, .. } => records.may_block(),
+                Kind::Table { records, .. } => records.may_block(),
                 Kind::Lines { input, .. } => input.buffer().is_empty(),
             };
             if may_block {
                 break;
             }
         }
-        Ok(rows)
+        Ok(())
     }
 
     fn next(&mut self) -> io::Result<Option<Row>> {
         match &mut self.kind {
-            Kind::Csv { records, column } => {
-                let columns = self.header.as_ref().map_or(0, Fields::len);
-                let row = records.next()?.map(|(line, fields)| Row {
-                    line,
-                    end: records.mark,
-                    text: text_of(&fields, columns, *column),
-                    size: 2 * fields.size() + 64 * columns,
-                    record: Record::Fields(fields),
-                });
-                Ok(row)
+            Kind::Table { records, header } => {
+                let record = records.next()?;
+                Ok(record.map(|record| row_of(record, header, records.mark)))
             }
             Kind::Lines { input, mark, field } => loop {
                 let begin = mark.line;
@@ -250,7 +247,7 @@ impl Rows {
                 }
                 let size = 2 * bytes.len() + 128;
                 let (record, text) = match (String::from_utf8(bytes), &*field) {
-                    (Err(_), _) => (String::new(), Err("the line is not UTF-8".to_owned())),
+                    (Err(_), _) => (String::new(), Err(NOT_UTF_8.to_owned())),
                     (Ok(line), Some(field)) => {
                         let text = text_of_json(&line, field);
                         (line, text)
@@ -269,36 +266,50 @@ impl Rows {
     }
 }
 
-/// The index of a column.
-fn find(header: &Fields, column: &str) -> anyhow::Result<usize> {
-    let mut found = (0..header.len()).filter(|at| header.get(*at) == Some(column.as_bytes()));
-    let Some(at) = found.next() else {
-        let names = header
-            .iter()
-            .map(|name| format!("`{}`", String::from_utf8_lossy(name)));
-        let names: Vec<String> = names.collect();
-        bail!(
-            "there is no column `{column}`; the columns are {} (set the one with the texts with \
-             --column)",
-            names.join(", ")
-        );
+/// What is wrong with a text in another encoding.
+const NOT_UTF_8: &str = "the text is not UTF-8; convert the file, for example with `iconv -f \
+    WINDOWS-1252 -t UTF-8`";
+
+/// A row of a table that ends at `end`.
+fn row_of(record: CsvRecord, header: &Header, end: Mark) -> Row {
+    let (fields, text) = match record.fields {
+        Ok(fields) => {
+            let text = text_of(&fields, header, record.line);
+            (fields, text)
+        }
+        Err(bad) if record.begin < record.line => {
+            let reason = format!("{bad}; its row begins at line {}", record.begin);
+            (Fields::default(), Err(reason))
+        }
+        Err(bad) => (Fields::default(), Err(bad.to_string())),
     };
-    if found.next().is_some() {
-        bail!("there are several columns `{column}`");
+    Row {
+        line: record.line,
+        end,
+        text,
+        size: 2 * fields.size() + 64 * header.names.len(),
+        record: Record::Fields(fields),
     }
-    Ok(at)
 }
 
-/// The text of a record, or what is wrong with it.
-fn text_of(fields: &Fields, columns: usize, column: usize) -> Result<String, String> {
-    if fields.len() != columns {
-        let found = fields.len();
+/// The text of a record that begins at `line`, or what is wrong with the record.
+fn text_of(fields: &Fields, header: &Header, line: u64) -> Result<String, String> {
+    let (found, columns) = (fields.len(), header.names.len());
+    if found != columns {
+        let breaks = fields.iter().flatten().filter(|byte| **byte == b'\n');
+        let lines = match breaks.count() as u64 {
+            0 => String::new(),
+            breaks => format!(
+                "; it reaches to line {}: is a quote not closed?",
+                line + breaks
+            ),
+        };
         return Err(format!(
-            "the row has {found} fields, but the header has {columns}"
+            "the row has {found} fields, but the header has {columns}{lines}"
         ));
     }
-    let text = fields.get(column).unwrap_or_default();
-    String::from_utf8(text.to_vec()).map_err(|_| "the text is not UTF-8".to_owned())
+    let text = fields.get(header.column).unwrap_or_default();
+    String::from_utf8(text.to_vec()).map_err(|_| NOT_UTF_8.to_owned())
 }
 
 /// The text of a line of JSON, or what is wrong with the line.
@@ -325,12 +336,16 @@ fn text_of_json(line: &str, field: &str) -> Result<String, String> {
             }
         },
         Ok(_) => Err("the line is neither a JSON object nor a string".to_owned()),
-        Err(error) => Err(format!("the line is not valid JSON: {error}")),
+        Err(error) if error.is_eof() => Err("the JSON of the line is cut off".to_owned()),
+        Err(error) => {
+            let reason = error.to_string().replace("at line 1 column", "at column");
+            Err(format!("the line is not valid JSON: {reason}"))
+        }
     }
 }
 
 /// The next line without its line end, or `None` at the end of the input.
-fn line(input: &mut BufReader<File>, mark: &mut Mark) -> io::Result<Option<Vec<u8>>> {
+fn line(input: &mut Input, mark: &mut Mark) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     let mut limited = input.by_ref().take(MAX_ROW + 1);
     limited.read_until(b'\n', &mut line)?;
@@ -344,16 +359,12 @@ fn line(input: &mut BufReader<File>, mark: &mut Mark) -> io::Result<Option<Vec<u
             MAX_ROW >> 20
         )));
     }
-    let begin = mark.offset;
     mark.pass(&line);
     if line.last() == Some(&b'\n') {
         line.pop();
         if line.last() == Some(&b'\r') {
             line.pop();
         }
-    }
-    if begin == 0 && line.starts_with(BYTE_ORDER_MARK) {
-        line.drain(..BYTE_ORDER_MARK.len());
     }
     Ok(Some(line))
 }

@@ -13,7 +13,8 @@ use serde::Serialize;
 use serde::ser::SerializeMap;
 
 use super::Format;
-use super::records::Fields;
+use super::header::{Dialect, Header};
+use super::options::Quoting;
 use super::rows::{Record, Row};
 
 /// The new field of a line of JSON.
@@ -21,6 +22,8 @@ pub(super) const PREDICTION: &str = "prediction";
 
 /// The prefix of the new columns if the input already has one of them.
 const PREFIX: &str = "predicted_";
+
+pub(super) const CANNOT_WRITE: &str = "cannot write the scored rows";
 
 /// Counts the bytes that are written.
 pub(super) struct Output {
@@ -95,28 +98,33 @@ impl RowWriter {
     pub(super) fn new(
         format: Format,
         output: Output,
-        header: Option<&Fields>,
+        header: Option<&Header>,
         column: &str,
         labels: &[Arc<str>],
     ) -> anyhow::Result<Self> {
-        let csv = |output, delimiter, header: Vec<Vec<u8>>| {
+        let csv = |output, dialect: Dialect, names: Vec<Vec<u8>>| {
+            let style = match dialect.quoting {
+                Quoting::Double => QuoteStyle::Necessary,
+                Quoting::None => QuoteStyle::Never,
+            };
             anyhow::Ok(Encoder::Csv {
                 writer: Box::new(
                     csv::WriterBuilder::new()
-                        .delimiter(delimiter)
-                        .quote_style(QuoteStyle::Necessary)
+                        .delimiter(dialect.delimiter)
+                        .quote_style(style)
                         .buffer_capacity(64 * 1024)
                         .from_writer(output),
                 ),
-                names: with_new_columns(header, labels)?,
+                names: with_new_columns(names, labels, dialect)?,
             })
         };
-        let header = header.map(|header| header.iter().map(<[u8]>::to_vec).collect());
-        let encoder = match format {
-            Format::Csv => csv(output, b',', header.unwrap_or_default())?,
-            Format::Tsv => csv(output, b'\t', header.unwrap_or_default())?,
-            Format::Text => csv(output, b',', vec![column.as_bytes().to_vec()])?,
-            Format::Jsonl => Encoder::Json(BufWriter::with_capacity(64 * 1024, output)),
+        let encoder = match (format, header) {
+            (Format::Jsonl, _) => Encoder::Json(BufWriter::with_capacity(64 * 1024, output)),
+            (_, Some(header)) => {
+                let names = header.names.iter().map(<[u8]>::to_vec).collect();
+                csv(output, header.dialect, names)?
+            }
+            (_, None) => csv(output, Dialect::CSV, vec![column.as_bytes().to_vec()])?,
         };
         Ok(Self {
             encoder,
@@ -195,14 +203,13 @@ impl RowWriter {
 
     /// Writes buffered rows. Returns the length of the output, in bytes.
     pub(super) fn flush(&mut self) -> anyhow::Result<u64> {
-        let cannot_write = "cannot write the scored rows";
         Ok(match &mut self.encoder {
             Encoder::Csv { writer, .. } => {
-                writer.flush().context(cannot_write)?;
+                writer.flush().context(CANNOT_WRITE)?;
                 writer.get_ref().bytes
             }
             Encoder::Json(writer) => {
-                writer.flush().context(cannot_write)?;
+                writer.flush().context(CANNOT_WRITE)?;
                 writer.get_ref().bytes
             }
         })
@@ -211,7 +218,11 @@ impl RowWriter {
 
 /// Adds the new columns to those of the input: `label`, `score`, and `score_<label>` for each
 /// label.
-fn with_new_columns(mut names: Vec<Vec<u8>>, labels: &[Arc<str>]) -> anyhow::Result<Vec<Vec<u8>>> {
+fn with_new_columns(
+    mut names: Vec<Vec<u8>>,
+    labels: &[Arc<str>],
+    dialect: Dialect,
+) -> anyhow::Result<Vec<Vec<u8>>> {
     let mut new = vec!["label".to_owned(), "score".to_owned()];
     new.extend(labels.iter().map(|label| format!("score_{label}")));
     let is_taken = |new: &String| names.iter().any(|name| name == new.as_bytes());
@@ -224,6 +235,13 @@ fn with_new_columns(mut names: Vec<Vec<u8>>, labels: &[Arc<str>]) -> anyhow::Res
                 "the input already has one of the columns `label` and `score`, and `{name}`: rename one"
             );
         }
+    }
+    let needs_quotes = |byte: u8| byte == dialect.delimiter || matches!(byte, b'\r' | b'\n');
+    let unwritable = |name: &&String| name.bytes().any(needs_quotes);
+    if dialect.quoting == Quoting::None
+        && let Some(name) = new.iter().find(unwritable)
+    {
+        bail!("the new column `{name}` needs quotes, which --quoting none rules out");
     }
     names.extend(new.into_iter().map(String::into_bytes));
     Ok(names)

@@ -37,11 +37,20 @@ impl Fault {
         Self::of(format!("{place}: {what}"))
     }
 
-    /// An error without a place. Line breaks in the text become spaces.
+    /// An error without a place. Line breaks in the text become spaces, and other control
+    /// characters, which would reach a terminal, are escaped.
     pub(in crate::cli) fn of(text: impl fmt::Display) -> Self {
         let text = text.to_string();
         let words: Vec<&str> = text.split_whitespace().collect();
-        Self(words.join(" "))
+        let mut line = String::new();
+        for character in words.join(" ").chars() {
+            if character.is_control() {
+                line.extend(character.escape_default());
+            } else {
+                line.push(character);
+            }
+        }
+        Self(line)
     }
 }
 

@@ -34,7 +34,7 @@ impl Case {
     }
 
     /// Scores the file into another one. Returns the content of that.
-    fn scored(&self, options: &[&str]) -> String {
+    pub(super) fn scored(&self, options: &[&str]) -> String {
         let out = self.path("out");
         let output = run(self.command(&out).args(options));
         let said = String::from_utf8_lossy(&output.stderr);
@@ -50,19 +50,32 @@ pub(super) fn predict() -> Command {
 }
 
 /// The predictions of texts that are given as arguments.
-fn predicted(texts: &[&str]) -> Vec<Value> {
+pub(super) fn predicted(texts: &[&str]) -> Vec<Value> {
     let output = run(predict().arg("--").args(texts));
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     document["predictions"].as_array().unwrap().clone()
 }
 
 fn records(csv: &str) -> Vec<Vec<String>> {
+    records_with(csv, b',')
+}
+
+pub(super) fn records_with(csv: &str, delimiter: u8) -> Vec<Vec<String>> {
     let mut reader = csv::ReaderBuilder::new();
-    let mut reader = reader.has_headers(false).from_reader(csv.as_bytes());
+    reader.has_headers(false).delimiter(delimiter);
+    let mut reader = reader.from_reader(csv.as_bytes());
     let fields = |record: csv::Result<csv::StringRecord>| {
         record.unwrap().iter().map(str::to_owned).collect()
     };
     reader.records().map(fields).collect()
+}
+
+/// The fields of the column `id`.
+pub(super) fn ids(csv: &str, delimiter: u8) -> Vec<String> {
+    let records = records_with(csv, delimiter);
+    let column = records[0].iter().position(|name| name == "id").unwrap();
+    let rows = records[1..].iter();
+    rows.map(|record| record[column].clone()).collect()
 }
 
 /// Asserts that a record ends in the label and the scores of a text.
@@ -203,7 +216,7 @@ fn a_dash_is_standard_input_and_output() {
     assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 2);
 }
 
-fn assert_refused(output: &Output, words: &[&str]) {
+pub(super) fn assert_refused(output: &Output, words: &[&str]) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(
@@ -277,8 +290,7 @@ fn a_bad_row_stops_a_run_and_the_rows_before_it_are_kept() {
         assert!(said.contains(words), "{words:?} is not in: {said}");
     }
     assert!(said.contains("skipped 3 bad rows"), "{said}");
-    let records = records(&std::fs::read_to_string(out).unwrap());
-    let ids: Vec<&str> = records[1..].iter().map(|record| &*record[0]).collect();
+    let ids = ids(&std::fs::read_to_string(out).unwrap(), b',');
     assert_eq!(ids, ["1", "3", "5", "7"]);
 }
 

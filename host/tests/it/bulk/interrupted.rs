@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::files::Case;
+use super::sources::gzip;
 use crate::harness::{PATIENCE, fixture, loading, onnxruntime};
 use crate::limits::hostile_path;
 use crate::server_process::{run, signal, subcommand_with};
@@ -116,6 +117,89 @@ fn a_resumed_run_writes_the_same_file() {
     assert!(whole == out, "they differ");
 }
 
+/// Rows that begin with what a file, a comment or a quoted field may begin with, a row that
+/// cannot be scored, and what is before all of them.
+const BEGINNINGS: [(&str, &str, &[&str], &str); 4] = [
+    (
+        "a.csv",
+        "\u{feff}sep=;\r\nid;text\r\n",
+        &[
+            "\u{feff}1;a\r\n",
+            "\r\n\r\n 2; a\r\n",
+            "#3;#\r\n",
+            "\"\u{feff}4\";\"\r\n\"\r\n",
+            "sep=;\"\"\r\n",
+            "\n\n;\u{feff}\n",
+            "id;text\n",
+            "\"\"\"7\";\"\"\"a\"\"\"\r",
+            "\t8;\"\"",
+        ],
+        "bad\r\n",
+    ),
+    (
+        "a.tsv",
+        "text\n",
+        &["\u{feff}a\n", "\"\"\n", "# a\n", " \n", "\"\n\"\n"],
+        "bad\tbad\n",
+    ),
+    (
+        "a.jsonl",
+        "\u{feff}",
+        &[" {\"text\": \"a\"}\r\n", "\n\"# a\"\n", "\"\u{feff}\" \n"],
+        "{}\n",
+    ),
+    (
+        "a.txt",
+        "",
+        &["\n", "\u{feff}a\n", " \"a\r\n", "\r\n", "# a\n", "\"last"],
+        "longer than twenty bytes\n",
+    ),
+];
+
+/// A run stops at a bad row, wherever that is, and resumes after it.
+#[test]
+fn a_run_resumes_whatever_rows_begin_with() {
+    for (name, header, rows, bad) in BEGINNINGS {
+        let mut straight: Option<Vec<u8>> = None;
+        for at in 0..rows.len() {
+            let content = [header, &rows[..at].concat(), bad, &rows[at..].concat()].concat();
+            // Compressed or not, it resumes at the same row.
+            let content = match at % 2 {
+                0 => content.into_bytes(),
+                _ => gzip(content.as_bytes()),
+            };
+            let case = Case::new(name, content);
+            let out = case.path("out");
+            let run = |out: &Path, options: &[&str], code: i32| {
+                let mut command = case.command(out);
+                command.args(["--max-text-bytes", "20"]).args(options);
+                let output = run(&mut command);
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                assert_eq!(output.status.code(), Some(code), "{said}");
+                said
+            };
+            let said = run(&out, &[], 1);
+            assert!(said.contains(&format!("{at} rows are done")), "{said}");
+            let said = run(&out, &["--on-error", "skip"], 3);
+            assert!(
+                said.contains(&format!("resuming after {at} rows")),
+                "{said}"
+            );
+            // Wherever the bad row is, the others are the same.
+            let straight = straight.get_or_insert_with(|| {
+                let straight = case.path("straight");
+                run(&straight, &["--on-error", "skip"], 3);
+                std::fs::read(straight).unwrap()
+            });
+            let resumed = std::fs::read(out).unwrap();
+            assert_eq!(
+                String::from_utf8_lossy(&resumed),
+                String::from_utf8_lossy(straight),
+            );
+        }
+    }
+}
+
 #[test]
 fn a_different_run_is_not_resumed() {
     let case = Case::new("few.csv", "text,other\na,b\nc\n");
@@ -130,6 +214,7 @@ fn a_different_run_is_not_resumed() {
     };
     refused(&[], &["line 3", "1 rows are done"]);
     refused(&["--column", "other"], &["--column", "--restart"]);
+    refused(&["--quoting", "none"], &["--quoting", "--restart"]);
     std::fs::write(&case.file, "text,other\na,b\nc,d\n").unwrap();
     refused(&[], &["has changed", "--restart"]);
     std::fs::write(case.path("out.csv.progress"), "{\"rows\":").unwrap();

@@ -90,6 +90,7 @@ class Source {
   #options;
   #format;
   #delimiter;
+  #hasSepLine = false;
   #head = [];
   #records = 0;
 
@@ -101,7 +102,10 @@ class Source {
     if (this.#format === "json") {
       throw new Unreadable("This is a single JSON document. Use JSON Lines, with one document per line.");
     }
-    this.#delimiter = this.#format === "tsv" ? "\t" : sniffDelimiter(text);
+    // Some spreadsheets name the delimiter in a line of its own.
+    const sep = this.isTable ? /^"?sep=([^\w\s"]|\t)"?(?:\r|\n|$)/i.exec(text) : null;
+    this.#hasSepLine = sep !== null;
+    this.#delimiter = sep?.[1] ?? (this.#format === "tsv" ? "\t" : sniffDelimiter(text));
   }
 
   get name() {
@@ -258,6 +262,12 @@ class Source {
       : new LineParser({ keepsBlank: this.#format === "text" });
     const reader = this.#file.stream().getReader();
     let bytes = 0;
+    let skips = this.#hasSepLine ? 1 : 0;
+    const kept = (records) => {
+      const rest = records.slice(skips);
+      skips -= records.length - rest.length;
+      return rest;
+    };
     try {
       for (;;) {
         signal?.throwIfAborted();
@@ -266,7 +276,8 @@ class Source {
           break;
         }
         bytes += value.length;
-        yield { records: parser.push(decoder.decode(value, { stream: true })), bytes, parser };
+        const records = parser.push(decoder.decode(value, { stream: true }));
+        yield { records: kept(records), bytes, parser };
       }
     } finally {
       reader.cancel().catch(() => {});
@@ -274,7 +285,7 @@ class Source {
     const last = [...parser.push(decoder.decode())];
     const unclosed = parser.unclosed;
     last.push(...parser.end());
-    yield { records: last, bytes, parser: { unclosed } };
+    yield { records: kept(last), bytes, parser: { unclosed } };
   }
 }
 
