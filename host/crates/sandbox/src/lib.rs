@@ -88,7 +88,7 @@ pub use error::{CallError, LoadError, Step};
 pub use limits::read_component;
 pub use load::{LoadedFrom, load, load_aside, revision};
 pub use metrics::Metrics;
-pub use model_files::{ModelFiles, ModelFilesError};
+pub use model_files::{ModelFiles, ModelFilesError, open_model_file};
 pub use runtime::{GRAPH_NAME, Graphs, Interrupt, Limits, Runtime};
 pub use snapshot::MODEL_DIR;
 
