@@ -32,9 +32,9 @@ pub(crate) struct Encoder {
     direction: TruncationDirection,
 }
 
-/// A text of characters that no vocabulary has, so that the tokenizer needs its unknown
+/// A Gothic and a Runic letter, which vocabularies lack, so that a tokenizer needs its unknown
 /// token.
-const UNKNOWN: &str = "\u{e000} \u{f8ff}\u{10fffd}";
+const UNKNOWN: &str = "\u{10348} \u{16a0}";
 
 /// The part of `tokenizer.json` that says what is wrong with it, if the library does not.
 #[derive(Deserialize)]

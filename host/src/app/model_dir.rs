@@ -5,7 +5,6 @@
 //! but the model. A file that is missing is the guest's to judge, and so is what a file
 //! says.
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -110,9 +109,12 @@ pub enum Damage {
     /// It is in another encoding.
     #[error("is not UTF-8: the byte at {0} is invalid")]
     Encoding(usize),
-    /// It is not a JSON object; the error has the line and the column.
-    #[error("is not a valid JSON object: {0}")]
+    /// It is not JSON; the error has the line and the column.
+    #[error("is not valid JSON: {0}")]
     Json(serde_json::Error),
+    /// It is another JSON value.
+    #[error("is not a JSON object")]
+    NotAnObject,
 }
 
 /// Checks a directory.
@@ -247,7 +249,9 @@ fn check_json(contents: &[u8]) -> Result<(), Damage> {
     if let Err(error) = std::str::from_utf8(contents) {
         return Err(Damage::Encoding(error.valid_up_to()));
     }
-    serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(contents)
-        .map(drop)
-        .map_err(Damage::Json)
+    serde_json::from_slice::<IgnoredAny>(contents).map_err(Damage::Json)?;
+    if !contents.trim_ascii_start().starts_with(b"{") {
+        return Err(Damage::NotAnObject);
+    }
+    Ok(())
 }

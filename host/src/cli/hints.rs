@@ -96,7 +96,8 @@ fn unusable(dir: &Path, error: &ModelDirError) -> String {
             | Damage::TooShort
             | Damage::ByteOrderMark
             | Damage::Encoding(_)
-            | Damage::Json(_) => {
+            | Damage::Json(_)
+            | Damage::NotAnObject => {
                 format!("replace it, or set another directory with {OTHER_MODEL}")
             }
         },

@@ -90,12 +90,20 @@ fn edit(dir: &Path, name: &str, change: impl FnOnce(&mut Value)) {
     write(dir, name, value.to_string());
 }
 
+/// Sets a value of a JSON file, at a path of keys.
+fn set(dir: &Path, name: &str, path: &str, value: Value) {
+    let (parent, key) = path.rsplit_once('/').unwrap();
+    edit(dir, name, |file| {
+        file.pointer_mut(parent).unwrap()[key] = value
+    });
+}
+
 /// The commands that load a model.
 const COMMANDS: [&str; 4] = ["serve", "predict", "check", "run-guest"];
 
 #[test]
 fn what_no_guest_could_read_is_named_before_anything_is_loaded() {
-    let cases: [(Change, &[&str]); 21] = [
+    let cases: [(Change, &[&str]); 15] = [
         (
             |dir| remove(dir, "model.onnx"),
             &["DIR/model.onnx does not exist: ", "make model", "--model"],
@@ -141,48 +149,8 @@ fn what_no_guest_could_read_is_named_before_anything_is_loaded() {
             &["DIR/model.onnx is empty: replace it"],
         ),
         (
-            |dir| {
-                write(
-                    dir,
-                    "model.onnx",
-                    "<!DOCTYPE html>\n<title>Not found</title>",
-                )
-            },
+            |dir| write(dir, "model.onnx", "<!DOCTYPE html>\n<title>404</title>"),
             &["DIR/model.onnx", "is it an ONNX model?", "--model"],
-        ),
-        (
-            |dir| write(dir, "tokenizer.json", " \n"),
-            &["DIR/tokenizer.json is empty: replace it"],
-        ),
-        (
-            |dir| truncate(dir, "tokenizer.json"),
-            &[
-                "DIR/tokenizer.json is not a valid JSON object: EOF",
-                " line ",
-                " column ",
-            ],
-        ),
-        (
-            |dir| write(dir, "config.json", "{\n  \"id2label\": {,}\n}"),
-            &[
-                "DIR/config.json is not a valid JSON object: ",
-                "line 2 column 16",
-            ],
-        ),
-        (
-            |dir| write(dir, "config.json", "[]"),
-            &[
-                "DIR/config.json is not a valid JSON object: ",
-                "expected a map",
-            ],
-        ),
-        (
-            |dir| write(dir, "tokenizer_config.json", b"{\"a\": \"\xe9\"}"),
-            &["DIR/tokenizer_config.json is not UTF-8: the byte at 7"],
-        ),
-        (
-            |dir| write(dir, "config.json", "\u{feff}{}"),
-            &["DIR/config.json begins with a byte order mark"],
         ),
         (
             |dir| replace_by_link(dir, "config.json", "../gone"),
@@ -207,6 +175,43 @@ fn what_no_guest_could_read_is_named_before_anything_is_loaded() {
                 fs::create_dir(dir.join("model.onnx")).unwrap();
             },
             &["DIR/model.onnx is a directory, not a file: replace it"],
+        ),
+    ];
+    for (change, words) in cases {
+        assert_refused(&COMMANDS, change, words);
+    }
+}
+
+#[test]
+fn a_damaged_json_file_is_named() {
+    let cases: [(Change, &[&str]); 6] = [
+        (
+            |dir| write(dir, "tokenizer.json", " \n"),
+            &["DIR/tokenizer.json is empty: replace it"],
+        ),
+        (
+            |dir| truncate(dir, "tokenizer.json"),
+            &[
+                "DIR/tokenizer.json is not valid JSON: EOF",
+                " line ",
+                " column ",
+            ],
+        ),
+        (
+            |dir| write(dir, "config.json", "{\n  \"id2label\": {,}\n}"),
+            &["DIR/config.json is not valid JSON: ", "line 2 column 16"],
+        ),
+        (
+            |dir| write(dir, "config.json", "[]"),
+            &["DIR/config.json is not valid JSON: ", "expected a map"],
+        ),
+        (
+            |dir| write(dir, "tokenizer_config.json", b"{\"a\": \"\xe9\"}"),
+            &["DIR/tokenizer_config.json is not UTF-8: the byte at 7"],
+        ),
+        (
+            |dir| write(dir, "config.json", "\u{feff}{}"),
+            &["DIR/config.json begins with a byte order mark"],
         ),
     ];
     for (change, words) in cases {
@@ -246,33 +251,21 @@ fn what_the_default_guest_cannot_use_is_named() {
             &["DIR/config.json, which", "the guest", "make model"],
         ),
         (
-            |dir| {
-                edit(dir, "config.json", |config| {
-                    config["id2label"] = json!({"0": "a", "2": "b"})
-                })
-            },
+            |dir| set(dir, "config.json", "/id2label", json!({"0": "a", "2": "b"})),
             &[
                 "config.json: `id2label` has the unexpected id \"2\"",
                 "--model",
             ],
         ),
         (
-            |dir| {
-                edit(dir, "config.json", |config| {
-                    config["id2label"] = json!(["a", "b"])
-                })
-            },
+            |dir| set(dir, "config.json", "/id2label", json!(["a", "b"])),
             &[
                 "DIR/config.json is not as expected: invalid type",
                 "line 1 column ",
             ],
         ),
         (
-            |dir| {
-                edit(dir, "tokenizer.json", |file| {
-                    file["model"]["type"] = json!("Canine")
-                })
-            },
+            |dir| set(dir, "tokenizer.json", "/model/type", json!("Canine")),
             &[
                 "DIR/tokenizer.json",
                 "type \"Canine\"",
@@ -280,30 +273,18 @@ fn what_the_default_guest_cannot_use_is_named() {
             ],
         ),
         (
-            |dir| {
-                edit(dir, "tokenizer.json", |file| {
-                    file["model"]["unk_token"] = json!("[NO]")
-                })
-            },
-            &["DIR/tokenizer.json", "cannot encode every text", "[NO]"],
+            |dir| set(dir, "tokenizer.json", "/model/unk_token", json!("[NO]")),
+            &["DIR/tokenizer.json", "cannot encode every text", "[UNK]"],
         ),
         (
-            |dir| {
-                edit(dir, "config.json", |config| {
-                    config["max_position_embeddings"] = json!(2)
-                })
-            },
+            |dir| set(dir, "config.json", "/max_position_embeddings", json!(2)),
             &[
                 "the model's limit is 2 tokens",
                 "tokenizer.json leave none for a text",
             ],
         ),
         (
-            |dir| {
-                edit(dir, "config.json", |config| {
-                    config["max_position_embeddings"] = json!(400)
-                })
-            },
+            |dir| set(dir, "config.json", "/max_position_embeddings", json!(400)),
             &["does not take the 400 tokens", "config.json"],
         ),
         (
@@ -320,7 +301,7 @@ fn what_the_default_guest_cannot_use_is_named() {
         assert_refused(&["predict"], change, &words);
     }
     // The other commands take the same way.
-    let change: Change = |dir| edit(dir, "config.json", |config| config["id2label"] = json!({}));
+    let change: Change = |dir| set(dir, "config.json", "/id2label", json!({}));
     assert_refused(&["serve", "check"], change, &["`id2label` is empty"]);
     assert_refused(&["run-guest"], change, &["`id2label` is empty"]);
 }

@@ -110,7 +110,8 @@ fn a_trap_of_a_command_is_described_as_well() {
     let (dir, export) = (model_dir(), "(func (export \"run\") (result i32)");
     let run = |runtime: Arc<Runtime>, body: &str| {
         let text = explorer().replace(export, &format!("{export} {body}"));
-        let ran = run_command(&runtime, &component(&text), dir.path(), &[]);
+        let bytes = component(&text);
+        let ran = run_command(&runtime, &bytes, dir.path(), &[]);
         wait(ran).unwrap_err().to_string()
     };
     let said = run(roomy(), "(drop (i32.div_u (i32.const 1) (i32.const 0)))");
