@@ -13,8 +13,10 @@ use tokio::runtime::Handle;
 mod engine;
 mod loader;
 mod model_card;
+pub mod model_dir;
 
 use loader::GuestLoader;
+use model_dir::ModelDirError;
 
 use batcher::{Batcher, Calibration};
 use cache::Cache;
@@ -22,9 +24,7 @@ use inference::{Library, LibraryError, Model, ModelError, SessionOptions};
 use predictor::{ErrorKind, Predictor, Revision, Router, Scorer};
 use revisions::{Beginning, LoadError, Origin, Refusal, Revisions, StartError};
 use rollout::Rollout;
-use sandbox::{
-    ArtifactError, ArtifactStore, Compiler, Graphs, ModelFiles, ModelFilesError, Runtime,
-};
+use sandbox::{ArtifactError, ArtifactStore, Compiler, Graphs, ModelFiles, Runtime};
 use service::Service;
 
 /// The ONNX file of a model directory, as Hugging Face Optimum names it.
@@ -77,9 +77,9 @@ pub enum AppError {
     /// ONNX Runtime is missing or unusable.
     #[error(transparent)]
     Library(#[from] LibraryError),
-    /// The model directory cannot be read, or changed while it was loaded.
+    /// The model directory lacks something, has a damaged file, or changed meanwhile.
     #[error(transparent)]
-    ModelFiles(#[from] ModelFilesError),
+    ModelDir(#[from] ModelDirError),
     /// ONNX Runtime cannot load the model.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -161,13 +161,14 @@ impl App {
         on_model_loaded: impl FnOnce(),
     ) -> Result<Self, AppError> {
         let library = Library::open(config.onnxruntime.as_deref())?;
+        model_dir::check(&config.model)?;
         // Answers are cached, and guests stored, under the digest of these files. So it
         // is taken first, and checked when the files have been loaded.
-        let files = ModelFiles::read(&config.model)?;
+        let files = ModelFiles::read(&config.model).map_err(ModelDirError::from)?;
         let model = load_model(&library, config, inference::Metrics::new(registry)?)?;
         on_model_loaded();
         let model_card = model_card::read(&config.model);
-        files.check_unchanged()?;
+        files.check_unchanged().map_err(ModelDirError::from)?;
         let metrics = sandbox::Metrics::new(registry)?;
         let loader = GuestLoader {
             runtime: new_runtime(config, Graphs::of(move || model.graph()), metrics)?,
@@ -274,6 +275,7 @@ impl App {
 /// If something that it needs is missing, or if the guest is not a command or traps.
 pub async fn run_guest(config: &Config, arguments: &[String]) -> Result<i32, RunGuestError> {
     let library = Library::open(config.onnxruntime.as_deref()).map_err(AppError::from)?;
+    model_dir::check(&config.model).map_err(AppError::from)?;
     let registry = prometheus::Registry::new();
     let metrics = inference::Metrics::new(&registry).map_err(AppError::from)?;
     let model = load_model(&library, config, metrics)?;
@@ -313,7 +315,9 @@ fn open_artifacts(config: &Config) -> Result<Option<ArtifactStore>, ArtifactErro
 fn measure(scorer: &dyn Scorer) -> Result<Calibration, LoadError> {
     Calibration::measure(scorer).map_err(|error| {
         let is_transient = error.kind == ErrorKind::Unavailable;
-        let reason = error.detail.unwrap_or(error.message);
+        // The texts are the host's own, so nothing of a client is in it.
+        let detail = error.full_detail.or(error.detail);
+        let reason = detail.unwrap_or(error.message);
         let reason = format!("the guest cannot be measured: {reason}");
         if is_transient {
             return LoadError::Unavailable(reason);

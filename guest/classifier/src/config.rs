@@ -58,6 +58,8 @@ struct RawConfig {
     id2label: Option<BTreeMap<String, String>>,
     num_labels: Option<usize>,
     max_position_embeddings: Option<usize>,
+    /// The name of the same in GPT-2 and its descendants.
+    n_positions: Option<usize>,
     pad_token_id: Option<u32>,
     problem_type: Option<String>,
     type_vocab_size: Option<usize>,
@@ -76,6 +78,8 @@ struct Extension {
 #[derive(Default, Deserialize)]
 struct RawTokenizerConfig {
     model_max_length: Option<f64>,
+    /// The old name of the same.
+    max_len: Option<f64>,
     truncation_side: Option<TruncationSide>,
 }
 
@@ -129,9 +133,8 @@ impl ModelConfig {
         let has_offset = OFFSET_POSITIONS.contains(&raw.model_type.as_str());
         let pad_id = raw.pad_token_id.unwrap_or(u32::from(has_offset));
         let offset = if has_offset { pad_id as usize + 1 } else { 0 };
-        let positions = raw
-            .max_position_embeddings
-            .map(|positions| positions.saturating_sub(offset));
+        let positions = raw.max_position_embeddings.or(raw.n_positions);
+        let positions = positions.map(|positions| positions.saturating_sub(offset));
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -139,6 +142,7 @@ impl ModelConfig {
         )]
         let tokenizer_limit = tokenizer
             .model_max_length
+            .or(tokenizer.max_len)
             .filter(|limit| (1.0..NO_LIMIT).contains(limit))
             .map(|limit| limit as usize);
         Ok(Self {
@@ -232,6 +236,13 @@ mod tests {
             limit(r#"{"model_max_length": 1000000000000000019884624838656}"#),
             Some(512)
         );
+        assert_eq!(limit(r#"{"max_len": 64}"#), Some(64));
+        assert_eq!(
+            limit(r#"{"max_len": 64, "model_max_length": 128}"#),
+            Some(128)
+        );
+        let of_gpt2 = config(r#"{"n_positions": 1024}"#, "{}").expect("valid");
+        assert_eq!(of_gpt2.max_tokens, Some(1024));
         assert_eq!(config("{}", "{}").expect("valid").max_tokens, None);
     }
 

@@ -2,13 +2,18 @@
 //!
 //! This module must not know how the ids are used.
 
+use std::fmt::Display;
 use std::path::Path;
 
-use tokenizers::{Tokenizer, TruncationDirection, TruncationParams};
+use serde::Deserialize;
+use tokenizers::{PostProcessor, Tokenizer, TruncationDirection, TruncationParams};
 
 use crate::bindings::Error;
 use crate::config::{ModelConfig, TruncationSide};
 use crate::read::read;
+
+/// The most tokens of a row, which the contract limits by the size of an input.
+const MAX_TOKENS: usize = 8192;
 
 /// The tokens of a text: one row of a batch.
 pub(crate) struct Row {
@@ -22,37 +27,94 @@ pub(crate) struct Row {
 
 /// A model's tokenizer, which truncates to the model's limit.
 #[derive(Clone)]
-pub(crate) struct Encoder(Tokenizer);
+pub(crate) struct Encoder {
+    tokenizer: Tokenizer,
+    direction: TruncationDirection,
+}
+
+/// A Gothic and a Runic letter, which vocabularies lack, so that a tokenizer needs its unknown
+/// token.
+const UNKNOWN: &str = "\u{10348} \u{16a0}";
+
+/// The part of `tokenizer.json` that says what is wrong with it, if the library does not.
+#[derive(Deserialize)]
+struct RawTokenizer {
+    model: Option<RawModel>,
+}
+
+#[derive(Deserialize)]
+struct RawModel {
+    r#type: Option<String>,
+}
+
+/// The types that the library has.
+const TYPES: [&str; 4] = ["BPE", "Unigram", "WordLevel", "WordPiece"];
 
 impl Encoder {
-    /// Reads a directory's `tokenizer.json`.
+    /// Reads a directory's `tokenizer.json`. Texts are truncated to the limit of the
+    /// configuration, or if that has none, to the file's own.
     pub(crate) fn read(dir: &Path, config: &ModelConfig) -> Result<Self, Error> {
         let file = dir.join("tokenizer.json");
-        let unsuitable = |error: tokenizers::Error| {
-            Error::ModelUnsuitable(format!("{} is not as expected: {error}", file.display()))
+        let unsuitable = |why: &dyn Display| {
+            Error::ModelUnsuitable(format!("{} is not as expected: {why}", file.display()))
         };
-        let mut tokenizer = Tokenizer::from_bytes(read(&file)?).map_err(unsuitable)?;
+        let bytes = read(&file)?;
+        let mut tokenizer =
+            Tokenizer::from_bytes(&bytes).map_err(|error| match unsupported(&bytes) {
+                Some(why) => unsuitable(&why),
+                None => unsuitable(&error),
+            })?;
         // As in Transformers, the model's limit replaces the padding and truncation of
         // the file, except for the side to truncate.
         tokenizer.with_padding(None);
-        let side = tokenizer.get_truncation().map(|params| params.direction);
+        let own = tokenizer.get_truncation();
+        let max_tokens = config.max_tokens.or(own.map(|params| params.max_length));
         let direction = match config.truncation_side {
             Some(TruncationSide::Left) => TruncationDirection::Left,
             Some(TruncationSide::Right) => TruncationDirection::Right,
-            None => side.unwrap_or(TruncationDirection::Right),
+            None => own.map_or(TruncationDirection::Right, |params| params.direction),
         };
-        let truncation = config.max_tokens.map(|max_length| TruncationParams {
-            max_length,
+        let mut encoder = Self {
+            tokenizer,
             direction,
+        };
+        if let Some(max_tokens) = max_tokens {
+            encoder.truncate_to(max_tokens)?;
+        }
+        let encoded = encoder.tokenizer.encode_fast(UNKNOWN, true);
+        encoded.map_err(|error| unsuitable(&format!("it cannot encode every text: {error}")))?;
+        Ok(encoder)
+    }
+
+    /// The longest row, in tokens; `None` if texts are not truncated yet.
+    pub(crate) fn max_tokens(&self) -> Option<usize> {
+        let truncation = self.tokenizer.get_truncation();
+        truncation.map(|params| params.max_length)
+    }
+
+    /// Truncates texts to `max_tokens`, special tokens included.
+    pub(crate) fn truncate_to(&mut self, max_tokens: usize) -> Result<(), Error> {
+        let special = self.tokenizer.get_post_processor();
+        let special = special.map_or(0, |processor| processor.added_tokens(false));
+        if max_tokens <= special {
+            return Err(Error::ModelUnsuitable(format!(
+                "the model's limit is {max_tokens} tokens, and the {special} special tokens of \
+                 tokenizer.json leave none for a text"
+            )));
+        }
+        let truncation = TruncationParams {
+            max_length: max_tokens.min(MAX_TOKENS),
+            direction: self.direction,
             ..TruncationParams::default()
-        });
-        tokenizer.with_truncation(truncation).map_err(unsuitable)?;
-        Ok(Self(tokenizer))
+        };
+        let truncated = self.tokenizer.with_truncation(Some(truncation));
+        let truncated = truncated.map_err(|error| Error::ModelUnsuitable(error.to_string()));
+        truncated.map(drop)
     }
 
     /// Tokenises one text; `index` is its position in the call.
     pub(crate) fn encode(&self, index: usize, text: &str) -> Result<Row, Error> {
-        let encoding = self.0.encode_fast(text, true).map_err(|error| {
+        let encoding = self.tokenizer.encode_fast(text, true).map_err(|error| {
             Error::Internal(format!("text {index} could not be tokenised: {error}"))
         })?;
         Ok(Row {
@@ -61,4 +123,17 @@ impl Encoder {
             mask: encoding.get_attention_mask().to_vec(),
         })
     }
+}
+
+/// What is wrong with a tokenizer that the library cannot read, if it is its type.
+fn unsupported(bytes: &[u8]) -> Option<String> {
+    let raw: RawTokenizer = serde_json::from_slice(bytes).ok()?;
+    let Some(model) = raw.model else {
+        return Some("it has no `model`".to_owned());
+    };
+    let ty = model.r#type.filter(|ty| !TYPES.contains(&ty.as_str()))?;
+    let known = TYPES.join(", ");
+    Some(format!(
+        "its `model` is of the type {ty:?}, which is none of {known}"
+    ))
 }

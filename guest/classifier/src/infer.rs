@@ -117,7 +117,7 @@ impl Runner {
         }
         failures.dedup();
         Err(Error::ModelUnsuitable(format!(
-            "the graph takes none of the inputs that a sequence classifier is known to take: {}",
+            "model.onnx takes none of the inputs that a sequence classifier is known to take: {}",
             failures.join("; ")
         )))
     }
@@ -153,22 +153,26 @@ impl Runner {
             .unwrap_or(0);
         let (name, tensor) = outputs
             .get(at)
-            .ok_or_else(|| Error::ModelUnsuitable("the graph has no output".to_owned()))?;
+            .ok_or_else(|| Error::ModelUnsuitable("model.onnx has no output".to_owned()))?;
         let shape = tensor.dimensions();
         if shape
             .iter()
             .map(|size| *size as usize)
             .ne([rows, self.labels])
         {
+            let hint = match shape.len() {
+                2 => "",
+                _ => "; export the model for the task text-classification",
+            };
             return Err(Error::ModelUnsuitable(format!(
-                "the graph's output `{name}` has the shape {shape:?}, but {rows} texts and \
-                 config.json's labels make [{rows}, {}]",
+                "the output `{name}` of model.onnx has the shape {shape:?}, but the texts and the \
+                 labels of config.json make [{rows}, {}]{hint}",
                 self.labels
             )));
         }
         let values = floats(tensor.ty(), &tensor.data()).ok_or_else(|| {
             Error::ModelUnsuitable(format!(
-                "the graph's output `{name}` is not of a float type"
+                "the output `{name}` of model.onnx is not of a float type"
             ))
         })?;
         if values.len() != rows * self.labels {

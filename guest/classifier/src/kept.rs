@@ -1,5 +1,6 @@
 //! A value that a guest loads once and has in every call.
 
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -41,16 +42,20 @@ impl<T: Clone> Kept<T> {
     /// Loads the value, and makes it part of the snapshot, in as few pages as possible.
     /// Call it in a guest's `prepare` and nowhere else.
     ///
-    /// # Panics
-    ///
-    /// If it cannot be loaded: by the contract, a trap refuses the guest.
-    #[expect(clippy::panic, reason = "by the contract, a trap refuses the guest")]
+    /// If it cannot be loaded, this prints why and exits: by the contract, that refuses
+    /// the model with a sentence, which is not lost in a report of a panic.
     pub fn prepare(&self) {
-        match (self.load)(MODEL_DIR.as_ref()) {
-            Ok(value) => self.keep(&value),
-            // The host shows the message.
-            Err(error) => panic!("{}", describe(&error)),
+        if let Err(sentence) = self.load() {
+            // There is nowhere to report a failure of standard error.
+            let _ = writeln!(io::stderr(), "{sentence}");
+            std::process::exit(1);
         }
+    }
+
+    fn load(&self) -> Result<(), String> {
+        let value = (self.load)(MODEL_DIR.as_ref()).map_err(|error| describe(&error))?;
+        self.keep(&value);
+        Ok(())
     }
 
     fn keep(&self, value: &T) {
@@ -94,8 +99,8 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "no such file")]
-    fn prepare_says_why_it_traps() {
-        Kept::<()>::new(|_| Err(Error::ModelUnsuitable("no such file".to_owned()))).prepare();
+    fn a_model_is_refused_with_a_sentence() {
+        let kept = Kept::<()>::new(|_| Err(Error::ModelUnsuitable("no such file".to_owned())));
+        assert_eq!(kept.load(), Err("no such file".to_owned()));
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::bindings::{Error, Score};
 use crate::classify::rank;
 use crate::config::{Activation, ModelConfig};
+use crate::describe;
 use crate::encode::{Encoder, Row};
 use crate::infer::Runner;
 
@@ -21,6 +22,11 @@ pub struct Predictor {
 /// The most tokens, padding included, in one run of a batch-invariant model. A larger
 /// batch is not faster per text, and takes memory that the runtime keeps.
 const MAX_BATCH_TOKENS: usize = 512;
+
+/// The limit on the tokens of a text for a model whose files state none, unless it takes
+/// fewer: that of BERT. A stated limit is tried up to this length, since a longer run takes
+/// memory that the runtime keeps.
+const DEFAULT_LIMIT: usize = 512;
 
 /// Texts of different lengths, languages and characters.
 const PROBES: [&str; 6] = [
@@ -56,11 +62,46 @@ impl Predictor {
             batch_invariant: false,
         };
         predictor.predict(&["warm-up".to_owned()])?;
+        predictor.check_limit()?;
         predictor.batch_invariant = match config.batch_invariant {
             Some(known) => known,
             None => predictor.is_batch_invariant()?,
         };
         Ok(predictor)
+    }
+
+    /// Checks that the model takes rows as long as its files say. If they state no limit,
+    /// finds one.
+    fn check_limit(&mut self) -> Result<(), Error> {
+        let stated = self.encoder.max_tokens();
+        let context = Runner::open()?;
+        let text = self.encoder.encode(0, PROBES[0])?;
+        let run = |length: usize| {
+            let first = |of: &[u32]| vec![of.first().copied().unwrap_or(0); length];
+            let row = Row {
+                ids: first(&text.ids),
+                type_ids: first(&text.type_ids),
+                mask: vec![1; length],
+            };
+            self.runner.run(&context, &[&row]).map(drop)
+        };
+        let wanted = stated.unwrap_or(DEFAULT_LIMIT).min(DEFAULT_LIMIT);
+        let longest = match (run(wanted), stated) {
+            (Ok(()), Some(_)) => return Ok(()),
+            (Ok(()), None) => wanted,
+            (Err(error), Some(_)) => {
+                return Err(Error::ModelUnsuitable(format!(
+                    "the model does not take the {wanted} tokens that config.json and \
+                     tokenizer_config.json allow: {}",
+                    describe(&error)
+                )));
+            }
+            (Err(_), None) => {
+                let lengths: Vec<usize> = (1..wanted).collect();
+                lengths.partition_point(|length| run(*length).is_ok())
+            }
+        };
+        self.encoder.truncate_to(longest)
     }
 
     /// Measures whether texts have the same logits in a batch as alone.

@@ -22,6 +22,7 @@ struct RawConfig {
     id2label: Option<BTreeMap<String, String>>,
     num_labels: Option<usize>,
     max_position_embeddings: Option<usize>,
+    n_positions: Option<usize>,
     pad_token_id: Option<usize>,
     problem_type: Option<String>,
 }
@@ -31,6 +32,7 @@ struct RawConfig {
 #[derive(Default, Deserialize)]
 struct RawTokenizerConfig {
     model_max_length: Option<f64>,
+    max_len: Option<f64>,
     truncation_side: Option<RawSide>,
 }
 
@@ -40,9 +42,10 @@ struct RawTokenizer {
     truncation: Option<RawTruncation>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct RawTruncation {
     direction: Option<RawSide>,
+    max_length: Option<usize>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -84,16 +87,14 @@ pub(super) fn read(dir: &Path) -> ModelCard {
     let config = config.unwrap_or_default();
     let tokenizer: RawTokenizerConfig =
         json(&dir.join("tokenizer_config.json")).unwrap_or_default();
-    let file = || {
-        json::<RawTokenizer>(&dir.join("tokenizer.json"))?
-            .truncation?
-            .direction
-    };
-    let cut = tokenizer.truncation_side.or_else(file);
+    let file: RawTokenizer = json(&dir.join("tokenizer.json")).unwrap_or_default();
+    let file = file.truncation.unwrap_or_default();
+    let cut = tokenizer.truncation_side.or(file.direction);
     let labels = if is_read { labels(&config) } else { Vec::new() };
     ModelCard {
         name: name(dir),
-        max_tokens: max_tokens(&config, tokenizer.model_max_length),
+        max_tokens: max_tokens(&config, tokenizer.model_max_length.or(tokenizer.max_len))
+            .or(file.max_length),
         cut: match cut {
             Some(RawSide::Left) => Side::Left,
             Some(RawSide::Right) | None => Side::Right,
@@ -138,7 +139,7 @@ fn max_tokens(config: &RawConfig, tokenizer: Option<f64>) -> Option<usize> {
     } else {
         0
     };
-    let positions = config.max_position_embeddings;
+    let positions = config.max_position_embeddings.or(config.n_positions);
     let positions = positions.map(|positions| positions.saturating_sub(offset));
     #[expect(
         clippy::cast_possible_truncation,
@@ -226,7 +227,12 @@ mod tests {
         assert_eq!(limit(bert, r#"{"model_max_length": 1e30}"#), Some(512));
         let roberta = r#"{"model_type": "roberta", "max_position_embeddings": 514}"#;
         assert_eq!(limit(roberta, "{}"), Some(512));
+        assert_eq!(limit(r#"{"n_positions": 1024}"#, "{}"), Some(1024));
+        assert_eq!(limit(bert, r#"{"max_len": 64}"#), Some(64));
         assert_eq!(limit("{}", "{}"), None);
+        let own = ("tokenizer.json", r#"{"truncation": {"max_length": 32}}"#);
+        assert_eq!(card(&[own]).max_tokens, Some(32));
+        assert_eq!(card(&[("config.json", bert), own]).max_tokens, Some(512));
     }
 
     #[test]

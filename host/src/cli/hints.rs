@@ -3,17 +3,13 @@
 //! The layers report what has gone wrong. Only this module knows which option or `make`
 //! target helps.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
+use fastsentiment::app::model_dir::{self, Beside, Damage, ModelDirError};
 use fastsentiment::app::{AppError, Config, MODEL_FILE};
 use inference::Library;
-use revisions::StartError;
-use sandbox::ModelFilesError;
-
-/// The beginning of every Git LFS pointer file.
-const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+use revisions::{Refusal, StartError};
+use sandbox::{MODEL_DIR, ModelFilesError};
 
 /// The files that the default guest, and most others, read besides the model.
 const READ_BY_GUESTS: [&str; 2] = ["config.json", "tokenizer.json"];
@@ -22,91 +18,91 @@ const READ_BY_GUESTS: [&str; 2] = ["config.json", "tokenizer.json"];
 pub(super) fn all_missing(config: &Config) -> Vec<String> {
     let library = Library::find(config.onnxruntime.as_deref()).err();
     let library = library.map(|error| error.to_string());
-    let files = model(&config.model);
+    let files = model_dir::check(&config.model).err();
+    let files = files.map(|error| unusable(&config.model, &error));
     let guest = guest(&config.guest);
     library.into_iter().chain(files).chain(guest).collect()
 }
 
 /// Adds a hint to an error of a load.
 pub(super) fn explain(config: &Config, error: AppError) -> anyhow::Error {
-    let hint = match &error {
-        AppError::Model(_) | AppError::ModelFiles(ModelFilesError::Unreadable { .. }) => {
-            match model(&config.model) {
-                Some(missing) => return anyhow::Error::msg(missing),
-                None => Some(format!(
-                    "is it an ONNX model? Set another directory with --model, {MAKE_MODEL}"
-                )),
-            }
+    let explained = match &error {
+        AppError::ModelDir(error) => Some(unusable(&config.model, error)),
+        AppError::Model(error) => {
+            let weights = model_dir::damaged_weights(&config.model, &error.reason);
+            Some(match weights {
+                Some(error) => unusable(&config.model, &error),
+                None => format!(
+                    "{}; is it an ONNX model? Set another directory with {OTHER_MODEL}",
+                    error.to_string().trim_end_matches(['.', ' '])
+                ),
+            })
         }
         AppError::ReadGuest { .. } | AppError::Start(StartError::Unreadable { .. }) => {
-            match guest(&config.guest) {
-                Some(missing) => return anyhow::Error::msg(missing),
-                None => None,
-            }
+            guest(&config.guest)
         }
-        AppError::Start(StartError::Refused { refusal, .. }) => {
-            if let Some(mismatch) = mismatch(config, refusal.step) {
-                let reason = refusal.reason.replace(RUST_PANIC_NOTE, "");
-                return anyhow::anyhow!("{mismatch} ({reason})");
-            }
-            None
+        AppError::Start(StartError::Refused { refusal, .. }) => refused(config, refusal),
+        AppError::Artifacts(error) => {
+            Some(format!("{error}; set another directory with --artifacts"))
         }
-        AppError::Artifacts(_) => Some("set another directory with --artifacts".to_owned()),
         AppError::Library(_)
-        | AppError::ModelFiles(ModelFilesError::Changed { .. })
         | AppError::Runtime(_)
         | AppError::Start(StartError::State(_) | StartError::Unavailable { .. })
         | AppError::Metrics(_)
         | AppError::Threads(_) => None,
     };
-    match hint {
-        Some(hint) => {
-            let error = error.to_string();
-            anyhow::anyhow!("{}; {hint}", error.trim_end_matches('.'))
+    explained.map_or_else(|| error.into(), anyhow::Error::msg)
+}
+
+const OTHER_MODEL: &str = "--model, or make one with `make model MODEL=<hub id>`";
+
+/// What is wrong with the model directory, and what helps.
+fn unusable(dir: &Path, error: &ModelDirError) -> String {
+    let hint = match error {
+        ModelDirError::Missing(_) | ModelDirError::NotADirectory(_) => {
+            format!("set it with {OTHER_MODEL}")
         }
-        None => error.into(),
-    }
-}
-
-/// What a guest in Rust prints after every panic.
-const RUST_PANIC_NOTE: &str =
-    " note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace";
-
-const MAKE_MODEL: &str = "or make one with `make model MODEL=<hub id>`";
-
-/// What is missing from the model directory.
-fn model(dir: &Path) -> Option<String> {
-    if !dir.is_dir() {
-        let what = if dir.exists() {
-            "is not a directory"
-        } else {
-            "does not exist"
-        };
-        return Some(format!(
-            "the model directory {} {what}: set it with --model, {MAKE_MODEL}",
-            dir.display()
-        ));
-    }
-    let path = dir.join(MODEL_FILE);
-    if !path.is_file() {
-        return Some(format!(
-            "{} does not exist: a model directory holds config.json, tokenizer.json and \
-             {MODEL_FILE}; set it with --model, {MAKE_MODEL}",
-            path.display()
-        ));
-    }
-    is_lfs_pointer(&path).then(|| {
-        format!(
-            "{} is a Git LFS pointer, not the model: run `git lfs pull` in its repository",
-            path.display()
-        )
-    })
-}
-
-fn is_lfs_pointer(path: &Path) -> bool {
-    let mut start = [0; LFS_POINTER.len()];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
-    read.is_ok() && start == *LFS_POINTER
+        ModelDirError::Files(error) => match error {
+            ModelFilesError::Unreadable { .. } => {
+                format!("make it readable, or set another directory with {OTHER_MODEL}")
+            }
+            ModelFilesError::BrokenLink { .. } => {
+                "restore what it leads to, or remove it".to_owned()
+            }
+            ModelFilesError::NotAFile { .. } => "remove it from the model directory".to_owned(),
+            ModelFilesError::Changed { .. } => return error.to_string(),
+        },
+        ModelDirError::NoModel { beside, .. } => match beside {
+            Beside::Onnx(_) => format!(
+                "copy it there, with the file of its weights if it has one, or set another \
+                 directory with {OTHER_MODEL}"
+            ),
+            Beside::Weights(_) => format!(
+                "export it with `make model MODEL={}`, or set another directory with --model",
+                dir.display()
+            ),
+            Beside::Nothing => format!(
+                "a model directory holds config.json, tokenizer.json and {MODEL_FILE}; set it \
+                 with {OTHER_MODEL}"
+            ),
+        },
+        ModelDirError::NoWeights(_) => {
+            format!("copy it there, or set another directory with {OTHER_MODEL}")
+        }
+        ModelDirError::Damaged { damage, .. } => match damage {
+            Damage::LfsPointer => "run `git lfs pull` in its repository".to_owned(),
+            Damage::Directory
+            | Damage::Empty
+            | Damage::TooShort
+            | Damage::ByteOrderMark
+            | Damage::Encoding(_)
+            | Damage::Json(_)
+            | Damage::NotAnObject => {
+                format!("replace it, or set another directory with {OTHER_MODEL}")
+            }
+        },
+    };
+    format!("{error}: {hint}")
 }
 
 fn guest(path: &Path) -> Option<String> {
@@ -117,13 +113,16 @@ fn guest(path: &Path) -> Option<String> {
     ))
 }
 
-/// What may be wrong if a guest and a model do not work together, judging by the step of
-/// the load that failed. The steps before these do not involve the model.
-fn mismatch(config: &Config, step: &str) -> Option<String> {
-    if !["prepare", "self_test", "measure"].contains(&step) {
+/// Why a guest was refused, if that may be the model's fault, judging by the step of the
+/// load that failed. The steps before these do not involve the model.
+fn refused(config: &Config, refusal: &Refusal) -> Option<String> {
+    if !["prepare", "self_test", "measure"].contains(&refusal.step) {
         return None;
     }
     let (model, guest) = (&config.model, config.guest.display());
+    // The guest sees the directory elsewhere.
+    let mounted = (format!(" {MODEL_DIR}/"), format!(" {}/", model.display()));
+    let reason = refusal.reason.replace(&mounted.0, &mounted.1);
     let missing = READ_BY_GUESTS.iter().map(|name| model.join(name));
     let missing: Vec<_> = missing
         .filter(|path| !path.is_file())
@@ -131,13 +130,13 @@ fn mismatch(config: &Config, step: &str) -> Option<String> {
         .collect();
     Some(if missing.is_empty() {
         format!(
-            "the guest {guest} and the model {} do not match: set others with --guest and --model",
-            model.display()
+            "{guest}: {reason}; set another model directory with --model, or another guest with \
+             --guest"
         )
     } else {
         format!(
-            "cannot find {}, which the guest {guest} may need: set another directory with --model, \
-             {MAKE_MODEL}",
+            "cannot find {}, which the guest {guest} may need: set another directory with \
+             {OTHER_MODEL} ({reason})",
             missing.join(" and ")
         )
     })

@@ -76,10 +76,10 @@ pub(super) async fn answer(service: &Service, texts: Vec<String>) -> anyhow::Res
     Ok(http::predictions_json(&predictions)?)
 }
 
-/// An error with its detail, which is hidden from clients of a server, but not from the user
-/// of a command.
+/// An error with its detail and the guest's own words, which are hidden from clients of a
+/// server, but not from the user of a command.
 pub(super) fn describe(error: &PredictError) -> String {
-    match &error.detail {
+    match error.full_detail.as_ref().or(error.detail.as_ref()) {
         Some(detail) => format!("{error}: {detail}"),
         None => error.to_string(),
     }

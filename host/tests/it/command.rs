@@ -7,7 +7,8 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-use crate::harness::{default_model, fixture, guest_path, onnxruntime};
+use crate::harness::{copy_of, default_model, fixture, guest_path, onnxruntime};
+use crate::limits::hostile_path;
 use crate::server_process::{
     ServerProcess, bare, run, run_with_input, subcommand, subcommand_with,
 };
@@ -189,6 +190,57 @@ fn a_missing_file_is_named_in_one_line() {
             &[found, "make onnxruntime", "ORT_DYLIB_PATH"],
         );
         assert_fails(&mut with(&model, guest, &other), &[name, "ONNX Runtime"]);
+    }
+}
+
+/// A server's log must not have them, and `logs.rs` tests that it does not.
+#[test]
+fn the_words_of_a_guest_are_shown_to_its_author() {
+    let (model, guest, library) = (fixture("tiny-bert"), hostile_path(), onnxruntime());
+    let predict = || subcommand_with("predict", &model, guest, &library);
+    let cases: [(&str, &[&str]); 4] = [
+        (
+            "do panic: at the disco",
+            &[
+                "the guest trapped: unreachable",
+                "panicked at ",
+                "at the disco",
+            ],
+        ),
+        ("do fail with: no luck", &["the guest failed: no luck"]),
+        ("do refuse with: bad manners", &["bad manners"]),
+        // It cannot control the terminal.
+        (
+            "do panic: \u{1b}[31mred\r\nerror: forged",
+            &["\\u{1b}[31mred error: forged"],
+        ),
+    ];
+    for (text, words) in cases {
+        assert_fails(predict().arg(text), words);
+    }
+    let rows = tempfile::NamedTempFile::with_suffix(".csv").unwrap();
+    std::fs::write(rows.path(), "text\ndo panic: at the disco\n").unwrap();
+    let output = run(predict().arg("--file").arg(rows.path()));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        stderr.contains("line 2: ") && stderr.contains("at the disco"),
+        "{stderr}"
+    );
+    // The guest reads an order for `prepare` from the model directory.
+    let dir = copy_of("tiny-bert");
+    for (order, words) in [
+        (
+            "do panic: at the disco",
+            ["it trapped: unreachable", "it printed: ", "at the disco"],
+        ),
+        (
+            "do take memory",
+            ["it ran out of memory", "the limit is ", "bytes"],
+        ),
+    ] {
+        std::fs::write(dir.path().join("order"), order).unwrap();
+        let mut check = subcommand_with("check", dir.path(), guest, &library);
+        assert_fails(&mut check, &words);
     }
 }
 

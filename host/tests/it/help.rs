@@ -2,8 +2,8 @@
 
 use std::process::{Command, Output};
 
-use crate::harness::{BINARY, copy_of, fixture, guest_path};
-use crate::server_process::{ServerProcess, answer, bare, run};
+use crate::harness::{BINARY, fixture, guest_path};
+use crate::server_process::{ServerProcess, answer, bare};
 
 fn stdout(output: &Output) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -243,70 +243,4 @@ async fn the_banner_lists_addresses_and_what_is_loaded() {
         "{greeting}"
     );
     assert_eq!(value("config"), "no file");
-}
-
-/// The error of `serve` with a model directory, which must be one line.
-fn refused(model: &std::path::Path) -> String {
-    let mut serve = crate::server_process::subcommand("serve", model);
-    let output = run(&mut serve);
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert_eq!(output.stdout, b"");
-    assert_eq!(stderr.lines().count(), 1, "{stderr}");
-    assert!(stderr.starts_with("error: "), "{stderr}");
-    stderr
-}
-
-#[test]
-fn a_model_directory_that_cannot_be_served_is_reported_with_a_hint() {
-    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 23000000\n";
-    let changes: [(&str, Option<&str>, &[&str]); 5] = [
-        (
-            "model.onnx",
-            None,
-            &["model.onnx does not exist", "make model", "--model"],
-        ),
-        ("model.onnx", Some(pointer), &["Git LFS", "git lfs pull"]),
-        (
-            "model.onnx",
-            Some("hello"),
-            &["is it an ONNX model?", "make model", "--model"],
-        ),
-        (
-            "tokenizer.json",
-            None,
-            &["tokenizer.json, which", "the guest", "--model"],
-        ),
-        (
-            "config.json",
-            None,
-            &["config.json, which", "the guest", "make model"],
-        ),
-    ];
-    for (name, content, words) in changes {
-        let dir = copy_of("tiny-bert");
-        // It was made for the original files, and would cause a warning.
-        std::fs::remove_file(dir.path().join("golden.json")).unwrap();
-        let path = dir.path().join(name);
-        match content {
-            Some(content) => std::fs::write(path, content).unwrap(),
-            None => std::fs::remove_file(path).unwrap(),
-        }
-        let told = refused(dir.path());
-        for word in words {
-            assert!(told.contains(word), "{name}: {word:?} is not in: {told}");
-        }
-        assert!(!told.contains("RUST_BACKTRACE"), "{told}");
-    }
-    // All files exist, but belong to models with different labels.
-    let dir = copy_of("tiny-bert");
-    std::fs::remove_file(dir.path().join("golden.json")).unwrap();
-    let other = fixture("tiny-distilbert-5").join("model.onnx");
-    std::fs::copy(other, dir.path().join("model.onnx")).unwrap();
-    let told = refused(dir.path());
-    for word in ["do not match", "--guest", "--model", "[1, 5]"] {
-        assert!(told.contains(word), "{word:?} is not in: {told}");
-    }
-    let file = fixture("tiny-bert").join("config.json");
-    assert!(refused(&file).contains("is not a directory: set it with --model"));
 }

@@ -31,6 +31,7 @@ mod hostile;
 mod limits;
 mod logs;
 mod metrics;
+mod model_dir;
 mod nn;
 mod pipeline;
 mod quiet;

@@ -71,6 +71,7 @@ struct Unread {
     number: u64,
     bytes: usize,
     since: Instant,
+    is_watched: bool,
 }
 
 impl Answers {
@@ -94,12 +95,16 @@ impl Answers {
 
     /// Since when the client has kept an answer waiting, if it is slow.
     pub(crate) fn slow_since(&self) -> Option<Instant> {
-        self.unread_since().filter(|since| since.elapsed() >= GRACE)
+        let own = self.own();
+        let since = own.unread.iter().map(|unread| unread.since).min();
+        since.filter(|since| since.elapsed() >= GRACE)
     }
 
-    /// Since when the client has kept an answer waiting.
+    /// Since when the client has kept an answer waiting that nobody else watches.
     pub(crate) fn unread_since(&self) -> Option<Instant> {
-        self.own().unread.iter().map(|unread| unread.since).min()
+        let own = self.own();
+        let unread = own.unread.iter().filter(|unread| !unread.is_watched);
+        unread.map(|unread| unread.since).min()
     }
 
     fn begin(&self) -> u64 {
@@ -109,12 +114,12 @@ impl Answers {
     }
 
     /// The client keeps so much of an answer waiting.
-    fn waits(&self, number: u64, bytes: usize) {
-        let since = Instant::now();
+    fn waits(&self, number: u64, bytes: usize, is_watched: bool) {
         let unread = Unread {
             number,
             bytes,
-            since,
+            since: Instant::now(),
+            is_watched,
         };
         let mut own = self.own();
         own.unread.push(unread);
@@ -158,14 +163,17 @@ pub(crate) struct Answer<B> {
 struct Place {
     answers: Arc<Answers>,
     number: u64,
+    /// Whether the handler gives up by itself on a client that does not read.
+    is_watched: bool,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Answer<B> {
-    pub(crate) fn new(body: B, answers: &Arc<Answers>) -> Self {
+    pub(crate) fn new(body: B, answers: &Arc<Answers>, is_watched: bool) -> Self {
         let mut answer = Self {
             place: (!body.is_end_stream()).then(|| Place {
                 answers: Arc::clone(answers),
                 number: answers.begin(),
+                is_watched,
             }),
             body,
             rest: Bytes::new(),
@@ -178,12 +186,13 @@ impl<B: Body<Data = Bytes> + Unpin> Answer<B> {
     fn wait(&mut self) {
         if self.is_end_stream() {
             self.place = None;
-        } else if let Some(Place { answers, number }) = &self.place {
+        } else if let Some(place) = &self.place {
             let body = self.body.size_hint().exact();
             let body = body.map_or(UNKNOWN, |bytes| {
                 usize::try_from(bytes).unwrap_or(usize::MAX)
             });
-            answers.waits(*number, body.saturating_add(self.rest.len()));
+            let bytes = body.saturating_add(self.rest.len());
+            place.answers.waits(place.number, bytes, place.is_watched);
         }
     }
 }
@@ -197,8 +206,8 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Answer<B> {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = &mut *self;
-        if let Some(Place { answers, number }) = &this.place {
-            answers.goes_on(*number);
+        if let Some(place) = &this.place {
+            place.answers.goes_on(place.number);
         }
         if this.rest.is_empty() {
             match Pin::new(&mut this.body).poll_frame(context) {

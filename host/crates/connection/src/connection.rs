@@ -120,6 +120,11 @@ impl Session {
         self.rest.is_ignored.store(true, Ordering::Release);
     }
 
+    /// Leaves it to the handler to give up on a client that does not read the answer.
+    pub fn watch_answer(&self) {
+        self.rest.is_watched.store(true, Ordering::Release);
+    }
+
     /// Closes an HTTP/1 connection after this answer, which has not begun, and has the rest
     /// of the request's body ignored: there is no telling where the next request would
     /// begin.
@@ -168,7 +173,8 @@ pub(crate) async fn run<S, B>(
         async move {
             answers.room().await;
             let answer = service.call(Request::from_parts(head, body)).await?;
-            let mut answer = answer.map(|body| Answer::new(body, &answers));
+            let is_watched = session.rest.is_watched.load(Ordering::Acquire);
+            let mut answer = answer.map(|body| Answer::new(body, &answers, is_watched));
             let closes = session.rest.closes.load(Ordering::Acquire);
             // HTTP/2 says the same of a whole connection (GOAWAY).
             if version < Version::HTTP_2 && (closes || session.phase() != Phase::Serving) {

@@ -23,6 +23,8 @@ pub(crate) struct Rest {
     pub(crate) closes: AtomicBool,
     /// Whether it is ignored, instead of read.
     pub(crate) is_ignored: AtomicBool,
+    /// Whether the handler itself watches that the client reads the answer.
+    pub(crate) is_watched: AtomicBool,
 }
 
 /// A request body whose rest is read and discarded when it is dropped, so that the client

@@ -299,6 +299,8 @@ pub(crate) fn log(error: &PredictError, options: Options) {
         kind,
         message,
         detail,
+        // It may contain a client's text.
+        full_detail: _,
     } = error;
     let detail = detail.as_deref();
     match kind {

@@ -135,6 +135,9 @@ pub struct PredictError {
     pub message: String,
     /// For the log only.
     pub detail: Option<String>,
+    /// The detail with the guest's own words, which may contain a client's text: for the
+    /// user of a command who sent the text, and never for a log.
+    pub full_detail: Option<String>,
 }
 
 impl PredictError {
@@ -144,6 +147,7 @@ impl PredictError {
             kind,
             message: message.into(),
             detail: None,
+            full_detail: None,
         }
     }
 
@@ -151,6 +155,13 @@ impl PredictError {
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
+        self
+    }
+
+    /// Adds what only the one who sent the text may see.
+    #[must_use]
+    pub fn with_full_detail(mut self, detail: impl Into<String>) -> Self {
+        self.full_detail = Some(detail.into());
         self
     }
 }

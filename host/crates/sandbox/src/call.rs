@@ -8,12 +8,13 @@ use wasmtime_wasi::I32Exit;
 
 use super::answer::{Labels, check, reported};
 use super::bindings::{Serving, ServingPre};
-use super::error::{CallError, LoadError, is_exhausted};
+use super::error::{CallError, LoadError, is_exhausted, with_stderr};
 use super::golden::Golden;
 use super::load::LoadedFrom;
-use super::output::{Output, Printer, one_line};
+use super::output::{Output, Printer};
 use super::runtime::Runtime;
 use super::state::{MAX_TABLE_ELEMENTS, Refused, State, sandbox};
+use super::trap;
 use predictor::{CancellationToken, PredictError, Revision, Scorer, Scores};
 
 /// A guest that is ready to serve.
@@ -91,8 +92,8 @@ impl Guest {
                 return CallError::NoRoom(format!("{error:#}"));
             }
             exited(&error).unwrap_or_else(|| {
-                let trapped = trapped(&error, &stderr);
-                CallError::Instantiate(trapped.to_string())
+                let (why, stderr) = (trap::describe(&error), stderr.tail());
+                CallError::Instantiate(with_stderr(&why, &stderr))
             })
         })?;
         run.pause();
@@ -162,37 +163,22 @@ impl Instance {
         if let Some(exited) = exited(error) {
             return exited;
         }
-        match (
-            self.store.data().memory.refused(),
-            trapped(error, &self.stderr),
-        ) {
-            (Some(Refused::ByHost), trapped) => CallError::NoRoom(trapped.to_string()),
-            (Some(Refused::Memory), _) => CallError::OutOfMemory {
-                limit: self.runtime.limits.memory,
-            },
-            (Some(Refused::Table), CallError::Trapped { why, stderr }) => CallError::Trapped {
-                why: format!("its tables may have at most {MAX_TABLE_ELEMENTS} elements; {why}"),
-                stderr,
-            },
-            (_, trapped) => trapped,
-        }
-    }
-}
-
-/// The longest description of a trap, in bytes; the guest chooses the function names
-/// in it.
-const MAX_TRAP: usize = 2048;
-
-/// Describes a trap, with the end of the guest's standard error.
-fn trapped(error: &wasmtime::Error, stderr: &Printer) -> CallError {
-    let mut why = format!("{error:#}");
-    if why.len() > MAX_TRAP {
-        // The cause comes last, and must not be cut off.
-        why = format!("{}: {why}", error.root_cause());
-    }
-    CallError::Trapped {
-        why: one_line(why, MAX_TRAP),
-        stderr: stderr.tail(),
+        let why = trap::describe(error);
+        let why = match self.store.data().memory.refused() {
+            // It goes to the log, and must not have the guest's words.
+            Some(Refused::ByHost) => return CallError::NoRoom(why),
+            Some(Refused::Memory) => {
+                return CallError::OutOfMemory {
+                    limit: self.runtime.limits.memory,
+                };
+            }
+            Some(Refused::Table) => {
+                format!("its tables may have at most {MAX_TABLE_ELEMENTS} elements; {why}")
+            }
+            None => why,
+        };
+        let stderr = self.stderr.tail();
+        CallError::Trapped { why, stderr }
     }
 }
 

@@ -4,14 +4,17 @@
 //! input, output and error.
 
 use std::path::Path;
+use std::time::Duration;
 
 use wasmtime::component::Component;
+use wasmtime::{Store, Trap};
 use wasmtime_wasi::p2::bindings::Command;
 use wasmtime_wasi::{FsPerms, I32Exit};
 
-use super::runtime::Runtime;
+use super::runtime::{Limits, Runtime};
 use super::snapshot::MODEL_DIR;
-use super::state::sandbox;
+use super::state::{Refused, State, sandbox};
+use super::trap;
 
 /// Why a guest could not be run as a command.
 #[derive(Debug, thiserror::Error)]
@@ -25,9 +28,15 @@ pub enum CommandError {
     /// The component is not a command.
     #[error("the guest cannot be run as a command (`wasi:cli/run`): {0}")]
     NoCommand(String),
-    /// The command trapped or ran too long.
+    /// The command trapped; what it printed is on standard error.
     #[error("the guest trapped: {0}")]
     Trapped(String),
+    /// The command did not end in time.
+    #[error("the guest did not end within {0:?}")]
+    TimedOut(Duration),
+    /// The command trapped after it was refused memory beyond its limit.
+    #[error("the guest ran out of memory: the limit is {0} bytes")]
+    OutOfMemory(usize),
 }
 
 /// Runs a guest with the model directory mounted at `/model`, and with this
@@ -61,7 +70,19 @@ pub async fn run_command(
         Ok(Err(())) => Ok(1),
         Err(error) => match error.downcast_ref::<I32Exit>() {
             Some(exit) => Ok(exit.0),
-            None => Err(CommandError::Trapped(format!("{error:#}"))),
+            None => Err(trapped(&error, &store, &runtime.limits)),
         },
+    }
+}
+
+fn trapped(error: &wasmtime::Error, store: &Store<State>, limits: &Limits) -> CommandError {
+    if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
+        return CommandError::TimedOut(limits.prepare);
+    }
+    match store.data().memory.refused() {
+        Some(Refused::Memory) => CommandError::OutOfMemory(limits.memory),
+        Some(Refused::Table | Refused::ByHost) | None => {
+            CommandError::Trapped(trap::describe(error))
+        }
     }
 }

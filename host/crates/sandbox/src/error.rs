@@ -25,7 +25,7 @@ pub enum LoadError {
     /// The component does not fit the contract.
     #[error("the guest does not fit the contract `fastsentiment:predict@0.1.0`: {0}")]
     Contract(String),
-    /// `prepare` trapped, or exceeded its limits on time or memory.
+    /// `prepare` refused the model, trapped, or exceeded its limits on time or memory.
     #[error("the guest could not be prepared: {0}")]
     Prepare(String),
     /// The component has an import that the host does not provide.
@@ -128,7 +128,7 @@ pub enum CallError {
     /// The guest trapped: it panicked, ran out of stack or broke a rule.
     #[error("the guest trapped: {}", with_stderr(why, stderr))]
     Trapped {
-        /// The error of the WebAssembly engine.
+        /// The kind of trap, and the functions that were running.
         why: String,
         /// The end of the guest's standard error; may be empty.
         stderr: String,
@@ -242,7 +242,8 @@ pub(super) fn is_exhausted(error: &wasmtime::Error) -> bool {
         })
 }
 
-fn with_stderr(why: &str, stderr: &str) -> String {
+/// A description of a trap, with the end of the guest's standard error if there is any.
+pub(super) fn with_stderr(why: &str, stderr: &str) -> String {
     if stderr.is_empty() {
         return why.to_owned();
     }
@@ -252,21 +253,18 @@ fn with_stderr(why: &str, stderr: &str) -> String {
 impl From<CallError> for PredictError {
     /// The detail is for the log, so it holds no text of the guest.
     fn from(error: CallError) -> Self {
-        let detail = error.without_guest_text();
-        match error {
+        let (kind, message) = match error {
             CallError::InvalidText { index, reason } => {
-                Self::new(ErrorKind::InvalidText { index }, reason)
+                return Self::new(ErrorKind::InvalidText { index }, reason);
             }
-            CallError::TimedOut(_) => Self::new(
+            CallError::TimedOut(_) => (
                 ErrorKind::TimedOut,
                 "the prediction exceeded its time limit",
-            )
-            .with_detail(detail),
-            CallError::NoRoom(_) => Self::new(
+            ),
+            CallError::NoRoom(_) => (
                 ErrorKind::Unavailable,
                 "the server is out of memory for a prediction at the moment",
-            )
-            .with_detail(detail),
+            ),
             CallError::Abandoned
             | CallError::Instantiate(_)
             | CallError::Trapped { .. }
@@ -275,10 +273,11 @@ impl From<CallError> for PredictError {
             | CallError::BadAnswer(_)
             | CallError::Model(_)
             | CallError::Inference(_)
-            | CallError::Internal(_) => {
-                Self::new(ErrorKind::Failed, "the prediction failed").with_detail(detail)
-            }
-        }
+            | CallError::Internal(_) => (ErrorKind::Failed, "the prediction failed"),
+        };
+        Self::new(kind, message)
+            .with_detail(error.without_guest_text())
+            .with_full_detail(error.to_string())
     }
 }
 

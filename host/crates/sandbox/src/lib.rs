@@ -49,7 +49,9 @@
 //! that call and affects no other.
 //!
 //! What a guest prints goes to the log at trace level, a few lines a second; nothing
-//! else in the log contains text of a guest, because it may contain a client's text.
+//! else in the log contains text of a guest, because it may contain a client's text. The
+//! error of a call carries the guest's words beside its detail, for commands whose user
+//! sent the text.
 //!
 //! Instances come from a pool whose slots stay mapped. Pages that a call has written
 //! are copied back from the snapshot (`PAGEMAP_SCAN`, Linux 6.7 and newer; elsewhere
@@ -73,6 +75,7 @@ mod processor;
 mod runtime;
 mod snapshot;
 mod state;
+mod trap;
 mod trusted;
 mod wasi_nn;
 mod watch;
@@ -85,8 +88,9 @@ pub use error::{CallError, LoadError, Step};
 pub use limits::read_component;
 pub use load::{LoadedFrom, load, load_aside, revision};
 pub use metrics::Metrics;
-pub use model_files::{ModelFiles, ModelFilesError};
+pub use model_files::{ModelFiles, ModelFilesError, open_model_file};
 pub use runtime::{GRAPH_NAME, Graphs, Interrupt, Limits, Runtime};
+pub use snapshot::MODEL_DIR;
 
 /// The version of wasmtime that runs guests, such as `48.0.8`.
 pub const WASMTIME_VERSION: &str = wasmtime_environ::VERSION;

@@ -169,7 +169,7 @@ impl Load<'_> {
                      new model",
                     path.display()
                 ),
-                error @ ModelFilesError::Unreadable { .. } => error.to_string(),
+                error => error.to_string(),
             })
         })?;
         let limit = self.runtime.compiler.limits().code;

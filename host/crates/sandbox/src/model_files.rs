@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -37,12 +37,30 @@ struct ModelFile {
 #[derive(Debug, thiserror::Error)]
 pub enum ModelFilesError {
     /// The directory, or a file in it, cannot be read.
-    #[error("the model directory cannot be used: {path}: {reason}")]
+    #[error("{path} cannot be read: {reason}")]
     Unreadable {
         /// The directory or file.
         path: PathBuf,
         /// The system's error.
         reason: String,
+    },
+    /// A link leads nowhere.
+    #[error("{path} is a link to {target}, which cannot be followed: {reason}")]
+    BrokenLink {
+        /// The link.
+        path: PathBuf,
+        /// What it says.
+        target: PathBuf,
+        /// The system's error.
+        reason: String,
+    },
+    /// A pipe, a socket or a device, which may have no end.
+    #[error("{path} is {kind}, not a file")]
+    NotAFile {
+        /// Its path.
+        path: PathBuf,
+        /// What it is, with its article.
+        kind: &'static str,
     },
     /// A file is not the one that the digest was taken of.
     #[error("the model directory changed while it was loaded: {path} is not the same as before")]
@@ -63,8 +81,7 @@ impl ModelFiles {
         let mut files = BTreeMap::new();
         for name in names(dir)? {
             let path = dir.join(&name);
-            let file = ModelFile::read(&path).map_err(|error| unreadable(&path, &error))?;
-            if let Some(file) = file {
+            if let Some(file) = ModelFile::read(&path)? {
                 // A digest of digests, which have one length: no two lists of names
                 // and contents feed the same bytes.
                 all.update(Sha256::digest(name.as_encoded_bytes()));
@@ -93,10 +110,10 @@ impl ModelFiles {
             let path = self.dir.join(&name);
             let before = self.files.get(&name);
             let is_same = match before {
-                Some(before) => before.is_same(&path),
-                None => fs::metadata(&path).map(|metadata| metadata.is_dir()),
+                Some(before) => before.is_same(&path)?,
+                None => open_model_file(&path)?.is_none(),
             };
-            if !is_same.map_err(|error| unreadable(&path, &error))? {
+            if !is_same {
                 return Err(ModelFilesError::Changed { path });
             }
             gone.retain(|known| *known != name);
@@ -127,27 +144,60 @@ impl ModelFiles {
 
 impl ModelFile {
     /// Reads a file; `None` if it is a directory.
-    fn read(path: &Path) -> io::Result<Option<Self>> {
-        let mut file = File::open(path)?;
-        // Before the contents: what changes later changes the stamp.
-        let metadata = file.metadata()?;
-        if metadata.is_dir() {
+    fn read(path: &Path) -> Result<Option<Self>, ModelFilesError> {
+        let Some((mut file, metadata)) = open_model_file(path)? else {
             return Ok(None);
-        }
+        };
         let mut hasher = Sha256::new();
-        io::copy(&mut file, &mut HashWriter(&mut hasher))?;
+        io::copy(&mut file, &mut HashWriter(&mut hasher))
+            .map_err(|error| unreadable(path, &error))?;
         Ok(Some(Self {
             digest: Digest(hasher.finalize().into()),
             stamp: Stamp::of(&metadata),
         }))
     }
 
-    fn is_same(&self, path: &Path) -> io::Result<bool> {
-        if self.stamp.is_some() && self.stamp == Stamp::of(&fs::metadata(path)?) {
+    fn is_same(&self, path: &Path) -> Result<bool, ModelFilesError> {
+        let stamp = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+        if self.stamp.is_some() && self.stamp == Stamp::of(&stamp) {
             return Ok(true);
         }
         Ok(Self::read(path)?.is_some_and(|now| now.digest == self.digest))
     }
+}
+
+/// Opens a file of a model directory, and reads its metadata, which are older than the
+/// contents: what changes later changes the stamp. `None` if it is a directory.
+///
+/// # Errors
+///
+/// If it is neither a file nor a directory: opening a pipe would wait for a writer. If it
+/// is a link that leads nowhere, or cannot be opened.
+pub fn open_model_file(path: &Path) -> Result<Option<(File, Metadata)>, ModelFilesError> {
+    let metadata = fs::metadata(path).map_err(|error| match fs::read_link(path) {
+        Ok(target) => ModelFilesError::BrokenLink {
+            path: path.to_owned(),
+            target,
+            reason: error.to_string(),
+        },
+        Err(_) => unreadable(path, &error),
+    })?;
+    let ty = metadata.file_type();
+    if ty.is_dir() {
+        return Ok(None);
+    }
+    if !ty.is_file() {
+        return Err(ModelFilesError::NotAFile {
+            path: path.to_owned(),
+            kind: match () {
+                () if ty.is_fifo() => "a named pipe",
+                () if ty.is_socket() => "a socket",
+                () => "a device",
+            },
+        });
+    }
+    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+    Ok(Some((file, metadata)))
 }
 
 /// What identifies the contents of a file without reading them. The change time
@@ -215,6 +265,9 @@ impl io::Write for HashWriter<'_> {
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+    use std::process::Command;
 
     use tempfile::TempDir;
 
@@ -244,10 +297,40 @@ mod tests {
         assert_ne!(base, digest(&[("a", "1")]));
     }
 
+    /// Asserts that a directory is refused with these words after a change.
+    fn assert_refused(change: impl FnOnce(&Path), words: &[&str]) {
+        let dir = dir(&[("a", "1")]);
+        let files = ModelFiles::read(dir.path()).expect("read");
+        change(dir.path());
+        let errors = [
+            ModelFiles::read(dir.path()).expect_err("refused"),
+            files.check_unchanged().expect_err("refused"),
+        ];
+        for error in errors {
+            for word in words {
+                assert!(error.to_string().contains(word), "{word:?}: {error}");
+            }
+        }
+    }
+
     #[test]
-    fn a_missing_directory_is_named() {
+    fn what_cannot_be_read_as_a_file_is_named() {
         let error = ModelFiles::read(Path::new("/nowhere/at/all")).expect_err("missing");
         assert!(error.to_string().contains("/nowhere/at/all"), "{error}");
+        let link = |to: &'static str| move |dir: &Path| symlink(to, dir.join("b")).expect("a link");
+        assert_refused(
+            link("/nowhere"),
+            &["/b is a link to /nowhere", "No such file"],
+        );
+        assert_refused(link("b"), &["/b is a link to b", "Too many levels"]);
+        assert_refused(link("/dev/null"), &["/b is a device, not a file"]);
+        let pipe = |dir: &Path| {
+            let made = Command::new("mkfifo").arg(dir.join("b")).status();
+            assert!(made.expect("mkfifo runs").success());
+        };
+        assert_refused(pipe, &["/b is a named pipe, not a file"]);
+        let socket = |dir: &Path| drop(UnixListener::bind(dir.join("b")).expect("a socket"));
+        assert_refused(socket, &["/b is a socket, not a file"]);
     }
 
     /// What `change` does to a directory of the files `a` and `b`: the file that

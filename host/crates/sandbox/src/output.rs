@@ -33,6 +33,11 @@ const SECOND: Duration = Duration::from_secs(1);
 /// How much is kept of the end of a stream, in bytes.
 const TAIL: usize = 2048;
 
+/// What a guest in Rust prints after every panic. A guest has no environment, and the
+/// host names the functions that were running.
+const RUST_NOTE: &str =
+    " note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace";
+
 /// The most that is taken from a guest in one write, in bytes.
 const PIECE: usize = 64 << 10;
 
@@ -107,7 +112,7 @@ impl Output {
 impl Printer {
     /// The end of what was printed, in one line; empty if nothing was.
     pub(super) fn tail(&self) -> String {
-        one_line(&self.0.text().tail, TAIL)
+        one_line(&self.0.text().tail, TAIL).replace(RUST_NOTE, "")
     }
 }
 
@@ -342,6 +347,8 @@ mod tests {
             printer.0.print(b"two\n");
         });
         assert_eq!(log, "");
+        assert_eq!(printer.tail(), "one two");
+        printer.0.print(RUST_NOTE.as_bytes());
         assert_eq!(printer.tail(), "one two");
     }
 

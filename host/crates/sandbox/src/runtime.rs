@@ -2,6 +2,7 @@
 //! limits.
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -188,6 +189,7 @@ pub(super) fn serving_code(memory: usize) -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
+        .wasm_backtrace_max_frames(Some(MAX_BACKTRACE))
         .cranelift_opt_level(OptLevel::Speed)
         // Instances share the pages of a snapshot, however large it is.
         .memory_guaranteed_dense_image_size(memory as u64);
@@ -224,9 +226,14 @@ pub(super) fn preparing_code() -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
+        .wasm_backtrace_max_frames(Some(MAX_BACKTRACE))
         .cranelift_opt_level(OptLevel::None);
     config
 }
+
+/// The most functions of a backtrace. A panic takes some ten of the runtime's before the
+/// author's own, and sorting or formatting ten more.
+const MAX_BACKTRACE: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 
 /// Advances the epochs and checks the running calls, as long as an engine exists.
 fn tick(engines: &[EngineWeak], watch: &Watch) {

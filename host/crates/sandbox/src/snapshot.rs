@@ -3,7 +3,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::time::Duration;
 
 use wasmtime::component::{Instance, InstancePre};
 use wasmtime::{Store, Trap};
@@ -15,12 +14,13 @@ use super::compiler::{Pace, Purpose};
 use super::contract::{PREPARE, bind, link};
 use super::error::{LoadError, is_exhausted};
 use super::output::{Output, Printer};
-use super::runtime::Runtime;
-use super::state::{State, sandbox};
+use super::runtime::{Limits, Runtime};
+use super::state::{Refused, State, sandbox};
+use super::trap;
 use predictor::Revision;
 
 /// Where the contract mounts the model directory.
-pub(super) const MODEL_DIR: &str = "/model";
+pub const MODEL_DIR: &str = "/model";
 
 /// Runs the guest's `prepare` with `model_dir` mounted read-only, and returns a
 /// component that begins where `prepare` ended.
@@ -75,12 +75,6 @@ fn run(
     let time = runtime.limits.prepare;
     let output = Output::new(&version.guest());
     let (stdout, stderr) = (output.stdout(), output.stderr());
-    let failed = |error| {
-        if is_exhausted(&error) {
-            return LoadError::Host(format!("{error:#}"));
-        }
-        LoadError::Prepare(explain(&error, [&stderr, &stdout], time))
-    };
     let mut wasi = sandbox();
     if runtime.compiler.is_reproducible() {
         use_reproducible_random_numbers(&mut wasi, version);
@@ -89,7 +83,7 @@ fn run(
         .stdout(stdout.clone())
         .stderr(stderr.clone())
         .preopened_dir(model_dir, MODEL_DIR, FsPerms::ReadOnly)
-        .map_err(failed)?
+        .map_err(|error| LoadError::Host(format!("{error:#}")))?
         .build();
     let mut store = runtime.store(runtime.preparing(), wasi, time, None);
     let preparing = async {
@@ -99,10 +93,21 @@ fn run(
         Ok(instance)
     };
     // Epochs stop a guest that computes; this stops one that sleeps.
-    let instance = executor
+    let prepared = executor
         .block_on(async { tokio::time::timeout(time, preparing).await })
-        .map_err(|_| LoadError::Prepare(format!("it did not finish within {time:?}")))?
-        .map_err(failed)?;
+        .map_err(|_| LoadError::Prepare(format!("it did not finish within {time:?}")))?;
+    let instance = prepared.map_err(|error| {
+        if is_exhausted(&error) {
+            return LoadError::Host(format!("{error:#}"));
+        }
+        let refused = store.data().memory.refused();
+        LoadError::Prepare(explain(
+            &error,
+            refused,
+            [&stderr, &stdout],
+            &runtime.limits,
+        ))
+    })?;
     // The time to read the snapshot does not count as the guest's.
     store.data().run.pause();
     // Reading the snapshot passes all memory of the guest to the host in one call.
@@ -138,18 +143,30 @@ fn without_panic<T>(work: impl FnOnce() -> T) -> Result<T, LoadError> {
 }
 
 /// Describes the failure of `prepare`, with the guest's own output if there is any.
-fn explain(error: &wasmtime::Error, printers: [&Printer; 2], time: Duration) -> String {
+fn explain(
+    error: &wasmtime::Error,
+    refused: Option<Refused>,
+    printers: [&Printer; 2],
+    limits: &Limits,
+) -> String {
     if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
-        return format!("it did not finish within {time:?}");
+        return format!("it did not finish within {:?}", limits.prepare);
     }
     let printed = printers.map(Printer::tail);
-    let printed = printed.iter().find(|printed| !printed.is_empty());
-    match (error.downcast_ref::<I32Exit>(), printed) {
-        (Some(exit), None) => format!("it exited with code {}", exit.0),
-        (Some(exit), Some(printed)) => {
-            format!("it exited with code {}; it printed: {printed}", exit.0)
+    let printed = printed.into_iter().find(|printed| !printed.is_empty());
+    let why = match error.downcast_ref::<I32Exit>() {
+        Some(exit) => match (exit.0, printed) {
+            // By the contract, this is a sentence that says why it refuses the model.
+            (1.., Some(sentence)) => return sentence,
+            (code, _) => return format!("it exited with code {code}"),
+        },
+        None if refused == Some(Refused::Memory) => {
+            format!("it ran out of memory: the limit is {} bytes", limits.memory)
         }
-        (None, None) => format!("{error:#}"),
-        (None, Some(printed)) => format!("it printed: {printed}"),
+        None => format!("it trapped: {}", trap::describe(error)),
+    };
+    match printed {
+        Some(printed) => format!("{why}; it printed: {printed}"),
+        None => why,
     }
 }

@@ -12,6 +12,7 @@
 )]
 
 mod guests;
+mod traps;
 
 use std::fs;
 use std::sync::Arc;
@@ -296,7 +297,7 @@ fn prepare_is_limited() {
         ("unreachable", "unreachable"),
         (
             "(loop $on (br_if $on (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable",
-            "",
+            "it ran out of memory: the limit is 16777216 bytes",
         ),
     ];
     for (body, said) in cases {

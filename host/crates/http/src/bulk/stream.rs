@@ -76,6 +76,7 @@ pub(super) fn respond(
     let is_complete = Arc::new(AtomicBool::new(false));
     let complete = Arc::clone(&is_complete);
     let progress = exchange.progress.clone();
+    exchange.session.watch_answer();
     let sending = async move {
         let all_sent = exchange.run(first, &mut body, &sender).await;
         complete.store(all_sent, Ordering::Release);
