@@ -183,6 +183,13 @@ enum Look {
 /// A request in flight, until this is dropped.
 pub(crate) struct InFlight(Arc<Activity>);
 
+impl InFlight {
+    /// The answers of the request's connection.
+    pub(crate) fn answers(&self) -> &Answers {
+        &self.0.answers
+    }
+}
+
 impl Drop for InFlight {
     fn drop(&mut self) {
         // Before the count: a connection never looks idle for longer than it is.

@@ -25,7 +25,7 @@ const PIECE: usize = 16 * 1024;
 const UNKNOWN: usize = 128 * 1024;
 
 /// A connection with this many unread bytes gets no further answers.
-const MAX_OF_CONNECTION: usize = 4 << 20;
+const MAX_OF_CONNECTION: usize = 2 << 20;
 
 /// If all connections have more unread bytes than this, the slowest is closed.
 const MAX_OF_ALL: usize = 64 << 20;
@@ -86,11 +86,16 @@ impl Answers {
     pub(crate) async fn room(&self) {
         loop {
             let read = self.read.notified();
-            if self.own().bytes < MAX_OF_CONNECTION {
+            if self.have_room() {
                 return;
             }
             read.await;
         }
+    }
+
+    /// Whether the connection may have another answer.
+    pub(crate) fn have_room(&self) -> bool {
+        self.own().bytes < MAX_OF_CONNECTION
     }
 
     /// Since when the client has kept an answer waiting, if it is slow.

@@ -99,10 +99,28 @@ impl Session {
         let reservation = self.reserve(memory, announced)?;
         let mut body = Decompressed::new(body, coding, limit, &reservation);
         let whole = body::read(&mut body, limit, patience, reservation).await;
+        let whole = match whole {
+            Ok(whole) => self.wait_for_room(whole).await,
+            Err(error) => Err(error),
+        };
         if matches!(whole, Err(BodyError::TimedOut { .. } | BodyError::Evicted)) {
             self.close_after_answer();
         }
         whole
+    }
+
+    /// Waits until the client has read enough of its other answers. Meanwhile others may
+    /// have the memory of the body.
+    async fn wait_for_room(&self, whole: Whole) -> Result<Whole, BodyError> {
+        let answers = self.in_flight.answers();
+        if !answers.have_room() {
+            let waiting = whole.reservation.wait();
+            tokio::select! {
+                () = answers.room() => {}
+                () = waiting.evicted() => return Err(BodyError::Evicted),
+            }
+        }
+        Ok(whole)
     }
 
     /// Reserves memory for the request, if there is enough for `announced` bytes of its body

@@ -269,17 +269,22 @@ impl Exchange {
     /// What happens next. Lines that have arrived are read before the exchange waits for
     /// answers, so that chunks are large. Answers are sent before it waits for anything.
     async fn event(&mut self, body: &mut Decompressed<Body>) -> Event {
-        let (reads, room, idle) = (self.reads, self.bulk.has_room(), self.bulk.is_empty());
+        let (reads, idle) = (self.reads, self.bulk.is_empty());
         let held = if idle {
             IDLE + self.lines.buffered()
         } else {
             self.reserved
         };
-        if let Err(error) = self.reservation.set(held.min(self.reserved))
+        let reserved = self.reservation.set(held.min(self.reserved));
+        if let Err(error) = reserved
             && reads
+            && !self.has_begun
         {
+            self.bulk.abandon();
             return Event::End(Some(BodyError::from(error).into()));
         }
+        // Without memory for more, it goes on with what is in progress.
+        let room = self.bulk.has_room() && reserved.is_ok();
         // Others may have the memory of a client that sends nothing.
         let waiting = (reads && idle).then(|| self.reservation.wait());
         let waits = waiting.is_some();

@@ -166,15 +166,25 @@ async fn exchanges_take_room_and_give_it_back() {
     })
     .await;
     let mut bulk = open(&server, "").await;
-    bulk.send("\"a\"\n").await;
+    bulk.send("\"1\"\n\"hold\"\n").await;
     bulk.started().await;
+    server.fake.held().await;
     let mut second = open(&server, "").await;
     second.send("\"a\"\n").await;
     let (_, problem) = second.from.refused(503).await;
     assert_eq!(problem["type"], "urn:fastsentiment:problem:overloaded");
+    // One that has nothing in progress takes next to nothing.
+    let mut third = open(&server, "").await;
+    third.send("\"").await;
+    server.fake.release.add_permits(1);
     bulk.finish().await;
     assert_eq!(bulk.line().await, scored(1.0));
+    assert_eq!(bulk.line().await, scored(4.0));
     assert_eq!(bulk.next().await, Next::End);
+    third.send("a\"\n").await;
+    third.started().await;
+    assert_eq!(third.line().await, scored(1.0));
+    drop(third);
     let taken = async {
         loop {
             let mut third = open(&server, "").await;
