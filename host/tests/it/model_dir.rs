@@ -94,7 +94,7 @@ fn edit(dir: &Path, name: &str, change: impl FnOnce(&mut Value)) {
 fn set(dir: &Path, name: &str, path: &str, value: Value) {
     let (parent, key) = path.rsplit_once('/').unwrap();
     edit(dir, name, |file| {
-        file.pointer_mut(parent).unwrap()[key] = value
+        file.pointer_mut(parent).unwrap()[key] = value;
     });
 }
 
@@ -346,13 +346,13 @@ fn other_names_of_the_limit_are_known() {
     };
     let expected = limited(|dir| {
         edit(dir, "tokenizer_config.json", |file| {
-            file["model_max_length"] = json!(9)
+            file["model_max_length"] = json!(9);
         });
     });
     assert_ne!(expected, scores(model("tiny-bert").path()));
     let by_old_name = limited(|dir| {
         edit(dir, "tokenizer_config.json", |file| {
-            file["max_len"] = json!(9)
+            file["max_len"] = json!(9);
         });
     });
     assert_eq!(by_old_name, expected);

@@ -132,10 +132,11 @@ where
         // Accepted, and not served for want of room.
         let mut next = None;
         loop {
-            if self.has_room() || (next.is_some() && self.make_room()) {
-                if let Some((socket, address)) = next.take() {
-                    self.open(socket, address);
-                }
+            if next.is_some()
+                && (self.has_room() || self.make_room())
+                && let Some((socket, address)) = next.take()
+            {
+                self.open(socket, address);
             }
             tokio::select! {
                 () = &mut end => break,

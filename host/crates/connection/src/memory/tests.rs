@@ -50,9 +50,9 @@ fn an_announcement_reserves_nothing() {
 async fn the_slowest_gives_way() {
     let memory = Memory::new(MEMORY);
     let own = || Arc::<Shares>::default();
-    let (_dripping, dripping) = slow(&memory, &own(), 2 << 20);
-    let (_steady, steady) = slow(&memory, &own(), 2 << 20);
-    let (_silent, silent) = slow(&memory, &own(), 2 << 20);
+    let (first, dripping) = slow(&memory, &own(), 2 << 20);
+    let (second, steady) = slow(&memory, &own(), 2 << 20);
+    let (third, silent) = slow(&memory, &own(), 2 << 20);
     let mut new = memory.begin(0).unwrap();
     // None of them is slow yet.
     assert_eq!(new.take(2 << 20), Err(NoRoom));
@@ -69,7 +69,7 @@ async fn the_slowest_gives_way() {
     assert!(is_evicted(&steady).await);
     // Those that gave way are gone from the books, whenever their tasks end.
     assert_eq!(used(&memory), OVERHEAD + (6 << 20));
-    drop((_dripping, _steady, _silent));
+    drop((first, second, third));
     assert_eq!(used(&memory), OVERHEAD + (6 << 20));
     drop(new);
     assert_eq!(used(&memory), 0);
