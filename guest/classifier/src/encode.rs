@@ -81,8 +81,8 @@ impl Encoder {
         if let Some(max_tokens) = max_tokens {
             encoder.truncate_to(max_tokens)?;
         }
-        let encoded = encoder.tokenizer.encode_fast(UNKNOWN, true);
-        encoded.map_err(|error| unsuitable(&format!("it cannot encode every text: {error}")))?;
+        let trial = encoder.tokenizer.encode_fast(UNKNOWN, true);
+        trial.map_err(|error| unsuitable(&format!("it cannot encode every text: {error}")))?;
         Ok(encoder)
     }
 

@@ -83,6 +83,9 @@ def test_the_documented_clients_read_while_they_send(
     many = {"python": f"{two} * 50_000", "js": f"Array(50_000).fill({two}).flat()"}
     for texts, count in [(two, 2), (many[language], 100_000)]:
         done = subprocess.run(
-            command, input=code.replace(two, texts).encode(), stdout=subprocess.PIPE, check=True
+            command,
+            input=code.replace(two, texts).encode(),
+            stdout=subprocess.PIPE,
+            check=True,
         )
         assert done.stdout.count(b"predictions") == count

@@ -87,7 +87,9 @@ def test_older_python_clients_get_every_label(
     assert json.loads(found.stdout) == expected
 
 
-@pytest.mark.parametrize("options", [{}, {"parameters": {}}, {"parameters": {"top_k": 1}}])
+@pytest.mark.parametrize(
+    "options", [{}, {"parameters": {}}, {"parameters": {"top_k": 1}}]
+)
 def test_the_javascript_client_gets_labels(
     url: str, client: InferenceClient, options: dict
 ) -> None:
