@@ -96,11 +96,7 @@ pub(crate) async fn predict(
     Extension(session): Extension<Session>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (head, body) = request.into_parts();
-    if media_type::is_ndjson(&head.headers) {
-        return predict.0.bulk.answer(&head, body, session).await;
-    }
-    predict.0.answer(&head, body, &session, false).await
+    predict.0.respond(request, session, false).await
 }
 
 /// The same as `POST /predict`
@@ -138,8 +134,7 @@ pub(crate) async fn predict_as_tei(
     Extension(session): Extension<Session>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (head, body) = request.into_parts();
-    predict.0.answer(&head, body, &session, true).await
+    predict.0.respond(request, session, true).await
 }
 
 impl Predict {
@@ -157,6 +152,19 @@ impl Predict {
 }
 
 impl Shared {
+    async fn respond(
+        &self,
+        request: Request,
+        session: Session,
+        is_tei: bool,
+    ) -> Result<Response, Problem> {
+        let (head, body) = request.into_parts();
+        if media_type::is_ndjson(&head.headers) {
+            return self.bulk.answer(&head, body, session).await;
+        }
+        self.answer(&head, body, &session, is_tei).await
+    }
+
     async fn answer(
         &self,
         head: &Parts,
