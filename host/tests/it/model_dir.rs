@@ -241,27 +241,16 @@ fn a_path_that_is_not_a_directory_is_named() {
 #[test]
 fn what_the_default_guest_cannot_use_is_named() {
     let guest = guest_path().display().to_string();
-    let cases: [(Change, &[&str]); 9] = [
+    let cases: [(Change, &[&str]); 6] = [
         (
             |dir| remove(dir, "tokenizer.json"),
             &["DIR/tokenizer.json, which", "the guest", "--model"],
-        ),
-        (
-            |dir| remove(dir, "config.json"),
-            &["DIR/config.json, which", "the guest", "make model"],
         ),
         (
             |dir| set(dir, "config.json", "/id2label", json!({"0": "a", "2": "b"})),
             &[
                 "config.json: `id2label` has the unexpected id \"2\"",
                 "--model",
-            ],
-        ),
-        (
-            |dir| set(dir, "config.json", "/id2label", json!(["a", "b"])),
-            &[
-                "DIR/config.json is not as expected: invalid type",
-                "line 1 column ",
             ],
         ),
         (
@@ -275,13 +264,6 @@ fn what_the_default_guest_cannot_use_is_named() {
         (
             |dir| set(dir, "tokenizer.json", "/model/unk_token", json!("[NO]")),
             &["DIR/tokenizer.json", "cannot encode every text", "[UNK]"],
-        ),
-        (
-            |dir| set(dir, "config.json", "/max_position_embeddings", json!(2)),
-            &[
-                "the model's limit is 2 tokens",
-                "tokenizer.json leave none for a text",
-            ],
         ),
         (
             |dir| set(dir, "config.json", "/max_position_embeddings", json!(400)),
@@ -302,8 +284,7 @@ fn what_the_default_guest_cannot_use_is_named() {
     }
     // The other commands take the same way.
     let change: Change = |dir| set(dir, "config.json", "/id2label", json!({}));
-    assert_refused(&["serve", "check"], change, &["`id2label` is empty"]);
-    assert_refused(&["run-guest"], change, &["`id2label` is empty"]);
+    assert_refused(&["serve", "run-guest"], change, &["`id2label` is empty"]);
 }
 
 #[test]
