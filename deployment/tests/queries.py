@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
 import yaml
-from product import ROOT
+from product import ROOT, need
 
 MONITORING = ROOT / "deployment/monitoring"
 DASHBOARD = MONITORING / "grafana/dashboards/fastsentiment.json"
@@ -29,6 +30,18 @@ OPERATORS = {"and"}
 # Labels that Prometheus adds to each series; those of pods come from its operator.
 OF_THE_TARGET = {"instance", "job", "namespace", "pod"}
 SUFFIXES = {"_bucket": {"le"}, "_sum": set(), "_count": set()}
+
+
+def promtool(*arguments: str | Path, cwd: Path | None = None) -> None:
+    """Runs promtool, which must find nothing wrong."""
+    ran = subprocess.run(
+        [need("promtool"), *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 class Metric(NamedTuple):

@@ -154,13 +154,7 @@ def test_keda_asks_for_a_metric_that_exists_in_the_namespace(manifests, tmp_path
     }
     path = tmp_path / "test.yaml"
     path.write_text(json.dumps(test))
-    done = subprocess.run(
-        [need("promtool"), "test", "rules", path],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    queries.promtool("test", "rules", path)
     # The threshold is that of the overlay which needs no KEDA.
     [scaler] = of_kind(
         manifests["overlays/queue-depth"], "HorizontalPodAutoscaler"

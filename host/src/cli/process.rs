@@ -1,8 +1,8 @@
-//! Metrics of the process: its build, CPU time, memory, threads and files.
-
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+//! The process: its limit on open files, and metrics of its build, CPU time, memory, threads
+//! and files.
 
 use prometheus::{Registry, register_int_gauge_vec_with_registry};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// How many files are kept for everything but clients: the admin listener, Redis, models,
 /// guests and the processes that compile them.

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::answer::{AllUnread, Answers};
 use hyper::Version;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
+
+use crate::answer::{AllUnread, Answers};
 
 /// The activity of one connection, shared by its socket and its requests.
 pub(crate) struct Activity {

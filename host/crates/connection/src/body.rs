@@ -89,16 +89,10 @@ where
         // Most bodies arrive with their heads, and never wait.
         let mut waiting = None;
         loop {
-            let evicted = async {
-                match &waiting {
-                    Some(waiting) => Waiting::evicted(waiting).await,
-                    None => std::future::pending().await,
-                }
-            };
             let frame = tokio::select! {
                 biased;
                 frame = body.frame() => frame,
-                () = evicted => return Err(BodyError::Evicted),
+                () = Waiting::evicted_if(waiting.as_ref()) => return Err(BodyError::Evicted),
                 () = ready(()), if waiting.is_none() => {
                     waiting = Some(reservation.wait());
                     continue;

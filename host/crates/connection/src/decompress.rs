@@ -142,9 +142,9 @@ impl<B> Decompressed<B> {
         Self { body, decoder }
     }
 
-    /// The rest of the body as it arrives.
-    pub fn into_inner(self) -> B {
-        self.body
+    /// The body as it arrives, of which the rest may be read.
+    pub fn get_mut(&mut self) -> &mut B {
+        &mut self.body
     }
 }
 

@@ -15,9 +15,9 @@
 //!
 //! A handler reads a [`RequestBody`] through [`decompress::Decompressed`], within limits on
 //! size, time and [`Memory`]. Limits apply to decompressed bytes. Where memory is short, the
-//! body that arrives most slowly gives way. The rest of a body that a
-//! handler does not read is read and discarded, for a limited time, so that the client sees
-//! the answer and an HTTP/1 connection can go on.
+//! body that arrives most slowly gives way. The rest of a body that a handler does not read is
+//! read and discarded, for a limited time, so that the client sees the answer and an HTTP/1
+//! connection can go on.
 //!
 //! # Stopping
 //!

@@ -323,6 +323,15 @@ impl Waiting {
             self.claim.evicted.notified().await;
         }
     }
+
+    /// The same for a request that may wait for its client; if it does not, this never
+    /// resolves.
+    pub async fn evicted_if(waiting: Option<&Self>) {
+        match waiting {
+            Some(waiting) => waiting.evicted().await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 impl Drop for Waiting {

@@ -154,19 +154,19 @@ where
         }
     }
 
-    /// The connection that has been without a request for longest.
-    fn longest_idle(&self) -> Option<&Arc<Activity>> {
-        let idle = self.open.values();
-        let idle = idle.filter_map(|activity| Some((activity.idle_since()?, activity)));
-        let longest = idle.min_by_key(|(since, _)| *since);
-        longest.map(|(_, activity)| activity)
+    /// The connection of which something has been true for longest; `since` says since when.
+    fn longest(&self, since: impl Fn(&Activity) -> Option<Instant>) -> Option<&Activity> {
+        let open = self.open.values();
+        let open = open.filter_map(|activity| Some((since(activity)?, activity)));
+        let longest = open.min_by_key(|(since, _)| *since);
+        longest.map(|(_, activity)| &**activity)
     }
 
     /// Closes the connection that has been without a request for longest. Clients that keep
     /// connections and do not use them must not keep others out. Returns whether there was
     /// one.
     fn make_room(&self) -> bool {
-        let idle = self.longest_idle();
+        let idle = self.longest(Activity::idle_since);
         idle.inspect(|activity| activity.give_way()).is_some()
     }
 
@@ -193,10 +193,8 @@ where
         if !self.unread.is_too_many() {
             return;
         }
-        let slow = self.open.values();
-        let slow = slow.filter_map(|activity| Some((activity.answers.slow_since()?, activity)));
-        if let Some((_, activity)) = slow.min_by_key(|(since, _)| *since) {
-            activity.cut();
+        if let Some(slow) = self.longest(|activity| activity.answers.slow_since()) {
+            slow.cut();
         }
     }
 

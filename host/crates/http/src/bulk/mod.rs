@@ -14,7 +14,7 @@ mod line;
 mod lines;
 mod stream;
 
-use std::future::{pending, ready};
+use std::future::ready;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use connection::body::{BodyError, discard};
 use connection::decompress::Decompressed;
-use connection::{Memory, Reservation, Session};
+use connection::{Memory, Reservation, Session, Waiting};
 use futures_util::FutureExt as _;
 use predictor::{Answer, ErrorKind, PredictError, Source};
 use service::{Options, Service};
@@ -227,7 +227,7 @@ impl Exchange {
             tokio::select! {
                 biased;
                 room = pieces.reserve() => room,
-                () = discard(body, self.patience) => pieces.reserve().await,
+                () = discard(body.get_mut(), self.patience) => pieces.reserve().await,
             }
         };
         // Sending may take the patience, and so may what comes between it and reading.
@@ -287,13 +287,6 @@ impl Exchange {
         let room = self.bulk.has_room() && reserved.is_ok();
         // Others may have the memory of a client that sends nothing.
         let waiting = (reads && idle).then(|| self.reservation.wait());
-        let waits = waiting.is_some();
-        let evicted = async {
-            match &waiting {
-                Some(waiting) => waiting.evicted().await,
-                None => pending().await,
-            }
-        };
         tokio::select! {
             biased;
             () = self.session.closing(), if reads => Event::End(Some(Problem::new(
@@ -307,7 +300,7 @@ impl Exchange {
             },
             Some((place, answer)) = self.bulk.next() => Event::Answered(place, answer),
             () = ready(()), if !self.out.is_empty() => Event::Send,
-            () = evicted, if waits => Event::End(Some(BodyError::Evicted.into())),
+            () = Waiting::evicted_if(waiting.as_ref()), if waiting.is_some() => Event::End(Some(BodyError::Evicted.into())),
             // While texts are in progress, it is not the client that is silent.
             () = sleep(self.patience), if reads && idle => Event::End(Some(Problem::new(
                 Kind::BodyTimeout,

@@ -84,7 +84,7 @@ pub(super) fn respond(
         exchange.session.ignore_rest();
         drop((sender, exchange));
         if all_sent {
-            discard(&mut body.into_inner(), LINGER).await;
+            discard(body.get_mut(), LINGER).await;
         }
     };
     tokio::spawn(sending.in_current_span());

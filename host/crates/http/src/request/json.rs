@@ -164,8 +164,8 @@ impl<'a> Json<'a> {
         use std::fmt::Write;
         let mut detail = format!("{} is not valid JSON: ", self.source);
         let (line, column) = (error.line(), error.column());
-        // Writing to a string does not fail.
         let message = without_position(error);
+        // Writing to a string does not fail.
         _ = match self.not_json(line, column) {
             Some(literal) => write!(detail, "{literal} is not a JSON value"),
             None if HALF_PAIR.contains(&&*message) => {
