@@ -17,8 +17,8 @@ use criterion::Criterion;
 use futures_util::FutureExt as _;
 use http::{predictions_json, texts_of};
 use predictor::{
-    Answer, BoxFuture, Caching, CancellationToken, Digest, Pending, PredictError, Predictor,
-    Priority, Request, Revision, Score, Scorer, Scores, Source,
+    Answer, BoxFuture, CancellationToken, Digest, Pending, PredictError, Predictor, Priority,
+    Request, RequestOptions, Revision, Score, Scorer, Scores, Source,
 };
 use service::Predictions;
 use sha2::{Digest as _, Sha256};
@@ -75,7 +75,7 @@ fn recall(criterion: &mut Criterion) {
         let request = || Request {
             texts: (0..texts).map(|text| format!("{TEXT} {text}")).collect(),
             scorer: Arc::clone(&scorer),
-            caching: Caching::Use,
+            options: RequestOptions::default(),
             priority: Priority::Live,
         };
         // The first time, they are computed and kept.

@@ -9,13 +9,14 @@ mod guests;
 mod order;
 mod overload;
 
+use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use batcher::{Batcher, Metrics, Options};
 use predictor::{
-    Answer, Caching, CancellationToken, Digest, ErrorKind, Pending, PredictError, Predictor,
-    Priority, Request, Revision, Score, Scorer, Scores,
+    Answer, CancellationToken, Client, Digest, ErrorKind, Pending, PredictError, Predictor,
+    Priority, Request, RequestOptions, Revision, Score, Scorer, Scores,
 };
 use prometheus::Registry;
 use prometheus::proto::MetricType;
@@ -172,7 +173,20 @@ impl Subject {
         scorer: Arc<dyn Scorer>,
         texts: &[&str],
     ) -> Result<Vec<Pending>, PredictError> {
-        self.ask_as(Priority::Live, scorer, texts).await
+        self.ask_as(Priority::Live, Client::default(), scorer, texts)
+            .await
+    }
+
+    /// Hands in a request of one of several clients.
+    async fn ask_by(
+        &self,
+        client: u8,
+        fake: &Fake,
+        texts: &[&str],
+    ) -> Result<Vec<Pending>, PredictError> {
+        let client = IpAddr::from([10, 0, 0, client]).into();
+        self.ask_as(Priority::Live, client, Arc::new(fake.clone()), texts)
+            .await
     }
 
     /// Hands in what nobody waits for.
@@ -182,19 +196,24 @@ impl Subject {
         texts: &[&str],
     ) -> Result<Vec<Pending>, PredictError> {
         let scorer = Arc::new(fake.clone());
-        self.ask_as(Priority::Background, scorer, texts).await
+        self.ask_as(Priority::Background, Client::default(), scorer, texts)
+            .await
     }
 
     async fn ask_as(
         &self,
         priority: Priority,
+        client: Client,
         scorer: Arc<dyn Scorer>,
         texts: &[&str],
     ) -> Result<Vec<Pending>, PredictError> {
         let request = Request {
             texts: texts.iter().map(|text| (*text).to_owned()).collect(),
             scorer,
-            caching: Caching::Use,
+            options: RequestOptions {
+                client,
+                ..RequestOptions::default()
+            },
             priority,
         };
         self.batcher.predict(request).await

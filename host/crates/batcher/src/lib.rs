@@ -5,16 +5,18 @@
 //! formed as late as possible: no text waits while a worker is idle, and under load batches
 //! fill up by themselves. If other workers are idle, a worker leaves them their share.
 //!
-//! Turns are fair between requests: the next text of a request has its turn once every
-//! other request has been served as many tokens, where a long text counts for only a few
-//! short ones. So a short request does not wait for a long one, nor the other way round.
+//! Turns are fair between clients, and between the requests of a client: the next text of a
+//! request has its turn once every other request has been served as many tokens, where a
+//! long text counts for only a few short ones. So a short request does not wait for a long
+//! one, nor the other way round, and nobody waits for the many requests of one client.
 //! Tokens are estimated, because only the guest can count them. There is one exception: a
 //! request for a text that another request already waits for shares that one's turn,
 //! because the cache above merges them.
 //!
 //! The limit on the queue counts tokens, but only a part of those of one large request,
 //! because others have their turn between its texts. A request is accepted or refused as a
-//! whole, whatever its size.
+//! whole, whatever its size. While the queue is full, clients that ask for little are still
+//! accepted.
 //!
 //! A caller that leaves removes its waiting texts. A batch that nobody waits for any more
 //! is cancelled through its [`CancellationToken`](predictor::CancellationToken).
@@ -43,7 +45,7 @@ use tracing::Span;
 pub use calibration::Calibration;
 pub use metrics::Metrics;
 use predictor::{
-    Answer, BoxFuture, ErrorKind, Pending, PredictError, Predictor, Priority, Request,
+    Answer, BoxFuture, Client, ErrorKind, Pending, PredictError, Predictor, Priority, Request,
 };
 use queue::{BatchLimits, Entry, Place, Queue};
 
@@ -57,9 +59,9 @@ pub struct Options {
     /// The most estimated tokens in a batch, padding included. A longer text is a batch of
     /// its own.
     pub batch_tokens: u32,
-    /// How many estimated tokens may wait before requests are refused. A request is
-    /// accepted as a whole, and counts for 2,048 at most, because others have their turn
-    /// between its texts.
+    /// How many estimated tokens may wait before requests are refused, except those of
+    /// clients that ask for little. A request is accepted as a whole, and counts for 2,048
+    /// at most, because others have their turn between its texts.
     pub queue_tokens: u64,
     /// The initial estimate of how many tokens a worker scores in a second.
     pub tokens_per_second: f64,
@@ -148,6 +150,7 @@ impl Batcher {
         let shared = &self.shared;
         let since = Instant::now();
         let (priority, span) = (request.priority, Span::current());
+        let client = request.options.client;
         let prepare = |text: String| {
             let (reply, answer) = oneshot::channel();
             let wanted = Arc::new(AtomicBool::new(true));
@@ -170,7 +173,7 @@ impl Batcher {
         // Everything that takes time happens outside the lock.
         let prepared: Vec<_> = request.texts.into_iter().map(prepare).collect();
         let mut state = shared.lock();
-        if !prepared.is_empty() && shared.is_full(&state, priority) {
+        if !prepared.is_empty() && shared.is_full(&state, priority, client) {
             let retry_after = shared.retry_after(&mut state, priority);
             drop(state);
             if priority == Priority::Live {
@@ -182,11 +185,11 @@ impl Batcher {
             ));
         }
         let queue = state.queue_of(priority);
-        let (number, mut turn) = queue.begin();
+        let (number, mut turn) = queue.begin(client);
         let mut waiting = Vec::with_capacity(prepared.len());
         for (mut entry, wanted, answer) in prepared {
             entry.request = number;
-            let place = queue.push(&mut turn, entry);
+            let place = queue.push(client, &mut turn, entry);
             waiting.push((place, wanted, answer));
         }
         shared.record_depth(&state);
@@ -251,9 +254,9 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_full(&self, state: &State, priority: Priority) -> bool {
+    fn is_full(&self, state: &State, priority: Priority, client: Client) -> bool {
         match priority {
-            Priority::Live => state.queue.load() >= self.options.queue_tokens,
+            Priority::Live => state.queue.is_full(client, self.options.queue_tokens),
             // Not the load: this bounds memory and age.
             Priority::Background => state.background.tokens() >= BACKGROUND_TOKENS,
         }

@@ -1,21 +1,30 @@
 //! The texts that wait, and the order in which they are taken.
 //!
-//! The order is fair between requests, not between texts: the next text of a request has
-//! its turn once every other request has been served as many tokens. This is self-clocked
-//! fair queueing (Golestani, 1994); a turn here is called a finish tag there, and the
-//! newest turn taken is its virtual time. So a short request does not wait for the whole of
-//! a long one that came first; and because a long text counts for only a few short ones, it
-//! is not overtaken for long.
+//! The order is fair between clients, and between the requests of a client, not between
+//! texts: the next text of a request has its turn once every other request of its client
+//! has been served as many tokens, and the next text of a client once every other client
+//! has. This is self-clocked fair queueing (Golestani, 1994) on two levels; a turn here is
+//! called a finish tag there, and the newest turn taken is its virtual time. So a short
+//! request does not wait for the whole of a long one that came first, nor for the many
+//! requests of another client; and because a long text counts for only a few short ones,
+//! it is not overtaken for long.
 //!
 //! This module must not know threads, time or metrics.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use predictor::Scorer;
+use predictor::{Client, Scorer};
 
-/// A place in the queue: the turn, and a number that tells equal turns apart.
-pub(super) type Place = (u64, u64);
+/// A place in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    client: Client,
+    /// Among the texts of the client.
+    turn: u64,
+    /// Tells equal turns apart.
+    number: u64,
+}
 
 /// A text that waits.
 pub(super) struct Entry<T> {
@@ -41,14 +50,38 @@ pub(super) struct BatchLimits {
 
 /// The texts that wait.
 pub(super) struct Queue<T> {
+    /// Only clients with texts that wait.
+    lanes: HashMap<Client, Lane<T>>,
+    /// The turns of the lanes.
+    turns: BTreeSet<(u64, Client)>,
+    /// The newest turn of a lane that was taken.
+    turn: u64,
+    /// The newest turn of a text that was taken, in any lane.
+    text_turn: u64,
+    next_number: u64,
+    next_request: u64,
+    sums: Sums,
+}
+
+/// The texts of one client that wait.
+struct Lane<T> {
     entries: BTreeMap<Place, Entry<T>>,
     /// The tokens that wait, by request.
     requests: HashMap<u64, u64>,
     /// The newest turn taken.
     turn: u64,
-    next_number: u64,
-    next_request: u64,
+    /// The turn that the lane has come to, among the lanes.
+    served: u64,
+    sums: Sums,
+}
+
+/// What waits, in all lanes or in one.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Sums {
+    texts: usize,
+    /// Estimated.
     tokens: u64,
+    /// The tokens that a new request competes with.
     load: u64,
 }
 
@@ -67,13 +100,13 @@ const LOOK_AHEAD: usize = 128;
 impl<T> Default for Queue<T> {
     fn default() -> Self {
         Self {
-            entries: BTreeMap::new(),
-            requests: HashMap::new(),
+            lanes: HashMap::new(),
+            turns: BTreeSet::new(),
             turn: 0,
+            text_turn: 0,
             next_number: 0,
             next_request: 0,
-            tokens: 0,
-            load: 0,
+            sums: Sums::default(),
         }
     }
 }
@@ -81,59 +114,70 @@ impl<T> Default for Queue<T> {
 impl<T> Queue<T> {
     /// The number of texts that wait.
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
+        self.sums.texts
     }
 
     /// The estimated tokens that wait.
     pub(super) fn tokens(&self) -> u64 {
-        self.tokens
+        self.sums.tokens
     }
 
     /// The tokens that a new request competes with.
     pub(super) fn load(&self) -> u64 {
-        self.load
+        self.sums.load
+    }
+
+    /// Whether a load of `limit` tokens leaves a client no room for another request. A
+    /// client that asks for little has room beyond it, so that others cannot take it all.
+    pub(super) fn is_full(&self, client: Client, limit: u64) -> bool {
+        let own = self.lanes.get(&client).map_or(0, |lane| lane.sums.load);
+        let clients = self.lanes.len() as u64 + u64::from(own == 0);
+        self.sums.load >= limit && own >= limit / (2 * clients)
     }
 
     /// Begins a request. Returns its number, and the turn that its texts start from.
-    pub(super) fn begin(&mut self) -> (u64, u64) {
+    pub(super) fn begin(&mut self, client: Client) -> (u64, u64) {
         self.next_request += 1;
-        (self.next_request, self.turn)
+        let lane = self.lanes.get(&client);
+        (
+            self.next_request,
+            lane.map_or(self.text_turn, |lane| lane.turn),
+        )
     }
 
     /// Adds the next text of a request. `turn` is that of the text before, and becomes that
     /// of this one.
-    pub(super) fn push(&mut self, turn: &mut u64, entry: Entry<T>) -> Place {
+    pub(super) fn push(&mut self, client: Client, turn: &mut u64, entry: Entry<T>) -> Place {
         self.next_number += 1;
-        *turn += u64::from(entry.tokens.min(TURN_OF_A_TEXT));
-        let place = (*turn, self.next_number);
-        self.count(entry.request, i64::from(entry.tokens));
-        self.entries.insert(place, entry);
+        *turn += entry.turn();
+        let place = Place {
+            client,
+            turn: *turn,
+            number: self.next_number,
+        };
+        self.put_back(place, entry);
         place
     }
 
     /// Puts a text back in its place.
     pub(super) fn put_back(&mut self, place: Place, entry: Entry<T>) {
-        self.count(entry.request, i64::from(entry.tokens));
-        self.entries.insert(place, entry);
+        self.change(place.client, |lane| lane.insert(place, entry));
     }
 
     /// Removes a text, if it is still there.
     pub(super) fn remove(&mut self, place: Place) -> Option<Entry<T>> {
-        let entry = self.entries.remove(&place)?;
-        self.count(entry.request, -i64::from(entry.tokens));
-        Some(entry)
+        self.change(place.client, |lane| lane.remove(place))
     }
 
     /// Takes the next text, and others of the same revision and of like length, within
     /// `limits`; but leaves their share to `idle` more workers.
     pub(super) fn take(&mut self, limits: BatchLimits, idle: usize) -> Vec<(Place, Entry<T>)> {
-        let Some((first, head)) = self.entries.first_key_value() else {
+        let Some((first, head)) = self.in_order().next() else {
             return Vec::new();
         };
-        self.turn = self.turn.max(first.0);
-        let share = self.tokens.div_ceil(idle as u64 + 1);
+        let share = self.sums.tokens.div_ceil(idle as u64 + 1);
         let budget = u64::from(limits.tokens).min(share);
-        let mut places = vec![*first];
+        let mut places = vec![first];
         let mut longest = head.tokens;
         // Often there is no room for a second text.
         let has_room = 2 * u64::from(head.tokens) <= budget;
@@ -146,16 +190,36 @@ impl<T> Queue<T> {
             longest = max;
             places.push(place);
         }
-        let taken = places.into_iter();
-        taken
-            .filter_map(|place| Some((place, self.remove(place)?)))
-            .collect()
+        if let Some((turn, _)) = self.turns.first() {
+            self.turn = self.turn.max(*turn);
+        }
+        self.text_turn = self.text_turn.max(first.turn);
+        if let Some(lane) = self.lanes.get_mut(&first.client) {
+            lane.turn = lane.turn.max(first.turn);
+        }
+        let take = |place: Place| {
+            let entry = self.change(place.client, |lane| {
+                let entry = lane.remove(place)?;
+                lane.served += entry.turn();
+                Some(entry)
+            });
+            Some((place, entry?))
+        };
+        places.into_iter().filter_map(take).collect()
     }
 
     /// Takes everything.
     pub(super) fn clear(&mut self) -> Vec<Entry<T>> {
-        let entries = std::mem::take(self).entries;
-        entries.into_values().collect()
+        let lanes = std::mem::take(self).lanes.into_values();
+        lanes.flat_map(|lane| lane.entries.into_values()).collect()
+    }
+
+    /// All texts, those of the client whose turn it is first.
+    fn in_order(&self) -> impl Iterator<Item = (Place, &Entry<T>)> {
+        let lanes = self.turns.iter();
+        let lanes = lanes.filter_map(|(_, client)| self.lanes.get(client));
+        let entries = lanes.flat_map(|lane| &lane.entries);
+        entries.map(|(place, entry)| (*place, entry))
     }
 
     /// The texts that can share a batch with the first one, `head`, the most similar length
@@ -167,17 +231,65 @@ impl<T> Queue<T> {
         let difference = |entry: &Entry<T>| entry.tokens.abs_diff(head.tokens);
         let most = 4.max(head.tokens / 4);
         let mut like: Vec<(Place, &Entry<T>)> = self
-            .entries
-            .iter()
+            .in_order()
             .skip(1)
             .take(LOOK_AHEAD)
             .filter(|(_, entry)| !entry.alone && difference(entry) <= most)
             .filter(|(_, entry)| entry.scorer.revision() == head.scorer.revision())
-            .map(|(place, entry)| (*place, entry))
             .collect();
         // The sort is stable: of two equally similar texts, the one whose turn is first.
         like.sort_by_key(|(_, entry)| difference(entry));
         like
+    }
+
+    /// Changes the lane of a client, and keeps the turns and the sums of all lanes right.
+    fn change<R>(&mut self, client: Client, change: impl FnOnce(&mut Lane<T>) -> R) -> R {
+        let lane = self.lanes.entry(client).or_insert_with(|| Lane {
+            entries: BTreeMap::new(),
+            requests: HashMap::new(),
+            turn: self.text_turn,
+            served: self.turn,
+            sums: Sums::default(),
+        });
+        let (turn, sums) = (lane.next_turn(), lane.sums);
+        let result = change(lane);
+        self.sums.texts = self.sums.texts - sums.texts + lane.sums.texts;
+        self.sums.tokens = self.sums.tokens - sums.tokens + lane.sums.tokens;
+        self.sums.load = self.sums.load - sums.load + lane.sums.load;
+        let next = lane.next_turn();
+        if turn != next {
+            if let Some(turn) = turn {
+                self.turns.remove(&(turn, client));
+            }
+            if let Some(next) = next {
+                self.turns.insert((next, client));
+            }
+        }
+        if next.is_none() {
+            self.lanes.remove(&client);
+        }
+        result
+    }
+}
+
+impl<T> Lane<T> {
+    /// The turn of the lane's first text among those of other lanes.
+    fn next_turn(&self) -> Option<u64> {
+        let (_, entry) = self.entries.first_key_value()?;
+        Some(self.served + entry.turn())
+    }
+
+    fn insert(&mut self, place: Place, entry: Entry<T>) {
+        self.sums.texts += 1;
+        self.count(entry.request, i64::from(entry.tokens));
+        self.entries.insert(place, entry);
+    }
+
+    fn remove(&mut self, place: Place) -> Option<Entry<T>> {
+        let entry = self.entries.remove(&place)?;
+        self.sums.texts -= 1;
+        self.count(entry.request, -i64::from(entry.tokens));
+        Some(entry)
     }
 
     fn count(&mut self, request: u64, change: i64) {
@@ -188,8 +300,15 @@ impl<T> Queue<T> {
         if *waiting == 0 {
             self.requests.remove(&request);
         }
-        self.load = self.load + after - before;
-        self.tokens = self.tokens.saturating_add_signed(change);
+        self.sums.load = self.sums.load + after - before;
+        self.sums.tokens = self.sums.tokens.saturating_add_signed(change);
+    }
+}
+
+impl<T> Entry<T> {
+    /// What the text counts for when turns are given.
+    fn turn(&self) -> u64 {
+        u64::from(self.tokens.min(TURN_OF_A_TEXT))
     }
 }
 

@@ -90,7 +90,7 @@ impl Cache {
 
 impl Predictor for Cache {
     fn predict(&self, request: Request) -> BoxFuture<Result<Vec<Pending>, PredictError>> {
-        match request.caching {
+        match request.options.caching {
             Caching::Use => match self.inner.recall(request) {
                 Recalled::All(answers) => Box::pin(std::future::ready(Ok(answers))),
                 Recalled::Part(lookup) => Box::pin(Arc::clone(&self.inner).complete(lookup)),

@@ -17,8 +17,8 @@ use super::memory::Memory;
 use super::metrics::Metrics;
 use super::shared::{Found, Outbox, Shared};
 use predictor::{
-    Answer, BoxFuture, Caching, ErrorKind, Pending, PredictError, Predictor, Priority, Request,
-    Revision, Scorer, Scores, Source,
+    Answer, BoxFuture, ErrorKind, Pending, PredictError, Predictor, Priority, Request,
+    RequestOptions, Revision, Scorer, Scores, Source,
 };
 
 /// The part of a cache that its futures share.
@@ -45,7 +45,7 @@ pub(super) struct Lookup {
     /// The texts without an answer, each once.
     wanted: Vec<Wanted>,
     scorer: Arc<dyn Scorer>,
-    caching: Caching,
+    options: RequestOptions,
     since: Instant,
 }
 
@@ -103,7 +103,7 @@ impl Inner {
     ) -> Lookup {
         let at = found.len();
         let revision = Arc::clone(request.scorer.revision());
-        let mut lookup = Lookup::new(request.scorer, request.caching);
+        let mut lookup = Lookup::new(request.scorer, request.options);
         lookup.answers.extend(found.into_iter().map(Some));
         let mut known = HashMap::new();
         for (place, text) in request.texts.into_iter().enumerate().skip(at) {
@@ -157,7 +157,7 @@ impl Inner {
             return lookup.answers();
         }
         let scorer = Arc::clone(&lookup.scorer);
-        let (led, futures) = self.compute(scorer, lookup.caching, led).await?;
+        let (led, futures) = self.compute(scorer, lookup.options, led).await?;
         for (flight, places) in reservation.launch(futures).into_iter().zip(led) {
             self.metrics.joined.inc_by(places.len() as u64 - 1);
             lookup.fill(&places, || Pending::Later(flight.clone().boxed()));
@@ -198,14 +198,14 @@ impl Inner {
         request: Request,
     ) -> Result<Vec<Pending>, PredictError> {
         let keys = self.keys(&request.scorer);
-        let mut lookup = Lookup::new(request.scorer, request.caching);
+        let mut lookup = Lookup::new(request.scorer, request.options);
         let mut known = HashMap::new();
         for text in request.texts {
             lookup.want(&mut known, keys.of(&text), text);
         }
         let wanted = std::mem::take(&mut lookup.wanted);
         let scorer = Arc::clone(&lookup.scorer);
-        let (led, futures) = self.compute(scorer, lookup.caching, wanted).await?;
+        let (led, futures) = self.compute(scorer, lookup.options, wanted).await?;
         for (future, places) in futures.into_iter().zip(led) {
             let shared = future.shared();
             lookup.fill(&places, || Pending::Later(shared.clone().boxed()));
@@ -217,7 +217,7 @@ impl Inner {
     async fn compute(
         self: &Arc<Self>,
         scorer: Arc<dyn Scorer>,
-        caching: Caching,
+        options: RequestOptions,
         wanted: Vec<Wanted>,
     ) -> Result<(Vec<Vec<usize>>, Vec<BoxFuture<Landing>>), PredictError> {
         let mut places = Vec::with_capacity(wanted.len());
@@ -232,7 +232,7 @@ impl Inner {
         let request = Request {
             texts,
             scorer,
-            caching,
+            options,
             // Later callers may wait for the same flight.
             priority: Priority::Live,
         };
@@ -280,12 +280,12 @@ impl Inner {
 }
 
 impl Lookup {
-    fn new(scorer: Arc<dyn Scorer>, caching: Caching) -> Self {
+    fn new(scorer: Arc<dyn Scorer>, options: RequestOptions) -> Self {
         Self {
             answers: Vec::new(),
             wanted: Vec::new(),
             scorer,
-            caching,
+            options,
             since: Instant::now(),
         }
     }

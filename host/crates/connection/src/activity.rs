@@ -4,7 +4,7 @@
 //! when they fire, and not whenever a request comes or goes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::Version;
@@ -28,8 +28,16 @@ pub(crate) struct Activity {
     gives_way: AtomicBool,
     told: Notify,
     is_cut: AtomicBool,
+    /// How many more requests were refused for want of capacity than were not, of late.
+    refusals: AtomicU32,
     pub(crate) answers: Arc<Answers>,
 }
+
+/// How long a request of a client waits for each refusal that the client has not heeded.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A request waits for at most so many pauses, so that a refusal is told in time.
+const MAX_PAUSES: u32 = 5;
 
 impl Activity {
     /// A connection that has just been opened.
@@ -43,6 +51,7 @@ impl Activity {
             gives_way: AtomicBool::new(false),
             told: Notify::new(),
             is_cut: AtomicBool::new(false),
+            refusals: AtomicU32::new(0),
             answers: Arc::new(Answers::new(all)),
         })
     }
@@ -71,6 +80,25 @@ impl Activity {
     pub(crate) async fn gives_way(&self) -> bool {
         self.told.notified().await;
         self.is_cut.load(Ordering::SeqCst)
+    }
+
+    /// How long the connection's next request should wait. To refuse a request costs as much
+    /// as to answer one from the cache, so that clients which ask again at once would take
+    /// the cores from the work that others wait for. A single refusal costs nothing.
+    pub(crate) fn pause(&self) -> Duration {
+        PAUSE * self.refusals.load(Ordering::Relaxed).saturating_sub(1)
+    }
+
+    /// Notes whether a request was refused for want of capacity.
+    pub(crate) fn record_refusal(&self, is_refused: bool) {
+        let change = |refusals: u32| match is_refused {
+            true => (refusals <= MAX_PAUSES).then_some(refusals + 1),
+            false => refusals.checked_sub(1),
+        };
+        // Nothing changes at either end.
+        let _ = self
+            .refusals
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
     }
 
     /// Counts a request of this version for as long as what is returned lives.
@@ -241,6 +269,25 @@ mod tests {
         let busy = activity.begin(Version::HTTP_11);
         assert_eq!(look(500), Look::Again(seconds(575)));
         drop(busy);
+    }
+
+    #[test]
+    fn a_client_that_does_not_heed_refusals_waits_for_longer_up_to_a_bound() {
+        let activity = Activity::new(Arc::default());
+        let pauses = |refused: &[bool]| {
+            for is_refused in refused {
+                activity.record_refusal(*is_refused);
+            }
+            activity.pause().as_millis()
+        };
+        assert_eq!(pauses(&[]), 0);
+        assert_eq!(pauses(&[true]), 0);
+        assert_eq!(pauses(&[true]), 10);
+        assert_eq!(pauses(&[false, true, true]), 20);
+        assert_eq!(pauses(&[true; 20]), 50);
+        assert_eq!(pauses(&[false; 5]), 0);
+        assert_eq!(pauses(&[false; 20]), 0);
+        assert_eq!(pauses(&[true, true]), 10);
     }
 
     #[test]

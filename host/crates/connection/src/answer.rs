@@ -174,7 +174,7 @@ struct Place {
 
 impl<B: Body<Data = Bytes> + Unpin> Answer<B> {
     pub(crate) fn new(body: B, answers: &Arc<Answers>, is_watched: bool) -> Self {
-        let mut answer = Self {
+        let answer = Self {
             place: (!body.is_end_stream()).then(|| Place {
                 answers: Arc::clone(answers),
                 number: answers.begin(),
@@ -183,20 +183,19 @@ impl<B: Body<Data = Bytes> + Unpin> Answer<B> {
             body,
             rest: Bytes::new(),
         };
-        answer.wait();
+        answer.wait(0);
         answer
     }
 
-    /// Notes that the client keeps the answer waiting, or that it has all of it.
-    fn wait(&mut self) {
-        if self.is_end_stream() {
-            self.place = None;
-        } else if let Some(place) = &self.place {
+    /// Notes that the client keeps the answer waiting. Hyper has been `given` so many bytes
+    /// of it, and drops the answer once it has sent the last of them.
+    fn wait(&self, given: usize) {
+        if let Some(place) = &self.place {
             let body = self.body.size_hint().exact();
             let body = body.map_or(UNKNOWN, |bytes| {
                 usize::try_from(bytes).unwrap_or(usize::MAX)
             });
-            let bytes = body.saturating_add(self.rest.len());
+            let bytes = body.saturating_add(self.rest.len() + given);
             place.answers.waits(place.number, bytes, place.is_watched);
         }
     }
@@ -225,7 +224,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Answer<B> {
             }
         }
         let piece = this.rest.split_to(PIECE.min(this.rest.len()));
-        this.wait();
+        this.wait(piece.len());
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 

@@ -2,6 +2,7 @@
 //! and closed cleanly when the server stops.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,6 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::sleep;
 use tower_service::Service;
 
 use crate::activity::{Activity, InFlight, Overdue};
@@ -23,7 +25,7 @@ use crate::answer::Answer;
 use crate::body::{self, BodyError, Whole};
 use crate::decompress::{Coding, Decompressed};
 use crate::memory::Shares;
-use crate::request_body::Rest;
+use crate::request_body::Flags;
 use crate::stream::Stream;
 use crate::{Config, Memory, NoRoom, RequestBody, Reservation};
 
@@ -56,7 +58,8 @@ pub struct Session {
     /// itself in and out of all connections.
     phase: Arc<watch::Receiver<Phase>>,
     shares: Arc<Shares>,
-    pub(crate) rest: Arc<Rest>,
+    peer: IpAddr,
+    pub(crate) flags: Arc<Flags>,
 }
 
 impl Session {
@@ -130,24 +133,36 @@ impl Session {
     ///
     /// If there is not.
     pub fn reserve(&self, memory: &Memory, announced: usize) -> Result<Reservation, NoRoom> {
-        memory.begin_for(Arc::clone(&self.shares), announced)
+        let reserved = memory.begin_for(Arc::clone(&self.shares), announced);
+        reserved.inspect_err(|NoRoom| self.refuse())
+    }
+
+    /// Notes that the request is refused for want of capacity. The next requests of a client
+    /// that goes on to ask are read later.
+    pub fn refuse(&self) {
+        self.flags.is_refused.store(true, Ordering::Release);
+    }
+
+    /// The peer's address; of IPv6 its network, because a host has one of its own.
+    pub fn peer(&self) -> IpAddr {
+        self.peer
     }
 
     /// Has the rest of the request's body ignored from now on, instead of read.
     pub fn ignore_rest(&self) {
-        self.rest.is_ignored.store(true, Ordering::Release);
+        self.flags.is_ignored.store(true, Ordering::Release);
     }
 
     /// Leaves it to the handler to give up on a client that does not read the answer.
     pub fn watch_answer(&self) {
-        self.rest.is_watched.store(true, Ordering::Release);
+        self.flags.is_watched.store(true, Ordering::Release);
     }
 
     /// Closes an HTTP/1 connection after this answer, which has not begun, and has the rest
     /// of the request's body ignored: there is no telling where the next request would
     /// begin.
     fn close_after_answer(&self) {
-        self.rest.closes.store(true, Ordering::Release);
+        self.flags.closes.store(true, Ordering::Release);
         self.ignore_rest();
     }
 }
@@ -156,6 +171,7 @@ impl Session {
 /// connections close and the requests in flight are answered.
 pub(crate) async fn run<S, B>(
     socket: TcpStream,
+    peer: IpAddr,
     activity: Arc<Activity>,
     shares: Arc<Shares>,
     service: S,
@@ -182,18 +198,24 @@ pub(crate) async fn run<S, B>(
             in_flight: Arc::new(activity.begin(version)),
             phase: Arc::clone(&shared_phase),
             shares: Arc::clone(&shares),
-            rest: Arc::default(),
+            peer,
+            flags: Arc::default(),
         };
         let (mut head, body) = request.into_parts();
         let body = RequestBody::new(&head, body, body_timeout, &session);
         head.extensions.insert(session.clone());
-        let answers = Arc::clone(&activity.answers);
+        let activity = Arc::clone(&activity);
         async move {
-            answers.room().await;
+            activity.answers.room().await;
+            let pause = activity.pause();
+            if !pause.is_zero() && session.phase() == Phase::Serving {
+                sleep(pause).await;
+            }
             let answer = service.call(Request::from_parts(head, body)).await?;
-            let is_watched = session.rest.is_watched.load(Ordering::Acquire);
-            let mut answer = answer.map(|body| Answer::new(body, &answers, is_watched));
-            let closes = session.rest.closes.load(Ordering::Acquire);
+            activity.record_refusal(session.flags.is_refused.load(Ordering::Acquire));
+            let is_watched = session.flags.is_watched.load(Ordering::Acquire);
+            let mut answer = answer.map(|body| Answer::new(body, &activity.answers, is_watched));
+            let closes = session.flags.closes.load(Ordering::Acquire);
             // HTTP/2 says the same of a whole connection (GOAWAY).
             if version < Version::HTTP_2 && (closes || session.phase() != Phase::Serving) {
                 let close = HeaderValue::from_static("close");

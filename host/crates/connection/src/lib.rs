@@ -19,6 +19,11 @@
 //! read and discarded, for a limited time, so that the client sees the answer and an HTTP/1
 //! connection can go on.
 //!
+//! # Overload
+//!
+//! A handler that refuses a request for want of capacity says so. The next requests of a
+//! client that goes on to ask are read up to 50 ms later.
+//!
 //! # Stopping
 //!
 //! At shutdown, answers over HTTP/1 say `Connection: close` from then on. After

@@ -16,15 +16,17 @@ use crate::Session;
 use crate::activity::InFlight;
 use crate::body::discard;
 
-/// What becomes of the rest of a body that its handler does not read.
+/// What a handler has said of its request.
 #[derive(Default)]
-pub(crate) struct Rest {
+pub(crate) struct Flags {
     /// Whether the connection closes after the answer.
     pub(crate) closes: AtomicBool,
-    /// Whether it is ignored, instead of read.
+    /// Whether the rest of the body is ignored, instead of read.
     pub(crate) is_ignored: AtomicBool,
     /// Whether the handler itself watches that the client reads the answer.
     pub(crate) is_watched: AtomicBool,
+    /// Whether the request was refused for want of capacity.
+    pub(crate) is_refused: AtomicBool,
 }
 
 /// A request body whose rest is read and discarded when it is dropped, so that the client
@@ -34,7 +36,7 @@ pub struct RequestBody {
     body: Option<Incoming>,
     discards: bool,
     timeout: Duration,
-    rest: Arc<Rest>,
+    flags: Arc<Flags>,
     /// The connection is not idle while the rest is read.
     in_flight: Arc<InFlight>,
 }
@@ -48,7 +50,7 @@ impl RequestBody {
             // but curl up to 7.88 and httpx take that for an error, and lose the answer.
             discards: head.version >= Version::HTTP_2 || !head.headers.contains_key(EXPECT),
             timeout,
-            rest: Arc::clone(&session.rest),
+            flags: Arc::clone(&session.flags),
             in_flight: Arc::clone(&session.in_flight),
         }
     }
@@ -86,7 +88,7 @@ impl Drop for RequestBody {
         let unread = self.body.take().filter(|body| !body.is_end_stream());
         if let Some(mut body) = unread
             && self.discards
-            && !self.rest.is_ignored.load(Ordering::Acquire)
+            && !self.flags.is_ignored.load(Ordering::Acquire)
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             let (timeout, in_flight) = (self.timeout, Arc::clone(&self.in_flight));

@@ -172,11 +172,13 @@ where
 
     fn open(&mut self, socket: TcpStream, address: IpAddr) {
         let activity = Activity::new(Arc::clone(&self.unread));
-        let shares = Shares::of_connection(self.peer(address));
+        let peer = peer_of(address);
+        let shares = Shares::of_connection(self.used_by(peer));
         let (service, config) = (self.service.clone(), Arc::clone(&self.config));
         let phase = self.phase.subscribe();
         let connection = connection::run(
             socket,
+            peer,
             Arc::clone(&activity),
             shares,
             service,
@@ -198,12 +200,12 @@ where
         }
     }
 
-    fn peer(&mut self, address: IpAddr) -> Arc<AtomicUsize> {
+    fn used_by(&mut self, peer: IpAddr) -> Arc<AtomicUsize> {
         // Those without a connection are forgotten now and then.
         if self.peers.len() > 2 * self.tasks.len() + 16 {
             self.peers.retain(|_, used| used.strong_count() > 0);
         }
-        let used = self.peers.entry(peer_of(address)).or_default();
+        let used = self.peers.entry(peer).or_default();
         used.upgrade().unwrap_or_else(|| {
             let new = Arc::default();
             *used = Arc::downgrade(&new);

@@ -6,17 +6,21 @@ use axum::http::HeaderMap;
 use axum::http::header::{CACHE_CONTROL, HeaderName};
 
 use crate::problem::{Kind, Problem};
-use predictor::Caching;
+use predictor::{Caching, Client, RequestOptions};
 use service::Options;
 
 /// The header that says how long the client waits, in milliseconds.
 pub(crate) const TIMEOUT: HeaderName = HeaderName::from_static("x-fastsentiment-timeout-ms");
 
-/// Reads `Cache-Control` (RFC 9111) and `x-fastsentiment-timeout-ms`.
-pub(crate) fn options(headers: &HeaderMap) -> Result<Options, Problem> {
+/// Reads `Cache-Control` (RFC 9111) and `x-fastsentiment-timeout-ms` of a request of
+/// `client`.
+pub(crate) fn options(headers: &HeaderMap, client: Client) -> Result<Options, Problem> {
     Ok(Options {
         timeout: timeout(headers)?,
-        caching: caching(headers),
+        request: RequestOptions {
+            caching: caching(headers),
+            client,
+        },
     })
 }
 
@@ -122,14 +126,19 @@ mod tests {
             (&["no-cache", ",,no-store"], Caching::Bypass),
         ] {
             let headers = with(&CACHE_CONTROL, values);
-            let found = options(&headers).unwrap().caching;
+            let found = options(&headers, Client::default())
+                .unwrap()
+                .request
+                .caching;
             assert_eq!(found, expected, "{values:?}");
         }
     }
 
     #[test]
     fn a_timeout_is_at_least_one() {
-        let timeout = |values: &[&str]| options(&with(&TIMEOUT, values)).map(|found| found.timeout);
+        let timeout = |values: &[&str]| {
+            options(&with(&TIMEOUT, values), Client::default()).map(|found| found.timeout)
+        };
         assert_eq!(timeout(&[]), Ok(None));
         for (value, millis) in [
             ("1", 1),

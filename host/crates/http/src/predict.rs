@@ -174,7 +174,7 @@ impl Shared {
     ) -> Result<Response, Problem> {
         media_type::require_json(&head.headers)?;
         let coding = coding::of_request(&head.headers)?;
-        let options = options(&head.headers)?;
+        let options = options(&head.headers, session.peer().into())?;
         let (limit, timeout) = (self.config.max_body_bytes, self.config.body_timeout);
         let whole = session.read_body(body, coding, limit, timeout, &self.memory);
         let whole = whole.await?;
@@ -192,6 +192,9 @@ impl Shared {
             self.service.predict(texts.kept, options).await
         };
         let predictions = predictions.map_err(|error| {
+            if matches!(error.kind, ErrorKind::Overloaded { .. }) {
+                session.refuse();
+            }
             log(&error, options);
             form.problem(error)
         })?;

@@ -22,6 +22,7 @@ pub use revision::{Digest, DigestError, Revision};
 
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -189,6 +190,39 @@ pub enum Priority {
     Background,
 }
 
+/// Who asks. Turns are fair between clients.
+///
+/// The default is this process itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Client(u128);
+
+impl From<IpAddr> for Client {
+    fn from(address: IpAddr) -> Self {
+        Self(match address {
+            IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(address) => address.to_bits(),
+        })
+    }
+}
+
+/// Options of a request that every layer passes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestOptions {
+    /// How the request may use the cache.
+    pub caching: Caching,
+    /// Who asks.
+    pub client: Client,
+}
+
+impl From<Caching> for RequestOptions {
+    fn from(caching: Caching) -> Self {
+        Self {
+            caching,
+            ..Self::default()
+        }
+    }
+}
+
 /// Texts to be scored by one revision.
 #[derive(Clone)]
 pub struct Request {
@@ -196,8 +230,8 @@ pub struct Request {
     pub texts: Vec<String>,
     /// What scores them, even if another revision goes live meanwhile.
     pub scorer: Arc<dyn Scorer>,
-    /// How the request may use the cache.
-    pub caching: Caching,
+    /// How they are to be scored.
+    pub options: RequestOptions,
     /// How urgent the request is.
     pub priority: Priority,
 }
@@ -303,6 +337,6 @@ pub trait Router: Send + Sync + 'static {
     fn predict(
         &self,
         texts: Vec<String>,
-        caching: Caching,
+        options: RequestOptions,
     ) -> BoxFuture<Result<Vec<Pending>, PredictError>>;
 }

@@ -14,14 +14,16 @@ use tracing::Instrument as _;
 use super::active::{ActiveRevision, is_failure};
 use super::request;
 use super::routes::Control;
-use predictor::{Answer, BoxFuture, Caching, ErrorKind, Pending, PredictError, Predictor, Request};
+use predictor::{
+    Answer, BoxFuture, ErrorKind, Pending, PredictError, Predictor, Request, RequestOptions,
+};
 
 /// The revisions that may answer the texts of one request, in the order in which they are
 /// asked.
 pub(super) struct FallbackChain {
     pub(super) below: Arc<dyn Predictor>,
     pub(super) control: Arc<Control>,
-    pub(super) caching: Caching,
+    pub(super) options: RequestOptions,
     /// At least two; the last one is trusted.
     pub(super) revisions: Vec<Arc<ActiveRevision>>,
 }
@@ -142,7 +144,7 @@ impl FallbackChain {
     }
 
     fn request(&self, at: usize, texts: Vec<String>) -> Request {
-        request(&self.revisions[at], texts, self.caching)
+        request(&self.revisions[at], texts, self.options)
     }
 }
 

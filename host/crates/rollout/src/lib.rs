@@ -54,8 +54,8 @@ use tokio::sync::{Semaphore, mpsc};
 use active::ActiveRevision;
 use fallback::FallbackChain;
 use predictor::{
-    BoxFuture, Caching, ErrorKind, Pending, PredictError, Predictor, Priority, Request, Revision,
-    Router, Scorer,
+    BoxFuture, ErrorKind, Pending, PredictError, Predictor, Priority, Request, RequestOptions,
+    Revision, Router, Scorer,
 };
 use routes::{Control, Routes};
 use shadow::Shadow;
@@ -170,23 +170,23 @@ impl Rollout {
         &self,
         revisions: Vec<Arc<ActiveRevision>>,
         texts: Vec<String>,
-        caching: Caching,
+        options: RequestOptions,
     ) -> Accepting {
         let below = Arc::clone(&self.below);
         if let [only] = &revisions[..] {
-            return below.predict(request(only, texts, caching));
+            return below.predict(request(only, texts, options));
         }
         let chain = FallbackChain {
             below,
             control: Arc::clone(&self.control),
-            caching,
+            options,
             revisions,
         };
         Box::pin(Arc::new(chain).predict(texts))
     }
 
     /// Accepts texts while there is more than a trusted live revision.
-    fn ask_by(&self, routes: &Routes, texts: Vec<String>, caching: Caching) -> Accepting {
+    fn ask_by(&self, routes: &Routes, texts: Vec<String>, options: RequestOptions) -> Accepting {
         let fallback = routes.fallback();
         if fallback.is_none() && routes.probation.is_some() {
             self.control.end_probation();
@@ -196,13 +196,13 @@ impl Rollout {
             .map(Arc::clone)
             .collect();
         let Some(active) = &routes.trial else {
-            return self.ask(live, texts, caching);
+            return self.ask(live, texts, options);
         };
         match active.trial {
             Trial::Canary => {
                 let mut canary = vec![Arc::clone(&active.revision)];
                 canary.extend(live.iter().map(Arc::clone));
-                self.divide(canary, active.share, live, texts, caching)
+                self.divide(canary, active.share, live, texts, options)
             }
             Trial::Shadow => {
                 let shadow = Shadow {
@@ -212,7 +212,7 @@ impl Rollout {
                     room: Arc::clone(&self.room),
                 };
                 let copies = shadow.copy(active.share, &texts);
-                let asked = self.ask(live, texts, caching);
+                let asked = self.ask(live, texts, options);
                 Box::pin(async { Ok(shadow.follow(copies, asked.await?)) })
             }
         }
@@ -225,22 +225,22 @@ impl Rollout {
         share: Share,
         live: Vec<Arc<ActiveRevision>>,
         texts: Vec<String>,
-        caching: Caching,
+        options: RequestOptions,
     ) -> Accepting {
         let in_share: Vec<bool> = texts.iter().map(|text| share.holds(text)).collect();
         if !in_share.contains(&true) {
-            return self.ask(live, texts, caching);
+            return self.ask(live, texts, options);
         }
         if !in_share.contains(&false) {
-            return self.ask(canary, texts, caching);
+            return self.ask(canary, texts, options);
         }
         let mut parts = [Vec::new(), Vec::new()];
         for (text, in_share) in texts.into_iter().zip(&in_share) {
             parts[usize::from(*in_share)].push(text);
         }
         let [rest, share] = parts;
-        let live = self.ask(live, rest, caching);
-        let canary = self.ask(canary, share, caching);
+        let live = self.ask(live, rest, options);
+        let canary = self.ask(canary, share, options);
         Box::pin(async move {
             // If one part is refused, the request is, and the other part is dropped.
             let (live, canary) = try_join(live, canary).await?;
@@ -258,11 +258,11 @@ impl Rollout {
 /// What [`Predictor::predict`] returns.
 type Accepting = BoxFuture<Result<Vec<Pending>, PredictError>>;
 
-fn request(revision: &Arc<ActiveRevision>, texts: Vec<String>, caching: Caching) -> Request {
+fn request(revision: &Arc<ActiveRevision>, texts: Vec<String>, options: RequestOptions) -> Request {
     Request {
         texts,
         scorer: Arc::clone(revision) as _,
-        caching,
+        options,
         priority: Priority::Live,
     }
 }
@@ -272,15 +272,15 @@ impl Router for Rollout {
         Arc::clone(self.control.routes().live.revision())
     }
 
-    fn predict(&self, texts: Vec<String>, caching: Caching) -> Accepting {
+    fn predict(&self, texts: Vec<String>, options: RequestOptions) -> Accepting {
         let routes = self.control.routes();
         if routes.probation.is_none() && routes.trial.is_none() {
-            let request = request(&routes.live, texts, caching);
+            let request = request(&routes.live, texts, options);
             return self.below.predict(request);
         }
         // A loaded pointer is for a moment only: there are few slots for them, and what is
         // kept longer is counted.
         let routes = arc_swap::Guard::into_inner(routes);
-        self.ask_by(&routes, texts, caching)
+        self.ask_by(&routes, texts, options)
     }
 }

@@ -124,7 +124,7 @@ impl Shadow {
             scorer: Arc::clone(&self.revision) as _,
             // The comparison needs an answer that the shadow made itself, and a cached one
             // would still be served after the shadow has gone live.
-            caching: Caching::Bypass,
+            options: Caching::Bypass.into(),
             priority: Priority::Background,
         };
         let Ok(pending) = self.below.predict(request).await else {

@@ -11,17 +11,17 @@
 //! A chunk is answered whether or not its answers are read, so that a slow reader holds up
 //! nobody else.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::Instrument as _;
 
 use super::{Options, Service, in_request, late};
-use predictor::{Answer, Caching, ErrorKind, Pending, PredictError};
+use predictor::{Answer, Client, ErrorKind, Pending, PredictError, RequestOptions};
 
 /// The most texts in a chunk. Four such chunks keep some 60 workers busy with batches of
 /// 16; and the queue counts a chunk for no more than 2,048 tokens.
@@ -221,6 +221,55 @@ impl<T> Drop for Bulk<T> {
     }
 }
 
+/// The turns of all chunks. A client has as many in line as may be in progress, so that the
+/// chunks of another one wait for few of them.
+pub(crate) struct Turns {
+    chunks: usize,
+    all: Arc<Semaphore>,
+    clients: Mutex<HashMap<Client, Weak<Semaphore>>>,
+}
+
+/// A chunk may be in progress until this is dropped.
+struct Turn {
+    _all: Option<OwnedSemaphorePermit>,
+    /// Keeps the client's place in the map.
+    _client: Option<OwnedSemaphorePermit>,
+}
+
+impl Turns {
+    /// Turns for so many chunks in progress, at least 1.
+    pub(crate) fn new(chunks: usize) -> Self {
+        let chunks = chunks.max(1);
+        Self {
+            chunks,
+            all: Arc::new(Semaphore::new(chunks)),
+            clients: Mutex::default(),
+        }
+    }
+
+    async fn take(&self, client: Client) -> Turn {
+        let own = self.of_client(client);
+        // The semaphores are never closed, so that a permit is never missing.
+        let own = own.acquire_owned().await.ok();
+        let all = Arc::clone(&self.all).acquire_owned().await.ok();
+        Turn {
+            _all: all,
+            _client: own,
+        }
+    }
+
+    fn of_client(&self, client: Client) -> Arc<Semaphore> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = clients.get(&client).and_then(Weak::upgrade) {
+            return own;
+        }
+        clients.retain(|_, own| own.strong_count() > 0);
+        let own = Arc::new(Semaphore::new(self.chunks));
+        clients.insert(client, Arc::downgrade(&own));
+        own
+    }
+}
+
 /// How often a chunk is offered to a full queue.
 enum Offers {
     /// Once, because the request has not begun, and its caller can go elsewhere. The sender
@@ -244,13 +293,11 @@ impl Service {
             // If the first chunk is refused, the caller decides what to do.
             let _ = begun.wait_for(|taken| *taken).await;
         }
-        let Ok(_turn) = self.chunks.acquire().await else {
-            return;
-        };
+        let _turn = self.turns.take(options.request.client).await;
         let deadline = self.deadline(options);
         let until = Instant::now() + deadline;
         let count = texts.len();
-        let offered = self.offer(texts, options.caching, offers);
+        let offered = self.offer(texts, options.request, offers);
         let taken = timeout_at(until, offered).await;
         let pending = match taken.unwrap_or_else(|_| Err(late(deadline))) {
             Ok(pending) => pending,
@@ -272,11 +319,11 @@ impl Service {
     async fn offer(
         &self,
         texts: Vec<String>,
-        caching: Caching,
+        options: RequestOptions,
         offers: Offers,
     ) -> Result<Vec<Pending>, PredictError> {
         loop {
-            let taken = self.router.predict(texts.clone(), caching).await;
+            let taken = self.router.predict(texts.clone(), options).await;
             match (&offers, taken) {
                 (Offers::One(begun), Ok(pending)) => {
                     begun.send_replace(true);

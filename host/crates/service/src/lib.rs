@@ -20,9 +20,7 @@ pub use predictions::Predictions;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
-
-use predictor::{Answer, Caching, ErrorKind, Pending, PredictError, Revision, Router};
+use predictor::{Answer, ErrorKind, Pending, PredictError, RequestOptions, Revision, Router};
 
 /// Limits on a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +32,7 @@ pub struct Limits {
     /// How long a request may take, once its texts have been read.
     pub deadline: Duration,
     /// How many chunks of all bulk requests together may be in progress at a time; at least
-    /// 1. Other requests share the queue with that many.
+    /// 1. Clients take turns. Other requests share the queue with that many.
     pub bulk_chunks: usize,
 }
 
@@ -54,8 +52,8 @@ impl Default for Limits {
 pub struct Options {
     /// How long the caller waits, if that is less than the deadline.
     pub timeout: Option<Duration>,
-    /// How the request may use the cache.
-    pub caching: Caching,
+    /// What the layers below need to know.
+    pub request: RequestOptions,
 }
 
 /// Answers requests that keep to the [`Limits`].
@@ -63,8 +61,7 @@ pub struct Service {
     router: Arc<dyn Router>,
     limits: Limits,
     metrics: Metrics,
-    /// A permit for each chunk of a bulk request that may be in progress.
-    chunks: Semaphore,
+    turns: bulk::Turns,
 }
 
 impl Service {
@@ -72,7 +69,7 @@ impl Service {
     pub fn new(router: Arc<dyn Router>, limits: Limits, metrics: Metrics) -> Self {
         Self {
             router,
-            chunks: Semaphore::new(limits.bulk_chunks.max(1)),
+            turns: bulk::Turns::new(limits.bulk_chunks),
             limits,
             metrics,
         }
@@ -142,7 +139,7 @@ impl Service {
     ) -> Result<Predictions, PredictError> {
         self.admit(&texts)?;
         let deadline = self.deadline(options);
-        match tokio::time::timeout(deadline, self.answer(texts, options.caching)).await {
+        match tokio::time::timeout(deadline, self.answer(texts, options.request)).await {
             Ok(answer) => answer,
             Err(_) => Err(late(deadline)),
         }
@@ -174,10 +171,10 @@ impl Service {
     async fn answer(
         &self,
         texts: Vec<String>,
-        caching: Caching,
+        options: RequestOptions,
     ) -> Result<Predictions, PredictError> {
         let begun = Instant::now();
-        let pending = self.router.predict(texts, caching).await?;
+        let pending = self.router.predict(texts, options).await?;
         let mut predictions = Predictions::of(pending.len(), begun.elapsed());
         for (index, pending) in pending.into_iter().enumerate() {
             let answer = self.settled(pending).await;
@@ -240,7 +237,7 @@ mod tests {
         fn predict(
             &self,
             texts: Vec<String>,
-            _: Caching,
+            _: RequestOptions,
         ) -> BoxFuture<Result<Vec<Pending>, PredictError>> {
             self.calls.fetch_add(1, Ordering::Relaxed);
             let (delay, live) = (self.delay, self.live());

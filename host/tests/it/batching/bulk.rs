@@ -148,3 +148,34 @@ async fn a_bulk_request_that_is_dropped_leaves_the_queue() {
     // Each chunk may have had one that was being taken out.
     assert!(fake.batches(2).len() <= 6, "{:?}", fake.batches(2));
 }
+
+/// The chunks of a client are not behind all those of another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_take_turns() {
+    let fake = Fake::held();
+    let limits = Limits {
+        bulk_chunks: 1,
+        ..Limits::default()
+    };
+    let service = service(&fake, 16_384, limits);
+    let bulk_of = |client: u8| {
+        let mut options = service::Options::default();
+        options.request.client = std::net::IpAddr::from([10, 0, 0, client]).into();
+        let mut bulk = service.bulk(options);
+        let given = fill(&mut bulk);
+        (given, tokio::spawn(drain(bulk)))
+    };
+    let mut draining: Vec<_> = (0..10).map(|_| bulk_of(1)).collect();
+    fake.batches(1);
+    // Until all that may be under way is.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let (given, asked) = bulk_of(2);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    fake.release_all();
+    assert_eq!(asked.await.unwrap(), given);
+    let finished = draining.iter().filter(|(_, task)| task.is_finished());
+    assert_eq!(finished.count(), 0, "the other client was served first");
+    for (given, task) in draining.drain(..) {
+        assert_eq!(task.await.unwrap(), given);
+    }
+}

@@ -155,3 +155,41 @@ async fn no_texts_need_no_worker() {
     let (subject, fake) = (Subject::start(OPTIONS), Fake::held());
     assert!(subject.ask(&fake, &[]).await.unwrap().is_empty());
 }
+
+/// The turns of one client are no more than those of another, however many requests it
+/// has waiting.
+#[tokio::test]
+async fn nobody_waits_for_the_many_requests_of_one_client() {
+    let (subject, fake) = (Subject::start(OPTIONS), Fake::held());
+    let long = "word ".repeat(600);
+    let mut flood = Vec::new();
+    for _ in 0..40 {
+        flood.push(
+            subject
+                .ask_by(1, &fake, &[long.as_str(); 40])
+                .await
+                .unwrap(),
+        );
+    }
+    fake.batches(1);
+    for (client, begun) in [(2, 1), (3, 3), (2, 5)] {
+        let waiting = subject.ask_by(client, &fake, &["short"; 3]).await.unwrap();
+        fake.release();
+        assert_eq!(fake.batches(begun + 1)[begun], ["short"; 3]);
+        // The others go on too.
+        fake.release();
+        assert_eq!(fake.batches(begun + 2)[begun + 1], [&*long]);
+        assert!(answers(waiting).await.iter().all(Result::is_ok));
+    }
+}
+
+/// Texts of several clients share a batch.
+#[tokio::test]
+async fn clients_go_together() {
+    let (subject, fake) = (Subject::start(OPTIONS), Fake::held());
+    let _first = occupy(&subject, &fake).await;
+    let _a = subject.ask_by(1, &fake, &["a", "b"]).await.unwrap();
+    let _b = subject.ask_by(2, &fake, &["c"]).await.unwrap();
+    fake.release();
+    assert_eq!(fake.batches(2)[1], ["a", "b", "c"]);
+}

@@ -81,3 +81,30 @@ async fn the_way_back_is_told_from_experience() {
     let retry_after = refused(subject.ask(&slow, &[TEXT]).await.err().unwrap());
     assert!(retry_after < Duration::from_secs(60), "{retry_after:?}");
 }
+
+/// One client cannot take all the room there is.
+#[tokio::test]
+async fn a_client_that_asks_for_little_has_room_in_a_full_queue() {
+    let options = Options {
+        queue_tokens: 120,
+        ..OPTIONS
+    };
+    let (subject, fake) = (Subject::start(options), Fake::held());
+    let mut waiting = vec![subject.ask_by(1, &fake, &[TEXT]).await.unwrap()];
+    fake.batches(1);
+    for _ in 0..10 {
+        waiting.push(subject.ask_by(1, &fake, &[TEXT]).await.unwrap());
+    }
+    assert!(subject.ask_by(1, &fake, &[TEXT]).await.is_err());
+    // A quarter for the second client, and a sixth for the third.
+    for (client, texts) in [(2, 3), (3, 2)] {
+        for _ in 0..texts {
+            waiting.push(subject.ask_by(client, &fake, &[TEXT]).await.unwrap());
+        }
+        assert!(subject.ask_by(client, &fake, &[TEXT]).await.is_err());
+    }
+    fake.release_all();
+    for pending in waiting {
+        assert!(answers(pending).await.iter().all(Result::is_ok));
+    }
+}

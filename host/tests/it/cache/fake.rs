@@ -151,7 +151,7 @@ pub(crate) fn request(texts: &[&str], caching: Caching) -> Request {
     Request {
         texts: texts.iter().map(ToString::to_string).collect(),
         scorer: revision(1),
-        caching,
+        options: caching.into(),
         priority: Priority::Live,
     }
 }

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use predictor::{
-    BoxFuture, Caching, ErrorKind, Pending, PredictError, Predictor, Request, Router as _, Source,
+    BoxFuture, ErrorKind, Pending, PredictError, Predictor, Request, RequestOptions, Router as _,
+    Source,
 };
 use prometheus::Registry;
 use rollout::{Share, Trial};
@@ -169,7 +170,10 @@ async fn a_request_is_refused_as_a_whole() {
         });
         let setup = Setup::over(&old, FORGIVING, below.clone(), Registry::new());
         setup.rollout.begin_trial(new, Trial::Canary, share(0.5));
-        let asked = setup.rollout.predict(numbered(20), Caching::Use).await;
+        let asked = setup
+            .rollout
+            .predict(numbered(20), RequestOptions::default())
+            .await;
         let retry_after = Duration::from_secs(7);
         let kind = ErrorKind::Overloaded { retry_after };
         assert_eq!(asked.err().unwrap().kind, kind, "{refused}");

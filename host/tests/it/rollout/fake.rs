@@ -8,7 +8,7 @@ use std::time::Duration;
 use batcher::Batcher;
 use cache::Cache;
 use predictor::{
-    Answer, Caching, CancellationToken, Digest, ErrorKind, Pending, PredictError, Predictor,
+    Answer, CancellationToken, Digest, ErrorKind, Pending, PredictError, Predictor, RequestOptions,
     Revision, Router, Score, Scorer, Scores,
 };
 use prometheus::Registry;
@@ -233,7 +233,7 @@ impl Setup {
 /// Hands texts in.
 pub(super) async fn begin(rollout: &Rollout, texts: &[&str]) -> Vec<Pending> {
     let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
-    let asked = rollout.predict(texts, Caching::Use);
+    let asked = rollout.predict(texts, RequestOptions::default());
     let asked = tokio::time::timeout(PATIENCE, asked).await;
     asked.expect("an answer").expect("it is taken on")
 }

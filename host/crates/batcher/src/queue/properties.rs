@@ -1,6 +1,7 @@
 //! What holds for every sequence of requests, batches and departures.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -30,7 +31,11 @@ fn scorer(number: u8) -> Arc<dyn Scorer> {
 #[derive(Clone, Debug)]
 enum Event {
     /// A request of texts with so many tokens each, for one of two revisions.
-    Request { tokens: Vec<u32>, revision: u8 },
+    Request {
+        client: u8,
+        tokens: Vec<u32>,
+        revision: u8,
+    },
     /// A worker takes a batch, while so many others are idle.
     Take { limits: BatchLimits, idle: usize },
     /// A caller leaves: its text is removed.
@@ -42,8 +47,12 @@ enum Event {
 fn events(
     limits: impl Strategy<Value = BatchLimits> + 'static,
 ) -> impl Strategy<Value = Vec<Event>> {
-    let request = (vec(2..=512_u32, 1..12), 0..2_u8);
-    let request = request.prop_map(|(tokens, revision)| Event::Request { tokens, revision });
+    let request = (0..3_u8, vec(2..=512_u32, 1..12), 0..2_u8);
+    let request = request.prop_map(|(client, tokens, revision)| Event::Request {
+        client,
+        tokens,
+        revision,
+    });
     let take = (limits, 0..4_usize).prop_map(|(limits, idle)| Event::Take { limits, idle });
     let event = prop_oneof![
         3 => request,
@@ -95,8 +104,9 @@ impl Model {
     }
 
     /// Returns the places of the request's texts.
-    fn request(&mut self, tokens: &[u32], revision: u8) -> Vec<Place> {
-        let (request, mut turn) = self.queue.begin();
+    fn request(&mut self, client: u8, tokens: &[u32], revision: u8) -> Vec<Place> {
+        let client = Client::from(IpAddr::from([10, 0, 0, client]));
+        let (request, mut turn) = self.queue.begin(client);
         let mut places = Vec::new();
         for tokens in tokens {
             let known = Known {
@@ -107,7 +117,7 @@ impl Model {
                 alone: false,
             };
             self.texts += 1;
-            let place = self.queue.push(&mut turn, Self::entry(known));
+            let place = self.queue.push(client, &mut turn, Self::entry(known));
             assert!(
                 self.waiting.insert(place, known).is_none(),
                 "a place is taken"
@@ -118,7 +128,7 @@ impl Model {
     }
 
     fn take(&mut self, limits: BatchLimits, idle: usize) -> Vec<(Place, Known)> {
-        let first = self.waiting.first_key_value().map(|(place, _)| *place);
+        let waiting = self.waiting.clone();
         let batch = self.queue.take(limits, idle);
         let batch = batch.into_iter().map(|(place, entry)| {
             let known = self.waiting.remove(&place).expect("it waits, and once");
@@ -126,7 +136,14 @@ impl Model {
             (place, known)
         });
         let batch: Vec<_> = batch.collect();
-        assert_eq!(batch.first().map(|(place, _)| *place), first);
+        match batch.first() {
+            Some((first, _)) => {
+                let mut places = waiting.keys();
+                let next = places.find(|place| place.client == first.client);
+                assert_eq!(next, Some(first), "the first of its client");
+            }
+            None => assert!(waiting.is_empty()),
+        }
         self.taken.extend(&batch);
         batch
     }
@@ -187,8 +204,8 @@ proptest! {
         let mut model = Model::default();
         for event in &events {
             match event {
-                Event::Request { tokens, revision } => {
-                    model.request(tokens, *revision);
+                Event::Request { client, tokens, revision } => {
+                    model.request(*client, tokens, *revision);
                 }
                 Event::Leave(index) => model.leave(*index),
                 Event::PutBack(index) => model.put_back(*index),
@@ -216,8 +233,9 @@ proptest! {
         model.check_counts();
     }
 
-    /// One at a time, before a text has its turn each request that came later is served no
-    /// more than the text's own request up to it, in the tokens that turns count.
+    /// One at a time, before a text has its turn each request of its client that came later
+    /// is served no more than the text's own request up to it, in the tokens that turns
+    /// count.
     #[test]
     fn no_later_request_overtakes_by_more_than_a_request_has_asked_for(
         events in events(one_by_one()),
@@ -229,20 +247,20 @@ proptest! {
         let mut served = BTreeMap::<Place, BTreeMap<u64, u64>>::new();
         for event in events {
             match event {
-                Event::Request { tokens, revision } => {
+                Event::Request { client, tokens, revision } => {
                     let mut sum = 0;
-                    for place in model.request(&tokens, revision) {
+                    for place in model.request(client, &tokens, revision) {
                         sum += counted(&model.waiting[&place]);
                         asked.insert(place, sum);
                         served.insert(place, BTreeMap::new());
                     }
                 }
                 Event::Take { limits, idle } => {
-                    for (place, taken) in model.take(limits, idle) {
-                        served.remove(&place);
+                    for (of, taken) in model.take(limits, idle) {
+                        served.remove(&of);
                         for (place, by) in &mut served {
                             let Some(waiting) = model.waiting.get(place) else { continue };
-                            if waiting.request < taken.request {
+                            if place.client == of.client && waiting.request < taken.request {
                                 let sum = by.entry(taken.request).or_default();
                                 *sum += counted(&taken);
                                 prop_assert!(*sum <= asked[place], "{waiting:?} {taken:?}");
@@ -254,6 +272,33 @@ proptest! {
                 // A text that is put back has had its turn.
                 Event::PutBack(_) => {}
             }
+        }
+    }
+
+    /// One at a time, clients that have texts waiting all the time are served alike: the
+    /// tokens that turns count differ by those of a text for each.
+    #[test]
+    fn no_client_is_served_more_than_another(
+        requests in vec((0..3_u8, vec(2..=512_u32, 1..12)), 0..40),
+        takes in 0..200_usize,
+    ) {
+        let mut model = Model::default();
+        for (client, tokens) in &requests {
+            model.request(*client, tokens, 0);
+        }
+        let mut served = BTreeMap::<Client, u64>::new();
+        for place in model.waiting.keys() {
+            served.insert(place.client, 0);
+        }
+        let limits = BatchLimits { texts: 1, tokens: u32::MAX };
+        for _ in 0..takes {
+            for (place, taken) in model.take(limits, 0) {
+                *served.entry(place.client).or_default() += counted(&taken);
+            }
+            served.retain(|client, _| model.waiting.keys().any(|place| place.client == *client));
+            let (least, most) = (served.values().min(), served.values().max());
+            let difference = most.zip(least).map_or(0, |(most, least)| most - least);
+            prop_assert!(difference <= 2 * u64::from(TURN_OF_A_TEXT), "{served:?}");
         }
     }
 }

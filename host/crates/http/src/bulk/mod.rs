@@ -134,7 +134,7 @@ impl Route {
     ) -> Result<Response, Problem> {
         media_type::require_utf8_lines(&head.headers)?;
         let coding = coding::of_request(&head.headers)?;
-        let options = options(&head.headers)?;
+        let options = options(&head.headers, session.peer().into())?;
         // There may be any number of lines.
         let reservation = session.reserve(&self.memory, 0);
         let reservation = reservation.map_err(BodyError::from)?;
@@ -343,6 +343,7 @@ impl Exchange {
                 self.log(&error);
                 let is_whole = matches!(error.kind, ErrorKind::Overloaded { .. });
                 if is_whole && !self.has_begun && self.out.is_empty() {
+                    self.session.refuse();
                     return Err(error.into());
                 }
                 stream::error(&mut self.out, &line::problem(error), line);

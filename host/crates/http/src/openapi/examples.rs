@@ -7,7 +7,7 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue
 use connection::NoRoom;
 use connection::body::BodyError;
 use connection::decompress::Coding;
-use predictor::{ErrorKind, PredictError, Score, Scores};
+use predictor::{Client, ErrorKind, PredictError, Score, Scores};
 use serde::Serialize;
 use serde_json::{Value, json};
 use service::Limits;
@@ -191,7 +191,7 @@ pub(super) fn problems(facts: &Facts) -> Vec<Problem> {
     problems.extend(read(br#"{"text": ["I love it""#));
     problems.extend(read(br#"{"text": ["I love it", 1]}"#));
     problems.extend(read(br#"{"inputs": "I love it", "truncate": false}"#));
-    problems.extend(options(&with(TIMEOUT, "soon")).err());
+    problems.extend(options(&with(TIMEOUT, "soon"), Client::default()).err());
     problems.extend(media_type::require_json(&with(CONTENT_TYPE, "text/plain")).err());
     problems.extend(coding::of_request(&with(CONTENT_ENCODING, "deflate")).err());
     problems

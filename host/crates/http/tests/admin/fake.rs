@@ -10,8 +10,8 @@ use std::time::Duration;
 use fastsentiment_http::Readiness;
 use fastsentiment_http::admin::{Access, Admin, Managed, Token, Uploads};
 use predictor::{
-    Answer as TextAnswer, BoxFuture, Caching, Digest, Pending, PredictError, Predictor, Priority,
-    Request, Revision, Router, Source,
+    Answer as TextAnswer, BoxFuture, Digest, Pending, PredictError, Predictor, Priority, Request,
+    RequestOptions, Revision, Router, Source,
 };
 use prometheus::Registry;
 use reqwest::Method;
@@ -221,7 +221,9 @@ impl Server {
     #[track_caller]
     pub(super) fn assert_live(&self, component: &str) -> impl Future<Output = ()> {
         let digest = digest(component);
-        let asked = self.rollout.predict(vec!["a".to_owned()], Caching::Use);
+        let asked = self
+            .rollout
+            .predict(vec!["a".to_owned()], RequestOptions::default());
         let listed = self.versions.status().live.guest().to_string();
         assert_eq!(listed, digest);
         async move {

@@ -1,7 +1,6 @@
 //! Slow, silent and vanished clients: each is bounded.
 
 use super::*;
-use bytes::Bytes;
 
 fn impatient(config: &mut Settings, _: &mut Limits) {
     config.connections.header_timeout = SHORT;
@@ -156,47 +155,6 @@ async fn a_client_that_does_not_read_is_cut_off() {
     timeout(PATIENCE, flood).await.unwrap();
 }
 
-/// Over HTTP/2 a client can ask on without reading: its window stays closed.
-#[tokio::test]
-async fn answers_that_are_not_read_do_not_wait_for_ever() {
-    let server = Server::with(|config, _| config.body_timeout(SHORT * 4)).await;
-    let socket = TcpStream::connect(server.address).await.unwrap();
-    let mut client = h2::client::Builder::new();
-    client.initial_window_size(0);
-    let (mut client, connection) = client.handshake::<_, Bytes>(socket).await.unwrap();
-    let connection = tokio::spawn(connection);
-    let many = Bytes::from(texts(&["a"; 1024]).to_string());
-    let mut unread = Vec::new();
-    for _ in 0..180 {
-        let request = axum::http::Request::post(server.url("/predict"));
-        let request = request.body(()).unwrap();
-        client = client.ready().await.unwrap();
-        let (answer, mut upload) = client.send_request(request, false).unwrap();
-        upload.send_data(many.clone(), true).unwrap();
-        unread.push(answer);
-    }
-    // Others are answered meanwhile.
-    let other = http1().get(server.url("/health")).send().await.unwrap();
-    assert_eq!(other.status(), 200);
-    // It is cut off, although it has sent requests all the time.
-    let asking = async {
-        loop {
-            let request = axum::http::Request::get(server.url("/health"));
-            let Ok(ready) = client.clone().ready().await else {
-                return;
-            };
-            client = ready;
-            match client.send_request(request.body(()).unwrap(), true) {
-                Ok((answer, _)) => unread.push(answer),
-                Err(_) => return,
-            }
-            tokio::time::sleep(SHORT / 10).await;
-        }
-    };
-    timeout(PATIENCE, asking).await.unwrap();
-    assert!(timeout(PATIENCE, connection).await.is_ok());
-}
-
 /// One byte of each is enough to hold memory for all of them.
 #[tokio::test]
 async fn bodies_that_do_not_arrive_make_room_for_others() {
@@ -259,4 +217,19 @@ async fn a_head_without_end_is_refused() {
     let long = "y".repeat(128 * 1024);
     raw.send(format!("GET /health HTTP/1.1\r\nx: {long}")).await;
     assert_eq!(raw.answer().await.status, 431);
+}
+
+/// So that refusals do not take the cores from what others wait for.
+#[tokio::test]
+async fn who_asks_again_and_again_though_refused_is_read_later() {
+    let server = Server::start().await;
+    let mut raw = server.raw().await;
+    let overloaded = r#"{"text": ["overloaded"]}"#;
+    let begun = Instant::now();
+    for _ in 0..7 {
+        raw.post("", overloaded).await;
+        assert_eq!(raw.answer().await.status, 503);
+    }
+    let pauses = [0, 0, 10, 20, 30, 40, 50].map(Duration::from_millis);
+    assert!(begun.elapsed() >= pauses.iter().sum(), "{begun:?}");
 }

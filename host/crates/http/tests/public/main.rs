@@ -29,11 +29,12 @@ mod raw;
 mod refusals;
 mod settings;
 mod shutdown;
+mod unread;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use connection::serve;
 use fastsentiment_http::public::Public;
@@ -123,7 +124,7 @@ struct Below(Arc<Fake>);
 
 impl Predictor for Below {
     fn predict(&self, request: Request) -> BoxFuture<Result<Vec<Pending>, PredictError>> {
-        self.0.caching.lock().unwrap().push(request.caching);
+        self.0.caching.lock().unwrap().push(request.options.caching);
         let ends = Arc::new(Ends(Arc::clone(&self.0)));
         if request.texts.iter().any(|text| text == "overloaded") {
             let retry_after = Duration::from_millis(2500);
