@@ -350,7 +350,8 @@ bench-peers: build $(PEERS_VENV)/.complete $(call PEERS_MODELS,$(if $(QUICK),def
 
 .PHONY: bench-soak
 bench-soak: build $(call FULL_MODELS,default) ## Measure whether memory stays flat (DURATION=600 seconds)
-	$(RECORD) $(SERVE_BENCH) soak
+	@# For the connections of the storm, each of which is a file.
+	$(RECORD) sh -c 'ulimit -n 8192 && exec $(SERVE_BENCH) soak'
 
 .PHONY: bench-overload
 bench-overload: build $(call FULL_MODELS,default) ## Measure the server at four times its capacity (DURATION=120 seconds)

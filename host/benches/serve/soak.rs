@@ -1,7 +1,10 @@
-//! Does memory stay flat? All lengths of texts, at saturation, for long.
+//! Does memory stay flat? All lengths of texts, at saturation, for long. And does it come
+//! back after a storm of connections, while a steady client goes on?
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::client::{Connection, request};
 use crate::corpus::{Corpus, Lengths};
 use crate::figures::{Latencies, figure};
 use crate::load::Load;
@@ -10,6 +13,18 @@ use crate::scenario::Traffic;
 use crate::settings::{NamedModel, Settings};
 
 const CLIENTS: usize = 64;
+
+/// The connections of a storm.
+const STORM: usize = 4000;
+
+/// How many texts a request of a storm has, and how long each of them is, in bytes.
+const STORM_TEXTS: (usize, usize) = (4, 4096);
+
+/// A client beside a storm sends a request this often.
+const STEADY: Duration = Duration::from_millis(50);
+
+/// When memory should be back after a storm.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// How often memory is read; every tenth reading is printed.
 const SAMPLE: Duration = Duration::from_secs(1);
@@ -72,5 +87,50 @@ fn soak(settings: &Settings, model: &NamedModel, duration: Duration) -> Vec<Stri
     }
     let fault = outcome.fault().map(|fault| format!("{name}: {fault}"));
     Latencies::of(outcome.latencies).print(&name);
-    fault.into_iter().collect()
+    fault.into_iter().chain(storm(&server, &name)).collect()
+}
+
+/// Opens connections, sends a request of long texts on each, and leaves.
+fn storm(server: &Server, name: &str) -> Option<String> {
+    let texts = vec!["long ".repeat(STORM_TEXTS.1 / 5); STORM_TEXTS.0];
+    let (stormy, steady) = (request(&texts), request(&texts[..1]));
+    let (before, _) = server.memory();
+    let is_over = AtomicBool::new(false);
+    let (during, after, failed) = std::thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            let mut connection = Connection::to(server.address);
+            let mut failed = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                failed += usize::from(connection.exchange(&steady).is_err());
+                std::thread::sleep(STEADY);
+            }
+            failed
+        });
+        let mut connections = Vec::new();
+        for _ in 0..STORM {
+            let mut connection = Connection::to(server.address);
+            // Each is kept until all have been answered.
+            if connection.exchange(&stormy).is_ok() {
+                connections.push(connection);
+            }
+        }
+        let (during, _) = server.memory();
+        figure(
+            &format!("{name}_storm_connections"),
+            connections.len() as f64,
+        );
+        drop(connections);
+        std::thread::sleep(MINUTE);
+        let (after, _) = server.memory();
+        is_over.store(true, Ordering::Relaxed);
+        (during, after, client.join().unwrap())
+    });
+    figure(&format!("{name}_storm_rss_before_mib"), before);
+    figure(&format!("{name}_storm_rss_during_mib"), during);
+    figure(&format!("{name}_storm_rss_a_minute_later_mib"), after);
+    figure(
+        &format!("{name}_storm_rss_a_minute_later_over_before"),
+        after / before,
+    );
+    (failed > 0).then(|| format!("{name}: {failed} requests beside a storm failed"))
 }

@@ -10,6 +10,7 @@ mod compile;
 mod completions;
 mod exit;
 mod health;
+mod heap;
 mod hints;
 mod listen;
 mod log;
@@ -129,7 +130,7 @@ struct RunGuest {
 /// per line.
 pub(crate) fn run() -> ExitCode {
     startup::disable_telemetry();
-    startup::return_large_blocks();
+    heap::return_large_blocks();
     let settings = match Settings::read() {
         Ok(settings) => settings,
         Err(code) => return code,

@@ -23,7 +23,7 @@ use super::observability::ObservabilityOptions;
 use super::options::{LoadOptions, RevisionOptions};
 use super::settings::ConfigOption;
 use super::values::{AT_LEAST_ONE, AT_LEAST_ONE_32, OptionalOrigin, optional_origin, whole};
-use super::{exit, hints, log, output, process, signals};
+use super::{exit, heap, hints, log, output, process, signals};
 
 /// The options of a server.
 #[derive(Args)]
@@ -274,6 +274,7 @@ impl ServeCommand {
                 &readiness,
             )
             .await?;
+        tokio::spawn(heap::return_small_blocks());
         // Tried while everything else is loaded, and not waited for.
         let redis = tokio::spawn(redis_status(config.cache.redis.clone()));
         let mut load = tokio::task::spawn_blocking({
