@@ -53,6 +53,7 @@ mod bulk;
 mod coding;
 mod cors;
 mod health;
+mod host;
 mod info;
 mod inputs;
 mod layers;
