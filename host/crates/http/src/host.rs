@@ -25,7 +25,9 @@ fn check(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
         (None, _) if version != Version::HTTP_11 => return Ok(()),
         (None, _) => "the request has no `Host` header; a request of HTTP/1.1 needs one",
         (Some(host), None) if is_host(host) => return Ok(()),
-        (Some(_), None) => "the value of `Host` must be a name or an address, with or without a port",
+        (Some(_), None) => {
+            "the value of `Host` must be a name or an address, with or without a port"
+        }
         (Some(_), Some(_)) => "the request has more than one `Host` header",
     };
     Err(Problem::new(Kind::InvalidHeader, detail))

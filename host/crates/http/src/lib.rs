@@ -52,6 +52,8 @@ mod assets;
 mod bulk;
 mod coding;
 mod cors;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod health;
 mod host;
 mod info;

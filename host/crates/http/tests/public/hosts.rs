@@ -15,7 +15,13 @@ async fn a_request_without_one_host_is_refused_and_the_connection_goes_on() {
         "host: a/b\r\n",
         "host: a:b\r\n",
     ] {
-        for path in ["/health", "/health/live", "/predict", "/nothing", "//health/"] {
+        for path in [
+            "/health",
+            "/health/live",
+            "/predict",
+            "/nothing",
+            "//health/",
+        ] {
             raw.send(format!("GET {path} HTTP/1.1\r\n{hosts}\r\n"))
                 .await;
             let answer = raw.answer().await;
