@@ -281,6 +281,36 @@ test-wasmtime-cli: build examples model-cli ## Compare the guests under the stoc
 	$(PYTHON) guest/tools/compare_wasmtime.py "$$wasmtime" '$(MODEL)' $(MODEL_CLI) \
 	  $(foreach name,guest $(EXAMPLES),$(OUT)/fastsentiment_$(name).wasm)
 
+# New inputs are kept in target/fuzz; `make corpora` takes the best of them over.
+SECONDS := 60
+FUZZED := request lines value state limits
+FUZZ_FLAGS := -max_len=2048 -timeout=10 -rss_limit_mb=2048
+
+# Beside the server, so that other crates are built once for both.
+.PHONY: fuzzers
+fuzzers:
+	RUSTC_WORKSPACE_WRAPPER='$(CURDIR)/host/fuzz/rustc.sh' \
+	  $(CARGO) build $(CARGO_FLAGS) --release -p fastsentiment -p fastsentiment-fuzz --bin 'fuzz-*'
+
+.PHONY: fuzz
+fuzz: fuzzers ## Fuzz each parser of foreign bytes (SECONDS=60 each)
+	@set -e; for name in $(FUZZED); do \
+	  mkdir -p target/fuzz/$$name; \
+	  echo "=== $$name"; \
+	  $(OUT)/fuzz-$$name target/fuzz/$$name host/fuzz/corpus/$$name $(FUZZ_FLAGS) \
+	    -max_total_time=$(SECONDS) -artifact_prefix=target/fuzz/$$name- -print_final_stats=1; \
+	done
+
+# The smallest inputs that reach as much.
+.PHONY: corpora
+corpora: fuzzers ## Rewrite host/fuzz/corpus with what `make fuzz` has found
+	@set -e; for name in $(FUZZED); do \
+	  rm -rf target/fuzz/merged; mkdir -p target/fuzz/$$name target/fuzz/merged; \
+	  $(OUT)/fuzz-$$name -merge=1 target/fuzz/merged $(FUZZ_FLAGS) \
+	    host/fuzz/corpus/$$name target/fuzz/$$name; \
+	  rm -rf host/fuzz/corpus/$$name; mv target/fuzz/merged host/fuzz/corpus/$$name; \
+	done
+
 # ---- Checks ----
 
 .PHONY: check
@@ -308,10 +338,10 @@ check-dependencies:
 check-scripts: $(LINT_VENV)/.ruff-$(RUFF)
 	$(LINT_VENV)/bin/ruff format --check .
 	$(LINT_VENV)/bin/ruff check .
-	for script in host/tools/with-server.sh guest/tools/wasmtime-cli.sh deployment/build/*.sh; do sh -n $$script || exit 1; done
+	for script in host/tools/with-server.sh host/fuzz/rustc.sh guest/tools/wasmtime-cli.sh deployment/build/*.sh; do sh -n $$script || exit 1; done
 	bash -n .ci/run
 	@if command -v shellcheck >/dev/null; \
-	then set -x; shellcheck host/tools/with-server.sh guest/tools/wasmtime-cli.sh deployment/build/*.sh .ci/run; \
+	then set -x; shellcheck host/tools/with-server.sh host/fuzz/rustc.sh guest/tools/wasmtime-cli.sh deployment/build/*.sh .ci/run; \
 	else echo '*** SKIPPED: shellcheck is not installed' >&2; fi
 	$(PYTHON) .ci/check-links.py
 	$(PYTHON) load-testing/tables.py --check

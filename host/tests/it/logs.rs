@@ -313,6 +313,17 @@ async fn finished_requests_are_logged_on_demand() {
         assert_eq!(line["status"], status);
         assert!(line["path"].as_str().unwrap().len() <= 256, "{line}");
     }
+    // A method that fills the head of its request.
+    let method = reqwest::Method::from_bytes("M".repeat(60_000).as_bytes()).unwrap();
+    let request = client().request(method, server.url("/predict"));
+    assert_eq!(
+        answer(request.header("x-request-id", "method"))
+            .await
+            .status,
+        405
+    );
+    let line = line(&server, "request finished", "method").await;
+    assert_eq!(line["method"], json!("M".repeat(32)));
     server.terminate();
     server.ended();
     lines(&server.log());

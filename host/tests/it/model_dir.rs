@@ -241,7 +241,27 @@ fn a_path_that_is_not_a_directory_is_named() {
 #[test]
 fn what_the_default_guest_cannot_use_is_named() {
     let guest = guest_path().display().to_string();
-    let cases: [(Change, &[&str]); 6] = [
+    let cases: [(Change, &[&str]); 8] = [
+        (
+            |dir| set(dir, "config.json", "/id2label", json!({"0": "a", "1": "a"})),
+            &["label 1 twice", "is given once", "config.json", "--model"],
+        ),
+        (
+            |dir| {
+                set(
+                    dir,
+                    "config.json",
+                    "/id2label",
+                    json!({"0": "a", "1": "a\u{200b}"}),
+                );
+            },
+            &[
+                "U+200B",
+                "without control, invisible",
+                "config.json",
+                "--model",
+            ],
+        ),
         (
             |dir| remove(dir, "tokenizer.json"),
             &["DIR/tokenizer.json, which", "the guest", "--model"],

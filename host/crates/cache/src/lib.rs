@@ -33,6 +33,8 @@ use tokio::runtime::Handle;
 
 use lookup::{Inner, Recalled};
 use predictor::{BoxFuture, Caching, Pending, PredictError, Predictor, Request};
+#[cfg(any(test, fuzzing))]
+pub use shared::fuzz;
 pub use shared::{Address, AddressError, RedisOptions};
 use shared::{Maintainers, Shared};
 

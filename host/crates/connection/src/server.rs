@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use hyper::body::Body;
@@ -109,7 +109,7 @@ struct Connections<S, F> {
     unread: Arc<AllUnread>,
     /// What the bodies of each peer use, for as long as it has a connection.
     peers: HashMap<IpAddr, Weak<AtomicUsize>>,
-    /// When a failed accept was last logged.
+    /// When it was last logged that connections cannot be accepted.
     warned: Option<Instant>,
     report_open: F,
 }
@@ -171,6 +171,10 @@ where
     }
 
     fn open(&mut self, socket: TcpStream, address: IpAddr) {
+        if !has_date(SystemTime::now()) {
+            self.warn("the clock is before 1970 or after 9999; set it");
+            return;
+        }
         let activity = Activity::new(Arc::clone(&self.unread));
         let peer = peer_of(address);
         let shares = Shares::of_connection(self.used_by(peer));
@@ -242,6 +246,13 @@ where
         (self.report_open)(self.tasks.len());
     }
 
+    fn warn(&mut self, error: &str) {
+        if self.warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
+            self.warned = Some(Instant::now());
+            tracing::warn!(error, "connections cannot be accepted");
+        }
+    }
+
     /// Waits after an accept that failed.
     async fn pause_after(&mut self, error: io::Error) {
         match error.kind() {
@@ -250,16 +261,22 @@ where
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::ConnectionReset => {}
             _ => {
-                if self.warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
-                    self.warned = Some(Instant::now());
-                    tracing::warn!(%error, "connections cannot be accepted");
-                }
+                self.warn(&error.to_string());
                 // Most likely there are no more file descriptors, of which this frees one.
                 self.make_room();
                 sleep(ACCEPT_PAUSE).await;
             }
         }
     }
+}
+
+/// Whether HTTP can express a time. Hyper gives every answer a `Date`, looks at the clock
+/// even for one that has its own, and panics at any other time.
+fn has_date(time: SystemTime) -> bool {
+    /// The first second of the year 10000.
+    const END: Duration = Duration::from_secs(253_402_300_800);
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    since.is_ok_and(|since| since < END)
 }
 
 /// Has the kernel drop the first packet of new connections, which clients send again a
@@ -286,4 +303,20 @@ fn refuse_new(listener: &TcpListener) -> bool {
 #[cfg(not(target_os = "linux"))]
 fn refuse_new(_listener: &TcpListener) -> bool {
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_served_at_times_that_http_can_express() {
+        let epoch = SystemTime::UNIX_EPOCH;
+        assert!(has_date(SystemTime::now()));
+        assert!(has_date(epoch));
+        assert!(!has_date(epoch - Duration::from_nanos(1)));
+        let last = Duration::from_secs(253_402_300_799);
+        assert!(has_date(epoch + last));
+        assert!(!has_date(epoch + last + Duration::from_secs(1)));
+    }
 }

@@ -20,6 +20,7 @@ use tower_http::cors::CorsLayer;
 use tower_http::normalize_path::NormalizePath;
 use utoipa::openapi::OpenApi;
 
+use crate::host::require_host;
 use crate::observe::{Observer, observe};
 use crate::problem::Problem;
 
@@ -30,8 +31,8 @@ const COMPRESS_ABOVE: u16 = 1024;
 const LEVEL: CompressionLevel = CompressionLevel::Precise(4);
 
 /// Wraps routes in what every request passes: a slash at the end of its path is ignored,
-/// it is observed, it gets an answer after a panic and where there is no route, and
-/// answers are compressed if that is worth it.
+/// it is observed, it has to say which host it is for, it gets an answer after a panic and
+/// where there is no route, and answers are compressed if that is worth it.
 pub(crate) fn stack(
     router: Router,
     not_found: fn() -> Problem,
@@ -43,6 +44,7 @@ pub(crate) fn stack(
         .and(NotForContentType::const_new("application/x-ndjson"));
     let layers = ServiceBuilder::new()
         .layer(middleware::from_fn_with_state(observer, observe))
+        .layer(middleware::from_fn(require_host))
         .layer(option_layer(cors))
         .layer(
             CompressionLayer::new()

@@ -52,7 +52,10 @@ mod assets;
 mod bulk;
 mod coding;
 mod cors;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod health;
+mod host;
 mod info;
 mod inputs;
 mod layers;

@@ -21,7 +21,9 @@ use crate::server_timing::{SERVER_TIMING, Stages};
 /// The target of log lines about requests, by which they can be filtered.
 const TARGET: &str = "fastsentiment::request";
 
-/// How much of a path is logged, in bytes. Clients choose it.
+/// How much of a method and of a path is logged, in bytes. Clients choose both, and
+/// either may fill the head of a request.
+const MAX_METHOD: usize = 32;
 const MAX_PATH: usize = 256;
 
 /// What observes the requests of a listener.
@@ -141,9 +143,8 @@ impl Progress {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        let path = self.uri.path();
-        let path = &path[..path.floor_char_boundary(MAX_PATH)];
-        let method = self.method.as_str();
+        let method = start(self.method.as_str(), MAX_METHOD);
+        let path = start(self.uri.path(), MAX_PATH);
         let duration_ms = self.started.elapsed().as_secs_f64() * 1000.0;
         let duration_ms = (duration_ms * 1000.0).round() / 1000.0;
         let (texts, cache_hits) = self.texts.unzip();
@@ -160,4 +161,9 @@ impl Drop for Line {
             ),
         }
     }
+}
+
+/// The first bytes of a text, at most this many.
+fn start(text: &str, most: usize) -> &str {
+    &text[..text.floor_char_boundary(most)]
 }

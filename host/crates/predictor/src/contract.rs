@@ -5,6 +5,9 @@
 
 use std::collections::HashSet;
 
+use icu_properties::CodePointMapData;
+use icu_properties::props::GeneralCategory;
+
 /// The longest label, in bytes.
 pub const MAX_LABEL: usize = 1024;
 
@@ -18,7 +21,13 @@ pub const MAX_LABELS_BYTES: usize = 16 * 1024;
 /// Up to this many labels, comparing each pair is faster than hashing.
 const FEW: usize = 16;
 
-/// How scores break the contract, if they do: a phrase for the log.
+/// What labels may be, for whoever has to mend one.
+const RULE: &str = "a label is 1 to 1,024 bytes of text without control, invisible and \
+     direction-changing characters, and is given once (the default guest takes its labels \
+     from `id2label` in config.json)";
+
+/// How scores break the contract, if they do: a phrase for the log. It has nothing of a
+/// label, which a guest may have made of a client's text.
 pub fn broken(scores: &[(&str, f32)]) -> Option<String> {
     let labels = || scores.iter().map(|(label, _)| *label);
     let bytes: usize = labels().map(str::len).sum();
@@ -34,13 +43,15 @@ pub fn broken(scores: &[(&str, f32)]) -> Option<String> {
             "labels of {bytes} bytes; there may be {MAX_LABELS_BYTES}"
         ));
     }
-    for (label, score) in scores {
-        // A control character is invisible, and takes six bytes in JSON.
-        if label.contains(char::is_control) {
-            return Some("a label with a control character".to_owned());
-        }
+    for (at, (label, score)) in scores.iter().enumerate() {
         if label.is_empty() || label.len() > MAX_LABEL {
-            return Some(format!("a label of {} bytes", label.len()));
+            return Some(format!("a label of {} bytes: {RULE}", label.len()));
+        }
+        if let Some(hidden) = hidden(label) {
+            let code = u32::from(hidden);
+            return Some(format!(
+                "the character U+{code:04X} in label {at}, counted from 0: {RULE}"
+            ));
         }
         if !(0.0..=1.0).contains(score) {
             return Some(format!("a score of {score}"));
@@ -57,7 +68,43 @@ pub fn broken(scores: &[(&str, f32)]) -> Option<String> {
         let mut seen = HashSet::with_capacity(scores.len());
         labels().enumerate().find(|(_, label)| !seen.insert(*label))
     };
-    twice.map(|(at, _)| format!("label {at} twice, counted from 0"))
+    twice.map(|(at, _)| format!("label {at} twice, counted from 0: {RULE}"))
+}
+
+/// The first character of a label that people cannot see or that changes how others are
+/// shown, if there is one: with it, two labels that look the same differ, or one looks like
+/// another. A control character also takes six bytes in JSON.
+///
+/// A zero-width joiner or non-joiner between characters beyond ASCII is part of how they are
+/// written: in Persian and in Indic scripts, and in emoji of several people.
+fn hidden(label: &str) -> Option<char> {
+    if label.is_ascii() {
+        return label.chars().find(char::is_ascii_control);
+    }
+    let mut before = None;
+    let mut characters = label.chars().peekable();
+    while let Some(character) = characters.next() {
+        let beside = [before, characters.peek().copied()];
+        let is_joiner = matches!(character, '\u{200c}' | '\u{200d}');
+        if is_hidden(character) && !(is_joiner && beside.into_iter().all(can_be_joined)) {
+            return Some(character);
+        }
+        before = Some(character);
+    }
+    None
+}
+
+fn can_be_joined(character: Option<char>) -> bool {
+    character.is_some_and(|character| !character.is_ascii() && !is_hidden(character))
+}
+
+fn is_hidden(character: char) -> bool {
+    use GeneralCategory::{Control, Format, LineSeparator, ParagraphSeparator};
+    let category = CodePointMapData::<GeneralCategory>::new().get(character);
+    matches!(
+        category,
+        Control | Format | LineSeparator | ParagraphSeparator
+    )
 }
 
 #[cfg(test)]
@@ -84,7 +131,11 @@ mod tests {
             (vec![], "no label"),
             (of(&many), "1001 labels"),
             (of(&large), "labels of 20000 bytes"),
-            (vec![("a\u{7}".to_owned(), 0.5)], "control character"),
+            (
+                of(&["a".to_owned(), "a\u{7}".to_owned()]),
+                "U+0007 in label 1",
+            ),
+            (vec![("é\u{202e}".to_owned(), 0.5)], "U+202E in label 0"),
             (vec![(String::new(), 0.5)], "a label of 0 bytes"),
             (vec![(long, 0.5)], "a label of 1025 bytes"),
             (vec![("a".to_owned(), f32::NAN)], "a score of NaN"),
@@ -104,5 +155,35 @@ mod tests {
         }
         assert_eq!(check(&of(&many[..MAX_LABELS])), None);
         assert_eq!(check(&of(&many[..FEW])), None);
+    }
+
+    #[test]
+    fn a_label_has_only_what_people_can_see() {
+        for (label, found) in [
+            ("good", None),
+            ("très bon, \u{5f88}\u{597d} (100 %)", None),
+            // A heart with a variation selector, a family, a Persian "neutral".
+            ("\u{2764}\u{fe0f}", None),
+            ("\u{1f468}\u{200d}\u{1f469}\u{200d}\u{1f467}", None),
+            ("\u{628}\u{6cc}\u{200c}\u{637}\u{631}\u{641}", None),
+            ("go\u{200d}od", Some('\u{200d}')),
+            ("good\u{200c}", Some('\u{200c}')),
+            ("\u{200d}\u{e9}", Some('\u{200d}')),
+            ("\u{e9}\u{200d}\u{200d}\u{e9}", Some('\u{200d}')),
+            ("a\nb", Some('\n')),
+            ("\u{7f}", Some('\u{7f}')),
+            ("\u{85}", Some('\u{85}')),
+            ("go\u{ad}od", Some('\u{ad}')),
+            ("\u{feff}good", Some('\u{feff}')),
+            ("a\u{200b}", Some('\u{200b}')),
+            ("\u{200e}a", Some('\u{200e}')),
+            ("\u{202e}doog", Some('\u{202e}')),
+            ("\u{2066}a", Some('\u{2066}')),
+            ("a\u{2028}b", Some('\u{2028}')),
+            ("a\u{2029}b", Some('\u{2029}')),
+            ("a\u{e0041}", Some('\u{e0041}')),
+        ] {
+            assert_eq!(hidden(label), found, "{label:?}");
+        }
     }
 }

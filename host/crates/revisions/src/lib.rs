@@ -79,6 +79,8 @@ pub use quarantine::Quarantined;
 pub use registry::{KnownRevision, Origin, Standing};
 pub use start::{Beginning, StartError};
 pub use state::StateError;
+#[cfg(any(test, fuzzing))]
+pub use state::fuzz;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -54,7 +54,7 @@ pub(super) fn check(
             .map(|score| (&*score.label, score.score))
             .collect();
         if let Some(broken) = contract::broken(&pairs) {
-            return bad(format!("{broken}, for text {index}"));
+            return bad(format!("for text {index}, it has {broken}"));
         }
     }
     if let Some(first) = answer.first() {

@@ -8,8 +8,7 @@ use wasmtime_wasi::I32Exit;
 
 use super::answer::{Labels, check, reported};
 use super::bindings::{Serving, ServingPre};
-use super::error::{CallError, LoadError, is_exhausted, with_stderr};
-use super::golden::Golden;
+use super::error::{CallError, is_exhausted, with_stderr};
 use super::load::LoadedFrom;
 use super::output::{Output, Printer};
 use super::runtime::Runtime;
@@ -115,24 +114,6 @@ impl Guest {
     pub async fn predict(&self, texts: &[String]) -> Result<Vec<Scores>, CallError> {
         self.instantiate().await?.predict(texts).await
     }
-
-    /// Scores one text, and then those of the golden answers, so that a guest that
-    /// does not work is never served.
-    pub(super) fn self_test(&self, golden: &Golden) -> Result<(), LoadError> {
-        let executor = executor().map_err(|error| LoadError::Host(error.to_string()))?;
-        let predict = |text: &str| {
-            let texts = [text.to_owned()];
-            executor
-                .block_on(self.predict(&texts))
-                .map_err(LoadError::from)
-        };
-        predict("The self-test of a guest.")?;
-        let mut answers = Vec::new();
-        for sample in golden.samples() {
-            answers.extend(predict(&sample.text)?);
-        }
-        golden.compare(&answers)
-    }
 }
 
 impl Instance {
@@ -221,9 +202,9 @@ impl Scorer for Guest {
 }
 
 /// Runs the futures of one call at a time.
-type Executor = tokio::runtime::Runtime;
+pub(super) type Executor = tokio::runtime::Runtime;
 
-fn executor() -> std::io::Result<Executor> {
+pub(super) fn executor() -> std::io::Result<Executor> {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()

@@ -209,7 +209,8 @@ fn list(labels: &BTreeSet<&str>) -> String {
     words.join(", ")
 }
 
-fn shown(label: &str) -> String {
+/// A label as text of bounded length.
+pub(super) fn shown(label: &str) -> String {
     const SHOWN: usize = 40;
     match label.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("`{}...`", label[..end].escape_debug()),

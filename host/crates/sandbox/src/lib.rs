@@ -30,9 +30,10 @@
 //! 5. **Compile.** The snapshot is compiled with full optimisation and linked once. On
 //!    x86-64 it is compiled for all common processors, so that images can contain
 //!    artefacts.
-//! 6. **Self-test.** The guest scores one text. If the model directory has a
-//!    `golden.json` for the files beside it, the guest also scores eight of its short
-//!    and clear texts. Only a guest that passes is stored as an artefact.
+//! 6. **Self-test.** The guest scores a text, the same text again, and the same text
+//!    beside others; the answers must agree. If the model directory has a `golden.json`
+//!    for the files beside it, the guest also scores eight of its short and clear texts.
+//!    Only a guest that passes is stored as an artefact.
 //!
 //! One guest is compiled at a time, in a child process of the same binary: it has no
 //! environment, limits its own memory and processor time, and exits with its parent.
@@ -73,6 +74,7 @@ mod model_files;
 mod output;
 mod processor;
 mod runtime;
+mod self_test;
 mod snapshot;
 mod state;
 mod trap;
@@ -85,6 +87,8 @@ pub use call::{Guest, Instance};
 pub use command::{CommandError, run_command};
 pub use compiler::{COMPILE_COMMAND, CompileError, CompileLimits, Compiler, compile_for_parent};
 pub use error::{CallError, LoadError, Step};
+#[cfg(any(test, fuzzing))]
+pub use limits::fuzz;
 pub use limits::read_component;
 pub use load::{LoadedFrom, load, load_aside, revision};
 pub use metrics::Metrics;

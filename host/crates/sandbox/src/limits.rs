@@ -176,6 +176,9 @@ impl Counts {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+
 #[cfg(test)]
 mod tests {
     use super::*;

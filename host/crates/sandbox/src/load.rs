@@ -131,7 +131,7 @@ impl Load<'_> {
             .ok()?;
         Some(
             self.guest(&component, version, LoadedFrom::Artifact)
-                .and_then(|guest| guest.self_test(&Golden::default()).map(|()| guest)),
+                .and_then(|guest| guest.test_again().map(|()| guest)),
         )
     }
 
@@ -149,7 +149,7 @@ impl Load<'_> {
             .component(&self.runtime.serving().engine)
             .map_err(|error| LoadError::Host(format!("{error:#}")))?;
         let guest = self.guest(&component, version, LoadedFrom::Source)?;
-        guest.self_test(&golden)?;
+        guest.test(&golden)?;
         if let Some(artifacts) = self.artifacts {
             artifacts.put(key, &code);
         }

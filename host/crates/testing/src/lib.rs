@@ -12,6 +12,8 @@
 
 pub mod exchange;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +61,20 @@ pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
         headers: response.headers().clone(),
         body: response.text().await.unwrap(),
     }
+}
+
+/// Tries what fuzzing has found: all inputs of a target of `host/fuzz`.
+pub fn replay(target: &str, check: impl Fn(&[u8])) {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+    let mut tried = 0;
+    for entry in std::fs::read_dir(corpus.join(target)).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        let outcome = catch_unwind(AssertUnwindSafe(|| check(&bytes)));
+        assert!(outcome.is_ok(), "{}", path.display());
+        tried += 1;
+    }
+    assert!(tried >= 10, "{tried} inputs of {target}");
 }
 
 /// The value of a metric in Prometheus' text format, named with its labels.

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use predictor::Source;
+use predictor::{Caching, Digest, Predictor as _, Source};
+use sha2::{Digest as _, Sha256};
 
-use super::fake::{Setup, until, with_certified_redis, with_redis};
+use super::fake::{Setup, request, resolve, until, with_certified_redis, with_redis};
 use super::proxy::{Answers, Proxy};
 use crate::redis_server::{RedisServer, free_port};
 
@@ -222,4 +223,81 @@ async fn nonsense_in_the_middle_is_not_taken_for_an_answer() {
         proxy.answer(Answers::Pass);
         setup.until_open(false).await;
     }
+}
+
+/// Whatever is asked: the replies to `MGET` and `SET` here, and to what a new connection
+/// says first.
+#[tokio::test]
+async fn a_reply_without_end_is_cut_off() {
+    for begin in [
+        "$1073741824\r\n",
+        "*1\r\n$1073741824\r\n",
+        "*2147483647\r\n$1073741824\r\n",
+        "+",
+        "-ERR ",
+        "=1073741824\r\ntxt:",
+    ] {
+        let redis = RedisServer::start();
+        let proxy = Proxy::start(redis.port, Answers::Pass).await;
+        // No time-out ends it.
+        let setup = Setup::connected(&proxy.url()).await;
+        proxy.answer(Answers::Endless(begin.as_bytes().to_vec()));
+        assert_eq!(setup.ask(&["a"]).await, [Source::Computed]);
+        setup.until_open(true).await;
+        for operation in ["read", "write"] {
+            let errors = setup.errors(operation, "protocol");
+            assert!(errors > 0, "{begin:?} when it is {operation}");
+        }
+        // What the system holds between the two is not small.
+        let (taken, connections) = (proxy.taken(), proxy.connections());
+        assert!(taken < connections * (32 << 20), "{begin:?}: {taken}");
+        proxy.answer(Answers::Pass);
+        setup.until_open(false).await;
+        assert_eq!(setup.ask(&["b"]).await, [Source::Computed]);
+    }
+}
+
+/// An answer that no guest may give, with a checksum that is right.
+#[tokio::test]
+async fn a_value_that_breaks_the_contract_is_no_answer() {
+    let redis = RedisServer::start();
+    let setup = Setup::connected(&redis.url()).await;
+    setup.ask(&["a"]).await;
+    setup.until_written(1).await;
+    let keys = || redis.command(&["KEYS", "test:*"]);
+    until("probes have gone", || keys().lines().count() == 1).await;
+    let key = keys();
+    for label in ["HI\u{1b}H", "\u{202e}HI", "H\u{200b}H", "H\u{2028}"] {
+        redis.command(&["EVAL", SET_HEXADECIMAL, "1", &key, &value(&key, label)]);
+        let two = Setup::connected(&redis.url()).await;
+        assert_eq!(two.ask(&["a"]).await, [Source::Computed], "{label:?}");
+        let corrupt = two.metric("fastsentiment_redis_corrupt_values_total", &[]);
+        assert_eq!(corrupt, 1, "{label:?}");
+        two.until_written(1).await;
+    }
+    // Such a value is read if its label is one.
+    redis.command(&["EVAL", SET_HEXADECIMAL, "1", &key, &value(&key, "HIGH")]);
+    let two = Setup::connected(&redis.url()).await;
+    let pending = two.cache.predict(request(&["a"], Caching::Use));
+    let answers = resolve(pending.await.unwrap()).await.unwrap();
+    assert_eq!(answers[0].source, Source::Shared);
+    assert_eq!(&*answers[0].scores[0].label, "HIGH");
+}
+
+/// Sets a key to what its hexadecimal digits stand for: an argument of a command has no
+/// zero bytes.
+const SET_HEXADECIMAL: &str = "return redis.call('SET', KEYS[1], \
+     (ARGV[1]:gsub('..', function(byte) return string.char(tonumber(byte, 16)) end)))";
+
+/// The value of a key, in hexadecimal digits: one label and a half, with the checksum.
+fn value(name: &str, label: &str) -> String {
+    let key: Digest = name.strip_prefix("test:").unwrap().parse().unwrap();
+    let mut bytes = vec![1, 1, 0];
+    bytes.extend(u16::try_from(label.len()).unwrap().to_le_bytes());
+    bytes.extend(label.as_bytes());
+    bytes.extend(0.5_f32.to_le_bytes());
+    let sum = Sha256::new().chain_update(key.0).chain_update(&bytes);
+    bytes.extend(&sum.finalize()[..8]);
+    let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
+    digits.collect()
 }

@@ -17,6 +17,8 @@ pub(crate) enum Answers {
     Late(Duration),
     /// Something else comes instead.
     Replaced(Vec<u8>),
+    /// Something else comes instead, and then more and more.
+    Endless(Vec<u8>),
     /// The connection is closed instead.
     Cut,
 }
@@ -24,8 +26,13 @@ pub(crate) enum Answers {
 pub(crate) struct Proxy {
     answers: Arc<watch::Sender<Answers>>,
     connections: Arc<AtomicUsize>,
+    /// How many bytes of endless answers were taken.
+    taken: Arc<AtomicUsize>,
     port: u16,
 }
+
+/// The most bytes of an answer without end, for a client that takes them all.
+const ENDLESS: usize = 256 << 20;
 
 impl Proxy {
     /// A proxy before the server on a port; or before none, if every answer
@@ -36,16 +43,19 @@ impl Proxy {
         let answers = Arc::new(watch::Sender::new(answers));
         let connections = Arc::<AtomicUsize>::default();
         let (given, counted) = (Arc::clone(&answers), Arc::clone(&connections));
+        let taken = Arc::<AtomicUsize>::default();
+        let sent = Arc::clone(&taken);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 counted.fetch_add(1, Ordering::SeqCst);
                 let answers = given.subscribe();
-                tokio::spawn(pass(client, server, answers));
+                tokio::spawn(pass(client, server, answers, Arc::clone(&sent)));
             }
         });
         Self {
             answers,
             connections,
+            taken,
             port,
         }
     }
@@ -59,13 +69,23 @@ impl Proxy {
         self.answers.send_replace(answers);
     }
 
+    /// How many bytes of endless answers were taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.load(Ordering::SeqCst)
+    }
+
     /// How many connections there were.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 }
 
-async fn pass(client: TcpStream, server: u16, answers: watch::Receiver<Answers>) {
+async fn pass(
+    client: TcpStream,
+    server: u16,
+    answers: watch::Receiver<Answers>,
+    taken: Arc<AtomicUsize>,
+) {
     let (mut from_client, mut to_client) = client.into_split();
     let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await else {
         // Only what replaces answers can come.
@@ -95,6 +115,16 @@ async fn pass(client: TcpStream, server: u16, answers: watch::Receiver<Answers>)
                 to_client.write_all(&buffer[..read]).await
             }
             Answers::Replaced(bytes) => to_client.write_all(&bytes).await,
+            Answers::Endless(begin) => {
+                let mut piece = begin;
+                let mut sent = 0;
+                while sent < ENDLESS && to_client.write_all(&piece).await.is_ok() {
+                    sent += piece.len();
+                    taken.fetch_add(piece.len(), Ordering::SeqCst);
+                    piece = vec![b'x'; 1 << 16];
+                }
+                break;
+            }
             Answers::Cut => break,
         };
         if written.is_err() {

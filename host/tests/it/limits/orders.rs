@@ -103,6 +103,8 @@ fn answers_beyond_the_limits_are_refused() {
     let guest = load_hostile(TIGHT, &fixture("tiny-bert")).unwrap();
     assert_eq!(finding(&guest, "label: 1024").len(), 1024);
     assert_eq!(order(&guest, "labels: 1000").unwrap()[0].len(), 1000);
+    let family = "\u{1f468}\u{200d}\u{1f469}";
+    assert_eq!(finding(&guest, &format!("labels of: {family}")), family);
     assert_errors(
         &guest,
         &[
@@ -110,6 +112,11 @@ fn answers_beyond_the_limits_are_refused() {
             ("label: 1025", breaks_contract),
             ("labels: 0", breaks_contract),
             ("label twice", breaks_contract),
+            ("labels of: a|b|a", breaks_contract),
+            ("labels of: a|b\u{1b}[2J", breaks_contract),
+            ("labels of: a\u{202e}b", breaks_contract),
+            ("labels of: a|a\u{200b}", breaks_contract),
+            ("labels of: a\u{2028}", breaks_contract),
             ("labels: 1001", breaks_contract),
             ("answer once more", breaks_contract),
             ("score: NaN", breaks_contract),

@@ -55,3 +55,26 @@ fn a_guest_that_tries_what_prepare_may_not_is_still_loaded() {
         assert!(prepare(order).is_ok(), "{order}");
     }
 }
+
+/// Its answers are cached, and its texts come from many clients.
+#[test]
+fn a_guest_whose_answers_depend_on_more_than_their_text_is_refused() {
+    for (order, words) in [
+        (
+            "depend on: the clock",
+            &["when it is asked again", "on the time"][..],
+        ),
+        (
+            "depend on: the company",
+            &["`GOOD` 0.5000, and with `GOOD` 0.0000 beside other texts"],
+        ),
+    ] {
+        let error = prepare(order).err().expect(order);
+        assert!(matches!(error, LoadError::WrongAnswers(_)), "{error:?}");
+        let said = error.to_string();
+        assert!(said.contains("`The self-test of a guest.`"), "{said}");
+        for word in words {
+            assert!(said.contains(word), "{order}: {word:?} is not in: {said}");
+        }
+    }
+}

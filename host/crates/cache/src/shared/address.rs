@@ -8,7 +8,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
-use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
+use rustls::RootCertStore;
 
 /// The address of a Redis, and the credentials for it.
 #[derive(Clone)]
@@ -20,7 +21,11 @@ pub struct Address {
 }
 
 pub(super) enum Kind {
-    Single(Box<Client>),
+    Single {
+        info: Box<ConnectionInfo>,
+        /// The authorities that are trusted instead of the system's.
+        roots: Option<RootCertStore>,
+    },
     /// Builds the client's builder, to which time-outs are added.
     Cluster(Box<dyn Fn() -> ClusterClientBuilder + Send + Sync>),
 }
@@ -99,8 +104,8 @@ impl Address {
             .collect();
         secrets.dedup();
         let kind = match cluster {
-            Some(_) => of_cluster(infos, certificates)?,
-            None => of_single(infos, certificates)?,
+            Some(_) => of_cluster(infos, certificates.map(|(pem, _)| pem))?,
+            None => of_single(infos, certificates.map(|(_, roots)| roots))?,
         };
         Ok(Self {
             kind: Arc::new(kind),
@@ -175,16 +180,14 @@ fn with_password(
 
 fn of_single(
     infos: Vec<ConnectionInfo>,
-    certificates: Option<TlsCertificates>,
+    roots: Option<RootCertStore>,
 ) -> Result<Kind, AddressError> {
-    let malformed = |_| AddressError::Malformed("its parts do not fit each other".to_owned());
     let first = infos.into_iter().next();
     let info = first.ok_or_else(|| AddressError::Malformed("it names no host".to_owned()))?;
-    let client = match certificates {
-        Some(certificates) => Client::build_with_tls(info, certificates),
-        None => Client::open(info),
-    };
-    Ok(Kind::Single(Box::new(client.map_err(malformed)?)))
+    Ok(Kind::Single {
+        info: Box::new(info),
+        roots,
+    })
 }
 
 fn of_cluster(
@@ -204,8 +207,9 @@ fn of_cluster(
     Ok(Kind::Cluster(Box::new(builder)))
 }
 
-/// Checks that there is at least one certificate in PEM.
-fn checked(pem: Vec<u8>) -> Result<TlsCertificates, AddressError> {
+/// Checks that there is at least one certificate in PEM. Returns them in the forms that the
+/// Cluster client and the others take.
+fn checked(pem: Vec<u8>) -> Result<(TlsCertificates, RootCertStore), AddressError> {
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject;
 
@@ -215,15 +219,16 @@ fn checked(pem: Vec<u8>) -> Result<TlsCertificates, AddressError> {
     if certificates.is_empty() {
         return Err(unusable("there is none in PEM".to_owned()));
     }
-    let mut roots = rustls::RootCertStore::empty();
+    let mut roots = RootCertStore::empty();
     for certificate in certificates {
         let added = roots.add(certificate);
         added.map_err(|error| unusable(error.to_string()))?;
     }
-    Ok(TlsCertificates {
+    let certificates = TlsCertificates {
         client_tls: None,
         root_cert: Some(pem),
-    })
+    };
+    Ok((certificates, roots))
 }
 
 /// The address in the form of a URL, without secrets.

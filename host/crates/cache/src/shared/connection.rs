@@ -3,15 +3,22 @@
 //! This module must not know what keys and values mean, or what is done when
 //! Redis fails.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use redis::aio::MultiplexedConnection;
-use redis::cluster_async::ClusterConnection;
-use redis::{AsyncConnectionConfig, Cmd, RedisResult, Value, cmd};
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::cluster_async::{ClusterConnection, Connect};
+use redis::{
+    AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline,
+    RedisFuture, RedisResult, Value, cmd,
+};
+use rustls::RootCertStore;
+use tokio::task::AbortHandle;
 
 use super::address::{Address, Kind};
 use super::fault::Fault;
+use super::stream;
 
 /// The longest time to connect, with TLS, authentication and, for Cluster, discovery of the
 /// nodes. No request waits for it.
@@ -23,8 +30,8 @@ const CLUSTER_RETRIES: u32 = 2;
 /// An open connection, which any number of commands can use at a time.
 #[derive(Clone)]
 pub(super) enum Connection {
-    Single(MultiplexedConnection),
-    Cluster(ClusterConnection),
+    Single(Node),
+    Cluster(ClusterConnection<Node>),
 }
 
 impl Connection {
@@ -32,13 +39,13 @@ impl Connection {
     pub(super) async fn open(address: &Address, timeout: Duration) -> Result<Self, Fault> {
         let opening = async {
             match address.kind() {
-                Kind::Single(client) => {
+                Kind::Single { info, roots } => {
                     // `within` adds the time-outs.
                     let config = AsyncConnectionConfig::new()
                         .set_connection_timeout(None)
                         .set_response_timeout(None);
-                    let connection = client.get_multiplexed_async_connection_with_config(&config);
-                    Ok(Self::Single(connection.await?))
+                    let node = Node::connect(info, roots.as_ref(), config);
+                    Ok(Self::Single(node.await?))
                 }
                 Kind::Cluster(builder) => {
                     let client = builder()
@@ -47,7 +54,7 @@ impl Connection {
                         .overall_response_timeout(None)
                         .retries(CLUSTER_RETRIES)
                         .build()?;
-                    Ok(Self::Cluster(client.get_async_connection().await?))
+                    Ok(Self::Cluster(client.get_async_generic_connection().await?))
                 }
             }
         };
@@ -116,6 +123,94 @@ impl Connection {
             Self::Single(connection) => command.query_async(&mut connection.clone()).await,
             Self::Cluster(connection) => command.query_async(&mut connection.clone()).await,
         }
+    }
+}
+
+/// A connection to one server, whose replies are bounded.
+#[derive(Clone)]
+pub(super) struct Node {
+    connection: MultiplexedConnection,
+    /// Reads and writes for as long as there is a clone.
+    _driver: Option<Arc<Driver>>,
+}
+
+struct Driver(AbortHandle);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Node {
+    async fn connect(
+        info: &ConnectionInfo,
+        roots: Option<&RootCertStore>,
+        config: AsyncConnectionConfig,
+    ) -> RedisResult<Self> {
+        let stream = stream::open(info.addr(), roots).await?;
+        let settings = info.redis_settings();
+        let (connection, driver) =
+            MultiplexedConnection::new_with_config(settings, stream, config).await?;
+        let driver = Driver(tokio::spawn(driver).abort_handle());
+        Ok(Self {
+            connection,
+            _driver: Some(Arc::new(driver)),
+        })
+    }
+}
+
+impl ConnectionLike for Node {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        self.connection.req_packed_command(command)
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        let connection = &mut self.connection;
+        connection.req_packed_commands(pipeline, offset, count)
+    }
+
+    fn get_db(&self) -> i64 {
+        self.connection.get_db()
+    }
+}
+
+/// How the Cluster client connects to each node.
+impl Connect for Node {
+    fn connect_with_config<'a, T>(info: T, config: AsyncConnectionConfig) -> RedisFuture<'a, Self>
+    where
+        T: IntoConnectionInfo + Send + 'a,
+    {
+        Box::pin(async move {
+            let info = info.into_connection_info()?;
+            let certified = matches!(
+                info.addr(),
+                ConnectionAddr::TcpTls {
+                    tls_params: Some(_),
+                    ..
+                }
+            );
+            if certified {
+                // The client does not say which certificates it was given, and has to use
+                // them itself. So these replies are not bounded, and come only from who
+                // was certified.
+                let connection = MultiplexedConnection::connect_with_config(info, config).await?;
+                return Ok(Self {
+                    connection,
+                    _driver: None,
+                });
+            }
+            let node = Self::connect(&info, None, config);
+            match tokio::time::timeout(CONNECT, node).await {
+                Ok(node) => node,
+                Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
+            }
+        })
     }
 }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use redis::{ErrorKind, RedisError};
 
+use super::stream::TOO_LONG;
+
 /// A failure of Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
@@ -103,6 +105,7 @@ impl From<RedisError> for Fault {
     fn from(error: RedisError) -> Self {
         let text = error.to_string();
         let kind = match (error.kind(), error.code()) {
+            _ if text.contains(TOO_LONG) => FaultKind::Protocol,
             (ErrorKind::Io, _) if error.is_timeout() => FaultKind::TimedOut,
             (ErrorKind::Io | ErrorKind::ClusterConnectionNotFound, _) => FaultKind::Unreachable,
             (ErrorKind::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS" | "NOPERM")) => {

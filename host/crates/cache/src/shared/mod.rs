@@ -11,6 +11,7 @@ mod connection;
 mod fault;
 mod link;
 mod metrics;
+mod stream;
 mod value;
 mod writer;
 
@@ -27,6 +28,8 @@ pub use address::{Address, AddressError};
 use link::{Link, LinkOptions, Operation};
 use metrics::Metrics;
 use predictor::Scores;
+#[cfg(any(test, fuzzing))]
+pub use value::fuzz;
 use value::{Labels, decode};
 pub(super) use writer::Outbox;
 use writer::Writes;

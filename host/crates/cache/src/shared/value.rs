@@ -21,6 +21,10 @@ const FORMAT: u8 = 1;
 /// The length of the checksum, in bytes.
 const CHECKSUM: usize = 8;
 
+/// The longest value, in bytes: that of the largest answer that the contract allows.
+pub(super) const MAX_VALUE: usize =
+    3 + contract::MAX_LABELS * (2 + 4) + contract::MAX_LABELS_BYTES + CHECKSUM;
+
 /// An answer as bytes; `None` if it does not fit the format.
 pub(super) fn encode(key: &Key, scores: &Scores) -> Option<Vec<u8>> {
     let mut bytes = vec![FORMAT];
@@ -34,8 +38,12 @@ pub(super) fn encode(key: &Key, scores: &Scores) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The answer in the bytes that are stored under a key; `None` if they are not one.
+/// The answer in the bytes that are stored under a key; `None` if they are not one, or one
+/// that no guest may give.
 pub(super) fn decode(key: &Key, bytes: &[u8], labels: &Labels) -> Option<Scores> {
+    if bytes.len() > MAX_VALUE {
+        return None;
+    }
     let (body, sum) = bytes.split_last_chunk::<CHECKSUM>()?;
     if *sum != checksum(key, body) {
         return None;
@@ -45,22 +53,22 @@ pub(super) fn decode(key: &Key, bytes: &[u8], labels: &Labels) -> Option<Scores>
         return None;
     };
     let count = u16::from_le_bytes(take(&mut rest)?);
-    let mut scores = Vec::with_capacity(count.into());
+    let mut scores = Vec::with_capacity(usize::from(count).min(contract::MAX_LABELS));
     for _ in 0..count {
         let length = u16::from_le_bytes(take(&mut rest)?);
         let (label, after) = rest.split_at_checked(length.into())?;
         rest = after;
-        scores.push(Score {
-            label: labels.shared(std::str::from_utf8(label).ok()?),
-            score: f32::from_le_bytes(take(&mut rest)?),
-        });
+        let label = std::str::from_utf8(label).ok()?;
+        scores.push((label, f32::from_le_bytes(take(&mut rest)?)));
     }
-    let pairs: Vec<_> = scores
-        .iter()
-        .map(|score| (&*score.label, score.score))
-        .collect();
-    let valid = rest.is_empty() && contract::broken(&pairs).is_none();
-    valid.then(|| scores.into())
+    if !rest.is_empty() || contract::broken(&scores).is_some() {
+        return None;
+    }
+    let score = |(label, score)| Score {
+        label: labels.shared(label),
+        score,
+    };
+    Some(scores.into_iter().map(score).collect())
 }
 
 fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
@@ -86,6 +94,12 @@ pub(super) struct Labels(Mutex<HashSet<Arc<str>>>);
 const MAX_LABELS: usize = 4096;
 
 impl Labels {
+    #[cfg(any(test, fuzzing))]
+    fn is_empty(&self) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.is_empty()
+    }
+
     fn shared(&self, label: &str) -> Arc<str> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(label) = known.get(label) {
@@ -100,6 +114,8 @@ impl Labels {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

@@ -101,17 +101,18 @@ impl Lines {
                 continue;
             }
             self.number += 1;
-            if line.trim_ascii().is_empty() {
-                continue;
-            }
             let limit = self.limit;
+            // First, since a line that comes in pieces is too long before it is complete.
+            let content = if line.len() > limit {
+                Err(TooLong { limit })
+            } else if line.trim_ascii().is_empty() {
+                continue;
+            } else {
+                Ok(line.freeze())
+            };
             return Some(Line {
                 number: self.number,
-                content: if line.len() > limit {
-                    Err(TooLong { limit })
-                } else {
-                    Ok(line.freeze())
-                },
+                content,
             });
         }
         self.searched = self.buffer.len();
@@ -198,6 +199,17 @@ mod tests {
         }
         let endless = [&b"123456789"[..], b"0123456789"];
         assert_eq!(lines(&endless).await, (vec![(1, None)], true));
+    }
+
+    /// However it comes: what of it would be empty is only known at its end.
+    #[tokio::test]
+    async fn white_space_that_is_too_long_is_no_empty_line() {
+        for pieces in [
+            &[&b"         \n\nc"[..]][..],
+            &[b"    ", b"     ", b"\n\nc"],
+        ] {
+            assert_eq!(lines(pieces).await, (vec![(1, None), line(3, "c")], true));
+        }
     }
 
     #[tokio::test]

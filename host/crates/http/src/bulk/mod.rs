@@ -10,8 +10,8 @@
 //! request. From then on it is a line: about one line of the body, which does not end the
 //! exchange, or the last one.
 
-mod line;
-mod lines;
+pub(crate) mod line;
+pub(crate) mod lines;
 mod stream;
 
 use std::future::ready;

@@ -38,7 +38,8 @@ pub(crate) const COMMON_RULES: &str = "\
     unknown path is 404; a method that a path does not take is 405, with `Allow`. Every \
     answer has an `X-Request-Id`, and a problem repeats it; `traceparent` (W3C Trace \
     Context) is recorded in the server's log. `HEAD` works wherever `GET` does, and \
-    `OPTIONS` everywhere. A request whose head is not HTTP, or is larger than 64 KiB, is \
+    `OPTIONS` everywhere. A request of HTTP/1.1 without a `Host` header, or any with two \
+    or with one that is no host, is 400 (`invalid-header`). A request whose head is not HTTP, or is larger than 64 KiB, is \
     refused with 400, 414 or 431 and no content, and its connection is closed.";
 
 /// Declares a type that lists the problems of an operation for `#[utoipa::path]`.

@@ -2,9 +2,12 @@
 
 use reqwest::Method;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::fake::{FIRST, Server, digest, problem};
-use testing::answer;
+use testing::{PATIENCE, answer};
 
 #[tokio::test]
 async fn a_guest_that_is_refused_changes_nothing() {
@@ -195,4 +198,28 @@ async fn other_methods_and_paths_are_refused() {
         problem(&server.get(path).await, 404, "not-found");
     }
     server.assert_live(FIRST).await;
+}
+
+/// Not even a probe is answered.
+#[tokio::test]
+async fn a_request_names_one_host() {
+    let server = Server::start().await;
+    for path in ["/health/live", "/metrics", "/versions"] {
+        for (hosts, status) in [
+            ("", 400),
+            ("host: localhost\r\nhost: localhost\r\n", 400),
+            ("host: localhost\r\n", 200),
+        ] {
+            let mut connection = TcpStream::connect(server.address).await.unwrap();
+            let head = format!("GET {path} HTTP/1.1\r\nconnection: close\r\n{hosts}\r\n");
+            connection.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            let read = connection.read_to_string(&mut answer);
+            timeout(PATIENCE, read).await.unwrap().unwrap();
+            let begin = format!("HTTP/1.1 {status} ");
+            assert!(answer.starts_with(&begin), "{path} {hosts:?}: {answer}");
+            let named = answer.contains("urn:fastsentiment:problem:invalid-header");
+            assert_eq!(named, status == 400, "{answer}");
+        }
+    }
 }

@@ -20,6 +20,7 @@ mod cors;
 mod half_closed;
 mod headers;
 mod health;
+mod hosts;
 mod identity;
 mod inputs;
 mod memory;

@@ -240,5 +240,7 @@ impl TryFrom<String> for Hex {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,8 @@ mod keeper;
 mod record;
 mod store;
 
+#[cfg(any(test, fuzzing))]
+pub use document::fuzz;
 pub(super) use keeper::Keeper;
 pub(super) use record::{Configured, KeptRevision, KeptTrial, Record};
 pub use store::StateError;

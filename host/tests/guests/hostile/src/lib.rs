@@ -33,10 +33,15 @@ mod bindings {
     export!(Component);
 }
 
+use std::sync::OnceLock;
+
 use bindings::exports::fastsentiment::predict::predictor::{Error, Guest, InvalidText, Score};
 
 /// The component: what the host calls.
 struct Component;
+
+/// What answers depend on beside their texts, if `prepare` was ordered so.
+static WHIM: OnceLock<String> = OnceLock::new();
 
 /// The answer to one text.
 type Outcome = Result<Vec<Score>, Error>;
@@ -45,6 +50,9 @@ impl Guest for Component {
     fn predict(texts: Vec<String>) -> Result<Vec<Vec<Score>>, Error> {
         let answers: Result<Vec<_>, _> = texts.iter().map(|text| answer(text)).collect();
         let mut answers = answers?;
+        if let Some(whim) = WHIM.get() {
+            answers.fill(follow(whim, texts.len()));
+        }
         if texts.iter().any(|text| text == "do answer once more") {
             answers.push(found("more"));
         }
@@ -65,6 +73,18 @@ fn answer(text: &str) -> Outcome {
     match text.strip_prefix("do ") {
         Some(order) => obey(order),
         None => Ok(one("GOOD", number(text))),
+    }
+}
+
+fn follow(whim: &str, texts: usize) -> Vec<Score> {
+    match whim {
+        "the clock" => {
+            let begun = std::time::SystemTime::UNIX_EPOCH;
+            let now = begun.elapsed().unwrap_or_default();
+            found(now.as_nanos())
+        }
+        "the company" => one("GOOD", if texts == 1 { 0.5 } else { 0.0 }),
+        other => panic!("nothing depends on `{other}`"),
     }
 }
 
@@ -106,6 +126,14 @@ fn obey(order: &str) -> Outcome {
         }
         "score" => one("GOOD", argument.parse().unwrap_or(f32::NAN)),
         "answer once more" => found("one"),
+        "depend on" => {
+            let _ = WHIM.set(argument.to_owned());
+            found("whim")
+        }
+        "labels of" => argument
+            .split('|')
+            .flat_map(|label| one(label, 0.5))
+            .collect(),
         "label" => one("x".repeat(argument.parse().unwrap_or(0)), 0.5),
         "labels" => {
             let labels = 0..argument.parse().unwrap_or(0);

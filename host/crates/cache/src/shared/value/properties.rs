@@ -15,7 +15,7 @@ fn decoded(bytes: &[u8]) -> Option<Scores> {
 
 /// Answers that keep to the contract.
 fn valid() -> impl Strategy<Value = Scores> {
-    let labels = btree_set("[^\\p{Cc}]{1,12}", 1..12);
+    let labels = btree_set("[^\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]{1,12}", 1..12);
     labels.prop_flat_map(|labels| {
         let scores = vec(0.0_f32..=1.0, labels.len());
         (Just(labels), scores).prop_map(|(labels, mut scores)| {

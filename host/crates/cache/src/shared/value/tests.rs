@@ -84,3 +84,45 @@ fn answers_that_break_the_contract_are_none_whoever_wrote_them() {
     body.extend(checksum(&KEY, &body));
     assert_eq!(decoded(&body), None);
 }
+
+#[test]
+fn a_value_with_a_checksum_is_still_held_to_the_contract() {
+    let labels = Labels::default();
+    let many: Vec<String> = (0..=u16::MAX).map(|number| format!("{number:x}")).collect();
+    let many: Vec<_> = many.iter().map(|label| (&**label, 0.5)).collect();
+    for broken in [
+        &[("a\u{1b}[2J", 0.5)][..],
+        &[("a\u{202e}b", 0.5)],
+        &[("a\u{2028}", 0.5)],
+        &[("a", 0.5), ("a\u{200b}", 0.5)],
+        &[("a", 0.5), ("a", 0.5)],
+        &[("a", f32::NAN)],
+        &[("", 0.5)],
+        &[],
+        &many[..1001],
+        &many[..usize::from(u16::MAX)],
+    ] {
+        let bytes = encode(&KEY, &scores(broken)).unwrap();
+        assert_eq!(
+            decode(&KEY, &bytes, &labels),
+            None,
+            "{:?}",
+            &broken[..1.min(broken.len())]
+        );
+    }
+    // Nor is anything of them kept.
+    assert!(labels.is_empty());
+}
+
+#[test]
+fn the_largest_answer_is_the_longest_value() {
+    let label = |number| format!("{number:016}");
+    let labels: Vec<String> = (0..contract::MAX_LABELS).map(label).collect();
+    let mut scores: Vec<_> = labels.iter().map(|label| (&**label, 0.5)).collect();
+    let rest = contract::MAX_LABELS_BYTES - 16 * contract::MAX_LABELS;
+    let longer = format!("{:0width$}", 0, width = 16 + rest);
+    scores[0].0 = &longer;
+    let bytes = encode(&KEY, &self::scores(&scores)).unwrap();
+    assert_eq!(bytes.len(), MAX_VALUE);
+    assert!(decoded(&bytes).is_some());
+}
