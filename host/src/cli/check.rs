@@ -127,10 +127,14 @@ fn warn(warning: &str) {
     super::log::print(&format!("warning: {warning}\n"));
 }
 
-/// An error if other users can write to the artefact directory. One that cannot be created
-/// is no error: the server starts without it.
+/// An error if another user could change what is in the artefact directory. One that cannot
+/// be created is no error, and neither is the default: the server starts without it.
 fn artifacts(config: &Config) -> Option<Fault> {
-    match ArtifactStore::open(config.artifacts.as_deref()?) {
+    let dir = config
+        .artifacts
+        .as_deref()
+        .filter(|_| config.artifacts_chosen)?;
+    match ArtifactStore::open(dir) {
         Err(error @ ArtifactError::Shared { .. }) => Some(Fault::of(format!(
             "{error}; set another directory with --artifacts"
         ))),
@@ -139,8 +143,13 @@ fn artifacts(config: &Config) -> Option<Fault> {
 }
 
 fn state(dir: &Path) -> Option<Fault> {
-    let is_not_directory = dir.exists() && !dir.is_dir();
-    is_not_directory.then(|| Fault::of(format!("--state {} is not a directory", dir.display())))
+    if dir.exists() && !dir.is_dir() {
+        return Some(Fault::of(format!(
+            "--state {} is not a directory",
+            dir.display()
+        )));
+    }
+    revisions::check_state_dir(dir).err().map(Fault::of)
 }
 
 /// Loads everything that `serve` would load, predicts a text, and describes the result.

@@ -78,7 +78,7 @@ pub use metrics::Metrics;
 pub use quarantine::Quarantined;
 pub use registry::{KnownRevision, Origin, Standing};
 pub use start::{Beginning, StartError};
-pub use state::StateError;
+pub use state::{StateError, check_state_dir};
 
 use std::path::PathBuf;
 use std::sync::Arc;
