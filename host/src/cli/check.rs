@@ -14,7 +14,7 @@ use super::exit::UsageError;
 use super::listen::user_of;
 use super::serve::ServeCommand;
 use super::settings::{Fault, Resolved};
-use super::{compilation, exit, hints, output, predict, runtime};
+use super::{compilation, exit, hints, output, predict, runtime, terminal};
 
 /// The options of `serve`, and how far to check them.
 #[derive(Args)]
@@ -71,7 +71,7 @@ impl CheckCommand {
                 found.extend(["# ", line, "\n"]);
             }
         }
-        output::print(format_args!("{found}{}", resolved.toml()))?;
+        output::print(&format!("{found}{}", resolved.toml()))?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -202,6 +202,9 @@ pub(super) async fn redis_status(redis: Option<cache::RedisOptions>) -> String {
     };
     match redis.reach().await {
         Ok(()) => format!("{} answers", redis.address),
-        Err(reason) => format!("{} is unavailable: {reason}", redis.address),
+        Err(reason) => {
+            let reason = terminal::escape(&reason);
+            format!("{} is unavailable: {reason}", redis.address)
+        }
     }
 }
