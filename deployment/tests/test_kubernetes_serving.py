@@ -4,8 +4,11 @@ binary and a real Redis."""
 from __future__ import annotations
 
 import base64
+import os
 import re
 import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import containers
@@ -13,6 +16,17 @@ import dockerfile
 import pytest
 from manifests import EVERY, container, environment, expanded, of_kind, secret
 from product import lexicon, options
+
+
+@pytest.fixture(autouse=True)
+def unmounted(tmp_path: Path) -> Iterator[None]:
+    """Unmounts the volumes of a test."""
+    yield
+    mounts = Path("/proc/self/mounts")
+    lines = mounts.read_text().splitlines() if mounts.exists() else []
+    for place in [line.split()[1] for line in lines]:
+        if place.startswith(f"{tmp_path}/"):
+            subprocess.run(["umount", place], check=True)
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -98,8 +112,13 @@ def volumes(
     for mount in container(objects, deployment)[1].get("volumeMounts", []):
         place = folder / mount["name"]
         place.mkdir(parents=True)
-        # Writable by everyone, like an emptyDir.
-        place.chmod(0o777)
+        if os.geteuid() == 0:
+            # Like an emptyDir: the root of a volume that everybody can write to.
+            subprocess.run(["mount", "-t", "tmpfs", "none", place], check=True)
+            place.chmod(0o777)
+        else:
+            # Only root can mount. For others, this is the nearest that is private.
+            place.chmod(0o1777)
         places[mount["mountPath"]] = place
     for path, content in secret(objects, deployment).items():
         file = Path(path)

@@ -15,7 +15,7 @@ mod loader;
 mod model_card;
 pub mod model_dir;
 
-use loader::GuestLoader;
+use loader::{GuestLoader, open_artifacts};
 use model_dir::ModelDirError;
 
 use batcher::{Batcher, Calibration};
@@ -24,7 +24,7 @@ use inference::{Library, LibraryError, Model, ModelError, SessionOptions};
 use predictor::{ErrorKind, Predictor, Revision, Router, Scorer};
 use revisions::{Beginning, LoadError, Origin, Refusal, Revisions, StartError};
 use rollout::Rollout;
-use sandbox::{ArtifactError, ArtifactStore, Compiler, Graphs, ModelFiles, Runtime};
+use sandbox::{ArtifactError, Compiler, Graphs, ModelFiles, Runtime};
 use service::Service;
 
 /// The ONNX file of a model directory, as Hugging Face Optimum names it.
@@ -41,6 +41,9 @@ pub struct Config {
     pub onnxruntime: Option<PathBuf>,
     /// The directory of compiled guests; `None` to compile at every start.
     pub artifacts: Option<PathBuf>,
+    /// Whether somebody chose that directory. It is an error if such a one cannot be
+    /// trusted; the default is then not used.
+    pub artifacts_chosen: bool,
     /// The directory of guests that were compiled when the program was installed; it
     /// need not exist.
     pub shipped_artifacts: PathBuf,
@@ -294,21 +297,6 @@ pub enum RunGuestError {
     /// The guest failed.
     #[error(transparent)]
     Command(#[from] sandbox::CommandError),
-}
-
-/// Opens the artefact directory. Without one, a start takes seconds longer, so a
-/// directory that cannot be created is a warning; one that others can write to is an
-/// error.
-fn open_artifacts(config: &Config) -> Result<Option<ArtifactStore>, ArtifactError> {
-    let opened = config.artifacts.as_deref().map(ArtifactStore::open);
-    let shipped = &config.shipped_artifacts;
-    match opened.map(|opened| opened.map(|store| store.with_shipped(shipped))) {
-        Some(Err(error @ ArtifactError::Unusable { .. })) => {
-            tracing::warn!("{error}; the guest is compiled at every start");
-            Ok(None)
-        }
-        opened => opened.transpose(),
-    }
 }
 
 /// Measures the first version. If that fails, requests would fail too.

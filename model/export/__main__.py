@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 import golden
 from export import check, graph, publish, source, tokenizer
 from export.errors import ExportError, first_line
+from export.terminal import printable, say
 
 MODEL_FILE = "model.onnx"
 KIND = "ForSequenceClassification"
@@ -104,7 +105,7 @@ def original(
     from export import pytorch
 
     reference = pytorch.Reference(found.directory, config)
-    print("exporting to ONNX", flush=True)
+    say("exporting to ONNX")
     reference.export(exported)
     return reference.logits, reference.names, exported
 
@@ -118,11 +119,11 @@ def build(found: source.Source, arguments: argparse.Namespace, out: Path) -> Non
 
     def report(title: str, figures: check.Figures) -> None:
         lines.append(f"{title}: {figures.describe()}")
-        print(lines[-1], flush=True)
+        say(lines[-1])
 
     with tempfile.TemporaryDirectory(dir=out) as work:
         logits, names, exported = original(found, config, arguments.onnx, Path(work))
-        print("computing the reference scores", flush=True)
+        say("computing the reference scores")
         checks = check.Check(config, reader, names, logits)
         checks.check_tokenizer(out)
         made = Path(work) / "fused.onnx"
@@ -131,7 +132,7 @@ def build(found: source.Source, arguments: argparse.Namespace, out: Path) -> Non
         report("fused, fp32", figures)
         check.require_fp32(figures)
         if arguments.precision == "int8":
-            print("quantising", flush=True)
+            say("quantising")
             fused, made = made, Path(work) / "int8.onnx"
             graph.quantise(fused, made)
             figures = checks.compare(graph.Graph(made).logits)
@@ -166,7 +167,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
     with publish.staging(arguments.out) as out:
         build(found, arguments, out)
-    print(f"{arguments.out} was made from {found.describe()}", flush=True)
+    say(f"{arguments.out} was made from {found.describe()}")
 
 
 def main() -> None:
@@ -176,7 +177,7 @@ def main() -> None:
     try:
         run(arguments)
     except ExportError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {printable(error)}")
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

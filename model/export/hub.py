@@ -36,10 +36,12 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers
 
 from export.errors import ExportError, first_line
+from export.terminal import say
 
 # The hub identifies large files (LFS or Xet) by SHA-256, and others by git's SHA-1.
 SHA256 = re.compile(r"[0-9a-f]{64}")
 GIT_SHA1 = re.compile(r"[0-9a-f]{40}")
+ID = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
 # Disk space to leave free for the export.
 SPARE_BYTES = 64 << 20
 # How often a connection may be reset before the download fails.
@@ -86,6 +88,9 @@ def find(model: str, revision: str | None) -> Repository:
         info = HfApi().model_info(model, revision=revision)
     if info.sha is None or info.siblings is None:
         raise ExportError(f"{ENDPOINT} does not list the files of {model}")
+    # Both become parts of a path.
+    if not GIT_SHA1.fullmatch(info.sha) or not ID.fullmatch(info.id):
+        raise ExportError(f"{ENDPOINT} names no commit of {model}")
     card = info.card_data
     licence = card.get("license") if card is not None else None
     return Repository(
@@ -111,7 +116,7 @@ def fetch(repository: Repository, names: Sequence[str], cache: Path) -> Path:
             if not file.exists():
                 missing.append(promise)
             elif not promise.kept_by(file):
-                print(f"{file} is damaged: downloading it again", flush=True)
+                say(f"{file} is damaged: downloading it again")
                 file.unlink()
                 missing.append(promise)
         ensure_space(directory, missing)
@@ -178,7 +183,7 @@ def receive(promise: Promise, partial: Path) -> None:
             contents.truncate(0)
         there = contents.tell() if contents.tell() <= promise.size else 0
         if there:
-            print(f"{promise.name}: resuming after {there:,} bytes", flush=True)
+            say(f"{promise.name}: resuming after {there:,} bytes")
         try:
             http_get(
                 promise.url,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from export import hub
 from export.errors import ExportError
+from export.terminal import say
 
 CONFIG = "config.json"
 # The files of all kinds of tokenizer that Transformers can convert.
@@ -79,7 +80,7 @@ def obtain(model: str, revision: str | None, onnx: bool, cache: Path) -> Source:
         raise ExportError(f"there is no directory {model}")
     repository = hub.find(model, revision)
     names = choose(repository.id, set(repository.files), onnx)
-    print(f"{repository.id} at {repository.commit}: {len(names)} files", flush=True)
+    say(f"{repository.id} at {repository.commit}: {len(names)} files")
     directory = hub.fetch(repository, names, cache)
     return Source(repository.id, directory, repository.commit, repository.licence)
 

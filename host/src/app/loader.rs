@@ -6,7 +6,9 @@ use tokio::runtime::Handle;
 
 use predictor::{Digest, Priority, Revision};
 use revisions::{LoadError, Loaded, Loader, Refusal};
-use sandbox::{ArtifactStore, LoadedFrom, ModelFiles, Runtime, Step};
+use sandbox::{ArtifactError, ArtifactStore, LoadedFrom, ModelFiles, Runtime, Step};
+
+use super::Config;
 
 /// Loads guests with the model of this process.
 pub(super) struct GuestLoader {
@@ -46,5 +48,22 @@ impl Loader for GuestLoader {
             compiled: guest.loaded_from() == LoadedFrom::Source,
             scorer: Arc::new(guest),
         })
+    }
+}
+
+/// Opens the artefact directory. Without one, a start takes seconds longer, so one that
+/// cannot be created is a warning. One that others could put code into is not used, and
+/// is an error if somebody chose it.
+pub(super) fn open_artifacts(config: &Config) -> Result<Option<ArtifactStore>, ArtifactError> {
+    let Some(dir) = &config.artifacts else {
+        return Ok(None);
+    };
+    match ArtifactStore::open(dir) {
+        Ok(store) => Ok(Some(store.with_shipped(&config.shipped_artifacts))),
+        Err(error @ ArtifactError::Shared { .. }) if config.artifacts_chosen => Err(error),
+        Err(error) => {
+            tracing::warn!("{error}; the guest is compiled at every start");
+            Ok(None)
+        }
     }
 }

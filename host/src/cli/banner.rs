@@ -9,6 +9,7 @@ use revisions::Origin;
 
 use super::compilation;
 use super::listen::reachable;
+use super::terminal::escape;
 
 /// The startup banner. Its last line is the one that starts with `config`: programs that
 /// read it rely on that.
@@ -67,8 +68,10 @@ impl fmt::Display for Banner<'_> {
     }
 }
 
+/// The value may come from a Redis, or from the state that an earlier server has left.
 fn line(f: &mut fmt::Formatter<'_>, name: &str, value: impl fmt::Display) -> fmt::Result {
-    writeln!(f, "  {name:<13}{value}")
+    let value = value.to_string();
+    writeln!(f, "  {name:<13}{}", escape(&value))
 }
 
 /// The address of a listener.
@@ -92,6 +95,20 @@ impl Listener {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::terminal::tests::{HOSTILE, harmful};
+
+    struct Line;
+
+    impl fmt::Display for Line {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            line(f, "guest", HOSTILE)
+        }
+    }
+
+    #[test]
+    fn no_value_begins_another_line() {
+        assert_eq!(harmful(&Line.to_string()), ['\n']);
+    }
 
     #[test]
     fn printed_urls_can_be_opened() {

@@ -14,7 +14,7 @@ use super::exit::UsageError;
 use super::listen::user_of;
 use super::serve::ServeCommand;
 use super::settings::{Fault, Resolved};
-use super::{compilation, exit, hints, output, predict, runtime};
+use super::{compilation, exit, hints, output, predict, runtime, terminal};
 
 /// The options of `serve`, and how far to check them.
 #[derive(Args)]
@@ -71,7 +71,7 @@ impl CheckCommand {
                 found.extend(["# ", line, "\n"]);
             }
         }
-        output::print(format_args!("{found}{}", resolved.toml()))?;
+        output::print(&format!("{found}{}", resolved.toml()))?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -127,10 +127,14 @@ fn warn(warning: &str) {
     super::log::print(&format!("warning: {warning}\n"));
 }
 
-/// An error if other users can write to the artefact directory. One that cannot be created
-/// is no error: the server starts without it.
+/// An error if another user could change what is in the artefact directory. One that cannot
+/// be created is no error, and neither is the default: the server starts without it.
 fn artifacts(config: &Config) -> Option<Fault> {
-    match ArtifactStore::open(config.artifacts.as_deref()?) {
+    let dir = config
+        .artifacts
+        .as_deref()
+        .filter(|_| config.artifacts_chosen)?;
+    match ArtifactStore::open(dir) {
         Err(error @ ArtifactError::Shared { .. }) => Some(Fault::of(format!(
             "{error}; set another directory with --artifacts"
         ))),
@@ -139,8 +143,13 @@ fn artifacts(config: &Config) -> Option<Fault> {
 }
 
 fn state(dir: &Path) -> Option<Fault> {
-    let is_not_directory = dir.exists() && !dir.is_dir();
-    is_not_directory.then(|| Fault::of(format!("--state {} is not a directory", dir.display())))
+    if dir.exists() && !dir.is_dir() {
+        return Some(Fault::of(format!(
+            "--state {} is not a directory",
+            dir.display()
+        )));
+    }
+    revisions::check_state_dir(dir).err().map(Fault::of)
 }
 
 /// Loads everything that `serve` would load, predicts a text, and describes the result.
@@ -193,6 +202,9 @@ pub(super) async fn redis_status(redis: Option<cache::RedisOptions>) -> String {
     };
     match redis.reach().await {
         Ok(()) => format!("{} answers", redis.address),
-        Err(reason) => format!("{} is unavailable: {reason}", redis.address),
+        Err(reason) => {
+            let reason = terminal::escape(&reason);
+            format!("{} is unavailable: {reason}", redis.address)
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The client of a running server's admin API, for `swap`, `versions` and `change`.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::net::IpAddr;
 use std::process::ExitCode;
@@ -8,19 +9,24 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Method, Url, redirect};
+use reqwest::{Method, Response, Url, redirect};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::admin::TokenOptions;
 use super::output;
+use super::terminal::escape;
 
 /// Time limit for connecting to a server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time limit for a response: a candidate is compiled, maybe after others.
 const TIMEOUT: Duration = Duration::from_secs(600);
+
+/// The largest response that is read, in bytes: many times the largest that a server sends.
+const MAX_RESPONSE: usize = 4 << 20;
 
 /// The end of each command's help.
 const EXIT_CODES: &str = "\
@@ -55,6 +61,12 @@ pub(super) enum ClientError {
     /// There was no response.
     #[error("no response from {url}: {reason} (set the admin listener with `--admin`)")]
     Unreachable { url: Url, reason: String },
+    /// The response is not the server's: it is too large.
+    #[error(
+        "the response from {url} is larger than {MAX_RESPONSE} bytes, so this is not the admin \
+             listener of a FastSentiment server"
+    )]
+    TooLarge { url: Url },
     /// The server failed (status 5xx).
     #[error("{0}")]
     Failed(String),
@@ -158,12 +170,13 @@ impl Client {
         describe: impl FnOnce(&T) -> String,
     ) -> anyhow::Result<ExitCode> {
         let document = self.send(call)?;
-        let text = if self.json {
-            document
+        if self.json {
+            let IgnoredAny = serde_json::from_slice(&document).context(UNEXPECTED)?;
+            output::print_json(str::from_utf8(&document).context(UNEXPECTED)?.trim_end())?;
         } else {
-            describe(&parse(&document)?)
-        };
-        output::print(format_args!("{}\n", text.trim_end()))?;
+            let text = describe(&parse(&document)?);
+            output::print(&format!("{}\n", text.trim_end()))?;
+        }
         Ok(ExitCode::SUCCESS)
     }
 
@@ -173,7 +186,7 @@ impl Client {
     }
 
     /// Sends a request. Returns the body of a successful response.
-    fn send(&self, call: Call<'_>) -> anyhow::Result<String> {
+    fn send(&self, call: Call<'_>) -> anyhow::Result<Vec<u8>> {
         let mut request = self.http.request(call.method.clone(), self.url(&call)?);
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization.clone());
@@ -183,9 +196,9 @@ impl Client {
             request = request.header(CONTENT_TYPE, wasm).body(component);
         }
         let response = async {
-            let response = request.send().await?;
-            let status = response.status();
-            Ok((status, response.text().await?))
+            let mut response = request.send().await?;
+            let document = read_bounded(&mut response, MAX_RESPONSE).await?;
+            Ok((response.status(), document))
         };
         let (status, document) =
             self.runtime
@@ -194,10 +207,14 @@ impl Client {
                     url: self.base.clone(),
                     reason: reason(&error),
                 })?;
+        if document.len() > MAX_RESPONSE {
+            let url = self.base.clone();
+            return Err(ClientError::TooLarge { url }.into());
+        }
         if status.is_success() {
             return Ok(document);
         }
-        let reason = match serde_json::from_str(&document) {
+        let reason = match parse(&document) {
             Ok(Problem { detail }) => detail,
             Err(_) => format!(
                 "{} is not the admin listener of a FastSentiment server: it responded with status \
@@ -232,8 +249,40 @@ struct Problem {
     detail: String,
 }
 
-fn parse<T: DeserializeOwned>(document: &str) -> anyhow::Result<T> {
-    serde_json::from_str(document).context("the server sent an unexpected response")
+/// Reads the body of a response, but not much more than `most` bytes: whoever is given more
+/// than `most` has not been given all.
+pub(super) async fn read_bounded(response: &mut Response, most: usize) -> reqwest::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(piece) = response.chunk().await? {
+        body.extend(piece);
+        if body.len() > most {
+            break;
+        }
+    }
+    Ok(body)
+}
+
+const UNEXPECTED: &str = "the server sent an unexpected response";
+
+/// Parses a server's document. Its strings are made harmless: some come from guests and
+/// files, and this may be another server than it should be.
+fn parse<T: DeserializeOwned>(document: &[u8]) -> anyhow::Result<T> {
+    let mut value = serde_json::from_slice(document).context(UNEXPECTED)?;
+    escape_strings(&mut value);
+    serde_json::from_value(value).context(UNEXPECTED)
+}
+
+fn escape_strings(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Cow::Owned(escaped) = escape(text) {
+                *text = escaped;
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(escape_strings),
+        Value::Object(members) => members.values_mut().for_each(escape_strings),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// Whether the server is on this machine, where a proxy from the environment must not be

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 use sandbox::compile_for_parent;
 
+use super::terminal::lines;
+
 /// Reads a component from standard input, and writes machine code to standard output.
 #[derive(Args)]
 pub(super) struct CompileGuest {
@@ -21,7 +23,7 @@ impl CompileGuest {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 // If this fails, the exit code still names the kind of error.
-                let _ = writeln!(io::stderr(), "{error}");
+                let _ = writeln!(io::stderr(), "{}", lines(&error.to_string()));
                 ExitCode::from(error.exit_code())
             }
         }

@@ -42,6 +42,9 @@ pub(super) fn code(error: &anyhow::Error) -> ExitCode {
     }
     match error.downcast_ref() {
         Some(ClientError::Rejected(_)) => ExitCode::from(REJECTED),
-        Some(ClientError::Unreachable { .. } | ClientError::Failed(_)) | None => ExitCode::FAILURE,
+        Some(
+            ClientError::Unreachable { .. } | ClientError::TooLarge { .. } | ClientError::Failed(_),
+        )
+        | None => ExitCode::FAILURE,
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use reqwest::{Url, redirect};
 
-use super::client::{base, reason};
+use super::client::{base, read_bounded, reason};
 use super::listen::{ListenOptions, reachable};
 use super::output;
 use super::settings::ConfigOption;
@@ -18,7 +18,7 @@ use super::values::{AT_LEAST_ONE, whole};
 /// The path of the readiness check.
 const READY: &str = "/health/ready";
 
-/// How much of a response is read, in bytes. A health document is far shorter.
+/// The largest response that is read, in bytes. A health document is far shorter.
 const MAX_RESPONSE: usize = 16 * 1024;
 
 /// The end of the command's help.
@@ -78,22 +78,20 @@ impl HealthCommand {
             .context("cannot create the HTTP client")?;
         let response = async {
             let mut response = http.get(url.clone()).send().await?;
-            let mut body = Vec::new();
-            while let Some(piece) = response.chunk().await? {
-                body.extend(piece);
-                if body.len() >= MAX_RESPONSE {
-                    break;
-                }
-            }
+            let body = read_bounded(&mut response, MAX_RESPONSE).await?;
             Ok((response.status(), body))
         };
         let (status, body) = super::runtime()?
             .block_on(response)
             .map_err(|error: reqwest::Error| anyhow::anyhow!(reason(&error)))
             .with_context(|| format!("no response from {url}"))?;
+        ensure!(
+            body.len() <= MAX_RESPONSE,
+            "the response from {url} is larger than {MAX_RESPONSE} bytes"
+        );
         let body = String::from_utf8_lossy(&body);
         ensure!(status == 200, "status {status}: {}", body.trim());
-        output::print(format_args!("{}\n", body.trim()))?;
+        output::print(&format!("{}\n", body.trim()))?;
         Ok(ExitCode::SUCCESS)
     }
 }

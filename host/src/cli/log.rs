@@ -18,14 +18,16 @@ use std::sync::OnceLock;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use prometheus::{IntCounter, Registry};
+use tracing::field::Field;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::{JsonFields, Writer};
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::{JsonFields, Writer, debug_fn};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::{LookupSpan, Scope};
 
-use super::values;
+use super::{terminal, values};
 use writer::LogWriter;
 
 /// The log's writer, once the log is started. Like the subscriber of `tracing`, it is global.
@@ -87,6 +89,7 @@ impl LogOptions {
         let writer = writer.context("cannot start the log's thread")?;
         let writer = WRITER.get_or_init(|| writer);
         let log = tracing_subscriber::fmt()
+            .fmt_fields(text_fields())
             .with_env_filter(filter)
             // These would bypass the queue, and block on standard error.
             .log_internal_errors(false)
@@ -106,6 +109,7 @@ impl LogOptions {
 /// Prints text that is not a log event to standard error, after the log lines before it.
 /// Waits up to a second until it is written.
 pub(super) fn print(text: &str) {
+    let text = terminal::lines(text);
     // Nothing can be done about a standard error that cannot be written to.
     let _ = match WRITER.get() {
         Some(writer) => (&*writer).write_all(text.as_bytes()),
@@ -157,6 +161,23 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     }
 }
 
+/// Formats the fields of lines of text. No value begins another line or reaches a terminal
+/// as it is: it may come from a client, a server, a file or a guest.
+fn text_fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'static {
+    let fields = debug_fn(
+        |line: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug| {
+            let value = format!("{value:?}");
+            match field.name() {
+                "message" => line.write_str(&terminal::escape(&value)),
+                // It has names from this program only, and would be hard to read in one line.
+                "backtrace" => write!(line, "backtrace={}", terminal::lines(&value)),
+                name => write!(line, "{name}={}", terminal::escape(&value)),
+            }
+        },
+    );
+    fields.delimited(" ")
+}
+
 /// Formats an event as a JSON object: its timestamp, level, target, message and fields, and
 /// the fields of the spans around it, outermost first.
 struct Json;
@@ -199,7 +220,7 @@ fn add_members(line: &mut Writer<'_>, object: &str) -> fmt::Result {
     let members = object.strip_prefix('{');
     match members.and_then(|members| members.strip_suffix('}')) {
         None | Some("") => Ok(()),
-        Some(members) => write!(line, ",{members}"),
+        Some(members) => write!(line, ",{}", terminal::json(members)),
     }
 }
 
@@ -213,6 +234,7 @@ mod tests {
     use tracing::Level;
 
     use super::*;
+    use crate::cli::terminal::tests::{HOSTILE, harmful};
 
     /// A log in memory.
     #[derive(Clone, Default)]
@@ -228,6 +250,13 @@ mod tests {
         }
     }
 
+    impl Log {
+        fn text(&self) -> String {
+            let log = self.0.lock().expect("no panic").clone();
+            String::from_utf8(log).expect("text")
+        }
+    }
+
     /// The lines that are logged while `act` runs.
     fn logged(level: Level, act: impl FnOnce()) -> Vec<Value> {
         let log = Log::default();
@@ -240,10 +269,39 @@ mod tests {
             .event_format(Json)
             .finish();
         tracing::subscriber::with_default(subscriber, act);
-        let log = log.0.lock().expect("no panic").clone();
-        let text = String::from_utf8(log).expect("text");
-        let parsed = text.lines().map(serde_json::from_str);
+        let text = log.text();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines.iter().all(|line| harmful(line).is_empty()), "{text}");
+        let parsed = lines.into_iter().map(serde_json::from_str);
         parsed.collect::<Result<_, _>>().expect("JSON in each line")
+    }
+
+    #[test]
+    fn no_value_begins_another_line_or_reaches_a_terminal() {
+        let act = || {
+            let span = tracing::info_span!("request", request_id = %HOSTILE, second = HOSTILE);
+            let _entered = span.enter();
+            tracing::info!(plain = HOSTILE, shown = %HOSTILE, debug = ?HOSTILE, "{HOSTILE}");
+        };
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .fmt_fields(text_fields())
+            .with_writer(move || writer.clone())
+            .with_ansi(false)
+            .finish();
+        tracing::subscriber::with_default(subscriber, act);
+        let text = log.text();
+        assert_eq!(harmful(&text), ['\n'], "{text}");
+        for words in ["request_id=\\u{1b}", " plain=\"\\u{1b}", " shown=\\u{1b}"] {
+            assert!(text.contains(words), "{text}");
+        }
+        let [line] = &logged(Level::INFO, act)[..] else {
+            panic!("one line");
+        };
+        for field in ["request_id", "second", "plain", "shown", "message"] {
+            assert_eq!(line[field], HOSTILE);
+        }
     }
 
     #[test]

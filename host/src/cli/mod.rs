@@ -25,6 +25,7 @@ mod settings;
 mod signals;
 mod startup;
 mod swap;
+mod terminal;
 mod values;
 mod versions;
 

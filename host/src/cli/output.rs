@@ -4,12 +4,13 @@
 //! [`exit::READER_GONE`](super::exit::READER_GONE).
 
 use std::error::Error as StdError;
-use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::Context;
+
+use super::terminal;
 
 /// The cause of an error, if standard output was closed.
 #[derive(Debug, thiserror::Error)]
@@ -44,10 +45,20 @@ fn marked(error: io::Error) -> io::Error {
 
 const CANNOT_WRITE: &str = "cannot write to standard output";
 
-/// Prints a result.
-pub(super) fn print(result: impl Display) -> anyhow::Result<()> {
+/// Prints a result: lines of text, in which characters that cannot be seen are escaped.
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    write(&terminal::lines(text))
+}
+
+/// Prints a JSON document and a line break. Characters that cannot be seen are escaped as in
+/// JSON.
+pub(super) fn print_json(document: &str) -> anyhow::Result<()> {
+    write(&format!("{}\n", terminal::json(document)))
+}
+
+fn write(text: &str) -> anyhow::Result<()> {
     let mut out = stdout();
-    write!(out, "{result}")
+    out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
         .context(CANNOT_WRITE)
 }
@@ -70,7 +81,7 @@ const READER_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) fn print_in_background(text: String) {
     let (done, printed) = mpsc::channel();
     let thread = std::thread::Builder::new().spawn(move || {
-        if let Err(error) = print(text) {
+        if let Err(error) = print(&text) {
             tracing::warn!("the startup banner cannot be printed: {error:#}");
         }
         // The receiver is gone if the reader was too slow.

@@ -64,7 +64,7 @@ impl PredictCommand {
             self.texts
         };
         let answer = runtime.block_on(answer(app.service(), texts))?;
-        output::print(format_args!("{answer}\n"))?;
+        output::print_json(&answer)?;
         Ok(ExitCode::SUCCESS)
     }
 }

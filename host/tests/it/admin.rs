@@ -2,6 +2,7 @@
 //! from its start to its end; and what it is for, the versions.
 
 mod swapping;
+mod terminal;
 mod tokens;
 
 use std::io::Read;

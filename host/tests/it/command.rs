@@ -268,8 +268,14 @@ fn conflicting_limits_are_named() {
 
 /// `fastsentiment check` with another artefact directory.
 fn check_with_artifacts(dir: &Path) -> Command {
+    let mut check = check_with_default_artifacts();
+    check.arg("--artifacts").arg(dir);
+    check
+}
+
+fn check_with_default_artifacts() -> Command {
     let mut check = bare();
-    check.arg("check").arg("--artifacts").arg(dir);
+    check.arg("check");
     check.arg("--model").arg(fixture("tiny-bert"));
     check.arg("--onnxruntime").arg(onnxruntime());
     check.arg("--guest").arg(guest_path());
@@ -283,7 +289,37 @@ fn an_artefact_directory_that_others_can_write_to_is_refused() {
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
     let mut check = check_with_artifacts(dir.path());
     let path = dir.path().to_str().unwrap();
-    assert_fails(&mut check, &[path, "chmod 700", "--artifacts"]);
+    assert_fails(&mut check, &[path, "(mode 777)", "--artifacts"]);
+}
+
+/// Nobody has chosen the default, such as that of a user whose home is another one's.
+#[test]
+fn a_default_artefact_directory_that_others_can_write_to_is_not_used() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let mut check = check_with_default_artifacts();
+    check.env("HOME", home.path());
+    check.env("XDG_CACHE_HOME", home.path().join("cache"));
+    let output = run(&mut check);
+    assert!(output.status.success(), "{output:?}");
+    let warning = String::from_utf8_lossy(&output.stderr);
+    for words in ["(mode 777)", "compiled at every start"] {
+        assert!(warning.contains(words), "{warning}");
+    }
+    assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_state_directory_that_others_can_write_to_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let mut check = subcommand("check", &fixture("tiny-bert"));
+    check.arg("--no-load").arg("--state").arg(&state);
+    assert_fails(&mut check, &[state.to_str().unwrap(), "(mode 777)"]);
 }
 
 #[test]

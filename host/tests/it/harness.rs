@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use inference::{Library, Model, SessionOptions};
@@ -123,10 +123,17 @@ fn library() -> &'static Library {
 /// The directory for compiled guests, which later tests and runs use again: that saves most
 /// of the time. Keys are digests of the contents, so no entry is ever out of date.
 pub(crate) fn artifacts() -> PathBuf {
-    static PRUNED: Once = Once::new();
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("artifacts");
-    PRUNED.call_once(|| prune(&dir));
-    dir
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    let dir = DIR.get_or_init(|| {
+        let mut dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("artifacts");
+        // Such as in a container, where root may build the sources of another user.
+        if ArtifactStore::open(&dir).is_err() {
+            dir = std::env::temp_dir().join("fastsentiment-tests");
+        }
+        prune(&dir);
+        dir
+    });
+    dir.clone()
 }
 
 /// Deletes old compiled guests, which are about 12 MB each.

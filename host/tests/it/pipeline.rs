@@ -3,6 +3,7 @@
 mod artifacts;
 mod compiler;
 mod contract;
+mod foreign_code;
 mod golden;
 mod model_files;
 mod prepare;

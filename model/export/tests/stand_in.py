@@ -48,6 +48,8 @@ class Repository:
     private: bool = False
     gated: bool = False
     faults: dict[str, Fault] = field(default_factory=dict)
+    # The commit, if it is not one.
+    false_commit: str | None = None
     # Tags and branches beside `main`.
     names: tuple[str, ...] = ()
 
@@ -200,7 +202,7 @@ class HubHandler(Handler):
         described = {
             "id": name,
             "modelId": name,
-            "sha": repository.commit,
+            "sha": repository.false_commit or repository.commit,
             "private": repository.private,
             "gated": "auto" if repository.gated else False,
             "tags": [],

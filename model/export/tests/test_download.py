@@ -16,6 +16,7 @@ from pathlib import Path
 from export import hub, publish
 from export.errors import ExportError
 from export.tests.harness import DEFAULT_MODEL, FIXTURES, PATIENCE, ExportTest
+from export.terminal import printable
 from export.tests.stand_in import TOKEN, Fault
 
 NAME = "someone/tiny"
@@ -37,6 +38,26 @@ class DownloadTest(ExportTest):
 
     def files(self) -> set[str]:
         return {file.name for file in self.out.iterdir()}
+
+
+class DoesNotTrustTheHub(DownloadTest):
+    def test_a_commit_is_no_path(self) -> None:
+        self.hub.add(NAME, self.repository(), false_commit="../../elsewhere")
+        self.fail_with(f"names no commit of {NAME}", NAME, "--onnx")
+        self.assertFalse((self.work / "cache").exists())
+
+    def test_text_reaches_no_terminal_as_it_is(self) -> None:
+        hostile = "a\x1b]0;b\x07\x9b2J\nc\rd\u202ee\u200bf\U000e0041"
+        self.assertEqual(
+            printable(hostile),
+            r"a\x1b]0;b\x07\x9b2J\nc\rd\u202ee\u200bf\U000e0041",
+        )
+        for harmless in ("very good, tr\u00e8s bien", "\u5f88\u597d"):
+            self.assertEqual(printable(harmless), harmless)
+        done = self.export(hostile)
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(done.stderr.strip().splitlines()[1:], [])
+        self.assertFalse(set(hostile) - set("abcdef]0;2J\n") & set(done.stderr))
 
 
 class TakesReadyGraphs(DownloadTest):

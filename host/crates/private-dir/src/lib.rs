@@ -2,130 +2,168 @@
 //! written them.
 //!
 //! The host runs compiled guests and restores its state straight from disk. Both
-//! are safe only in a directory that nobody else can write to, so whatever reads
-//! them takes a [`PrivateDir`], which only the check can make.
+//! are safe only if nobody else can have put them there, so whatever reads them
+//! takes a [`PrivateDir`] or a [`PrivateFile`], which only the checks can make:
+//!
+//! - Every directory from the root down, and every symbolic link on the way, belongs
+//!   to this user or root, and nobody else can rename what is in it (`way`). The
+//!   directory itself can be written by this user and root only.
+//! - The directory is then held open. Whatever happens to its path, files are opened,
+//!   written and deleted in the directory that was checked.
+//! - A file is a regular file that belongs to this user or root and that nobody else
+//!   can write to. Its directory is checked again whenever a file is opened.
+//!
+//! A check cannot look into the past: what was written while others could, and then
+//! given to this user with `chown -R`, looks like this user's own.
 //!
 //! This crate must not know what the directories hold.
 
-use std::fs::{self, Metadata};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::{Path, PathBuf};
+mod file;
+mod way;
 
-/// A directory that only this user and root could write to when it was opened.
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+pub use file::PrivateFile;
+
+/// The permissions to write of everybody but the owner: of the group and of all
+/// others. Those in an access control list count as the group's.
+const OTHERS_WRITE: u32 = 0o022;
+
+/// A directory that only this user and root can write to, held open.
 ///
 /// Its owner is one of the two, so nobody else can change its permissions either.
 #[derive(Clone, Debug)]
-pub struct PrivateDir(PathBuf);
+pub struct PrivateDir {
+    dir: Arc<File>,
+    path: PathBuf,
+}
 
-/// Why a directory is not a [`PrivateDir`].
+/// Why something is not private.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivateDirError {
-    /// The directory cannot be created or inspected.
+    /// It cannot be created, opened or inspected.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Another user owns the directory or can write to it.
-    #[error("another user owns the directory or can write to it")]
-    Shared,
+    /// Another user could change it.
+    #[error("{path} {fault}")]
+    Shared {
+        /// What another user could change: the directory, one on the way to it, or a
+        /// file in it.
+        path: PathBuf,
+        /// How.
+        fault: Fault,
+    },
+}
+
+/// How another user could change something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// This user owns it.
+    Owner(u32),
+    /// Its permissions, which are these, let others write to it.
+    Mode(u32),
+    /// It is a symbolic link in a directory where others can replace it.
+    Link,
 }
 
 impl PrivateDir {
-    /// Opens a directory, and creates it with mode 700 if it does not exist.
+    /// Opens a directory. It is created with mode 700 if it does not exist, and so are
+    /// those above it.
     ///
     /// # Errors
     ///
-    /// If the directory cannot be created, or if another user owns it or can write
-    /// to it.
+    /// If the directory cannot be created, or if another user could change it.
     pub fn create(path: &Path) -> Result<Self, PrivateDirError> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)?;
-        Self::open(path)
+        Self::walk(path, true)
     }
 
     /// Opens a directory that exists.
     ///
     /// # Errors
     ///
-    /// If there is no such directory, or if another user owns it or can write to it.
+    /// If there is no such directory, or if another user could change it.
     pub fn open(path: &Path) -> Result<Self, PrivateDirError> {
-        let user = rustix::process::geteuid().as_raw();
-        let metadata = fs::metadata(path)?;
-        if !metadata.is_dir() {
-            return Err(io::Error::from(io::ErrorKind::NotADirectory).into());
-        }
-        if is_shared(user, &metadata) {
-            return Err(PrivateDirError::Shared);
-        }
-        Ok(Self(path.to_owned()))
+        Self::walk(path, false)
     }
 
-    /// The directory's path.
+    fn walk(path: &Path, create: bool) -> Result<Self, PrivateDirError> {
+        let private = Self {
+            dir: Arc::new(way::open(path, create)?),
+            path: path.to_owned(),
+        };
+        private.check()?;
+        Ok(private)
+    }
+
+    /// The path that it was opened at, for messages: by now, something else may be
+    /// there.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
+    }
+
+    /// Checks that still nobody else can write to the directory.
+    fn check(&self) -> Result<(), PrivateDirError> {
+        check(&self.dir.metadata()?, &self.path)
     }
 }
 
-/// Whether a user other than `user` and root can write to a directory, or could
-/// give themselves the right to.
-fn is_shared(user: u32, dir: &Metadata) -> bool {
-    dir.mode() & 0o022 != 0 || ![0, user].contains(&dir.uid())
+/// Checks that nobody else owns or can write to a file or directory.
+fn check(metadata: &Metadata, path: &Path) -> Result<(), PrivateDirError> {
+    check_owner(metadata.uid(), path)?;
+    let mode = metadata.mode();
+    if mode & OTHERS_WRITE == 0 {
+        Ok(())
+    } else {
+        Err(shared(path, Fault::Mode(mode & 0o7777)))
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::fs::Permissions;
-    use std::os::unix::fs::PermissionsExt;
+fn check_owner(owner: u32, path: &Path) -> Result<(), PrivateDirError> {
+    if [0, rustix::process::geteuid().as_raw()].contains(&owner) {
+        Ok(())
+    } else {
+        Err(shared(path, Fault::Owner(owner)))
+    }
+}
 
-    use super::*;
+fn shared(path: &Path, fault: Fault) -> PrivateDirError {
+    let path = path.to_owned();
+    PrivateDirError::Shared { path, fault }
+}
 
-    #[test]
-    fn only_its_user_and_root_can_write_to_a_private_directory() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a/b");
-        assert!(matches!(
-            PrivateDir::open(&path),
-            Err(PrivateDirError::Io(_))
-        ));
-        assert_eq!(PrivateDir::create(&path).unwrap().path(), path);
-        for (mode, is_private) in [(0o755, true), (0o720, false), (0o702, false)] {
-            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-            match PrivateDir::create(&path) {
-                Ok(_) => assert!(is_private, "{mode:o}"),
-                Err(PrivateDirError::Shared) => assert!(!is_private, "{mode:o}"),
-                Err(error) => panic!("{mode:o}: {error}"),
+impl From<Errno> for PrivateDirError {
+    fn from(error: Errno) -> Self {
+        Self::Io(error.into())
+    }
+}
+
+impl From<PrivateDirError> for io::Error {
+    fn from(error: PrivateDirError) -> Self {
+        match error {
+            PrivateDirError::Io(error) => error,
+            shared @ PrivateDirError::Shared { .. } => {
+                Self::new(io::ErrorKind::PermissionDenied, shared)
             }
         }
     }
+}
 
-    #[test]
-    fn a_file_is_not_a_private_directory() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        assert!(matches!(
-            PrivateDir::open(file.path()),
-            Err(PrivateDirError::Io(_))
-        ));
-    }
-
-    #[test]
-    fn a_directory_of_another_user_is_not_private() {
-        let dir = tempfile::tempdir().unwrap();
-        let metadata = || fs::metadata(dir.path()).unwrap();
-        let owner = metadata().uid();
-        assert!(!is_shared(owner, &metadata()));
-        if owner != 0 {
-            assert!(is_shared(owner + 1, &metadata()));
-            return;
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Owner(user) => write!(f, "belongs to another user ({user})"),
+            Self::Mode(mode) => write!(f, "can be written by other users (mode {mode:o})"),
+            Self::Link => f.write_str("is a symbolic link that other users can replace"),
         }
-        // Everybody trusts what root owns, and only root can give it away.
-        assert!(!is_shared(1000, &metadata()));
-        std::os::unix::fs::chown(dir.path(), Some(1000), None).unwrap();
-        assert!(!is_shared(1000, &metadata()));
-        assert!(is_shared(1001, &metadata()));
-        assert!(matches!(
-            PrivateDir::open(dir.path()),
-            Err(PrivateDirError::Shared)
-        ));
     }
 }

@@ -78,9 +78,9 @@ pub use metrics::Metrics;
 pub use quarantine::Quarantined;
 pub use registry::{KnownRevision, Origin, Standing};
 pub use start::{Beginning, StartError};
-pub use state::StateError;
 #[cfg(any(test, fuzzing))]
 pub use state::fuzz;
+pub use state::{StateError, check_state_dir};
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -3,20 +3,18 @@
 //!
 //! The file of a guest is named after its key and holds sealed code
 //! ([`super::trusted`]). A file that fails a check counts as absent, and the guest
-//! is compiled again. Files are mapped, not copied, so they must not change while
-//! they have their name: a file is renamed into place when it is complete, replaced
-//! and deleted by name, and never written to.
+//! is compiled again. Nobody sees half a file: it is renamed into place when it is
+//! complete.
 
 use std::cmp::Reverse;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use predictor::Digest;
 use private_dir::{PrivateDir, PrivateDirError};
 
-use super::trusted::{TrustedCode, TrustedFile};
+use super::trusted::TrustedCode;
 
 /// How many guests a directory keeps, the most recently used ones: those of some
 /// weeks, at about 19 MB each.
@@ -45,13 +43,15 @@ pub enum ArtifactError {
     },
     /// Another user could put code there.
     #[error(
-        "the artefact directory {path} belongs to another user or can be written by others, so \
-         compiled code in it cannot be trusted; make it private (chown, chmod 700) or choose \
-         another one"
+        "the artefact directory {path} cannot be trusted, since {reason}: use one that does not \
+         exist yet, below directories that nobody else can write to; chown and chmod would keep \
+         what others have put there"
     )]
     Shared {
         /// The directory.
         path: PathBuf,
+        /// What another user could change, and how.
+        reason: String,
     },
 }
 
@@ -69,15 +69,15 @@ impl ArtifactStore {
     ///
     /// # Errors
     ///
-    /// If the directory cannot be created, or if other users can write to it.
+    /// If the directory cannot be created, or if another user could put code there.
     pub fn open(dir: &Path) -> Result<Self, ArtifactError> {
         let path = dir.to_owned();
-        let dir = PrivateDir::create(dir).map_err(|error| match error {
-            PrivateDirError::Shared => ArtifactError::Shared { path },
-            PrivateDirError::Io(error) => ArtifactError::Unusable {
-                path,
-                reason: error.to_string(),
-            },
+        let dir = PrivateDir::create(dir).map_err(|error| {
+            let reason = error.to_string();
+            match error {
+                PrivateDirError::Shared { .. } => ArtifactError::Shared { path, reason },
+                PrivateDirError::Io(_) => ArtifactError::Unusable { path, reason },
+            }
         })?;
         Ok(Self {
             dir,
@@ -104,7 +104,7 @@ impl ArtifactStore {
     }
 
     /// The code that was stored under `key`, if it is there and undamaged.
-    pub(super) fn find(&self, key: &Digest) -> Option<TrustedFile> {
+    pub(super) fn find(&self, key: &Digest) -> Option<TrustedCode> {
         let mut dirs = [Some(&self.dir), self.shipped.as_ref()].into_iter();
         dirs.find_map(|dir| find_in(dir?, key))
     }
@@ -112,51 +112,47 @@ impl ArtifactStore {
     /// Stores code under `key`, and deletes the least recently used. A failure
     /// costs only time at the next start, so it is logged and not returned.
     pub(super) fn put(&self, key: &Digest, code: &TrustedCode) {
-        let path = self.dir.path().join(file_name(key));
-        match self.write(&path, key, code) {
-            Ok(()) => self.prune(&path),
+        let name = file_name(key);
+        let written = self
+            .dir
+            .write(&name, UNFINISHED, |file| code.seal(key, file));
+        match written {
+            Ok(()) => self.prune(&name),
             Err(error) => {
+                let path = self.dir.path().join(name);
                 tracing::warn!(path = %path.display(), %error, "an artefact could not be stored");
             }
         }
     }
 
-    /// Readers see the whole file or none, since it is renamed into place.
-    fn write(&self, path: &Path, key: &Digest, code: &TrustedCode) -> io::Result<()> {
-        let mut file = tempfile::Builder::new()
-            .prefix(UNFINISHED)
-            .tempfile_in(self.dir.path())?;
-        code.seal(key, &mut file)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    }
-
-    /// Deletes all but the newest files, and never the one at `stored`. Guests that
-    /// are running are not affected: a mapping outlives the name of its file.
-    fn prune(&self, stored: &Path) {
-        let Ok(entries) = fs::read_dir(self.dir.path()) else {
-            return;
-        };
+    /// Deletes all but the newest files, and never the one named `stored`.
+    fn prune(&self, stored: &str) {
         let mut found = Vec::new();
-        for entry in entries.filter_map(Result::ok) {
-            let (path, metadata) = (entry.path(), entry.metadata());
+        for name in self.dir.names().unwrap_or_default() {
+            let metadata = self.dir.metadata(&name);
             let Ok(used) = metadata.and_then(|metadata| metadata.modified()) else {
                 continue;
             };
-            let unfinished = entry.file_name().to_string_lossy().starts_with(UNFINISHED);
-            if unfinished && used.elapsed().is_ok_and(|age| age > ORPHANED) {
-                delete(&path);
-            } else if path
-                .extension()
-                .is_some_and(|extension| extension == EXTENSION)
-            {
-                found.push((path != stored, Reverse(used), path));
+            let extension = Path::new(&name).extension();
+            if name.starts_with(UNFINISHED) {
+                if used.elapsed().is_ok_and(|age| age > ORPHANED) {
+                    self.delete(&name);
+                }
+            } else if extension.is_some_and(|extension| extension == EXTENSION) {
+                found.push((name != stored, Reverse(used), name));
             }
         }
         found.sort();
-        for (_, _, path) in found.iter().skip(self.kept.max(1)) {
-            delete(path);
+        for (_, _, name) in found.iter().skip(self.kept.max(1)) {
+            self.delete(name);
+        }
+    }
+
+    /// Deletes a file; another process may have done so already.
+    fn delete(&self, name: &str) {
+        if let Err(error) = self.dir.remove(name) {
+            let path = self.dir.path().join(name);
+            tracing::debug!(path = %path.display(), %error, "an artefact could not be deleted");
         }
     }
 }
@@ -165,34 +161,33 @@ fn file_name(key: &Digest) -> String {
     format!("{key}.{EXTENSION}")
 }
 
-fn find_in(dir: &PrivateDir, key: &Digest) -> Option<TrustedFile> {
+fn find_in(dir: &PrivateDir, key: &Digest) -> Option<TrustedCode> {
     let name = file_name(key);
-    match TrustedFile::open(dir, &name, key) {
-        Ok(found) => {
-            // Only the order of deletion depends on it.
-            let _ = found.file().set_modified(SystemTime::now());
-            Some(found)
-        }
+    match read(dir, &name, key) {
+        Ok(code) => Some(code),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => {
             let path = dir.path().join(name);
-            tracing::warn!(path = %path.display(), %error, "a damaged artefact is ignored");
+            tracing::warn!(path = %path.display(), %error, "an artefact is not used");
             None
         }
     }
 }
 
-/// Deletes a file; another process may have done so already.
-fn delete(path: &Path) {
-    if let Err(error) = fs::remove_file(path) {
-        tracing::debug!(path = %path.display(), %error, "an artefact could not be deleted");
-    }
+fn read(dir: &PrivateDir, name: &str, key: &Digest) -> io::Result<TrustedCode> {
+    let file = dir.file(name)?;
+    let code = TrustedCode::read(&file, key)?;
+    // Only the order of deletion depends on it.
+    let _ = file.touch();
+    Ok(code)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::trusted::SEAL;
-    use super::super::trusted::tests::fake;
+    use std::fs;
+    use std::time::SystemTime;
+
+    use super::super::trusted::tests::{bytes, fake};
     use super::*;
 
     const KEY: Digest = Digest([7; 32]);
@@ -213,9 +208,7 @@ mod tests {
 
     /// The code that is found under a key.
     fn found(store: &ArtifactStore, key: &Digest) -> Option<Vec<u8>> {
-        let mut bytes = fs::read(store.find(key)?.path()).expect("readable");
-        bytes.truncate(bytes.len() - SEAL);
-        Some(bytes)
+        store.find(key).map(|code| bytes(&code).to_vec())
     }
 
     #[test]

@@ -18,8 +18,8 @@
 //! 2. **Artefact.** If the [`ArtifactStore`] has code that was compiled from the same
 //!    guest, model files, compiler and settings, that code is used. One prediction
 //!    then tests that it runs, and the guest is ready within milliseconds. Code is
-//!    trusted only in a directory that nobody else can write to, and only if its key
-//!    and its digest match.
+//!    trusted only in a file, in a directory and below directories that nobody else
+//!    can write to, and only if its key and its digest match.
 //! 3. **Contract.** The names of the exports are read without compiling anything. A
 //!    component that is not a guest is refused at once, with a sentence that says what
 //!    is missing.

@@ -125,8 +125,7 @@ impl Load<'_> {
         let component = code
             .component(&self.runtime.serving().engine)
             .inspect_err(|error| {
-                let path = code.path().display();
-                tracing::warn!(%path, %error, "an artefact cannot be used; compiling again");
+                tracing::warn!(%key, %error, "an artefact cannot be used; compiling again");
             })
             .ok()?;
         Some(

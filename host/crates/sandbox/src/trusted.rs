@@ -1,22 +1,20 @@
 //! Compiled code that this process may run.
 //!
 //! wasmtime runs precompiled code as it is: no check can prove that machine code
-//! keeps to the sandbox, so its origin has to be trusted. The two types here are
-//! the evidence of that origin, and the only values that can be turned into a
-//! component: [`TrustedCode`] was compiled just now, [`TrustedFile`] was compiled
-//! earlier and kept in a directory that nobody else can write to.
+//! keeps to the sandbox, so its origin has to be trusted. [`TrustedCode`] is the
+//! evidence of that origin, and the only value that can be turned into a component:
+//! it was compiled just now, or earlier and kept in a file that nobody else can write
+//! to ([`PrivateFile`]).
 //!
 //! Code that crosses a process boundary is *sealed*: a trailer names the key that
 //! the code was made for and holds a digest of the code. The seal detects damage
 //! and code for another engine. It does not authenticate: that is what the pipe of
-//! a child process and a private directory are for.
+//! a child process and a private file are for.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
 
 use predictor::Digest;
-use private_dir::PrivateDir;
+use private_dir::PrivateFile;
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -30,7 +28,12 @@ const MAGIC: &[u8; 16] = b"fastsentiment 02";
 /// The size of a seal, in bytes.
 pub(super) const SEAL: usize = MAGIC.len() + 2 * size_of::<Digest>();
 
-/// Code that was compiled just now, by this process or by a child of it.
+/// The largest file of code that is read, in bytes: more than the compiler may write
+/// ([`CompileLimits::code`](super::compiler::CompileLimits)).
+const MOST: u64 = 512 << 20;
+
+/// Code that this program has compiled: this process, a child of it, or an earlier one
+/// that kept it in a private file.
 pub(super) struct TrustedCode(Vec<u8>);
 
 impl TrustedCode {
@@ -46,10 +49,27 @@ impl TrustedCode {
     /// Takes the code that a compiler process has sealed with `key`; `None` if the
     /// seal is broken or names another key.
     pub(super) fn unseal(output: CompilerOutput, key: &Digest) -> Option<Self> {
-        let mut bytes = output.into_bytes();
+        Self::checked(output.into_bytes(), key)
+    }
+
+    /// Reads a file of code that was sealed with `key`. What is checked here is what
+    /// will run, whatever happens to the file from now on: the code is copied, and not
+    /// mapped, since the file may still be open to somebody who could write to it before.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read; [`io::ErrorKind::InvalidData`] if the seal is broken or
+    /// names another key.
+    pub(super) fn read(file: &PrivateFile, key: &Digest) -> io::Result<Self> {
+        let code = Self::checked(file.read(MOST)?, key);
+        code.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it is damaged"))
+    }
+
+    /// Removes an intact seal with `key`.
+    fn checked(mut bytes: Vec<u8>, key: &Digest) -> Option<Self> {
         let length = bytes.len().checked_sub(SEAL)?;
-        // Reading from memory does not fail.
-        if !is_sealed(&mut &*bytes, length as u64, key).unwrap_or(false) {
+        let (code, seal) = bytes.split_at(length);
+        if *seal != seal_of(code, key) {
             return None;
         }
         bytes.truncate(length);
@@ -63,9 +83,7 @@ impl TrustedCode {
     /// If `output` fails.
     pub(super) fn seal(&self, key: &Digest, output: &mut dyn Write) -> io::Result<()> {
         output.write_all(&self.0)?;
-        output.write_all(MAGIC)?;
-        output.write_all(&key.0)?;
-        output.write_all(&Sha256::digest(&self.0))
+        output.write_all(&seal_of(&self.0, key))
     }
 
     /// The size of the code, in bytes.
@@ -80,8 +98,9 @@ impl TrustedCode {
     /// If it was compiled for another engine, or if memory is short.
     pub(super) fn component(&self, engine: &Engine) -> wasmtime::Result<Component> {
         // SAFETY: the bytes are unchanged output of wasmtime's compiler: `compile`
-        // has just made them, or `unseal` has checked what a process that this
-        // one started, of the same binary, has made.
+        // has just made them, or `checked` has compared them with the digest that a
+        // process of this program has made of them. That process was started by this
+        // one, or it wrote a file that only this user and root could write to.
         #[expect(unsafe_code, reason = "compiled code cannot be checked, only trusted")]
         unsafe {
             Component::deserialize(engine, &self.0)
@@ -89,83 +108,22 @@ impl TrustedCode {
     }
 }
 
-/// A file of sealed code in a directory that nobody else can write to.
-#[derive(Debug)]
-pub(super) struct TrustedFile {
-    path: PathBuf,
-    file: File,
-}
-
-impl TrustedFile {
-    /// Opens the file `name` in `dir`, and compares its contents with its seal.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be read; [`io::ErrorKind::InvalidData`] if the seal is broken
-    /// or names another key.
-    pub(super) fn open(dir: &PrivateDir, name: &str, key: &Digest) -> io::Result<Self> {
-        let path = dir.path().join(name);
-        let mut file = File::open(&path)?;
-        let length = file.metadata()?.len().checked_sub(SEAL as u64);
-        let is_intact = match length {
-            Some(length) => is_sealed(&mut file, length, key)?,
-            None => false,
-        };
-        if !is_intact {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        Ok(Self { path, file })
-    }
-
-    /// Where the file is.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The open file.
-    pub(super) fn file(&self) -> &File {
-        &self.file
-    }
-
-    /// Maps the code into memory and loads it into an engine.
-    ///
-    /// # Errors
-    ///
-    /// If the file is gone, if it was compiled for another engine, or if memory is
-    /// short.
-    pub(super) fn component(&self, engine: &Engine) -> wasmtime::Result<Component> {
-        // SAFETY: only this user and root can write to the directory, so that this
-        // program wrote the file, and its seal shows that the code is unchanged.
-        // It stays so while it is mapped: the store replaces and deletes files by
-        // name, and never writes to one that has its final name.
-        #[expect(unsafe_code, reason = "compiled code cannot be checked, only trusted")]
-        unsafe {
-            Component::deserialize_file(engine, &self.path)
-        }
-    }
-}
-
-/// Whether `length` bytes of code are followed by an intact seal with `key`.
-fn is_sealed(sealed: &mut dyn Read, length: u64, key: &Digest) -> io::Result<bool> {
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 18];
-    let mut code = sealed.take(length);
-    loop {
-        match code.read(&mut buffer)? {
-            0 => break,
-            read => hasher.update(&buffer[..read]),
-        }
-    }
+/// The seal of code for `key`.
+fn seal_of(code: &[u8], key: &Digest) -> [u8; SEAL] {
     let mut seal = [0; SEAL];
-    code.into_inner().read_exact(&mut seal)?;
-    let (magic, digests) = seal.split_at(MAGIC.len());
-    let (sealed_with, digest) = digests.split_at(size_of::<Digest>());
-    Ok(magic == MAGIC && sealed_with == key.0 && digest == hasher.finalize().as_slice())
+    let (magic, digests) = seal.split_at_mut(MAGIC.len());
+    let (sealed_with, digest) = digests.split_at_mut(size_of::<Digest>());
+    magic.copy_from_slice(MAGIC);
+    sealed_with.copy_from_slice(&key.0);
+    digest.copy_from_slice(&Sha256::digest(code));
+    seal
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use std::fs;
+
+    use private_dir::PrivateDir;
 
     use super::*;
 
@@ -174,6 +132,10 @@ pub(super) mod tests {
     /// Bytes in the place of code, for tests that never run it.
     pub(crate) fn fake(code: &[u8]) -> TrustedCode {
         TrustedCode(code.to_vec())
+    }
+
+    pub(crate) fn bytes(code: &TrustedCode) -> &[u8] {
+        &code.0
     }
 
     fn sealed(code: &[u8], key: &Digest) -> Vec<u8> {
@@ -187,7 +149,8 @@ pub(super) mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         fs::write(dir.path().join("code"), bytes).expect("written");
         let dir = PrivateDir::open(dir.path()).expect("private");
-        let file = TrustedFile::open(&dir, "code", &KEY).is_ok();
+        let file = dir.file("code").expect("private");
+        let file = TrustedCode::read(&file, &KEY).is_ok();
         let output = CompilerOutput::from(bytes.to_vec());
         assert_eq!(TrustedCode::unseal(output, &KEY).is_some(), file);
         file

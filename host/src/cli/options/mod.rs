@@ -65,8 +65,8 @@ struct FilePaths {
     /// Directory for compiled guests; empty to keep none [default: fastsentiment in the
     /// user's cache directory]
     ///
-    /// Without one, the guest is compiled at every start. The directory must not be
-    /// writable by other users.
+    /// Without one, the guest is compiled at every start. Nobody but this user and root
+    /// may be able to write to the directory, or to replace it.
     #[arg(long, env = "FASTSENTIMENT_ARTIFACTS", value_name = "DIR", value_parser = path_or_none())]
     artifacts: Option<PathBuf>,
 }
@@ -158,6 +158,7 @@ impl LoadOptions {
                 Some(dir) => non_empty(dir),
                 None => dirs::cache_dir().map(|dir| dir.join("fastsentiment")),
             },
+            artifacts_chosen: files.artifacts.is_some(),
             shipped_artifacts: beside_binary()?.join("artifacts"),
             compiler: Compiler::child(
                 own_program()?,

@@ -25,7 +25,8 @@ pub(in crate::cli) struct RevisionOptions {
     /// Directory for the state that survives a restart [default: none]
     ///
     /// It records which version is live, which are known and which are quarantined. Each
-    /// server needs its own, and it must not be writable by other users.
+    /// server needs its own. Nobody but this user and root may be able to write to it, or to
+    /// replace it.
     #[arg(long, env = "FASTSENTIMENT_STATE", value_name = "DIR", value_parser = path_or_none())]
     state: Option<PathBuf>,
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::cli::terminal::escape;
+
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
@@ -37,20 +39,12 @@ impl Fault {
         Self::of(format!("{place}: {what}"))
     }
 
-    /// An error without a place. Line breaks in the text become spaces, and other control
-    /// characters, which would reach a terminal, are escaped.
+    /// An error without a place. Line breaks in the text become spaces, and what else cannot
+    /// be seen is escaped.
     pub(in crate::cli) fn of(text: impl fmt::Display) -> Self {
         let text = text.to_string();
         let words: Vec<&str> = text.split_whitespace().collect();
-        let mut line = String::new();
-        for character in words.join(" ").chars() {
-            if character.is_control() {
-                line.extend(character.escape_default());
-            } else {
-                line.push(character);
-            }
-        }
-        Self(line)
+        Self(escape(&words.join(" ")).into_owned())
     }
 }
 

@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::fault::{Fault, Origin};
 use super::option::{Kind, Known};
+use crate::cli::terminal;
 
 /// The maximum size of a configuration file, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -187,9 +188,9 @@ fn in_toml(value: &DeValue<'_>) -> String {
 
 /// A string in quotes, on one line.
 pub(super) fn quoted(text: &str) -> String {
-    // TOML has JSON's escapes, and requires one more character to be escaped.
+    // TOML has JSON's escapes.
     let json = serde_json::Value::from(text).to_string();
-    json.replace('\u{7f}', "\\u007f")
+    terminal::toml(&json).into_owned()
 }
 
 /// Parses a file that has this text. Returns the errors too.

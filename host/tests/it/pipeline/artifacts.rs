@@ -45,7 +45,8 @@ impl Store {
     }
 }
 
-fn count(guest: &Guest) -> u32 {
+/// How often the guest has counted.
+pub(super) fn count(guest: &Guest) -> u32 {
     hundredths(&wait(guest.predict(&["count".to_owned()])).unwrap())
 }
 

@@ -1,7 +1,7 @@
 //! What a server knows of the one before it, and what damage costs.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 
 use revisions::{Origin, RevisionError, StartError};
 use rollout::{Share, Trial};
@@ -318,7 +318,7 @@ async fn a_directory_that_others_can_write_to_is_refused_and_no_directory_is_not
     fs::set_permissions(place.state(), Permissions::from_mode(0o770)).unwrap();
     let error = place.try_start(place.options()).err().unwrap();
     assert!(matches!(error, StartError::State(_)));
-    assert!(error.to_string().contains("chmod 700"), "{error}");
+    assert!(error.to_string().contains("(mode 770)"), "{error}");
     // One that can not be made.
     fs::remove_dir(place.state()).unwrap();
     fs::write(place.state(), "a file").unwrap();
@@ -331,23 +331,69 @@ async fn a_directory_that_others_can_write_to_is_refused_and_no_directory_is_not
 async fn a_state_that_can_not_be_written_stops_no_swap() {
     let place = used().await;
     let world = place.start();
-    fs::rename(place.state(), place.dir.path().join("away")).unwrap();
+    let file = |component: &str| place.state().join(format!("{}.wasm", digest(component)));
+    // No file can get the name of a directory.
+    fs::create_dir(file("d")).unwrap();
     world.swap("d").await;
     assert_eq!(
         world.versions.rollback(None).unwrap().live.guest(),
         digest("c")
     );
-    // It is there again, and so is what could not be written.
-    fs::create_dir(place.state()).unwrap();
+    // Components are written before the record that names them.
+    let d = digest("d").to_string();
+    place
+        .wait_until_written("the record", |record| {
+            let mut known = record["revisions"].as_array().unwrap().iter();
+            known.any(|entry| entry["revision"]["guest"] == *d)
+        })
+        .await;
+    // With the next change, what could not be written is.
+    fs::remove_dir(file("d")).unwrap();
     world.swap("e").await;
-    drop(world);
-    let written = place.state().join("state.json");
-    wait_until("it is written", || written.exists()).await;
-    wait_until("its components are", || {
-        let names = names(&place.state());
-        ["d", "e"]
-            .iter()
-            .all(|component| names.contains(&format!("{}.wasm", digest(component))))
+    wait_until("both are written", || {
+        ["d", "e"].iter().all(|component| file(component).is_file())
     })
     .await;
+}
+
+/// The directory is held open: whoever can rename one on the way cannot make the server
+/// take another state for its own.
+#[tokio::test]
+async fn the_state_stays_in_the_directory_that_was_checked() {
+    let place = used().await;
+    let away = place.dir.path().join("away");
+    let world = place.start();
+    fs::rename(place.state(), &away).unwrap();
+    fs::create_dir(place.state()).unwrap();
+    world.swap("d").await;
+    drop(world);
+    let component = format!("{}.wasm", digest("d"));
+    wait_until("it is written", || names(&away).contains(&component)).await;
+    assert_eq!(names(&place.state()), [""; 0]);
+}
+
+/// What another user has put there while they could, and what they can still write to, is
+/// not read, whatever the directory's permissions are now.
+#[tokio::test]
+async fn files_that_others_could_change_are_not_read() {
+    let place = used().await;
+    let component = place.state().join(format!("{}.wasm", digest("b")));
+    fs::set_permissions(&component, Permissions::from_mode(0o666)).unwrap();
+    let world = place.start();
+    assert_eq!(world.live(), digest("c"));
+    wait_for(&world, &["a"]).await;
+    wait_until("it is given up", || {
+        world.activate("b").unwrap_err() == RevisionError::Unknown(digest("b").short())
+    })
+    .await;
+    drop(world);
+    place.wait_until_free().await;
+    let state = place.state().join("state.json");
+    if chown(&state, Some(65_534), None).is_err() {
+        eprintln!("*** SKIPPED: only root can give a file to another user");
+        fs::set_permissions(&state, Permissions::from_mode(0o602)).unwrap();
+    }
+    let world = place.start();
+    assert_eq!(world.live(), digest("a"));
+    assert!(place.state().join("state.json.damaged").exists());
 }

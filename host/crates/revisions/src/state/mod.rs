@@ -15,5 +15,5 @@ mod store;
 pub use document::fuzz;
 pub(super) use keeper::Keeper;
 pub(super) use record::{Configured, KeptRevision, KeptTrial, Record};
-pub use store::StateError;
 pub(super) use store::Store;
+pub use store::{StateError, check_state_dir};

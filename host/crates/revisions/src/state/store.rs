@@ -1,7 +1,7 @@
 //! The directory of the state: `state.json`, and each component under its digest.
 
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Write};
+use std::fs::{File, TryLockError};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::record::Record;
@@ -24,17 +24,43 @@ const MOST_JSON: u64 = 4 << 20;
 pub enum StateError {
     /// Another user could change which revisions are used.
     #[error(
-        "the state directory {0} belongs to another user or can be written by others, who could make \
-         any version live; make it private (chown, chmod 700) or name a directory in it that is \
-         not there yet"
+        "the state directory {dir} cannot be trusted, since {reason}, and whoever writes there \
+         could make any version live: use one that does not exist yet, below directories that \
+         nobody else can write to; chown and chmod would keep what others have put there"
     )]
-    Shared(PathBuf),
+    Shared {
+        /// The directory.
+        dir: PathBuf,
+        /// What another user could change, and how.
+        reason: String,
+    },
+}
+
+impl StateError {
+    fn shared(dir: &Path, error: &PrivateDirError) -> Self {
+        Self::Shared {
+            dir: dir.to_owned(),
+            reason: error.to_string(),
+        }
+    }
+}
+
+/// Checks that nobody else could change the state in a directory, which need not exist.
+///
+/// # Errors
+///
+/// If another user could.
+pub fn check_state_dir(dir: &Path) -> Result<(), StateError> {
+    match PrivateDir::open(dir) {
+        Err(error @ PrivateDirError::Shared { .. }) => Err(StateError::shared(dir, &error)),
+        Ok(_) | Err(PrivateDirError::Io(_)) => Ok(()),
+    }
 }
 
 /// The directory of the state of this process.
 #[derive(Debug)]
 pub(in super::super) struct Store {
-    dir: PathBuf,
+    dir: PrivateDir,
     /// Locked for as long as it is open.
     _lock: File,
 }
@@ -43,49 +69,37 @@ impl Store {
     /// Opens a directory, and creates it if it does not exist. `None`, with a warning, if it
     /// cannot be used: then no state is kept.
     pub(in super::super) fn open(dir: &Path) -> Result<Option<Self>, StateError> {
-        match Self::try_open(dir) {
-            Ok(None) => Err(StateError::Shared(dir.to_owned())),
-            Ok(store) => Ok(store),
-            Err(reason) => {
-                tracing::warn!(
-                    "the state directory {} cannot be used: {reason}; the configured guest is \
-                     served, and NO STATE IS KEPT: the next start knows nothing of this one's swaps",
-                    dir.display()
-                );
-                Ok(None)
+        let reason = match PrivateDir::create(dir) {
+            Ok(private) => match lock(&private) {
+                Ok(lock) => {
+                    return Ok(Some(Self {
+                        dir: private,
+                        _lock: lock,
+                    }));
+                }
+                Err(reason) => reason,
+            },
+            Err(PrivateDirError::Io(error)) => error.to_string(),
+            Err(error @ PrivateDirError::Shared { .. }) => {
+                return Err(StateError::shared(dir, &error));
             }
-        }
-    }
-
-    fn try_open(dir: &Path) -> Result<Option<Self>, String> {
-        match PrivateDir::create(dir) {
-            Ok(_) => {}
-            Err(PrivateDirError::Shared) => return Ok(None),
-            Err(PrivateDirError::Io(error)) => return Err(error.to_string()),
-        }
-        let mut options = File::options();
-        options.create(true).truncate(false).write(true);
-        let lock = options.open(dir.join(LOCK));
-        let lock = lock.map_err(|error| format!("{LOCK}: {error}"))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Some(Self {
-                dir: dir.to_owned(),
-                _lock: lock,
-            })),
-            Err(TryLockError::WouldBlock) => Err("another server uses it".to_owned()),
-            Err(TryLockError::Error(error)) => Err(format!("{LOCK} cannot be locked: {error}")),
-        }
+        };
+        tracing::warn!(
+            "the state directory {} cannot be used: {reason}; the configured guest is served, and \
+             NO STATE IS KEPT: the next start knows nothing of this one's swaps",
+            dir.display()
+        );
+        Ok(None)
     }
 
     pub(in super::super) fn dir(&self) -> &Path {
-        &self.dir
+        self.dir.path()
     }
 
     /// The latest state; `None` if there is none, or if it is damaged. Components that it
     /// does not name are deleted. `present` gives the revision of a guest on this server.
     pub(in super::super) fn read(&self, present: &dyn Fn(Digest) -> Revision) -> Option<Record> {
-        let path = self.dir.join(STATE);
-        let record = match read_bounded(&path, MOST_JSON) {
+        let record = match self.read_file(STATE, MOST_JSON) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Record::default()),
             Err(error) => Err(error.to_string()),
             Ok(json) => Record::parse(&json, present),
@@ -100,10 +114,10 @@ impl Store {
                     "THE STATE IN {} CANNOT BE READ: {reason}; the configured guest is served, \
                      and it is no longer known which revisions were quarantined; the file is \
                      now {DAMAGED}",
-                    path.display()
+                    self.dir().join(STATE).display()
                 );
                 // If it cannot be moved, it will be overwritten.
-                let _ = fs::rename(&path, self.dir.join(DAMAGED));
+                let _ = self.dir.rename(STATE, DAMAGED);
                 None
             }
         }
@@ -111,7 +125,7 @@ impl Store {
 
     /// A component, if it is there and undamaged.
     pub(in super::super) fn component(&self, guest: &Digest, most: u64) -> io::Result<Vec<u8>> {
-        let bytes = read_bounded(&self.path(guest), most)?;
+        let bytes = self.read_file(&file_name(guest), most)?;
         if *guest == Digest::of(&bytes) {
             return Ok(bytes);
         }
@@ -122,59 +136,51 @@ impl Store {
     }
 
     pub(super) fn put(&self, guest: &Digest, component: &[u8]) -> io::Result<()> {
-        self.write(&self.path(guest), component)
+        self.write(&file_name(guest), component)
     }
 
     /// Writes the state, and deletes components that it does not name.
     pub(super) fn write_record(&self, record: &Record) -> io::Result<()> {
-        self.write(&self.dir.join(STATE), &record.to_json()?)?;
+        self.write(STATE, &record.to_json()?)?;
         self.sweep(record);
         Ok(())
     }
 
-    /// Readers see the whole file or none, even after a power failure.
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut file = tempfile::Builder::new()
-            .prefix(TEMPORARY)
-            .tempfile_in(&self.dir)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        File::open(&self.dir)?.sync_all()
+    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.dir
+            .write(name, TEMPORARY, |file| file.write_all(bytes))
+    }
+
+    fn read_file(&self, name: &str, most: u64) -> io::Result<Vec<u8>> {
+        self.dir.file(name)?.read(most)
     }
 
     /// Deletes forgotten components, and files that were being written when a process ended.
     /// Files with other names are left alone.
     fn sweep(&self, record: &Record) {
-        let Ok(entries) = fs::read_dir(&self.dir) else {
-            return;
-        };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
+        for name in self.dir.names().unwrap_or_default() {
             let component = name.strip_suffix(SUFFIX);
             let component = component.and_then(|digest| digest.parse().ok());
             let forgotten = component.is_some_and(|guest| !record.names(&guest));
             if forgotten || name.starts_with(TEMPORARY) {
                 // Tried again at the next change.
-                let _ = fs::remove_file(entry.path());
+                let _ = self.dir.remove(&name);
             }
         }
     }
+}
 
-    fn path(&self, guest: &Digest) -> PathBuf {
-        self.dir.join(format!("{guest}{SUFFIX}"))
+/// Locks a directory, so that no other server uses it; the error says why it cannot be.
+fn lock(dir: &PrivateDir) -> Result<File, String> {
+    let lock = dir.lock_file(LOCK);
+    let lock = lock.map_err(|error| format!("{LOCK}: {error}"))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err("another server uses it".to_owned()),
+        Err(TryLockError::Error(error)) => Err(format!("{LOCK} cannot be locked: {error}")),
     }
 }
 
-fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("it is larger than {most} bytes"),
-        ));
-    }
-    Ok(bytes)
+fn file_name(guest: &Digest) -> String {
+    format!("{guest}{SUFFIX}")
 }
