@@ -15,8 +15,8 @@ from pathlib import Path
 
 from export import hub, publish
 from export.errors import ExportError
-from export.tests.harness import DEFAULT_MODEL, FIXTURES, PATIENCE, ExportTest
 from export.terminal import printable
+from export.tests.harness import DEFAULT_MODEL, FIXTURES, PATIENCE, ExportTest
 from export.tests.stand_in import TOKEN, Fault
 
 NAME = "someone/tiny"
