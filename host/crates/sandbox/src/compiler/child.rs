@@ -58,6 +58,8 @@ pub fn compile_for_parent(
         .map_err(|error| failed("the compiler does not understand its task", &error))?;
     confine(&task.limits, task.pace)
         .map_err(|error| failed("the compiler cannot limit itself", &error))?;
+    confinement::compiler()
+        .map_err(|error| failed("the compiler cannot give up its rights", &error))?;
     // A server has already checked the size; this protects against other callers. A
     // prepared guest holds its memory, so it may be as large as compiled code.
     let bound = task.limits.component.max(task.limits.code);

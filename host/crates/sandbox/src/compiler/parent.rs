@@ -202,6 +202,10 @@ impl Exited {
                 "compiling it needs more than the allowed {:?} of processor time",
                 limits.cpu
             )),
+            (_, Some(signal)) if is_forbidden_call(signal) => failed(format!(
+                "the compiler made a system call that it must not make, as if something in the \
+                 guest had taken it over, and was ended ({status})"
+            )),
             _ if self.message.is_empty() => failed(format!("the compiler failed ({status})")),
             (Some(_), _) => failed(self.message),
             (None, _) => failed(format!("the compiler failed ({status}): {}", self.message)),
@@ -238,6 +242,16 @@ fn is_killed(signal: i32) -> bool {
     return signal == rustix::process::Signal::KILL.as_raw();
     #[cfg(not(unix))]
     return false;
+}
+
+fn is_forbidden_call(signal: i32) -> bool {
+    #[cfg(target_os = "linux")]
+    return signal == confinement::FORBIDDEN_CALL;
+    #[cfg(not(target_os = "linux"))]
+    return {
+        let _ = signal;
+        false
+    };
 }
 
 fn is_time_up(signal: i32) -> bool {
