@@ -118,7 +118,7 @@ const BATCH_TOKENS: u32 = 256;
 /// The most texts of a batch. Few texts are so short that this matters.
 const BATCH_TEXTS: usize = 32;
 
-/// Instances in addition to one per worker, for a guest that is being loaded.
+/// Instances in addition to one per worker: for texts set aside, and for a guest being loaded.
 const SPARE_INSTANCES: u32 = 4;
 
 /// The loaded layers, ready to serve.
@@ -328,6 +328,7 @@ fn batching(config: &Config, calibration: &Calibration) -> batcher::Options {
         batch_tokens: config.batch_tokens.unwrap_or(pays),
         queue_tokens: config.queue_tokens,
         tokens_per_second: calibration.tokens_per_second(),
+        patience: batcher::PATIENCE,
     }
 }
 
@@ -352,12 +353,8 @@ fn load_model(
     let options = SessionOptions {
         threads: config.threads.get(),
     };
-    Ok(Model::load(
-        library,
-        &config.model.join(MODEL_FILE),
-        options,
-        metrics,
-    )?)
+    let file = config.model.join(MODEL_FILE);
+    Ok(Model::load(library, &file, options, metrics)?)
 }
 
 fn new_runtime(

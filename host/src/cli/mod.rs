@@ -8,6 +8,7 @@ mod check;
 mod client;
 mod compile;
 mod completions;
+mod confinement;
 mod exit;
 mod health;
 mod heap;
@@ -37,6 +38,7 @@ use clap::{Args, Parser, Subcommand};
 use fastsentiment::app::{self, RunGuestError};
 use tracing::Level;
 
+use confinement::Confinement;
 use options::LoadOptions;
 use settings::{ConfigOption, Fault, Settings};
 
@@ -141,11 +143,19 @@ pub(crate) fn run() -> ExitCode {
         faults,
         resolved,
     } = settings;
+    // Before the log has a thread: threads that exist keep their rights.
+    let confined = match &cli.command {
+        Command::Serve(command) => Some(Confinement::of_server(command)),
+        _ => None,
+    };
     let started = match cli.command {
         // It reports to its parent, and logs nothing.
         Command::CompileGuest(_) => Ok(()),
         _ => cli.log.start(),
     };
+    if let Some(confined) = confined {
+        confined.log();
+    }
     let is_logged = started.is_ok() && cli.log.is_json();
     let result = started.and_then(|()| match cli.command {
         Command::CompileGuest(command) => Ok(command.run()),

@@ -2,6 +2,7 @@
 //! in which order, and what becomes of those that fail or leave. Beneath it all
 //! real guests, in `batching/guests.rs`.
 
+mod aside;
 mod background;
 mod bulk;
 mod failures;
@@ -153,6 +154,7 @@ const OPTIONS: Options = Options {
     batch_tokens: 256,
     queue_tokens: 100_000,
     tokens_per_second: 1000.0,
+    patience: PATIENCE,
 };
 
 impl Subject {

@@ -3,6 +3,9 @@
 //! `tests/guests/hostile`; guests that no compiler would generate are in the
 //! tests of the sandbox crate.
 
+#[cfg(target_os = "linux")]
+mod cost;
+mod hanging;
 mod orders;
 mod prepare;
 mod server;

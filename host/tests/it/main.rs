@@ -22,6 +22,8 @@ mod bulk;
 mod cache;
 mod command;
 mod configuration;
+#[cfg(target_os = "linux")]
+mod confinement;
 mod draining;
 mod examples;
 mod harness;

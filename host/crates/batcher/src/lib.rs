@@ -18,6 +18,11 @@
 //! whole, whatever its size. While the queue is full, clients that ask for little are still
 //! accepted.
 //!
+//! A batch that takes far longer than expected while other texts wait makes room for them:
+//! its texts are *set aside*, and one thread more than the workers scores these one by one. So
+//! texts that hang, however many, cost the others a moment each, and one thread's share of the
+//! processor.
+//!
 //! A caller that leaves removes its waiting texts. A batch that nobody waits for any more
 //! is cancelled through its [`CancellationToken`](predictor::CancellationToken).
 //!
@@ -28,6 +33,7 @@
 //! This crate must not know guests, wasmtime, caches or Redis: a
 //! [`Scorer`](predictor::Scorer) scores the batches.
 
+mod aside;
 mod calibration;
 mod estimate;
 mod metrics;
@@ -65,7 +71,14 @@ pub struct Options {
     pub queue_tokens: u64,
     /// The initial estimate of how many tokens a worker scores in a second.
     pub tokens_per_second: f64,
+    /// How long a batch may take, beyond twice its estimate, while other texts wait; such as
+    /// [`PATIENCE`].
+    pub patience: Duration,
 }
+
+/// More than what delays a batch now and then without its own doing, such as a container's
+/// quota of processor time, of which the system gives the next part after 100 ms.
+pub const PATIENCE: Duration = Duration::from_millis(150);
 
 /// Scores texts in batches, on threads of its own.
 pub struct Batcher {
@@ -78,6 +91,8 @@ struct Shared {
     state: Mutex<State>,
     /// Signalled when there is work, and when the batcher is dropped.
     work: Condvar,
+    /// Signalled when a text is set aside, and when the batcher is dropped.
+    work_aside: Condvar,
     options: Options,
     metrics: Metrics,
 }
@@ -85,6 +100,8 @@ struct Shared {
 struct State {
     queue: Queue<Waiter>,
     background: Queue<Waiter>,
+    /// The texts that were set aside.
+    aside: Queue<Waiter>,
     /// Whether a worker has a background batch.
     background_busy: bool,
     idle: usize,
@@ -121,12 +138,14 @@ impl Batcher {
             state: Mutex::new(State {
                 queue: Queue::default(),
                 background: Queue::default(),
+                aside: Queue::default(),
                 background_busy: false,
                 idle: 0,
                 closing: false,
                 tokens_per_second: options.tokens_per_second,
             }),
             work: Condvar::new(),
+            work_aside: Condvar::new(),
             options,
             metrics,
         });
@@ -137,13 +156,19 @@ impl Batcher {
             workers: Vec::new(),
         };
         for number in 0..options.workers.max(1) {
-            let shared = Arc::clone(&batcher.shared);
-            let worker = std::thread::Builder::new()
-                .name(format!("worker-{number}"))
-                .spawn(move || worker::work(&shared))?;
-            batcher.workers.push(worker);
+            batcher.spawn(format!("worker-{number}"), worker::next)?;
         }
+        batcher.spawn("worker-aside".to_owned(), aside::next)?;
         Ok(batcher)
+    }
+
+    fn spawn(&mut self, name: String, next: worker::Next) -> std::io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let worker = std::thread::Builder::new()
+            .name(name)
+            .spawn(move || worker::work(&shared, next))?;
+        self.workers.push(worker);
+        Ok(())
     }
 
     fn submit(&self, request: Request) -> Result<Vec<Pending>, PredictError> {
@@ -221,13 +246,20 @@ impl Drop for Batcher {
     fn drop(&mut self) {
         self.shared.lock().closing = true;
         self.shared.work.notify_all();
+        self.shared.work_aside.notify_all();
         for worker in self.workers.drain(..) {
             // A worker catches panics, so there is nothing to report.
             let _ = worker.join();
         }
         // Callers that still wait learn of it because their senders are dropped.
         let mut state = self.shared.lock();
-        let left = [state.queue.clear(), state.background.clear()];
+        let State {
+            queue,
+            background,
+            aside,
+            ..
+        } = &mut *state;
+        let left = [queue, background, aside].map(Queue::clear);
         drop(state);
         drop(left);
     }
@@ -241,8 +273,20 @@ impl State {
         }
     }
 
-    /// Whether a background batch keeps urgent texts waiting. It does not while a worker is
-    /// idle: that one takes them in a moment.
+    /// Takes a text out of the queue that it waits in, if it still waits.
+    fn remove(&mut self, priority: Priority, place: Place) -> Option<Entry<Waiter>> {
+        match priority {
+            // A text that is set aside keeps its place, which no other text has.
+            Priority::Live => {
+                let waiting = self.queue.remove(place);
+                waiting.or_else(|| self.aside.remove(place))
+            }
+            Priority::Background => self.background.remove(place),
+        }
+    }
+
+    /// Whether a batch keeps urgent texts waiting. It does not while a worker is idle: that one
+    /// takes them in a moment.
     fn needs_workers(&self) -> bool {
         self.closing || (self.idle == 0 && self.queue.len() > 0)
     }
@@ -313,7 +357,7 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         if self.wanted.swap(false, Ordering::Relaxed) {
             let mut state = self.shared.lock();
-            let left = state.queue_of(self.priority).remove(self.place);
+            let left = state.remove(self.priority, self.place);
             self.shared.record_depth(&state);
             drop(state);
             if left.is_some() && self.priority == Priority::Live {

@@ -18,6 +18,7 @@ pub struct Metrics {
     pub(super) busy_workers: IntGauge,
     pub(super) refused: IntCounter,
     pub(super) cancelled: IntCounter,
+    pub(super) set_aside: IntCounter,
     pub(super) background_texts: IntGauge,
     pub(super) preempted: IntCounter,
     texts: IntCounterVec,
@@ -84,6 +85,12 @@ impl Metrics {
             cancelled: register_int_counter_with_registry!(
                 "fastsentiment_abandoned_texts_total",
                 "Texts whose caller had gone before they were answered.",
+                registry
+            )?,
+            set_aside: register_int_counter_with_registry!(
+                "fastsentiment_set_aside_texts_total",
+                "Texts that took far longer than expected while others waited, and were left \
+                 to a thread for such texts.",
                 registry
             )?,
             background_texts: register_int_gauge_with_registry!(

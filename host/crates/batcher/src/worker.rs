@@ -7,11 +7,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::Span;
 
-use super::{BatchLimits, Entry, Place, Shared, Waiter};
+use super::aside::set_aside;
+use super::{BatchLimits, Entry, Place, Shared, State, Waiter};
 use predictor::{
     Answer, CancellationToken, ErrorKind, PredictError, Priority, Scores, Source, Work,
 };
@@ -19,21 +20,46 @@ use predictor::{
 /// The weight of the latest batch in the moving average of a worker's throughput.
 const WEIGHT: f64 = 0.1;
 
-type Taken = (Place, Entry<Waiter>);
+pub(super) type Taken = (Place, Entry<Waiter>);
 
 /// At least one text, taken from one of the queues.
-struct Batch {
-    taken: Vec<Taken>,
-    priority: Priority,
-    /// Set once a background batch has been preempted by urgent texts.
-    preempted: Arc<AtomicBool>,
+pub(super) struct Batch {
+    pub(super) taken: Vec<Taken>,
+    pub(super) priority: Priority,
+    pub(super) yields: Yields,
+    /// Set once the batch has been preempted by urgent texts.
+    pub(super) preempted: Arc<AtomicBool>,
 }
 
+/// When a batch is preempted by urgent texts that wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Yields {
+    AtOnce,
+    /// Once it has taken this long.
+    After(Duration),
+    Never,
+}
+
+impl Yields {
+    /// Whether urgent texts may preempt a batch that has begun at `begun`.
+    fn is_due(self, begun: Instant) -> bool {
+        match self {
+            Self::AtOnce => true,
+            Self::After(time) => begun.elapsed() >= time,
+            Self::Never => false,
+        }
+    }
+}
+
+/// Waits for a batch; `None` once the batcher is being dropped.
+pub(super) type Next = fn(&Shared) -> Option<Batch>;
+
 /// Scores batches until the batcher is dropped.
-pub(super) fn work(shared: &Arc<Shared>) {
+pub(super) fn work(shared: &Arc<Shared>, next: Next) {
     while let Some(batch) = next(shared) {
         let in_background = batch.priority == Priority::Background;
-        let busy = i64::from(!in_background);
+        // The thread for texts that were set aside is no worker.
+        let busy = i64::from(!in_background && batch.yields != Yields::Never);
         shared.metrics.busy_workers.add(busy);
         // `call` handles a panic of the scorer. Any other must not end the thread.
         if catch_unwind(AssertUnwindSafe(|| score(shared, batch))).is_err() {
@@ -46,12 +72,12 @@ pub(super) fn work(shared: &Arc<Shared>) {
     }
 }
 
-/// Waits for a batch; `None` once the batcher is being dropped.
+/// A worker's next batch.
 ///
 /// At most one worker takes background texts, because they compete for the memory
 /// bandwidth of the machine; and not the last idle worker, if there are several, so that
 /// the next urgent text need not wait.
-fn next(shared: &Shared) -> Option<Batch> {
+pub(super) fn next(shared: &Shared) -> Option<Batch> {
     let limits = BatchLimits {
         texts: shared.options.batch_texts,
         tokens: shared.options.batch_tokens,
@@ -72,9 +98,14 @@ fn next(shared: &Shared) -> Option<Batch> {
         }
         if !taken.is_empty() {
             shared.record_depth(&state);
+            let yields = match priority {
+                Priority::Live => Yields::After(patience(shared, &state, &taken)),
+                Priority::Background => Yields::AtOnce,
+            };
             return Some(Batch {
                 taken,
                 priority,
+                yields,
                 preempted: Arc::default(),
             });
         }
@@ -85,6 +116,13 @@ fn next(shared: &Shared) -> Option<Batch> {
             .unwrap_or_else(PoisonError::into_inner);
         state.idle -= 1;
     }
+}
+
+/// How long a batch may take while other texts wait.
+fn patience(shared: &Shared, state: &State, batch: &[Taken]) -> Duration {
+    let estimate = tokens(batch) / state.tokens_per_second;
+    let estimate = Duration::try_from_secs_f64(2.0 * estimate).unwrap_or(Duration::MAX);
+    shared.options.patience.saturating_add(estimate)
 }
 
 fn score(shared: &Arc<Shared>, mut batch: Batch) {
@@ -106,13 +144,15 @@ fn score(shared: &Arc<Shared>, mut batch: Batch) {
     let result = call(shared, &batch, &texts);
     let spent = begun.elapsed();
     let took = spent.as_secs_f64();
+    let is_preempted = batch.preempted.load(Ordering::Relaxed);
     if batch.priority == Priority::Live {
         shared.metrics.batch_seconds.observe(took);
     }
     match result {
         Ok(scores) => {
-            // The background runs another revision, which may be slower.
-            if batch.priority == Priority::Live {
+            // The background runs another revision, which may be slower, and a text that was
+            // set aside is no measure of others.
+            if let Yields::After(_) = batch.yields {
                 learn(shared, &batch.taken, took);
             }
             for ((_, entry), scores) in batch.taken.into_iter().zip(scores) {
@@ -129,8 +169,25 @@ fn score(shared: &Arc<Shared>, mut batch: Batch) {
                 reply(shared, entry, Ok(answer));
             }
         }
-        Err(_) if batch.preempted.load(Ordering::Relaxed) => reply_preempted(shared, batch.taken),
-        Err(error) => split(shared, batch.taken, texts, &error),
+        Err(_) if is_preempted && batch.priority == Priority::Background => {
+            reply_preempted(shared, batch.taken);
+        }
+        Err(error) => {
+            if is_preempted {
+                // It takes at least as long. If this were ignored, batches could all be
+                // expected to be faster than any is.
+                learn(shared, &batch.taken, took);
+            }
+            // Of several texts, each is tried alone first: most likely one is to blame.
+            if is_preempted && batch.taken.len() == 1 {
+                for ((place, mut entry), text) in batch.taken.into_iter().zip(texts) {
+                    entry.text = text;
+                    set_aside(shared, (place, entry));
+                }
+            } else {
+                split(shared, batch.taken, texts, &error);
+            }
+        }
     }
 }
 
@@ -146,11 +203,16 @@ fn call(
         .map(|(_, entry)| Arc::clone(&entry.waiter.wanted))
         .collect();
     let unwanted = move || !wanted.iter().any(|wanted| wanted.load(Ordering::Relaxed));
-    let cancellation = match batch.priority {
-        Priority::Live => CancellationToken::new(unwanted),
-        Priority::Background => {
+    let begun = Instant::now();
+    // The texts of a late batch wait for one another, whether or not others wait for them.
+    let is_shared = batch.taken.len() > 1 && batch.priority == Priority::Live;
+    let cancellation = match batch.yields {
+        Yields::Never => CancellationToken::new(unwanted),
+        yields => {
             let (shared, preempted) = (Arc::clone(shared), Arc::clone(&batch.preempted));
-            CancellationToken::new(move || unwanted() || is_preempted(&shared, &preempted))
+            CancellationToken::new(move || {
+                unwanted() || (yields.is_due(begun) && is_preempted(&shared, &preempted, is_shared))
+            })
         }
     };
     let failed = |detail: String| {
@@ -177,10 +239,10 @@ fn call(
     }
 }
 
-/// Whether a background batch is preempted. Once it is, it stays so: whatever error its
-/// scorer returns is then no failure.
-fn is_preempted(shared: &Shared, preempted: &AtomicBool) -> bool {
-    if !preempted.load(Ordering::Relaxed) && shared.lock().needs_workers() {
+/// Whether a batch is preempted. Once it is, it stays so: whatever error its scorer returns is
+/// then no failure.
+fn is_preempted(shared: &Shared, preempted: &AtomicBool, is_shared: bool) -> bool {
+    if !preempted.load(Ordering::Relaxed) && (is_shared || shared.lock().needs_workers()) {
         preempted.store(true, Ordering::Relaxed);
     }
     preempted.load(Ordering::Relaxed)
@@ -241,13 +303,13 @@ fn split(shared: &Shared, batch: Vec<Taken>, texts: Vec<String>, error: &Predict
 }
 
 /// Records a text whose caller has left.
-fn record_cancelled(shared: &Shared, entry: &Entry<Waiter>) {
+pub(super) fn record_cancelled(shared: &Shared, entry: &Entry<Waiter>) {
     if entry.waiter.priority == Priority::Live {
         shared.metrics.cancelled.inc();
     }
 }
 
-fn reply(shared: &Shared, entry: Entry<Waiter>, answer: Result<Answer, PredictError>) {
+pub(super) fn reply(shared: &Shared, entry: Entry<Waiter>, answer: Result<Answer, PredictError>) {
     if entry.waiter.priority == Priority::Live {
         shared.metrics.record(answer.as_ref().map(|_| ()));
     }
@@ -257,9 +319,13 @@ fn reply(shared: &Shared, entry: Entry<Waiter>, answer: Result<Answer, PredictEr
 
 /// Updates the moving average of a worker's throughput.
 fn learn(shared: &Shared, batch: &[Taken], seconds: f64) {
-    let tokens: f64 = batch.iter().map(|(_, entry)| f64::from(entry.tokens)).sum();
     if seconds > 0.0 {
         let mut state = shared.lock();
-        state.tokens_per_second += WEIGHT * (tokens / seconds - state.tokens_per_second);
+        state.tokens_per_second += WEIGHT * (tokens(batch) / seconds - state.tokens_per_second);
     }
+}
+
+/// The estimated tokens of a batch.
+fn tokens(batch: &[Taken]) -> f64 {
+    batch.iter().map(|(_, entry)| f64::from(entry.tokens)).sum()
 }

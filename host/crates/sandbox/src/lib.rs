@@ -26,7 +26,9 @@
 //! 4. **Prepare.** The component is compiled without optimisation, since this code
 //!    runs once. Then it is linked, the types of its exports are checked, and its
 //!    `prepare` runs with the model directory mounted read-only. The resulting memory
-//!    is written back into the component (`wasmtime-wizer`): the *snapshot*.
+//!    is written back into the component (`wasmtime-wizer`): the *snapshot*. It may hold a
+//!    part of the memory that a guest may use, and goes to the compiler without a copy, so
+//!    that no guest costs much more than its memory.
 //! 5. **Compile.** The snapshot is compiled with full optimisation and linked once. On
 //!    x86-64 it is compiled for all common processors, so that images can contain
 //!    artefacts.
@@ -36,7 +38,8 @@
 //!    Only a guest that passes is stored as an artefact.
 //!
 //! One guest is compiled at a time, in a child process of the same binary: it has no
-//! environment, limits its own memory and processor time, and exits with its parent.
+//! environment, limits its own memory and processor time, exits with its parent, and gives
+//! up all rights that compiling does not need ([`confinement`]).
 //! Beside live traffic it uses one thread and a low priority.
 //!
 //! # How a call is isolated

@@ -4,12 +4,16 @@
 //! checks count what the sections declare, which takes milliseconds for any
 //! component. They do not prove that compiling it is cheap; the compiler process
 //! has limits of its own for that.
+//!
+//! The memory that instances start with is an *image*: all bytes between the first and
+//! the last that is not zero. A load makes several copies of it.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use wasmparser::{Instance, Parser, Payload};
+use wasmparser::{ConstExpr, Data, DataKind, Instance, Operator, Parser, Payload};
 
 use super::error::LoadError;
 use super::runtime::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
@@ -31,6 +35,30 @@ const MAX_PARTS: u64 = 256;
 /// The deepest nesting of these. The usual tools nest two deep.
 const MAX_DEPTH: u64 = 8;
 
+/// The largest image that every guest may have, in bytes, however little memory it has.
+/// All copies together take no more than compiling the code of the default guest.
+const MIN_IMAGE: usize = 32 << 20;
+
+/// The largest image of a guest with at most `memory` bytes of memory. A load holds up to
+/// four copies at a time, three of them in the compiler, and so takes at most 1.5 times the
+/// memory; as `prepare` ends, there are all the memory and one copy.
+fn most_image(memory: usize) -> u64 {
+    MIN_IMAGE.max(memory / 8 * 3) as u64
+}
+
+/// Refuses an image of more bytes than a guest with at most `memory` bytes of memory may
+/// start with. `what` names the bytes.
+pub(super) fn check_image(what: &str, bytes: u64, memory: usize) -> Result<(), LoadError> {
+    let most = most_image(memory);
+    if bytes > most {
+        return Err(LoadError::Size(format!(
+            "it has {bytes} bytes {what}, from the first to the last that is not zero; at most \
+             {most} are allowed for a guest with {memory} bytes of memory"
+        )));
+    }
+    Ok(())
+}
+
 /// What a component declares.
 #[derive(Default)]
 struct Counts {
@@ -45,6 +73,10 @@ struct Counts {
     memory_bytes: u64,
     tables: u64,
     table_elements: u64,
+    /// The images of the memories of all modules that have ended.
+    image_bytes: u64,
+    /// The images of the memories of the present module: where they begin and end.
+    images: HashMap<u32, (u64, u64)>,
 }
 
 /// Reads a component of at most `limit` bytes from a file.
@@ -82,7 +114,6 @@ fn refuse_larger(length: u64, limit: usize) -> Result<(), LoadError> {
 /// `memory` bytes of memory.
 pub(super) fn check_structure(bytes: &[u8], memory: usize) -> Result<(), LoadError> {
     let counts = Counts::of(bytes).map_err(|error| LoadError::Compile(error.to_string()))?;
-    let memory = memory as u64;
     let limits = [
         ("levels of nesting", counts.deepest, MAX_DEPTH),
         ("modules, components and instances", counts.parts, MAX_PARTS),
@@ -99,7 +130,11 @@ pub(super) fn check_structure(bytes: &[u8], memory: usize) -> Result<(), LoadErr
             MAX_CORE_INSTANCES.into(),
         ),
         ("memories", counts.memories, MAX_MEMORIES.into()),
-        ("bytes of initial memory", counts.memory_bytes, memory),
+        (
+            "bytes of initial memory",
+            counts.memory_bytes,
+            memory as u64,
+        ),
         ("tables", counts.tables, MAX_TABLES.into()),
         (
             "initial elements in tables",
@@ -107,12 +142,12 @@ pub(super) fn check_structure(bytes: &[u8], memory: usize) -> Result<(), LoadErr
             MAX_TABLE_ELEMENTS as u64,
         ),
     ];
-    match limits.into_iter().find(|(_, found, most)| found > most) {
-        None => Ok(()),
-        Some((what, found, most)) => Err(LoadError::Size(format!(
+    if let Some((what, found, most)) = limits.into_iter().find(|(_, found, most)| found > most) {
+        return Err(LoadError::Size(format!(
             "it has {found} {what}; at most {most} are allowed"
-        ))),
+        )));
     }
+    check_image("of initial data", counts.image_bytes, memory)
 }
 
 impl Counts {
@@ -135,7 +170,11 @@ impl Counts {
                 self.depth += 1;
                 self.deepest = self.deepest.max(self.depth);
             }
-            Payload::End(_) => self.depth = self.depth.saturating_sub(1),
+            Payload::End(_) => {
+                self.depth = self.depth.saturating_sub(1);
+                let images = self.images.drain().map(|(_, (start, end))| end - start);
+                self.image_bytes = images.fold(self.image_bytes, u64::saturating_add);
+            }
             Payload::ComponentInstanceSection(section) => {
                 self.parts += u64::from(section.count());
             }
@@ -148,7 +187,15 @@ impl Counts {
                 }
             }
             Payload::FunctionSection(section) => self.functions += u64::from(section.count()),
-            Payload::DataSection(section) => self.data_segments += u64::from(section.count()),
+            Payload::DataSection(section) => {
+                self.data_segments += u64::from(section.count());
+                // With more, it is refused already.
+                if self.data_segments <= MAX_DATA_SEGMENTS {
+                    for data in section {
+                        self.add_data(&data?);
+                    }
+                }
+            }
             Payload::ElementSection(section) => {
                 self.element_segments += u64::from(section.count());
             }
@@ -173,6 +220,37 @@ impl Counts {
             _ => {}
         }
         Ok(())
+    }
+}
+
+impl Counts {
+    fn add_data(&mut self, data: &Data<'_>) {
+        let size = data.data.len() as u64;
+        let active = match &data.kind {
+            DataKind::Passive => None,
+            DataKind::Active {
+                memory_index,
+                offset_expr,
+            } => constant(offset_expr).map(|start| (*memory_index, start)),
+        };
+        match active {
+            Some((memory, start)) if size > 0 => {
+                let end = start.saturating_add(size);
+                let image = self.images.entry(memory).or_insert((start, end));
+                *image = (image.0.min(start), image.1.max(end));
+            }
+            // It is copied when the guest starts or asks for it, and is no part of an image.
+            _ => self.image_bytes = self.image_bytes.saturating_add(size),
+        }
+    }
+}
+
+/// The value of an expression, if it is a number.
+fn constant(expression: &ConstExpr<'_>) -> Option<u64> {
+    match expression.get_operators_reader().read().ok()? {
+        Operator::I32Const { value } => Some(value.cast_unsigned().into()),
+        Operator::I64Const { value } => Some(value.cast_unsigned()),
+        _ => None,
     }
 }
 
@@ -232,6 +310,32 @@ mod tests {
         assert!(refusal(huge).is_some());
         let elements = |count| format!("(core module (table {count} funcref))");
         assert_limit(MAX_TABLE_ELEMENTS as u64, "elements", elements);
+    }
+
+    #[test]
+    fn the_image_of_the_memory_is_limited() {
+        let most = most_image(MEMORY);
+        assert_eq!(most, 32 << 20);
+        assert_eq!(most_image(512 << 20), 192 << 20);
+        // Between two bytes, in two memories, and in two modules.
+        let data =
+            |memory: u32, at: u64| format!(r#"(data (memory {memory}) (i32.const {at}) "x")"#);
+        let memories = "(memory 1) (memory 1)";
+        let two =
+            |second: u64| format!("(core module {memories} {}{})", data(0, 9), data(0, second));
+        assert_eq!(refusal(&two(8 + most)), None);
+        let said = refusal(&two(9 + most)).expect("refused");
+        for word in ["33554433 bytes of initial data", "33554432"] {
+            assert!(said.contains(word), "{word:?} is not in: {said}");
+        }
+        let half = |memory| data(memory, 0) + &data(memory, most / 2);
+        let both = format!("(core module {memories} {}{})", half(0), half(1));
+        assert!(refusal(&both).is_some());
+        let each = format!("(core module {memories} {})", half(0));
+        assert_eq!(refusal(&each), None);
+        assert!(refusal(&each.repeat(2)).is_some());
+        let large = "x".repeat(usize::try_from(most).expect("it fits") + 1);
+        assert!(refusal(&format!(r#"(core module (data "{large}"))"#)).is_some());
     }
 
     #[test]

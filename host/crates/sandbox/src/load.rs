@@ -8,14 +8,14 @@ use wasmtime::component::Component;
 
 use super::artifact::ArtifactStore;
 use super::call::Guest;
-use super::compiler::{Pace, Purpose, fingerprint, lower_priority};
+use super::compiler::{Pace, Purpose, Source, fingerprint, lower_priority};
 use super::contract::{World, bind, link, world};
 use super::error::LoadError;
 use super::golden::Golden;
 use super::limits::{check_size, check_structure};
 use super::model_files::{ModelFiles, ModelFilesError};
 use super::runtime::Runtime;
-use super::snapshot;
+use super::snapshot::{self, Snapshot};
 use super::trusted::TrustedCode;
 use predictor::{Digest, Revision};
 
@@ -142,7 +142,7 @@ impl Load<'_> {
         let golden = Golden::read(self.model)?;
         let code = match world {
             World::Plain => self.compile(self.bytes)?,
-            World::Prepared => self.compile(&self.prepare(version)?)?,
+            World::Prepared => self.compile(self.prepare(version)?)?,
         };
         let component = code
             .component(&self.runtime.serving().engine)
@@ -156,7 +156,7 @@ impl Load<'_> {
     }
 
     /// Prepares a guest with this model, and gives the snapshot.
-    fn prepare(&self, version: &Revision) -> Result<Vec<u8>, LoadError> {
+    fn prepare(&self, version: &Revision) -> Result<Snapshot, LoadError> {
         let model = self.model.dir();
         let prepared = snapshot::prepare(self.runtime, version, self.bytes, model, self.pace)?;
         // Otherwise the guest would run the old model with the new files, and its
@@ -172,17 +172,17 @@ impl Load<'_> {
             })
         })?;
         let limit = self.runtime.compiler.limits().code;
-        if prepared.len() > limit {
+        if prepared.size() > limit {
             return Err(LoadError::Size(format!(
                 "with the memory that `prepare` leaves it has {} bytes; at most {limit} are \
                  allowed",
-                prepared.len()
+                prepared.size()
             )));
         }
         Ok(prepared)
     }
 
-    fn compile(&self, component: &[u8]) -> Result<TrustedCode, LoadError> {
+    fn compile(&self, component: impl Source) -> Result<TrustedCode, LoadError> {
         let purpose = Purpose::Serving {
             memory: self.runtime.limits.memory,
         };

@@ -1,6 +1,13 @@
 //! Prepares a guest: runs its `prepare` once, and writes the resulting memory back
 //! into the component, so that every instance begins with it.
+//!
+//! The memory stays where it is until it is written to the compiler: what a guest costs here
+//! is its memory, once.
 
+mod layout;
+mod memories;
+
+use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -8,11 +15,15 @@ use wasmtime::component::{Instance, InstancePre};
 use wasmtime::{Store, Trap};
 use wasmtime_wasi::random::Deterministic;
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtxBuilder};
-use wasmtime_wizer::{WasmtimeWizerComponent, Wizer};
+use wasmtime_wizer::Wizer;
 
-use super::compiler::{Pace, Purpose};
+use layout::Piece;
+use memories::{Memories, Memory};
+
+use super::compiler::{Pace, Purpose, Source};
 use super::contract::{PREPARE, bind, link};
 use super::error::{LoadError, is_exhausted};
+use super::limits::check_image;
 use super::output::{Output, Printer};
 use super::runtime::{Limits, Runtime};
 use super::state::{Refused, State, sandbox};
@@ -22,6 +33,33 @@ use predictor::Revision;
 /// Where the contract mounts the model directory.
 pub const MODEL_DIR: &str = "/model";
 
+/// A component that begins where `prepare` ended, in pieces: what wizer writes, and the
+/// memory of the guest that was prepared.
+pub(super) struct Snapshot {
+    store: Store<State>,
+    memories: Vec<Memory>,
+    outline: Vec<u8>,
+    pieces: Vec<Piece>,
+    size: usize,
+}
+
+impl Source for Snapshot {
+    fn size(&self) -> usize {
+        self.size
+    }
+
+    fn write(self, to: &mut dyn Write) -> io::Result<()> {
+        for piece in &self.pieces {
+            to.write_all(match piece {
+                Piece::Outline(range) => &self.outline[range.clone()],
+                Piece::Bytes(bytes) => bytes,
+                Piece::Content(memory) => self.memories[*memory].content(&self.store),
+            })?;
+        }
+        Ok(())
+    }
+}
+
 /// Runs the guest's `prepare` with `model_dir` mounted read-only, and returns a
 /// component that begins where `prepare` ended.
 pub(super) fn prepare(
@@ -30,7 +68,7 @@ pub(super) fn prepare(
     component: &[u8],
     model_dir: &Path,
     pace: Pace,
-) -> Result<Vec<u8>, LoadError> {
+) -> Result<Snapshot, LoadError> {
     let mut wizer = Wizer::new();
     wizer
         .init_func(PREPARE)
@@ -41,8 +79,7 @@ pub(super) fn prepare(
     let realm = runtime.preparing();
     let code = runtime
         .compiler
-        .compile(&realm.engine, Purpose::Preparing, pace, &instrumented)?;
-    drop(instrumented);
+        .compile(&realm.engine, Purpose::Preparing, pace, instrumented)?;
     let linked = code
         .component(&realm.engine)
         .map_err(|error| LoadError::Host(format!("{error:#}")))
@@ -56,12 +93,26 @@ pub(super) fn prepare(
         .build()
         .map_err(|error| LoadError::Host(error.to_string()))?;
     let (mut store, instance) = run(runtime, version, &linked, model_dir, &executor)?;
-    let mut instance = WasmtimeWizerComponent {
-        store: &mut store,
-        instance,
-    };
-    without_panic(|| executor.block_on(wizer.snapshot_component(&context, &mut instance)))?
-        .map_err(|error| not_prepared(&error))
+    let mut memories = Memories::of(&mut store, instance);
+    let outline =
+        without_panic(|| executor.block_on(wizer.snapshot_component(&context, &mut memories)))?
+            .map_err(|error| not_prepared(&error))?;
+    let memories = memories.read().map_err(|error| unreadable(&error))?;
+    let contents: Vec<usize> = memories.iter().map(Memory::content_size).collect();
+    let in_use: usize = contents.iter().sum();
+    check_image(
+        "of memory that `prepare` leaves in use",
+        in_use as u64,
+        runtime.limits.memory,
+    )?;
+    let (pieces, size) = layout::pieces(&outline, &contents).map_err(|error| unreadable(&error))?;
+    Ok(Snapshot {
+        store,
+        memories,
+        outline,
+        pieces,
+        size,
+    })
 }
 
 /// Creates an instance and runs its `prepare`.
@@ -110,9 +161,10 @@ fn run(
     })?;
     // The time to read the snapshot does not count as the guest's.
     store.data().run.pause();
-    // Reading the snapshot passes all memory of the guest to the host in one call.
-    // Raised only now, so that `prepare` had the same limit as any call.
+    // Reading the snapshot passes all memory of the guest to the host in one call, and
+    // takes a page. Raised only now, so that `prepare` had the same limits as any call.
     store.set_hostcall_fuel(runtime.limits.memory.saturating_mul(2));
+    store.data_mut().memory.add_page_for_each();
     Ok((store, instance))
 }
 
@@ -138,8 +190,11 @@ fn not_prepared(error: &wasmtime::Error) -> LoadError {
 /// Turns a panic into an error: wizer panics if a malicious guest breaks what it
 /// assumes about the module that it has instrumented.
 fn without_panic<T>(work: impl FnOnce() -> T) -> Result<T, LoadError> {
-    catch_unwind(AssertUnwindSafe(work))
-        .map_err(|_| LoadError::Prepare("its memory cannot be read".to_owned()))
+    catch_unwind(AssertUnwindSafe(work)).map_err(|_| unreadable(&"it is not as it was declared"))
+}
+
+fn unreadable(reason: &dyn std::fmt::Display) -> LoadError {
+    LoadError::Prepare(format!("its memory cannot be read: {reason}"))
 }
 
 /// Describes the failure of `prepare`, with the guest's own output if there is any.

@@ -8,7 +8,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::error::is_exhausted;
-use super::runtime::Limits;
+use super::runtime::{Limits, MAX_MEMORIES};
 use super::wasi_nn::Models;
 use super::watch::Run;
 
@@ -91,6 +91,9 @@ pub(super) enum Refused {
 /// program has some thousands.
 pub(super) const MAX_TABLE_ELEMENTS: usize = 100_000;
 
+/// The size of a page of linear memory, in bytes.
+const WASM_PAGE: usize = 64 << 10;
+
 impl MemoryLimiter {
     fn new(bytes: usize) -> Self {
         Self {
@@ -98,6 +101,11 @@ impl MemoryLimiter {
             tables: Budget::new(MAX_TABLE_ELEMENTS),
             refused: None,
         }
+    }
+
+    /// Allows each memory to grow by one more page.
+    pub(super) fn add_page_for_each(&mut self) {
+        self.memory.limit += WASM_PAGE * MAX_MEMORIES as usize;
     }
 
     /// What the guest was refused last.

@@ -137,6 +137,14 @@ impl LoadOptions {
         self.cache.resolve()
     }
 
+    /// The directory of compiled guests, if there is one.
+    pub(super) fn artifacts(&self) -> Option<PathBuf> {
+        match self.files.artifacts.clone() {
+            Some(dir) => non_empty(dir),
+            None => dirs::cache_dir().map(|dir| dir.join("fastsentiment")),
+        }
+    }
+
     /// The configuration without a cache. Only the cache's options can still be invalid
     /// once they are parsed.
     pub(super) fn without_cache(&self) -> std::io::Result<Config> {
@@ -154,10 +162,7 @@ impl LoadOptions {
             },
             guest: guest.clone(),
             onnxruntime: files.onnxruntime.clone(),
-            artifacts: match files.artifacts.clone() {
-                Some(dir) => non_empty(dir),
-                None => dirs::cache_dir().map(|dir| dir.join("fastsentiment")),
-            },
+            artifacts: self.artifacts(),
             artifacts_chosen: files.artifacts.is_some(),
             shipped_artifacts: beside_binary()?.join("artifacts"),
             compiler: Compiler::child(

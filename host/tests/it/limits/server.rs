@@ -87,8 +87,14 @@ fn start() -> ServerProcess {
 /// The memory of a process that is present, in MiB.
 #[cfg(target_os = "linux")]
 pub(crate) fn resident_mib(id: u32) -> Option<u64> {
+    memory_mib(id, "VmRSS:")
+}
+
+/// An amount of memory of a process, by its name in `/proc`, in MiB.
+#[cfg(target_os = "linux")]
+pub(super) fn memory_mib(id: u32, name: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let line = status.lines().find(|line| line.starts_with(name));
     let kib: u64 = line.unwrap().split_whitespace().nth(1)?.parse().ok()?;
     Some(kib / 1024)
 }

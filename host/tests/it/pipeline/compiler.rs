@@ -171,6 +171,10 @@ fn the_output_of_another_program_is_not_run() {
         ("printf 'a\\n\\033b' >&2; exit 1", ["a ?b", "compiled"]),
         ("exit 7", ["the compiler failed", "7"]),
         ("kill -6 $$", ["the compiler failed", "signal: 6"]),
+        (
+            "kill -31 $$",
+            ["a system call that it must not make", "signal: 31"],
+        ),
     ] {
         let program = program(dir.path(), script);
         assert_refused(&program, limits(), &component(&hostile()), &words);

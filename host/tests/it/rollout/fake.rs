@@ -175,6 +175,7 @@ impl Setup {
             batch_tokens: 256,
             queue_tokens: 1_000_000,
             tokens_per_second: 1e6,
+            patience: batcher::PATIENCE,
         };
         let metrics = batcher::Metrics::new(&registry).unwrap();
         let batcher = Arc::new(Batcher::start(batching, metrics).unwrap());

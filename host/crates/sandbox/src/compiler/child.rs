@@ -1,7 +1,7 @@
 //! The compiler process: it reads a component, writes sealed code, and exits.
 //!
-//! It sets its own limits before it reads the first byte, because from then on it
-//! processes untrusted input.
+//! It sets its own limits and gives up its rights before it reads the first byte, because
+//! from then on it processes untrusted input.
 
 use std::io::{Read, Write};
 
@@ -40,8 +40,8 @@ pub(super) const LIMIT: u8 = 4;
 pub(super) const HOST: u8 = 5;
 
 /// Serves one request of a [`Compiler`](super::Compiler) in a process of its own:
-/// `task` is the only argument after the subcommand. The process limits its
-/// priority, memory and processor time for good, so it must do nothing else.
+/// `task` is the only argument after the subcommand. The process limits its priority,
+/// memory and processor time, and gives up its rights, for good, so it must do nothing else.
 ///
 /// # Errors
 ///
@@ -58,10 +58,13 @@ pub fn compile_for_parent(
         .map_err(|error| failed("the compiler does not understand its task", &error))?;
     confine(&task.limits, task.pace)
         .map_err(|error| failed("the compiler cannot limit itself", &error))?;
-    let mut component = Vec::new();
+    confinement::compiler()
+        .map_err(|error| failed("the compiler cannot give up its rights", &error))?;
     // A server has already checked the size; this protects against other callers. A
     // prepared guest holds its memory, so it may be as large as compiled code.
     let bound = task.limits.component.max(task.limits.code);
+    // Otherwise it would take up to twice its size.
+    let mut component = Vec::with_capacity(task.size.min(bound));
     input
         .take(bound as u64 + 1)
         .read_to_end(&mut component)
@@ -74,6 +77,7 @@ pub fn compile_for_parent(
         .engine(task.pace)
         .map_err(|error| failed("the compiler cannot be set up", &error))?;
     let code = precompile(&engine, &task.limits, &component)?;
+    drop(component);
     code.seal(&fingerprint(&engine), output)
         .and_then(|()| output.flush())
         .map_err(|error| failed("the code cannot be written", &error))

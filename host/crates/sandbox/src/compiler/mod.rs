@@ -12,6 +12,7 @@ mod child;
 mod parent;
 
 use std::hash::{Hash, Hasher};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -95,6 +96,32 @@ struct Task {
     purpose: Purpose,
     pace: Pace,
     limits: CompileLimits,
+    /// The size of the component, in bytes.
+    size: usize,
+}
+
+/// A component that is compiled. It is given up as soon as the compiler has it, so that it
+/// does not take memory twice.
+pub(super) trait Source: Send {
+    /// Its size, in bytes.
+    fn size(&self) -> usize;
+
+    /// Writes it.
+    ///
+    /// # Errors
+    ///
+    /// If `to` fails.
+    fn write(self, to: &mut dyn Write) -> io::Result<()>;
+}
+
+impl<Bytes: AsRef<[u8]> + Send> Source for Bytes {
+    fn size(&self) -> usize {
+        self.as_ref().len()
+    }
+
+    fn write(self, to: &mut dyn Write) -> io::Result<()> {
+        to.write_all(self.as_ref())
+    }
 }
 
 impl Compiler {
@@ -146,19 +173,25 @@ impl Compiler {
         engine: &Engine,
         purpose: Purpose,
         pace: Pace,
-        component: &[u8],
+        component: impl Source,
     ) -> Result<TrustedCode, LoadError> {
-        let limits = self.limits;
+        let (limits, size) = (self.limits, component.size());
         match &self.program {
             Some(program) => {
                 let task = Task {
                     purpose,
                     pace,
                     limits,
+                    size,
                 };
                 parent::compile(program, &task, &fingerprint(engine), component)
             }
-            None => precompile(engine, &limits, component).map_err(LoadError::from),
+            None => {
+                let mut bytes = Vec::with_capacity(size);
+                let written = component.write(&mut bytes);
+                written.map_err(|error| LoadError::Host(error.to_string()))?;
+                precompile(engine, &limits, &bytes).map_err(LoadError::from)
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Runs a compiler process: writes the component to it, reads the code, and waits
 //! for its exit, all within limits.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use predictor::Digest;
 
 use super::child::{HOST, INVALID};
-use super::{COMPILE_COMMAND, Task, too_much_code};
+use super::{COMPILE_COMMAND, Source, Task, too_much_code};
 use crate::error::LoadError;
 use crate::trusted::{SEAL, TrustedCode};
 
@@ -44,14 +44,15 @@ pub(super) fn compile(
     program: &Path,
     task: &Task,
     fingerprint: &Digest,
-    component: &[u8],
+    component: impl Source,
 ) -> Result<TrustedCode, LoadError> {
     let exited = start(program, task)
         .and_then(|mut process| process.feed(task, component))
         .map_err(|error| {
             LoadError::Host(format!(
-                "the compiler process {} cannot be run: {error}",
-                program.display()
+                "the compiler process {} cannot be run: {error}{}",
+                program.display(),
+                hint(&error)
             ))
         })?;
     TrustedCode::unseal(exited.output(task)?, fingerprint).ok_or_else(|| {
@@ -89,6 +90,15 @@ fn start(program: &Path, task: &Task) -> std::io::Result<Process> {
         .map(Process)
 }
 
+/// What may have happened, in words.
+fn hint(error: &std::io::Error) -> &'static str {
+    if error.kind() == std::io::ErrorKind::PermissionDenied {
+        // Its file is another one then, which a confined server must not run.
+        return " (if the system's C library was upgraded since this server started, restart it)";
+    }
+    ""
+}
+
 /// The result of a child process.
 struct Exited {
     /// `None` if it was killed because it did not exit in time.
@@ -100,7 +110,7 @@ struct Exited {
 
 impl Process {
     /// Writes the component to the child, and waits until it exits.
-    fn feed(&mut self, task: &Task, component: &[u8]) -> std::io::Result<Exited> {
+    fn feed(&mut self, task: &Task, component: impl Source) -> std::io::Result<Exited> {
         let until = Instant::now() + task.limits.wall;
         let pipes = (
             self.0.stdin.take(),
@@ -115,7 +125,7 @@ impl Process {
         thread::scope(|scope| {
             let thread = || thread::Builder::new().name("compiler".to_owned());
             // A child that exits early reports why itself.
-            thread().spawn_scoped(scope, move || stdin.write_all(component))?;
+            thread().spawn_scoped(scope, move || component.write(&mut stdin))?;
             let message = thread().spawn_scoped(scope, move || read(stderr, MAX_MESSAGE))?;
             let (done, all_read) = mpsc::channel();
             let output = thread().spawn_scoped(scope, move || {
@@ -192,6 +202,10 @@ impl Exited {
                 "compiling it needs more than the allowed {:?} of processor time",
                 limits.cpu
             )),
+            (_, Some(signal)) if is_forbidden_call(signal) => failed(format!(
+                "the compiler made a system call that it must not make, as if something in the \
+                 guest had taken it over, and was ended ({status})"
+            )),
             _ if self.message.is_empty() => failed(format!("the compiler failed ({status})")),
             (Some(_), _) => failed(self.message),
             (None, _) => failed(format!("the compiler failed ({status}): {}", self.message)),
@@ -228,6 +242,16 @@ fn is_killed(signal: i32) -> bool {
     return signal == rustix::process::Signal::KILL.as_raw();
     #[cfg(not(unix))]
     return false;
+}
+
+fn is_forbidden_call(signal: i32) -> bool {
+    #[cfg(target_os = "linux")]
+    return signal == confinement::FORBIDDEN_CALL;
+    #[cfg(not(target_os = "linux"))]
+    return {
+        let _ = signal;
+        false
+    };
 }
 
 fn is_time_up(signal: i32) -> bool {

@@ -1,0 +1,58 @@
+//! Confines a server, as far as its kernel can do that.
+
+use std::path::{Path, PathBuf};
+
+use ::confinement::{Confined, ConfinementError};
+use private_dir::PrivateDir;
+
+use super::serve::ServeCommand;
+
+/// What the kernel keeps a server from.
+pub(super) struct Confinement {
+    writable: Vec<PathBuf>,
+    result: Result<Confined, ConfinementError>,
+}
+
+impl Confinement {
+    /// Confines this process, which must not have other threads yet.
+    pub(super) fn of_server(command: &ServeCommand) -> Self {
+        let dirs = [
+            command.load.artifacts(),
+            command.revisions.state().map(Path::to_owned),
+        ];
+        let writable: Vec<PathBuf> = dirs.into_iter().flatten().collect();
+        for dir in &writable {
+            // Later it could not be created. Whoever opens it reports what is wrong with it.
+            let _ = PrivateDir::create(dir);
+        }
+        let result = ::confinement::server(writable.iter().map(PathBuf::as_path));
+        Self { writable, result }
+    }
+
+    /// Logs it.
+    pub(super) fn log(&self) {
+        let dirs = self.writable.iter().map(|dir| dir.display().to_string());
+        let writable = dirs.collect::<Vec<_>>().join(", ");
+        match &self.result {
+            Ok(Confined::Fully) => tracing::info!(
+                writable,
+                "Landlock confines this server: it can write only to its own directories, and \
+                 run only its own program"
+            ),
+            Ok(Confined::Partly) => tracing::info!(
+                writable,
+                "Landlock confines this server as far as this kernel can: it can create files \
+                 only in its own directories, and run only its own program"
+            ),
+            Ok(Confined::Not) => tracing::info!(
+                "this kernel has no Landlock: what this server can write to and run is limited \
+                 by the rights of its user only"
+            ),
+            Err(error) => tracing::warn!(
+                %error,
+                "this server could not be confined: what it can write to and run is limited by \
+                 the rights of its user only"
+            ),
+        }
+    }
+}
