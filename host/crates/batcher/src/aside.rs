@@ -12,7 +12,8 @@ use super::{BatchLimits, Shared};
 use predictor::{ErrorKind, PredictError, Priority};
 
 /// How many texts may be set aside. If those before it hang, the last one waits for longer
-/// than anybody does.
+/// than anybody does. With many workers there may be more: a stall of the machine delays the
+/// batches of all of them.
 const MOST: usize = 16;
 
 /// The next text that was set aside; `None` once the batcher is being dropped.
@@ -50,7 +51,7 @@ pub(super) fn set_aside(shared: &Shared, (place, mut entry): Taken) {
     if !entry.waiter.wanted.load(Ordering::Relaxed) {
         drop(state);
         record_cancelled(shared, &entry);
-    } else if state.aside.len() < MOST {
+    } else if state.aside.len() < MOST.max(2 * shared.options.workers) {
         state.aside.put_back(place, entry);
         drop(state);
         shared.metrics.set_aside.inc();
