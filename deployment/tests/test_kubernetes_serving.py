@@ -4,7 +4,6 @@ binary and a real Redis."""
 from __future__ import annotations
 
 import base64
-import os
 import re
 import shutil
 import subprocess
@@ -112,13 +111,10 @@ def volumes(
     for mount in container(objects, deployment)[1].get("volumeMounts", []):
         place = folder / mount["name"]
         place.mkdir(parents=True)
-        if os.geteuid() == 0:
-            # Like an emptyDir: the root of a volume that everybody can write to.
-            subprocess.run(["mount", "-t", "tmpfs", "none", place], check=True)
-            place.chmod(0o777)
-        else:
-            # Only root can mount. For others, this is the nearest that is private.
-            place.chmod(0o1777)
+        # Like an emptyDir: the root of a volume that everybody can write to.
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "none", place], check=False)
+        # Without the right to mount, this is the nearest that is private.
+        place.chmod(0o777 if mounted.returncode == 0 else 0o1777)
         places[mount["mountPath"]] = place
     for path, content in secret(objects, deployment).items():
         file = Path(path)
