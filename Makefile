@@ -422,6 +422,10 @@ bench-faults: build hostile redis ## Run a k6 load test while Redis and guests f
 	@$(NEED_K6)
 	$(RECORD) $(PYTHON) load-testing/faults.py --model '$(MODEL)' $(if $(DURATION),--seconds '$(DURATION)')
 
+.PHONY: bench-attacks
+bench-attacks: build ## Measure what others notice of clients that try to take everything
+	ulimit -n 16384 && $(PYTHON) load-testing/attacks.py --model '$(MODEL)'
+
 .PHONY: bench-models
 bench-models: target/models/distilbert-int8/model.onnx target/models/distilbert-fp32/model.onnx ## Make full-size DistilBERT models with random weights
 

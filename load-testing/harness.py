@@ -97,6 +97,7 @@ class Server:
         if not {"predict", "metrics"} <= addresses.keys():
             raise RuntimeError(f"the server did not start: {printed}")
         self.url, self.admin_url = addresses["predict"], addresses["metrics"]
+        self.pid = process.pid
 
     def admin(self, method: str, path: str, body: bytes | None = None) -> Answer:
         address = self.admin_url.removeprefix("http://")
