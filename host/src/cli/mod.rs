@@ -144,7 +144,7 @@ pub(crate) fn run() -> ExitCode {
         resolved,
     } = settings;
     // Before the log has a thread: threads that exist keep their rights.
-    let confined = match &cli.command {
+    let confinement = match &cli.command {
         Command::Serve(command) => Some(Confinement::of_server(command)),
         _ => None,
     };
@@ -153,13 +153,10 @@ pub(crate) fn run() -> ExitCode {
         Command::CompileGuest(_) => Ok(()),
         _ => cli.log.start(),
     };
-    if let Some(confined) = confined {
-        confined.log();
-    }
     let is_logged = started.is_ok() && cli.log.is_json();
     let result = started.and_then(|()| match cli.command {
         Command::CompileGuest(command) => Ok(command.run()),
-        Command::Serve(command) => command.run(),
+        Command::Serve(command) => command.run(confinement.as_ref()),
         Command::Predict(command) => command.run(),
         Command::Check(command) => command.run(faults, &resolved),
         Command::Health(command) => command.run(),

@@ -18,6 +18,7 @@ use tokio::runtime::Handle;
 use super::admin::{Admin, TokenOptions};
 use super::banner::Banner;
 use super::check::redis_status;
+use super::confinement::Confinement;
 use super::listen::{ListenOptions, bind};
 use super::observability::ObservabilityOptions;
 use super::options::{LoadOptions, RevisionOptions};
@@ -220,9 +221,10 @@ impl ClientLimits {
 const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl ServeCommand {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    /// Serves, in a process that is confined as `confinement` says.
+    pub(super) fn run(self, confinement: Option<&Confinement>) -> anyhow::Result<ExitCode> {
         let runtime = super::runtime()?;
-        let ended = runtime.block_on(self.serve());
+        let ended = runtime.block_on(self.serve(confinement));
         // A candidate that is being compiled is abandoned: its compiler ends with this process.
         runtime.shutdown_timeout(BACKGROUND_TIMEOUT);
         ended
@@ -234,7 +236,7 @@ impl ServeCommand {
         found.into_iter().flatten().collect()
     }
 
-    async fn serve(self) -> anyhow::Result<ExitCode> {
+    async fn serve(self, confinement: Option<&Confinement>) -> anyhow::Result<ExitCode> {
         log::log_panics();
         if let Some(conflict) = self.conflicts().into_iter().next() {
             return Err(exit::UsageError(conflict).into());
@@ -308,6 +310,9 @@ impl ServeCommand {
             admin.manage(app.revisions());
         }
         readiness.check_by(checkup(&app));
+        if let Some(confinement) = confinement {
+            confinement.log();
+        }
         // Programs that read the banner may send requests at once.
         readiness.set_ready();
         let redis = redis.now_or_never().and_then(Result::ok);

@@ -102,7 +102,7 @@ fn module(
     module.copy(range.start..range.start + HEADER);
     for (id, range) in sections(outline, range)? {
         if id == DATA {
-            module.section(id, data(outline, range, contents)?);
+            module.section(id, data(outline, &range, contents)?);
         } else {
             module.copy_section(id, range);
         }
@@ -114,7 +114,7 @@ fn module(
 /// had, so each one here is an outline.
 fn data(
     outline: &[u8],
-    range: Range<usize>,
+    range: &Range<usize>,
     contents: &mut impl Iterator<Item = (usize, usize)>,
 ) -> Result<Pieces> {
     let mut section = Pieces::default();
@@ -155,7 +155,8 @@ fn sections(outline: &[u8], range: Range<usize>) -> Result<Vec<(u8, Range<usize>
 
 /// Reads a part, and counts positions from the beginning of the whole.
 fn reader(outline: &[u8], range: Range<usize>) -> BinaryReader<'_> {
-    BinaryReader::new(&outline[range.clone()], range.start)
+    let start = range.start;
+    BinaryReader::new(&outline[range], start)
 }
 
 /// A number as WebAssembly encodes it.
