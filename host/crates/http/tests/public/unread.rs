@@ -62,14 +62,15 @@ async fn answers_that_are_not_read_do_not_wait_for_ever() {
 #[tokio::test]
 async fn the_slowest_of_many_that_do_not_read_is_closed() {
     let server = Server::start().await;
-    // A connection ends when its last client is dropped.
-    let (mut clients, mut connections) = (Vec::new(), Vec::new());
+    // A connection ends when its last client is dropped, and an answer when it is.
+    let (mut clients, mut connections, mut answers) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..40 {
         let (mut client, connection) = connect(&server).await;
         for _ in 0..16 {
             let answer = ask(&server, &mut client).await;
             let answer = timeout(PATIENCE, answer).await.unwrap().unwrap();
             assert_eq!(answer.headers()["content-encoding"], "gzip");
+            answers.push(answer);
         }
         clients.push(client);
         connections.push(connection);
