@@ -5,7 +5,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test that cannot continue fails"
+    clippy::print_stderr,
+    reason = "a test that cannot continue fails, and one that shows less says so"
 )]
 
 use std::env;
@@ -108,8 +109,11 @@ fn a_server_writes_below_its_directories_and_runs_only_itself() {
 /// Which of the acts a process that this test starts is to do.
 const ACT: &str = "FASTSENTIMENT_TEST_ACT";
 
+/// An act, and the signal that ends a process which tries it.
+type Act = (&'static str, fn(), Option<i32>);
+
 /// What a compiler does, and how a process ends that tries it.
-const ACTS: [(&str, fn(), Option<i32>); 10] = [
+const ACTS: [Act; 10] = [
     ("compute", compute, None),
     ("read", read, None),
     ("panic", panic_and_go_on, None),

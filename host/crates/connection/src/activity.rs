@@ -91,9 +91,12 @@ impl Activity {
 
     /// Notes whether a request was refused for want of capacity.
     pub(crate) fn record_refusal(&self, is_refused: bool) {
-        let change = |refusals: u32| match is_refused {
-            true => (refusals <= MAX_PAUSES).then_some(refusals + 1),
-            false => refusals.checked_sub(1),
+        let change = |refusals: u32| {
+            if is_refused {
+                (refusals <= MAX_PAUSES).then_some(refusals + 1)
+            } else {
+                refusals.checked_sub(1)
+            }
         };
         // Nothing changes at either end.
         let _ = self

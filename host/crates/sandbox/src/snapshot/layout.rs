@@ -227,12 +227,14 @@ mod tests {
     }
 
     fn text(content: &[u8]) -> String {
-        content.iter().map(|byte| format!("\\{byte:02x}")).collect()
+        let bytes = content.iter().map(|byte| format!("\\{byte:02x}"));
+        bytes.collect::<Vec<_>>().concat()
     }
 
     #[test]
     fn each_content_replaces_its_byte() {
-        let contents: [&[u8]; 3] = [&[7; 1], &[1, 0, 2], &[5; 70_000]];
+        let large = vec![5; 70_000];
+        let contents: [&[u8]; 3] = [&[7; 1], &[1, 0, 2], &large];
         // A data count, passive segments, a second memory, and a module that is not used.
         let component = |contents: [&str; 3]| {
             let [a, b, c] = contents;

@@ -47,7 +47,7 @@ impl Memory {
 pub(super) struct Memories<'a> {
     store: &'a mut Store<State>,
     instance: Instance,
-    memories: Vec<Memory>,
+    found: Vec<Memory>,
     fault: Option<wasmtime::Error>,
 }
 
@@ -56,7 +56,7 @@ impl<'a> Memories<'a> {
         Self {
             store,
             instance,
-            memories: Vec::new(),
+            found: Vec::new(),
             fault: None,
         }
     }
@@ -71,7 +71,7 @@ impl<'a> Memories<'a> {
             Some(fault) => Err(fault),
             None => {
                 let with_content = |memory: &Memory| !memory.content.is_empty();
-                Ok(self.memories.into_iter().filter(with_content).collect())
+                Ok(self.found.into_iter().filter(with_content).collect())
             }
         }
     }
@@ -116,10 +116,7 @@ impl<'a> Memories<'a> {
     /// The outline of a memory.
     async fn outline(&mut self, instance: &str, function: &str) -> wasmtime::Result<Vec<u8>> {
         // wizer asks twice for the memories of some modules, and each call would take a page.
-        let known = self
-            .memories
-            .iter()
-            .position(|memory| memory.name == function);
+        let known = self.found.iter().position(|memory| memory.name == function);
         let at = match known {
             Some(at) => at,
             None => {
@@ -128,15 +125,15 @@ impl<'a> Memories<'a> {
                     error.context("it must be able to grow by a page after `prepare`")
                 })?;
                 let content = content(bytes.as_le_slice(&*self.store));
-                self.memories.push(Memory {
+                self.found.push(Memory {
                     name: function.to_owned(),
                     bytes,
                     content,
                 });
-                self.memories.len() - 1
+                self.found.len() - 1
             }
         };
-        Ok(self.memories[at].outline(self.store))
+        Ok(self.found[at].outline(self.store))
     }
 }
 
