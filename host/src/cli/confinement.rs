@@ -15,7 +15,12 @@ pub(super) struct Confinement {
 
 impl Confinement {
     /// Confines this process, which must not have other threads yet.
-    pub(super) fn of_server(command: &ServeCommand) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// If another process uses one of the server's addresses.
+    pub(super) fn of_server(command: &ServeCommand) -> anyhow::Result<Self> {
+        command.listen.check_free()?;
         let dirs = [
             command.load.artifacts(),
             command.revisions.state().map(Path::to_owned),
@@ -26,7 +31,7 @@ impl Confinement {
             let _ = PrivateDir::create(dir);
         }
         let result = ::confinement::server(writable.iter().map(PathBuf::as_path));
-        Self { writable, result }
+        Ok(Self { writable, result })
     }
 
     /// Logs it.

@@ -50,6 +50,16 @@ impl ListenOptions {
             .collect()
     }
 
+    /// Checks that the addresses are free. A process that is confined cannot see who uses
+    /// them.
+    pub(super) fn check_free(&self) -> anyhow::Result<()> {
+        for (option, address) in self.each() {
+            let listener = std::net::TcpListener::bind(address);
+            listener.with_context(|| cannot_listen(address, option))?;
+        }
+        Ok(())
+    }
+
     /// An error if both listeners are to have the same address.
     pub(super) fn conflict(&self) -> Option<String> {
         let same = self.admin_listen.0 == Some(self.listen) && self.listen.port() != 0;
@@ -64,12 +74,15 @@ impl ListenOptions {
 
 /// Listens on an address; `option` is the option that sets it.
 pub(super) async fn bind(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
-        let user = user_of(address)
-            .map(|user| format!(", which {user} uses"))
-            .unwrap_or_default();
-        format!("cannot listen on {address}{user}; set another address with {option}")
-    })
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| cannot_listen(address, option))
+}
+
+fn cannot_listen(address: SocketAddr, option: &str) -> String {
+    let user = user_of(address)
+        .map(|user| format!(", which {user} uses"))
+        .unwrap_or_default();
+    format!("cannot listen on {address}{user}; set another address with {option}")
 }
 
 /// The process that listens on an address, for a person, if it can be known: processes of

@@ -145,8 +145,8 @@ pub(crate) fn run() -> ExitCode {
     } = settings;
     // Before the log has a thread: threads that exist keep their rights.
     let confinement = match &cli.command {
-        Command::Serve(command) => Some(Confinement::of_server(command)),
-        _ => None,
+        Command::Serve(command) => Confinement::of_server(command).map(Some),
+        _ => Ok(None),
     };
     let started = match cli.command {
         // It reports to its parent, and logs nothing.
@@ -154,23 +154,25 @@ pub(crate) fn run() -> ExitCode {
         _ => cli.log.start(),
     };
     let is_logged = started.is_ok() && cli.log.is_json();
-    let result = started.and_then(|()| match cli.command {
-        Command::CompileGuest(command) => Ok(command.run()),
-        Command::Serve(command) => command.run(confinement.as_ref()),
-        Command::Predict(command) => command.run(),
-        Command::Check(command) => command.run(faults, &resolved),
-        Command::Health(command) => command.run(),
-        Command::RunGuest(command) => command.run(),
-        Command::Swap(command) => command.run(),
-        Command::Versions(command) => command.run(),
-        Command::Activate(command) => command.run(),
-        Command::Rollback(command) => command.run(),
-        Command::Promote(command) => command.run(),
-        Command::EndTrial(command) => command.run(),
-        Command::Remove(command) => command.run(),
-        Command::Reload(command) => command.run(),
-        Command::Completions(command) => command.run(),
-    });
+    let result = started
+        .and(confinement)
+        .and_then(|confinement| match cli.command {
+            Command::CompileGuest(command) => Ok(command.run()),
+            Command::Serve(command) => command.run(confinement.as_ref()),
+            Command::Predict(command) => command.run(),
+            Command::Check(command) => command.run(faults, &resolved),
+            Command::Health(command) => command.run(),
+            Command::RunGuest(command) => command.run(),
+            Command::Swap(command) => command.run(),
+            Command::Versions(command) => command.run(),
+            Command::Activate(command) => command.run(),
+            Command::Rollback(command) => command.run(),
+            Command::Promote(command) => command.run(),
+            Command::EndTrial(command) => command.run(),
+            Command::Remove(command) => command.run(),
+            Command::Reload(command) => command.run(),
+            Command::Completions(command) => command.run(),
+        });
     let code = result.unwrap_or_else(|error| fail(&error, is_logged));
     log::flush();
     code
