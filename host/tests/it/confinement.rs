@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sandbox::{COMPILE_COMMAND, CompileLimits};
 use serde_json::json;
@@ -67,7 +67,16 @@ async fn a_server_gives_up_its_rights() {
         command.arg(option).arg(path);
     }
     let server = ServerProcess::spawn(&mut command);
-    let log = server.log();
+    // The log is written in the background.
+    let begun = Instant::now();
+    let log = loop {
+        let log = server.log();
+        if log.contains("Landlock") {
+            break log;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{log}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
     let is_confined = log.contains("Landlock confines this server");
     assert_ne!(is_confined, log.contains("this kernel has no Landlock"));
     if is_confined {
