@@ -12,24 +12,12 @@ use std::fmt::Write;
 
 /// Escapes every character of a text that cannot be seen, line breaks too.
 pub(super) fn escape(text: &str) -> Cow<'_, str> {
-    escape_but(
-        text,
-        |_| false,
-        |out, character| {
-            out.extend(character.escape_default());
-        },
-    )
+    escape_but(text, |_| false, as_in_rust)
 }
 
 /// Escapes every character of a text that cannot be seen, except for line breaks.
 pub(super) fn lines(text: &str) -> Cow<'_, str> {
-    escape_but(
-        text,
-        |character| character == '\n',
-        |out, character| {
-            out.extend(character.escape_default());
-        },
-    )
+    escape_but(text, |character| character == '\n', as_in_rust)
 }
 
 /// Escapes every character of a valid JSON document that cannot be seen. The document
@@ -85,6 +73,11 @@ fn escape_but(
         }
     }
     Cow::Owned(out)
+}
+
+/// Escapes a character as a literal of Rust does.
+fn as_in_rust(out: &mut String, character: char) {
+    out.extend(character.escape_default());
 }
 
 /// Whether a character can be seen, or is a space. The standard library knows: it escapes

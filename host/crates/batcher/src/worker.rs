@@ -58,8 +58,8 @@ pub(super) type Next = fn(&Shared) -> Option<Batch>;
 pub(super) fn work(shared: &Arc<Shared>, next: Next) {
     while let Some(batch) = next(shared) {
         let in_background = batch.priority == Priority::Background;
-        // The thread for texts that were set aside is no worker.
-        let busy = i64::from(!in_background && batch.yields != Yields::Never);
+        // Neither work in the background counts, nor the thread for texts that were set aside.
+        let busy = i64::from(matches!(batch.yields, Yields::After(_)));
         shared.metrics.busy_workers.add(busy);
         // `call` handles a panic of the scorer. Any other must not end the thread.
         if catch_unwind(AssertUnwindSafe(|| score(shared, batch))).is_err() {

@@ -229,12 +229,10 @@ pub(crate) struct Turns {
     clients: Mutex<HashMap<Client, Weak<Semaphore>>>,
 }
 
-/// A chunk may be in progress until this is dropped.
-struct Turn {
-    _all: Option<OwnedSemaphorePermit>,
-    /// Keeps the client's place in the map.
-    _client: Option<OwnedSemaphorePermit>,
-}
+/// A chunk may be in progress until its permits are dropped: that of all clients, and its own
+/// client's, which keeps the client's place in the map. The semaphores are never closed, so
+/// that none is missing.
+type Turn = [Option<OwnedSemaphorePermit>; 2];
 
 impl Turns {
     /// Turns for so many chunks in progress, at least 1.
@@ -249,13 +247,9 @@ impl Turns {
 
     async fn take(&self, client: Client) -> Turn {
         let own = self.of_client(client);
-        // The semaphores are never closed, so that a permit is never missing.
         let own = own.acquire_owned().await.ok();
         let all = Arc::clone(&self.all).acquire_owned().await.ok();
-        Turn {
-            _all: all,
-            _client: own,
-        }
+        [all, own]
     }
 
     fn of_client(&self, client: Client) -> Arc<Semaphore> {
