@@ -55,6 +55,11 @@ impl PrivateFile {
         Ok(bytes)
     }
 
+    /// Reads a file that is too large to be held in memory.
+    pub fn reader(&self) -> impl Read + '_ {
+        &self.0
+    }
+
     /// Records that the file was used just now, as the time of its last modification.
     ///
     /// # Errors
