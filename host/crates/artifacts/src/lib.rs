@@ -32,9 +32,10 @@
 //!
 //! # Signatures
 //!
-//! Of an artifact: cosign's, which are an artifact of their own beside it (tag
-//! `sha256-<digest>.sig`). They are checked before the artifact's manifest is fetched. Of a
-//! file: the detached signature `<file>.sig` that `cosign sign-blob` writes. As with cosign
+//! Of an artifact: cosign's, which are artifacts of their own beside it (tag
+//! `sha256-<digest>.sig`, or Sigstore bundles that refer to it). They are checked before the
+//! artifact's manifest is fetched. Of a file: the detached signature `<file>.sig` that
+//! `cosign sign-blob` writes. As with cosign
 //! and a key, a signature says nothing about the name or the age of an artifact: whoever
 //! can write to a registry can offer anything that a trusted key has ever signed. References
 //! with digests prevent that.
@@ -64,6 +65,7 @@ mod reference;
 mod registry;
 mod signatures;
 mod small_file;
+mod statement;
 mod store;
 mod trust;
 

@@ -224,12 +224,17 @@ impl Registry {
         let signed_by = match wanted.trust {
             None => None,
             Some(trust) => {
-                let kept = self.store()?.signatures(&digest);
-                match trust.verify_artifact(&digest, &kept) {
-                    Ok(key) => Some(key.clone()),
-                    // It may have been signed since.
-                    Err(_) => {
-                        let (_, key) = self.signatures(wanted.reference, trust).await?;
+                let kept = self.store()?.signature(&digest);
+                let kept = kept.and_then(|kept| {
+                    let key = trust.verify_statement(&digest, &kept).ok()?;
+                    Some(key.clone())
+                });
+                match kept {
+                    Some(key) => Some(key),
+                    // It may have been signed since, or by another key.
+                    None => {
+                        let (signature, key) = self.signature(wanted.reference, trust).await?;
+                        self.store()?.keep_signature(&digest, &signature)?;
                         Some(key)
                     }
                 }
@@ -262,9 +267,9 @@ impl Registry {
         let digest = wanted.reference.digest();
         let place = wanted.reference.place();
         // Nothing is parsed, and nothing large is downloaded, before it is trusted.
-        let signatures = match wanted.trust {
-            Some(trust) => self.signatures(wanted.reference, trust).await?.0,
-            None => Vec::new(),
+        let signature = match wanted.trust {
+            Some(trust) => Some(self.signature(wanted.reference, trust).await?.0),
+            None => None,
         };
         let manifest = self
             .client
@@ -281,7 +286,8 @@ impl Registry {
         for file in files.iter().filter(missing) {
             self.client.download(place, file, &dir).await?;
         }
-        let finish = move |store: &Store| store.finish(&digest, &dir, &manifest, &signatures);
+        let finish =
+            move |store: &Store| store.finish(&digest, &dir, &manifest, signature.as_ref());
         self.blocking(finish).await?
     }
 

@@ -1,13 +1,13 @@
 //! The directory of pulled artifacts.
 //!
 //! An artifact is a directory named by the digest of its manifest. It holds the files of the
-//! artifact, and, hidden, its manifest and the signatures that were found:
+//! artifact, and, hidden, its manifest and the signature by which it was trusted:
 //!
 //! ```text
 //! <digest>.lock           whoever uses, pulls or removes the artifact; when it was last used
 //! <digest>/               complete
 //!     .manifest.json
-//!     .signatures.json
+//!     .signature.json
 //!     model.onnx ...
 //! <digest>.unfinished/    being pulled, or left by a pull that was killed
 //! ```
@@ -29,13 +29,13 @@ use tokio::time::sleep;
 
 use crate::error::ArtifactError;
 use crate::manifest::{Blob, MOST_MANIFEST};
-use crate::trust::Signature;
+use crate::statement::Statement;
 
 const MANIFEST: &str = ".manifest.json";
-const SIGNATURES: &str = ".signatures.json";
+const SIGNATURE: &str = ".signature.json";
 
-/// The largest file of signatures that is read, in bytes.
-const MOST_SIGNATURES: u64 = 16 << 20;
+/// The largest signature that is read, in bytes.
+const MOST_SIGNATURE: u64 = 1 << 20;
 
 /// What the names of files begin with until they are complete.
 pub(crate) const UNFINISHED: &str = ".new-";
@@ -117,13 +117,23 @@ impl Store {
         (Digest::of(&manifest) == *digest).then_some(manifest)
     }
 
-    /// The signatures that were found with an artifact.
-    pub(crate) fn signatures(&self, digest: &Digest) -> Vec<Signature> {
-        let read = || {
-            let file = self.entry(digest)?.file(SIGNATURES).ok()?;
-            serde_json::from_slice(&file.read(MOST_SIGNATURES).ok()?).ok()
+    /// The signature by which an artifact was trusted.
+    pub(crate) fn signature(&self, digest: &Digest) -> Option<Statement> {
+        let file = self.entry(digest)?.file(SIGNATURE).ok()?;
+        serde_json::from_slice(&file.read(MOST_SIGNATURE).ok()?).ok()
+    }
+
+    /// Keeps the signature of an artifact that is complete.
+    pub(crate) fn keep_signature(
+        &self,
+        digest: &Digest,
+        signature: &Statement,
+    ) -> Result<(), ArtifactError> {
+        let kept = || {
+            let dir = PrivateDir::open(&self.path(digest))?;
+            write(&dir, SIGNATURE, &serde_json::to_vec(signature)?)
         };
-        read().unwrap_or_default()
+        kept().map_err(|error| self.failed(&error))
     }
 
     fn entry(&self, digest: &Digest) -> Option<PrivateDir> {
@@ -189,14 +199,13 @@ impl Store {
         digest: &Digest,
         dir: &PrivateDir,
         manifest: &[u8],
-        signatures: &[Signature],
+        signature: Option<&Statement>,
     ) -> Result<(), ArtifactError> {
-        let write = |name, bytes: &[u8]| {
-            dir.write(name, UNFINISHED, |file| io::Write::write_all(file, bytes))
-        };
         let finished = || {
-            write(SIGNATURES, &serde_json::to_vec(signatures)?)?;
-            write(MANIFEST, manifest)?;
+            if let Some(signature) = signature {
+                write(dir, SIGNATURE, &serde_json::to_vec(signature)?)?;
+            }
+            write(dir, MANIFEST, manifest)?;
             let unfinished = format!("{digest}{UNFINISHED_DIR}");
             self.dir.rename(&unfinished, &digest.to_string())?;
             File::open(self.dir.path())?.sync_all()
@@ -309,6 +318,10 @@ fn is_file(dir: &PrivateDir, blob: &Blob) -> bool {
         }
     };
     hash().is_ok_and(|digest| digest == blob.digest)
+}
+
+fn write(dir: &PrivateDir, name: &str, bytes: &[u8]) -> io::Result<()> {
+    dir.write(name, UNFINISHED, |file| io::Write::write_all(file, bytes))
 }
 
 /// How many bytes the files of a directory have; none if there is no directory.

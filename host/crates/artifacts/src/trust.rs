@@ -2,8 +2,8 @@
 //!
 //! A key is a public key as `cosign generate-key-pair` or `openssl pkey -pubout` writes it
 //! (PEM, `SubjectPublicKeyInfo`): ECDSA on P-256 or P-384, Ed25519, or RSA with 2048 to 8192
-//! bits. Signatures are cosign's: ECDSA and RSA (PKCS #1 v1.5 or PSS) over SHA-256, and
-//! Ed25519 over the message itself. The checks are those of `rustls-webpki` with `ring`,
+//! bits. Signatures are cosign's: ECDSA and RSA (PKCS #1 v1.5 or PSS) over SHA-256, on P-384
+//! also over SHA-384, and Ed25519 over the message itself. The checks are those of `rustls-webpki` with `ring`,
 //! which TLS connections rest on as well.
 //!
 //! No certificates, no transparency log, no expiry: a key is trusted until its file is
@@ -17,23 +17,23 @@ use base64::prelude::BASE64_STANDARD;
 use predictor::Digest;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer};
-use serde::{Deserialize, Serialize};
 use webpki::RawPublicKeyEntity;
 use webpki::ring::{
-    ECDSA_P256_SHA256, ECDSA_P384_SHA256, ED25519, RSA_PKCS1_2048_8192_SHA256,
+    ECDSA_P256_SHA256, ECDSA_P384_SHA256, ECDSA_P384_SHA384, ED25519, RSA_PKCS1_2048_8192_SHA256,
     RSA_PSS_2048_8192_SHA256_LEGACY_KEY,
 };
 
-use crate::reference::parse_digest;
 use crate::small_file::read;
+use crate::statement::{Statement, signature_of_file};
 
 /// The largest file of a key or a detached signature that is read, in bytes.
 const MOST_FILE: u64 = 64 << 10;
 
 /// What fits a key is tried; the others do not verify anything.
-const ALGORITHMS: [&dyn SignatureVerificationAlgorithm; 5] = [
+const ALGORITHMS: [&dyn SignatureVerificationAlgorithm; 6] = [
     ECDSA_P256_SHA256,
     ECDSA_P384_SHA256,
+    ECDSA_P384_SHA384,
     ED25519,
     RSA_PKCS1_2048_8192_SHA256,
     RSA_PSS_2048_8192_SHA256_LEGACY_KEY,
@@ -94,15 +94,6 @@ pub enum TrustError {
     OtherContent,
 }
 
-/// A signature of an artifact: a statement about its digest, and its signature.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Signature {
-    /// JSON of the format "simple signing".
-    pub(crate) payload: Vec<u8>,
-    /// In base64.
-    pub(crate) signature: String,
-}
-
 impl Trust {
     /// Reads keys, one from each file.
     ///
@@ -117,12 +108,15 @@ impl Trust {
         Ok(Self { keys: keys? })
     }
 
-    /// Checks a detached signature of `bytes`, in base64 as `cosign sign-blob` writes it.
+    /// Checks a detached signature of `bytes`, as `cosign sign-blob` writes it: in base64, or
+    /// in a Sigstore bundle.
     ///
     /// # Errors
     ///
     /// If no trusted key has made it.
     pub fn verify(&self, bytes: &[u8], signature: &str) -> Result<&SignedBy, TrustError> {
+        let of_bundle = signature_of_file(signature);
+        let signature = of_bundle.as_deref().unwrap_or(signature);
         let signature = BASE64_STANDARD.decode(signature.trim_ascii());
         let signature = signature.map_err(|_| TrustError::OtherKey)?;
         let mut keys = self.keys.iter();
@@ -151,23 +145,19 @@ impl Trust {
         self.verify(bytes, signature)
     }
 
-    /// Checks the signatures of an artifact with this digest: one by a trusted key suffices.
-    /// A statement is parsed only if such a key has signed it.
-    pub(crate) fn verify_artifact(
+    /// Checks that a statement about an artifact with this digest is by a trusted key. It is
+    /// parsed only then.
+    pub(crate) fn verify_statement(
         &self,
         digest: &Digest,
-        signatures: &[Signature],
+        statement: &Statement,
     ) -> Result<&SignedBy, TrustError> {
-        let mut reason = TrustError::Unsigned;
-        for Signature { payload, signature } in signatures {
-            match self.verify(payload, signature) {
-                Ok(key) if is_about(payload, digest) => return Ok(key),
-                Ok(_) => reason = TrustError::OtherContent,
-                Err(other) if reason == TrustError::Unsigned => reason = other,
-                Err(_) => {}
-            }
+        let key = self.verify(&statement.signed(), &statement.signature)?;
+        if statement.is_about(digest) {
+            Ok(key)
+        } else {
+            Err(TrustError::OtherContent)
         }
-        Err(reason)
     }
 }
 
@@ -222,28 +212,4 @@ impl Key {
         let key = RawPublicKeyEntity::try_from(&self.key)?;
         key.verify_signature(algorithm, bytes, signature)
     }
-}
-
-/// Whether a statement is about an artifact with this digest.
-fn is_about(payload: &[u8], digest: &Digest) -> bool {
-    #[derive(Deserialize)]
-    struct Payload {
-        critical: Critical,
-    }
-    #[derive(Deserialize)]
-    struct Critical {
-        image: Image,
-        #[serde(rename = "type")]
-        kind: String,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "kebab-case")]
-    struct Image {
-        docker_manifest_digest: String,
-    }
-    let Ok(Payload { critical }) = serde_json::from_slice(payload) else {
-        return false;
-    };
-    critical.kind == "cosign container image signature"
-        && parse_digest(&critical.image.docker_manifest_digest).as_ref() == Ok(digest)
 }

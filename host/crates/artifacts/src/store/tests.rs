@@ -19,7 +19,7 @@ async fn keep(store: &Store, manifest: &[u8], bytes: &[u8]) -> Digest {
     assert!(complete.is_empty(), "{complete:?}");
     let write = |file: &mut File| io::Write::write_all(file, bytes);
     dir.write("a", UNFINISHED, write).unwrap();
-    store.finish(&digest, &dir, manifest, &[]).unwrap();
+    store.finish(&digest, &dir, manifest, None).unwrap();
     digest
 }
 

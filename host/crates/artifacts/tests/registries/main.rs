@@ -8,6 +8,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod bundles;
 mod faults;
 mod faulty;
 mod hostile;
@@ -15,6 +16,7 @@ mod logins;
 mod pulls;
 mod server;
 mod signatures;
+mod signer;
 mod tools;
 
 use std::path::Path;

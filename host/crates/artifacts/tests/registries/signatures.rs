@@ -1,8 +1,6 @@
-//! Signatures as cosign makes them, made here by the `openssl` command.
+//! Signatures as cosign makes them up to version 2.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -13,66 +11,9 @@ use tempfile::TempDir;
 
 use crate::faulty::{Action, Faulty, answer};
 use crate::server::Server;
+use crate::signer::{EC, ED25519, P384, RSA, Signer, openssl};
 use crate::tools::{put_blob, put_manifest};
 use crate::{MOST, at, client, component, push_guest};
-
-const EC: &[&str] = &["EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
-const P384: &[&str] = &["EC", "-pkeyopt", "ec_paramgen_curve:P-384"];
-const RSA: &[&str] = &["RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
-const ED25519: &[&str] = &["ED25519"];
-
-fn openssl(arguments: &[&str]) -> Vec<u8> {
-    let output = Command::new("openssl").args(arguments).output();
-    let output = output.expect("openssl can be started");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {errors}");
-    output.stdout
-}
-
-/// A pair of keys, and what signs with it.
-struct Signer {
-    dir: TempDir,
-    kind: &'static [&'static str],
-}
-
-impl Signer {
-    fn new(kind: &'static [&'static str]) -> Self {
-        let dir = TempDir::new().unwrap();
-        let signer = Self { dir, kind };
-        let (private, public) = (signer.path("key.pem"), signer.public());
-        let generate = ["genpkey", "-out", &private, "-algorithm"];
-        openssl(&[&generate, kind].concat());
-        let public = public.to_str().unwrap();
-        openssl(&["pkey", "-in", &private, "-pubout", "-out", public]);
-        signer
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.dir.path().join(name).to_str().unwrap().to_owned()
-    }
-
-    fn public(&self) -> PathBuf {
-        self.dir.path().join("cosign.pub")
-    }
-
-    fn trust(&self) -> Trust {
-        Trust::load(&[self.public()]).unwrap()
-    }
-
-    /// A signature in base64.
-    fn sign(&self, bytes: &[u8]) -> String {
-        let (private, message) = (self.path("key.pem"), self.path("message"));
-        fs::write(&message, bytes).unwrap();
-        let signature = if self.kind == ED25519 {
-            openssl(&[
-                "pkeyutl", "-sign", "-rawin", "-inkey", &private, "-in", &message,
-            ])
-        } else {
-            openssl(&["dgst", "-sha256", "-sign", &private, &message])
-        };
-        BASE64_STANDARD.encode(signature)
-    }
-}
 
 #[test]
 fn a_file_is_verified_with_every_kind_of_key() {
@@ -253,7 +194,7 @@ async fn an_artifact_is_pulled_if_a_trusted_key_has_signed_it() {
         );
         assert_eq!(error.kind(), Kind::Final);
         // Nothing of the artifact itself was asked for.
-        let asked = format!("/sha256:{digest}");
+        let asked = format!("/manifests/sha256:{digest}");
         assert!(!proxy.seen().iter().any(|seen| seen.path.ends_with(&asked)));
     }
 
@@ -279,7 +220,7 @@ async fn an_artifact_is_pulled_if_a_trusted_key_has_signed_it() {
         .unwrap();
     assert_eq!(guest.signed_by.unwrap().key, signer.public());
     let kept = dir.path().join("store").join(digest.to_string());
-    fs::write(kept.join(".signatures.json"), "[]").unwrap();
+    fs::write(kept.join(".signature.json"), "{}").unwrap();
     let error = registry
         .pull_guest(&pinned, Some(&trust), MOST)
         .await

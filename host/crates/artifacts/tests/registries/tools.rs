@@ -44,7 +44,8 @@ pub(crate) fn put_blob(address: &str, repository: &str, bytes: &[u8]) -> String 
 
 /// Puts a manifest into a registry.
 pub(crate) fn put_manifest(address: &str, repository: &str, tag: &str, manifest: &Value) {
-    let kind = "Content-Type: application/vnd.oci.image.manifest.v1+json";
+    let kind = manifest["mediaType"].as_str().unwrap();
+    let kind = format!("Content-Type: {kind}");
     let put = format!("PUT /v2/{repository}/manifests/{tag} HTTP/1.1\r\n{kind}\r\n");
     let (head, body) = send(address, &put, manifest.to_string().as_bytes());
     assert!(head.starts_with("HTTP/1.1 201"), "{head} {body}");
