@@ -11,6 +11,7 @@
 )]
 
 pub mod exchange;
+pub mod registry;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;

@@ -281,13 +281,19 @@ impl Client {
         let Some(wait) = waits.next() else {
             return Err(error);
         };
-        let asked = match &error {
-            ArtifactError::Unavailable { retry_after, .. } => retry_after.unwrap_or_default(),
-            _ => Duration::ZERO,
-        };
-        sleep(wait.max(asked).min(self.retries.longest)).await;
+        sleep(pause(&error, wait, self.retries.longest)).await;
         Ok(())
     }
+}
+
+/// How long to wait before another request: as long as the registry asks, and at most
+/// `longest`.
+fn pause(error: &ArtifactError, wait: Duration, longest: Duration) -> Duration {
+    let asked = match error {
+        ArtifactError::Unavailable { retry_after, .. } => *retry_after,
+        _ => None,
+    };
+    wait.max(asked.unwrap_or_default()).min(longest)
 }
 
 fn is_redirect(status: StatusCode) -> bool {
@@ -349,5 +355,30 @@ fn broken(host: &str, error: &(dyn Error + 'static)) -> ArtifactError {
     match cause.downcast_ref() {
         Some(rustls::Error::InvalidCertificate(_)) => ArtifactError::Certificate { host, reason },
         _ => ArtifactError::Unreachable { host, reason },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_has_a_say_in_when_it_is_asked_again() {
+        let [first, longest] = [1, 30].map(Duration::from_secs);
+        for (asked, expected) in [(None, 1), (Some(0), 1), (Some(7), 7), (Some(3600), 30)] {
+            let error = ArtifactError::Unavailable {
+                host: "h".into(),
+                status: 429,
+                words: String::new(),
+                retry_after: asked.map(Duration::from_secs),
+            };
+            let expected = Duration::from_secs(expected);
+            assert_eq!(pause(&error, first, longest), expected, "{asked:?}");
+        }
+        let error = ArtifactError::Unreachable {
+            host: "h".into(),
+            reason: String::new(),
+        };
+        assert_eq!(pause(&error, first, longest), first);
     }
 }

@@ -56,14 +56,14 @@ fn bundle(signer: &Signer, digest: &Digest, predicate: &str) -> Value {
     });
     let statement = statement.to_string();
     // The encoding that DSSE signs.
-    let signed = format!("DSSEv1 28 {IN_TOTO} {} {statement}", statement.len());
+    let encoded = format!("DSSEv1 28 {IN_TOTO} {} {statement}", statement.len());
     json!({
         "mediaType": BUNDLE,
         "verificationMaterial": {"publicKey": {"hint": "x"}},
         "dsseEnvelope": {
             "payload": BASE64_STANDARD.encode(&statement),
             "payloadType": IN_TOTO,
-            "signatures": [{"sig": signer.sign(signed.as_bytes())}],
+            "signatures": [{"sig": signer.sign(encoded.as_bytes())}],
         },
     })
 }

@@ -245,40 +245,41 @@ fn is_authorized(request: &Request) -> bool {
 
 #[tokio::test]
 async fn credentials_do_not_follow_a_redirect_elsewhere() {
-    // Wherever requests are sent on to asks for credentials too, with an endpoint of its own.
-    let thief = Faulty::alone(|request| {
-        let host = request.header("host").unwrap();
-        let challenge = format!(r#"WWW-Authenticate: Bearer realm="http://{host}/token""#);
-        answer(
-            "401 Unauthorized",
-            &["WWW-Authenticate: Basic realm=\"x\"", &challenge],
-            b"",
-        )
-    });
-    let target = thief.address.clone();
-    let server = Faulty::alone(move |request| {
-        if !is_authorized(request) {
-            let challenge = "WWW-Authenticate: Basic realm=\"x\"";
-            return answer("401 Unauthorized", &[challenge], b"");
-        }
-        let location = format!("Location: http://{target}{}", request.path);
-        answer("307 Temporary Redirect", &[&location], b"")
-    });
-    let dir = TempDir::new().unwrap();
-    let entry = json!({"auth": basic("u", "p")});
-    let plain = [server.address.as_str(), thief.address.as_str()];
-    let options = with_login(dir.path(), &server.address, &entry, &plain);
-    let registry = Registry::new(options).unwrap();
-    let tagged = reference(&format!("oci://{}/x:v1", server.address));
-    let error = registry.resolve(&tagged).await.unwrap_err();
-    assert!(matches!(error, ArtifactError::Denied { .. }), "{error}");
-    assert!(server.seen().iter().any(is_authorized));
-    assert_eq!(thief.seen().len(), 1);
-    assert!(
-        !thief.seen().iter().any(is_authorized),
-        "{:?}",
-        thief.seen()
-    );
+    // The registry redirects at once, or those who have logged in.
+    for (redirects_all, is_basic) in [(true, false), (true, true), (false, false)] {
+        // Wherever requests are sent on to asks for credentials too.
+        let thief = Faulty::alone(move |request| {
+            let host = request.header("host").unwrap();
+            let challenge = if is_basic {
+                "WWW-Authenticate: Basic realm=\"x\"".to_owned()
+            } else {
+                format!(r#"WWW-Authenticate: Bearer realm="http://{host}/token""#)
+            };
+            answer("401 Unauthorized", &[&challenge], b"")
+        });
+        let target = thief.address.clone();
+        let server = Faulty::alone(move |request| {
+            if !redirects_all && !is_authorized(request) {
+                let challenge = "WWW-Authenticate: Basic realm=\"x\"";
+                return answer("401 Unauthorized", &[challenge], b"");
+            }
+            let location = format!("Location: http://{target}{}", request.path);
+            answer("307 Temporary Redirect", &[&location], b"")
+        });
+        let dir = TempDir::new().unwrap();
+        let entry = json!({"auth": basic("u", "p")});
+        let plain = [server.address.as_str(), thief.address.as_str()];
+        let options = with_login(dir.path(), &server.address, &entry, &plain);
+        let registry = Registry::new(options).unwrap();
+        let tagged = reference(&format!("oci://{}/x:v1", server.address));
+        let error = registry.resolve(&tagged).await.unwrap_err();
+        assert!(matches!(error, ArtifactError::Denied { .. }), "{error}");
+        assert_eq!(server.seen().iter().any(is_authorized), !redirects_all);
+        // Nobody has asked it for a token, either.
+        let stolen = thief.seen();
+        assert_eq!(stolen.len(), 1, "{stolen:?}");
+        assert!(!stolen.iter().any(is_authorized), "{stolen:?}");
+    }
 }
 
 /// An HTTP proxy that tunnels. Returns its address, and the heads of the requests to it.

@@ -24,11 +24,9 @@ use std::time::Duration;
 
 use fastsentiment_artifacts::{Options, PinnedReference, Proxies, Reference, Registry};
 use tempfile::TempDir;
+use testing::PATIENCE;
 
 use server::Server;
-
-/// Longer than anything in a test takes: a test that waits this long has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The largest artifact that tests accept, in bytes.
 const MOST: u64 = 64 << 20;

@@ -1,16 +1,10 @@
-//! A real registry: Debian's `docker-registry`, with a directory of its own on a free port.
+//! A real registry, for everybody or for one user.
 
-use std::fmt::Write as _;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::thread;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
-
-use crate::PATIENCE;
+use testing::registry::RegistryServer;
 
 /// The user of a registry that asks for one. The password has a colon in it.
 pub(crate) const USER: &str = "ci";
@@ -20,7 +14,7 @@ pub(crate) const PASSWORD: &str = "pa:ss";
 const HTPASSWD: &str = "ci:$2b$04$h.PZ53SdIDtcy1EZFN.12.RzWmtFAXH6PmqvYLK.DQW2aoFNYxJF.\n";
 
 pub(crate) struct Server {
-    process: Child,
+    _process: RegistryServer,
     dir: TempDir,
     /// Its host and port.
     pub(crate) address: String,
@@ -70,47 +64,11 @@ impl Server {
     }
 
     fn start(dir: TempDir, more: &str) -> Self {
-        let mut config = "version: 0.1\nlog:\n  level: info\nstorage:\n".to_owned();
-        let data = dir.path().join("data");
-        let data = data.display();
-        write!(config, "  filesystem:\n    rootdirectory: {data}\n").unwrap();
-        write!(config, "http:\n  addr: 127.0.0.1:0\n  secret: x\n{more}").unwrap();
-        let path = dir.path().join("config.yml");
-        std::fs::write(&path, config).unwrap();
-        let mut process = Command::new("docker-registry")
-            .arg("serve")
-            .arg(&path)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("docker-registry (Debian's package) can be started");
-        let log = BufReader::new(process.stderr.take().unwrap());
-        let (sender, receiver) = mpsc::channel();
-        // Its log is read to the end, so that it never waits for that.
-        thread::spawn(move || {
-            for line in log.lines().map_while(Result::ok) {
-                let _ = sender.send(line);
-            }
-        });
-        let address = loop {
-            let line = receiver.recv_timeout(PATIENCE);
-            let line = line.expect("docker-registry says where it listens");
-            if let Some((_, rest)) = line.split_once("listening on ") {
-                let end = rest.find([',', '"', ' ']).unwrap_or(rest.len());
-                break rest[..end].to_owned();
-            }
-        };
+        let process = RegistryServer::start(dir.path(), more);
         Self {
-            process,
+            address: process.address.clone(),
+            _process: process,
             dir,
-            address,
         }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
