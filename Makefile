@@ -123,7 +123,7 @@ dist: wasm-target ## Make an archive of binary, guest, MODEL, ONNX Runtime and l
 # ---- Tests ----
 
 .PHONY: test
-test: guest onnxruntime test-venv export-venv redis ## Run all tests
+test: guest onnxruntime test-venv export-venv redis registry ## Run all tests
 	@set -e; \
 	if [ -e $(TEST_VENV)/.complete ]; then \
 	  FASTSENTIMENT_REFERENCE_PYTHON='$(CURDIR)/$(TEST_VENV)/bin/python'; \
@@ -202,6 +202,15 @@ redis:
 AS_ROOT = $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 INSTALL_REDIS = set -x; $(AS_ROOT) apt-get update -qq && \
   $(AS_ROOT) apt-get install -y -qq --no-install-recommends redis-server
+
+# They start OCI registries of their own, too.
+.PHONY: registry
+registry:
+	@{ command -v docker-registry && command -v skopeo; } >/dev/null || { $(INSTALL_REGISTRY); } || { \
+	  echo 'The tests need docker-registry, 2.8 or newer, and skopeo: install them.' >&2; exit 1; }
+
+INSTALL_REGISTRY = set -x; $(AS_ROOT) apt-get update -qq && \
+  $(AS_ROOT) apt-get install -y -qq --no-install-recommends docker-registry skopeo
 
 # The reference implementations that the tests compare with come from PyPI. Without them
 # the other tests still run, but CI (CI=true) must run all tests.
