@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use artifacts::ArtifactError;
+
 use super::client::ClientError;
 
 /// The exit code for an invalid command line, environment or configuration file; the same
@@ -30,6 +32,11 @@ pub(super) const LOADS: &str = "\
 Exit codes: 0 success, 1 failure, 2 usage error in the command line, environment
 or configuration file";
 
+/// The end of the help of a command at a registry.
+pub(super) const REGISTRY: &str = "\
+Exit codes: 0 success, 1 the registry is unreachable or has failed, 2 usage
+error in the command line, 3 rejected by the registry";
+
 /// Options that are valid one by one, and not together.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -39,6 +46,15 @@ pub(super) struct UsageError(pub(super) String);
 pub(super) fn code(error: &anyhow::Error) -> ExitCode {
     if error.is::<UsageError>() {
         return ExitCode::from(USAGE_ERROR);
+    }
+    if let Some(error) = error.downcast_ref() {
+        return match error {
+            ArtifactError::Denied { .. }
+            | ArtifactError::NotFound { .. }
+            | ArtifactError::Rejected { .. } => ExitCode::from(REJECTED),
+            ArtifactError::Reference(_) => ExitCode::from(USAGE_ERROR),
+            _ => ExitCode::FAILURE,
+        };
     }
     match error.downcast_ref() {
         Some(ClientError::Rejected(_)) => ExitCode::from(REJECTED),

@@ -21,6 +21,8 @@ mod options;
 mod output;
 mod predict;
 mod process;
+mod push;
+mod registry;
 mod serve;
 mod settings;
 mod signals;
@@ -111,6 +113,11 @@ enum Command {
     Remove(change::RemoveCommand),
     /// Reload the server's `--guest` file, and make it live.
     Reload(change::ReloadCommand),
+    /// Push a guest or a model to an OCI registry.
+    ///
+    /// The output is the reference with the digest of what was pushed, by which it can be
+    /// deployed and signed.
+    Push(push::PushCommand),
     /// Print a shell completion script.
     Completions(completions::CompletionsCommand),
 }
@@ -171,6 +178,7 @@ pub(crate) fn run() -> ExitCode {
             Command::EndTrial(command) => command.run(),
             Command::Remove(command) => command.run(),
             Command::Reload(command) => command.run(),
+            Command::Push(command) => command.run(),
             Command::Completions(command) => command.run(),
         });
     let code = result.unwrap_or_else(|error| fail(&error, is_logged));

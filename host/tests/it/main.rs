@@ -36,6 +36,7 @@ mod metrics;
 mod model_dir;
 mod nn;
 mod pipeline;
+mod push;
 mod quiet;
 mod redis_server;
 mod rollout;
