@@ -29,7 +29,7 @@ GUEST_TARGET := wasm32-wasip2
 GUEST_BUILD := --profile guest --target $(GUEST_TARGET)
 # The crates in guest/: the default guest, its libraries, and the examples.
 EXAMPLES := lexicon neutral
-GUEST_PACKAGES := $(addprefix -p fastsentiment-,guest classifier command $(EXAMPLES))
+GUEST_PACKAGES := $(addprefix -p fastsentiment-,guest classifier command config $(EXAMPLES))
 TEST_VENV := model/.venv-test
 LINT_VENV := model/.venv-lint
 API_VENV := host/tests/api/.venv

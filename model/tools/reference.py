@@ -47,6 +47,10 @@ INPUT_TYPES = {
     "tensor(float)": np.float32,
 }
 
+# The most tokens that the server runs, and how many it runs if the files state no limit.
+LONGEST = 8192
+DEFAULT_LIMIT = 512
+
 EPILOG = """\
 The texts are JSON Lines: one JSON string a line. So are the answers, in the order
 of the texts. Of a file whose name ends in .tsv, the column `sentence` is read.
@@ -82,7 +86,7 @@ class Reference:
             directory, local_files_only=True
         )
         self.limit = token_limit(config, self.tokenizer)
-        self.labels = [config.id2label[i] for i in range(len(config.id2label))]
+        self.labels = labels(config)
         self.independent_labels = (
             config.problem_type == "multi_label_classification" or len(self.labels) == 1
         )
@@ -115,13 +119,24 @@ class Reference:
         )
 
 
+def labels(config: PreTrainedConfig) -> list[str]:
+    """The labels in the model's order, as JSON has them: numbers occur."""
+    names = (config.id2label[i] for i in range(len(config.id2label)))
+    return [name if isinstance(name, str) else json.dumps(name) for name in names]
+
+
 def token_limit(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
     """The longest input in tokens, special tokens included."""
-    positions = config.max_position_embeddings
-    if config.model_type in POSITIONS_AFTER_PADDING:
-        positions -= config.pad_token_id + 1
-    # Transformers' "no limit" is 1e30, so the smaller one is always the sane one.
-    return min(positions, tokenizer.model_max_length)
+    limits = [tokenizer.model_max_length, LONGEST]
+    positions = getattr(config, "max_position_embeddings", None)
+    # XLNet has -1 for none.
+    if positions is not None and positions > 0:
+        if config.model_type in POSITIONS_AFTER_PADDING:
+            positions -= config.pad_token_id + 1
+        limits.append(positions)
+    # Transformers' "no limit" is 1e30.
+    limit = min(limits)
+    return DEFAULT_LIMIT if limit == LONGEST and len(limits) == 2 else limit
 
 
 def open_session(model: Path) -> onnxruntime.InferenceSession:

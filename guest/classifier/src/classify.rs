@@ -2,8 +2,9 @@
 //!
 //! This module must not know how logits are computed.
 
+use fastsentiment_config::Activation;
+
 use crate::bindings::{Error, Score};
-use crate::config::Activation;
 
 /// The score of every label for one text, highest first; labels with equal scores are
 /// in the model's order.

@@ -5,11 +5,12 @@
 use std::fmt::Display;
 use std::path::Path;
 
+use fastsentiment_config::{ModelConfig, Side};
 use serde::Deserialize;
 use tokenizers::{PostProcessor, Tokenizer, TruncationDirection, TruncationParams};
 
+use crate::adapt::adapt;
 use crate::bindings::Error;
-use crate::config::{ModelConfig, TruncationSide};
 use crate::read::read;
 
 /// The most tokens of a row, which the contract limits by the size of an input.
@@ -64,14 +65,15 @@ impl Encoder {
                 Some(why) => unsuitable(&why),
                 None => unsuitable(&error),
             })?;
+        adapt(&mut tokenizer, &config.tokenizer)?;
         // As in Transformers, the model's limit replaces the padding and truncation of
         // the file, except for the side to truncate.
         tokenizer.with_padding(None);
         let own = tokenizer.get_truncation();
         let max_tokens = config.max_tokens.or(own.map(|params| params.max_length));
         let direction = match config.truncation_side {
-            Some(TruncationSide::Left) => TruncationDirection::Left,
-            Some(TruncationSide::Right) => TruncationDirection::Right,
+            Some(Side::Left) => TruncationDirection::Left,
+            Some(Side::Right) => TruncationDirection::Right,
             None => own.map_or(TruncationDirection::Right, |params| params.direction),
         };
         let mut encoder = Self {

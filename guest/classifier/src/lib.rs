@@ -9,6 +9,7 @@
 //! contract in `wit/`. It exports nothing: a guest does that with
 //! [`bindings::export`], and may change the answers before.
 
+mod adapt;
 #[cfg(target_arch = "wasm32")]
 mod arena;
 #[cfg(any(test, target_arch = "wasm32"))]
@@ -21,7 +22,7 @@ mod kept;
 mod predictor;
 mod read;
 
-pub use config::Activation;
+pub use fastsentiment_config::Activation;
 pub use kept::Kept;
 pub use predictor::Predictor;
 

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use fastsentiment_config::Activation;
+
 use crate::bindings::{Error, Score};
 use crate::classify::rank;
-use crate::config::{Activation, ModelConfig};
+use crate::config::read_config;
 use crate::describe;
 use crate::encode::{Encoder, Row};
 use crate::infer::Runner;
@@ -52,7 +54,7 @@ impl Predictor {
     ///
     /// If a file is missing or malformed, or if the model does not run.
     pub fn load(dir: &Path) -> Result<Self, Error> {
-        let config = ModelConfig::read(dir)?;
+        let config = read_config(dir)?;
         let encoder = Encoder::read(dir, &config)?;
         let mut predictor = Self {
             encoder,

@@ -1,40 +1,18 @@
 //! Reads a model's description from the files of its directory.
 //!
-//! The rules are those of Transformers, and of the default guest
-//! (`guest/classifier/src/config.rs`). Another guest may interpret the files
-//! differently, or need none of them, so a file that is missing or malformed is not an
-//! error.
+//! The rules are those of the default guest, which shares `fastsentiment-config`. Another
+//! guest may interpret the files differently, or need none of them, so a file that is missing
+//! or malformed is not an error.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use fastsentiment_config::{
+    ADDED_TOKENS, CONFIG, Files, ModelConfig, SPECIAL_TOKENS_MAP, TOKENIZER_CONFIG,
+};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 use predictor::{Activation, ModelCard, Side};
-
-/// The part of `config.json` that matters here.
-#[derive(Default, Deserialize)]
-struct RawConfig {
-    #[serde(default)]
-    model_type: String,
-    id2label: Option<BTreeMap<String, String>>,
-    num_labels: Option<usize>,
-    max_position_embeddings: Option<usize>,
-    n_positions: Option<usize>,
-    pad_token_id: Option<usize>,
-    problem_type: Option<String>,
-}
-
-/// The part of `tokenizer_config.json`. The length is a float because Transformers
-/// writes 1e30 for "no limit".
-#[derive(Default, Deserialize)]
-struct RawTokenizerConfig {
-    model_max_length: Option<f64>,
-    max_len: Option<f64>,
-    truncation_side: Option<RawSide>,
-}
 
 /// The part of `tokenizer.json`.
 #[derive(Default, Deserialize)]
@@ -50,63 +28,58 @@ struct RawTruncation {
 
 #[derive(Clone, Copy, Deserialize)]
 enum RawSide {
-    #[serde(rename = "left", alias = "Left")]
     Left,
-    #[serde(rename = "right", alias = "Right")]
     Right,
 }
 
-/// Transformers writes a limit above this if there is none.
-const NO_LIMIT: f64 = 1e9;
-
-/// The most labels that the contract allows.
-const MAX_LABELS: usize = 1000;
-
-/// Model types whose position table begins after the padding id, which defaults to 1.
-const OFFSET_POSITIONS: [&str; 14] = [
-    "camembert",
-    "data2vec-text",
-    "ibert",
-    "layoutlmv3",
-    "lilt",
-    "longformer",
-    "luke",
-    "markuplm",
-    "mpnet",
-    "roberta",
-    "roberta-prelayernorm",
-    "xlm-roberta",
-    "xlm-roberta-xl",
-    "xmod",
-];
-
 /// The model card of a directory.
 pub(super) fn read(dir: &Path) -> ModelCard {
-    let config: Option<RawConfig> = json(&dir.join("config.json"));
-    let is_read = config.is_some();
-    let config = config.unwrap_or_default();
-    let tokenizer: RawTokenizerConfig =
-        json(&dir.join("tokenizer_config.json")).unwrap_or_default();
-    let file: RawTokenizer = json(&dir.join("tokenizer.json")).unwrap_or_default();
-    let file = file.truncation.unwrap_or_default();
-    let cut = tokenizer.truncation_side.or(file.direction);
-    let labels = if is_read { labels(&config) } else { Vec::new() };
+    let file: Option<RawTokenizer> =
+        contents(dir, "tokenizer.json").and_then(|contents| serde_json::from_slice(&contents).ok());
+    let file = file.and_then(|file| file.truncation).unwrap_or_default();
+    let own = file.direction.map(|direction| match direction {
+        RawSide::Left => Side::Left,
+        RawSide::Right => Side::Right,
+    });
+    let config = config(dir);
+    let stated = config.as_ref().and_then(|config| config.truncation_side);
+    let stated = stated.map(|side| match side {
+        fastsentiment_config::Side::Left => Side::Left,
+        fastsentiment_config::Side::Right => Side::Right,
+    });
+    let max_tokens = config.as_ref().and_then(|config| config.max_tokens);
     ModelCard {
         name: name(dir),
-        max_tokens: max_tokens(&config, tokenizer.model_max_length.or(tokenizer.max_len))
-            .or(file.max_length),
-        cut: match cut {
-            Some(RawSide::Left) => Side::Left,
-            Some(RawSide::Right) | None => Side::Right,
-        },
-        activation: match config.problem_type.as_deref() {
-            _ if !is_read => None,
-            Some("multi_label_classification") => Some(Activation::Sigmoid),
-            _ if labels.len() == 1 => Some(Activation::Sigmoid),
-            _ => Some(Activation::Softmax),
-        },
-        labels,
+        max_tokens: max_tokens.or(file.max_length),
+        cut: stated.or(own).unwrap_or(Side::Right),
+        activation: config.as_ref().map(|config| match config.activation {
+            fastsentiment_config::Activation::Softmax => Activation::Softmax,
+            fastsentiment_config::Activation::Sigmoid => Activation::Sigmoid,
+        }),
+        labels: config.map(|config| config.labels).unwrap_or_default(),
     }
+}
+
+/// What the default guest reads from a directory, if it can use it.
+fn config(dir: &Path) -> Option<ModelConfig> {
+    let config = contents(dir, CONFIG)?;
+    let [tokenizer_config, special_tokens_map, added_tokens] =
+        [TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP, ADDED_TOKENS].map(|name| contents(dir, name));
+    let files = Files {
+        config: &config,
+        tokenizer_config: tokenizer_config.as_deref(),
+        special_tokens_map: special_tokens_map.as_deref(),
+        added_tokens: added_tokens.as_deref(),
+    };
+    ModelConfig::parse(files)
+        .inspect_err(|error| {
+            tracing::debug!(dir = %dir.display(), %error, "the model cannot be described");
+        })
+        .ok()
+}
+
+fn contents(dir: &Path, name: &str) -> Option<Vec<u8>> {
+    fs::read(dir.join(name)).ok()
 }
 
 /// The last part of the path; clients must not learn the whole path.
@@ -120,45 +93,6 @@ fn name(dir: &Path) -> String {
         || "model".to_owned(),
         |name| name.to_string_lossy().into_owned(),
     )
-}
-
-/// The labels in the order of the outputs; empty if their numbers have gaps.
-fn labels(config: &RawConfig) -> Vec<String> {
-    let Some(names) = &config.id2label else {
-        let count = config.num_labels.unwrap_or(2).min(MAX_LABELS);
-        return (0..count).map(|id| format!("LABEL_{id}")).collect();
-    };
-    let label = |id: usize| names.get(&id.to_string()).cloned();
-    let labels: Option<_> = (0..names.len()).map(label).collect();
-    labels.unwrap_or_default()
-}
-
-fn max_tokens(config: &RawConfig, tokenizer: Option<f64>) -> Option<usize> {
-    let offset = if OFFSET_POSITIONS.contains(&config.model_type.as_str()) {
-        config.pad_token_id.unwrap_or(1) + 1
-    } else {
-        0
-    };
-    let positions = config.max_position_embeddings.or(config.n_positions);
-    let positions = positions.map(|positions| positions.saturating_sub(offset));
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "the filter leaves 1.0 to NO_LIMIT"
-    )]
-    let tokenizer = tokenizer
-        .filter(|limit| (1.0..NO_LIMIT).contains(limit))
-        .map(|limit| limit as usize);
-    positions.into_iter().chain(tokenizer).min()
-}
-
-fn json<T: DeserializeOwned>(file: &Path) -> Option<T> {
-    let bytes = fs::read(file).ok()?;
-    serde_json::from_slice(&bytes)
-        .inspect_err(|error| {
-            tracing::debug!(file = %file.display(), %error, "a file of the model is not as expected");
-        })
-        .ok()
 }
 
 #[cfg(test)]
@@ -185,54 +119,31 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_in_the_order_of_their_numbers() {
-        let names: Vec<_> = (0..12)
-            .rev()
-            .map(|id| format!(r#""{id}": "L{id}""#))
-            .collect();
-        let config = format!(r#"{{"id2label": {{{}}}}}"#, names.join(", "));
-        let card = card(&[("config.json", &config)]);
-        assert_eq!(card.labels[2], "L2");
-        assert_eq!(card.labels.len(), 12);
-        assert_eq!(card.activation, Some(Activation::Softmax));
-        let gap = super::tests::card(&[("config.json", r#"{"id2label": {"1": "a"}}"#)]);
-        assert!(gap.labels.is_empty());
-        let unnamed = super::tests::card(&[("config.json", r#"{"num_labels": 3}"#)]);
-        assert_eq!(unnamed.labels, ["LABEL_0", "LABEL_1", "LABEL_2"]);
+    fn a_model_is_described_as_the_default_guest_uses_it() {
+        let config = (
+            "config.json",
+            r#"{"id2label": {"1": "b", "0": 5}, "problem_type": "multi_label_classification",
+                "max_position_embeddings": 512, "initializer_range": NaN}"#,
+        );
+        let described = card(&[config]);
+        assert_eq!(described.labels, ["5", "b"]);
+        assert_eq!(described.activation, Some(Activation::Sigmoid));
+        assert_eq!(described.max_tokens, Some(512));
+        let tokenizer = ("tokenizer_config.json", r#"{"max_len": 64}"#);
+        assert_eq!(card(&[config, tokenizer]).max_tokens, Some(64));
+        let plain = card(&[("config.json", "{}")]);
+        assert_eq!(plain.activation, Some(Activation::Softmax));
+        // The default guest refuses it.
+        let gap = card(&[("config.json", r#"{"id2label": {"1": "a"}}"#)]);
+        assert!(gap.labels.is_empty() && gap.activation.is_none());
     }
 
     #[test]
-    fn independent_labels_have_a_sigmoid() {
-        for config in [
-            r#"{"problem_type": "multi_label_classification"}"#,
-            r#"{"id2label": {"0": "toxic"}}"#,
-        ] {
-            let card = card(&[("config.json", config)]);
-            assert_eq!(card.activation, Some(Activation::Sigmoid), "{config}");
-        }
-    }
-
-    #[test]
-    fn the_smaller_limit_counts() {
-        let limit = |config, tokenizer| {
-            card(&[
-                ("config.json", config),
-                ("tokenizer_config.json", tokenizer),
-            ])
-            .max_tokens
-        };
-        let bert = r#"{"model_type": "bert", "max_position_embeddings": 512, "pad_token_id": 1}"#;
-        assert_eq!(limit(bert, "{}"), Some(512));
-        assert_eq!(limit(bert, r#"{"model_max_length": 128}"#), Some(128));
-        assert_eq!(limit(bert, r#"{"model_max_length": 1e30}"#), Some(512));
-        let roberta = r#"{"model_type": "roberta", "max_position_embeddings": 514}"#;
-        assert_eq!(limit(roberta, "{}"), Some(512));
-        assert_eq!(limit(r#"{"n_positions": 1024}"#, "{}"), Some(1024));
-        assert_eq!(limit(bert, r#"{"max_len": 64}"#), Some(64));
-        assert_eq!(limit("{}", "{}"), None);
+    fn the_limit_of_the_tokenizer_counts_if_there_is_no_other() {
         let own = ("tokenizer.json", r#"{"truncation": {"max_length": 32}}"#);
         assert_eq!(card(&[own]).max_tokens, Some(32));
-        assert_eq!(card(&[("config.json", bert), own]).max_tokens, Some(512));
+        let config = ("config.json", r#"{"max_position_embeddings": 512}"#);
+        assert_eq!(card(&[config, own]).max_tokens, Some(512));
     }
 
     #[test]
@@ -242,7 +153,8 @@ mod tests {
             r#"{"truncation": {"direction": "Left"}, "model": {}}"#,
         );
         assert_eq!(card(&[tokenizer]).cut, Side::Left);
-        let config = ("tokenizer_config.json", r#"{"truncation_side": "right"}"#);
-        assert_eq!(card(&[tokenizer, config]).cut, Side::Right);
+        let config = ("config.json", "{}");
+        let stated = ("tokenizer_config.json", r#"{"truncation_side": "right"}"#);
+        assert_eq!(card(&[tokenizer, config, stated]).cut, Side::Right);
     }
 }

@@ -10,14 +10,20 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use fastsentiment_config::check_json as check_json_of_python;
 use sandbox::{ModelFilesError, open_model_file};
-use serde::de::IgnoredAny;
 
 use super::MODEL_FILE;
 
 /// The JSON files that the default guest reads, and most others. Their names are
 /// Transformers'.
-const JSON_FILES: [&str; 3] = ["config.json", "tokenizer.json", "tokenizer_config.json"];
+const JSON_FILES: [&str; 5] = [
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+];
 
 /// Where Transformers.js and Optimum put ONNX files beside a model's other files.
 const ONNX_DIR: &str = "onnx";
@@ -249,7 +255,7 @@ fn check_json(contents: &[u8]) -> Result<(), Damage> {
     if let Err(error) = std::str::from_utf8(contents) {
         return Err(Damage::Encoding(error.valid_up_to()));
     }
-    serde_json::from_slice::<IgnoredAny>(contents).map_err(Damage::Json)?;
+    check_json_of_python(contents).map_err(Damage::Json)?;
     if !contents.trim_ascii_start().starts_with(b"{") {
         return Err(Damage::NotAnObject);
     }

@@ -244,7 +244,7 @@ fn what_the_default_guest_cannot_use_is_named() {
     let cases: [(Change, &[&str]); 8] = [
         (
             |dir| set(dir, "config.json", "/id2label", json!({"0": "a", "1": "a"})),
-            &["label 1 twice", "is given once", "config.json", "--model"],
+            &["ids 0 and 1 the same label \"a\"", "config.json", "--model"],
         ),
         (
             |dir| {

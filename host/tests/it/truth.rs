@@ -6,6 +6,7 @@
 //! - `scores`: so are the scores that the server answers;
 //! - `reference`: the same against Python at work, on the whole development
 //!   set; needs Python and the data, and says so where it has to be skipped;
+//! - `settings`: and of models whose files say more than the fixtures do;
 //! - `neighbours`: what else is in a request changes nothing.
 
 mod golden;
@@ -14,3 +15,4 @@ mod neighbours;
 mod recorder;
 mod reference;
 mod scores;
+mod settings;

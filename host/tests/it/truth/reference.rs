@@ -20,7 +20,7 @@ use crate::harness::{default_model, repository};
 use crate::server_process::ServerProcess;
 
 /// The largest difference of a score.
-const TOLERANCE: f64 = 1e-5;
+pub(super) const TOLERANCE: f64 = 1e-5;
 
 /// Texts for one request.
 const REQUEST: usize = 500;
@@ -76,7 +76,7 @@ fn say(what: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{what}");
 }
 
-fn python() -> Option<PathBuf> {
+pub(super) fn python() -> Option<PathBuf> {
     const NAME: &str = "FASTSENTIMENT_REFERENCE_PYTHON";
     if let Some(path) = std::env::var_os(NAME) {
         let path = PathBuf::from(path);
@@ -135,12 +135,12 @@ fn dev_set() -> Option<Vec<Example>> {
 }
 
 #[derive(Deserialize)]
-struct Truth {
-    ids: Vec<i64>,
-    scores: Scores,
+pub(super) struct Truth {
+    pub(super) ids: Vec<i64>,
+    pub(super) scores: Scores,
 }
 
-fn ask_python(python: &Path, model: &Path, texts: &[String]) -> Vec<Truth> {
+pub(super) fn ask_python(python: &Path, model: &Path, texts: &[String]) -> Vec<Truth> {
     let mut child = Command::new(python)
         .arg(repository().join("model/tools/reference.py"))
         .arg("--model")
@@ -169,7 +169,7 @@ fn ask_python(python: &Path, model: &Path, texts: &[String]) -> Vec<Truth> {
     truth
 }
 
-async fn ask_server(model: &Path, texts: &[String]) -> Vec<Scores> {
+pub(super) async fn ask_server(model: &Path, texts: &[String]) -> Vec<Scores> {
     let server = ServerProcess::start(model);
     let mut answers = Vec::new();
     for texts in texts.chunks(REQUEST) {
