@@ -77,7 +77,7 @@ fn main() {
         metrics,
     )
     .unwrap();
-    let files = ModelFiles::read(&model_dir).unwrap();
+    let files = ModelFiles::read(&model_dir, []).unwrap();
     let guest = Arc::new(load(&runtime, None, &component, &files).unwrap());
     let mut native = Native::load(&library, &model_dir);
 

@@ -164,11 +164,12 @@ impl App {
         on_model_loaded: impl FnOnce(),
     ) -> Result<Self, AppError> {
         let library = Library::open(config.onnxruntime.as_deref())?;
-        model_dir::check(&config.model)?;
+        let graph = model_dir::check(&config.model)?;
         // Answers are cached, and guests stored, under the digest of these files. So it
         // is taken first, and checked when the files have been loaded.
-        let files = ModelFiles::read(&config.model).map_err(ModelDirError::from)?;
-        let model = load_model(&library, config, inference::Metrics::new(registry)?)?;
+        let files = ModelFiles::read(&config.model, graph.files).map_err(ModelDirError::from)?;
+        let metrics = inference::Metrics::new(registry)?;
+        let model = load_model(&library, config, &graph.path, metrics)?;
         on_model_loaded();
         let model_card = model_card::read(&config.model);
         files.check_unchanged().map_err(ModelDirError::from)?;
@@ -278,10 +279,10 @@ impl App {
 /// If something that it needs is missing, or if the guest is not a command or traps.
 pub async fn run_guest(config: &Config, arguments: &[String]) -> Result<i32, RunGuestError> {
     let library = Library::open(config.onnxruntime.as_deref()).map_err(AppError::from)?;
-    model_dir::check(&config.model).map_err(AppError::from)?;
+    let graph = model_dir::check(&config.model).map_err(AppError::from)?;
     let registry = prometheus::Registry::new();
     let metrics = inference::Metrics::new(&registry).map_err(AppError::from)?;
-    let model = load_model(&library, config, metrics)?;
+    let model = load_model(&library, config, &graph.path, metrics)?;
     let metrics = sandbox::Metrics::new(&registry).map_err(AppError::from)?;
     let runtime = new_runtime(config, Graphs::of(move || model.graph()), metrics)?;
     let component = read_guest(&config.guest, config.compiler.limits().component)?;
@@ -348,13 +349,13 @@ fn cached(
 fn load_model(
     library: &Library,
     config: &Config,
+    graph: &Path,
     metrics: inference::Metrics,
 ) -> Result<Model, AppError> {
     let options = SessionOptions {
         threads: config.threads.get(),
     };
-    let file = config.model.join(MODEL_FILE);
-    Ok(Model::load(library, &file, options, metrics)?)
+    Ok(Model::load(library, graph, options, metrics)?)
 }
 
 fn new_runtime(

@@ -1,7 +1,7 @@
 //! Runs the model on rows of token ids, through `wasi:nn`.
 //!
 //! `wasi:nn` does not tell what inputs a graph takes, and exports differ: with or
-//! without `token_type_ids`, ids as 64-bit or 32-bit integers or as floats (which the
+//! without `token_type_ids`, seldom without `attention_mask`, ids as 64-bit or 32-bit integers or as floats (which the
 //! ONNX backend of the `wasmtime` command takes). So the signatures are tried once, the
 //! likeliest first, and the first that works is kept.
 //!
@@ -22,6 +22,8 @@ const GRAPH: &str = "model";
 /// The inputs that a graph takes.
 #[derive(Clone, Copy)]
 struct Signature {
+    /// Whether it takes `attention_mask`. Without, rows cannot be padded.
+    mask: bool,
     token_types: bool,
     element: Element,
 }
@@ -94,25 +96,39 @@ impl Runner {
         self.logits(&outputs, rows.len())
     }
 
+    /// Whether rows of different lengths may be run together: whether padding is masked.
+    pub(crate) fn can_pad(&self) -> bool {
+        self.signature.get().is_some_and(|signature| signature.mask)
+    }
+
+    /// All signatures, the likeliest first.
+    fn signatures(&self) -> impl Iterator<Item = Signature> {
+        let elements = || [Element::I64, Element::I32, Element::F32].into_iter();
+        let token_types = [self.expects_token_types, !self.expects_token_types];
+        [true, false].into_iter().flat_map(move |mask| {
+            elements().flat_map(move |element| {
+                token_types.map(|token_types| Signature {
+                    mask,
+                    token_types,
+                    element,
+                })
+            })
+        })
+    }
+
     fn probe(
         &self,
         context: &GraphExecutionContext,
         rows: &[&Row],
     ) -> Result<Vec<(String, Tensor)>, Error> {
         let mut failures = Vec::new();
-        for element in [Element::I64, Element::I32, Element::F32] {
-            for token_types in [self.expects_token_types, !self.expects_token_types] {
-                let signature = Signature {
-                    token_types,
-                    element,
-                };
-                match self.compute(context, rows, signature) {
-                    Ok(outputs) => {
-                        self.signature.get_or_init(|| signature);
-                        return Ok(outputs);
-                    }
-                    Err(error) => failures.push(error.data()),
+        for signature in self.signatures() {
+            match self.compute(context, rows, signature) {
+                Ok(outputs) => {
+                    self.signature.get_or_init(|| signature);
+                    return Ok(outputs);
                 }
+                Err(error) => failures.push(error.data()),
             }
         }
         failures.dedup();
@@ -133,10 +149,11 @@ impl Runner {
             let rows = rows.iter().map(|row| values(row));
             signature.element.tensor(rows, width, pad)
         };
-        let mut inputs = vec![
-            ("input_ids".to_owned(), tensor(self.pad_id, |row| &row.ids)),
-            ("attention_mask".to_owned(), tensor(0, |row| &row.mask)),
-        ];
+        let mut inputs = vec![("input_ids".to_owned(), tensor(self.pad_id, |row| &row.ids))];
+        if signature.mask {
+            let mask = tensor(0, |row| &row.mask);
+            inputs.push(("attention_mask".to_owned(), mask));
+        }
         if signature.token_types {
             let types = tensor(0, |row| &row.type_ids);
             inputs.push(("token_type_ids".to_owned(), types));

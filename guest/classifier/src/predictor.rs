@@ -66,6 +66,7 @@ impl Predictor {
         predictor.predict(&["warm-up".to_owned()])?;
         predictor.check_limit()?;
         predictor.batch_invariant = match config.batch_invariant {
+            _ if !predictor.runner.can_pad() => false,
             Some(known) => known,
             None => predictor.is_batch_invariant()?,
         };

@@ -5,12 +5,13 @@
 //! but the model. A file that is missing is the guest's to judge, and so is what a file
 //! says.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use fastsentiment_config::check_json as check_json_of_python;
+use inference::{ModelError, external_data};
 use sandbox::{ModelFilesError, open_model_file};
 
 use super::MODEL_FILE;
@@ -25,7 +26,7 @@ const JSON_FILES: [&str; 5] = [
     "added_tokens.json",
 ];
 
-/// Where Transformers.js and Optimum put ONNX files beside a model's other files.
+/// Where Transformers.js, Optimum and the hub put ONNX files beside a model's other files.
 const ONNX_DIR: &str = "onnx";
 
 /// The names of weights that are not in the ONNX format.
@@ -59,6 +60,9 @@ pub enum ModelDirError {
         /// What there is instead.
         beside: Beside,
     },
+    /// The model is not in the ONNX format.
+    #[error(transparent)]
+    NotOnnx(#[from] ModelError),
     /// The model's weights are in a file of their own, which is missing.
     #[error("{0} does not exist, and the weights of {MODEL_FILE} should be there")]
     NoWeights(PathBuf),
@@ -123,12 +127,22 @@ pub enum Damage {
     NotAnObject,
 }
 
-/// Checks a directory.
+/// The graph of a model directory.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    /// The ONNX file.
+    pub path: PathBuf,
+    /// The files that it consists of, by their paths below the directory: itself, and those of
+    /// its weights.
+    pub files: Vec<PathBuf>,
+}
+
+/// Checks a directory, and finds the graph in it.
 ///
 /// # Errors
 ///
 /// If it does not exist, has no model, or has a file that cannot be read or is damaged.
-pub fn check(dir: &Path) -> Result<(), ModelDirError> {
+pub fn check(dir: &Path) -> Result<Graph, ModelDirError> {
     match open_model_file(dir) {
         Ok(None) => {}
         Ok(Some(_)) | Err(ModelFilesError::NotAFile { .. }) => {
@@ -140,48 +154,50 @@ pub fn check(dir: &Path) -> Result<(), ModelDirError> {
     for path in entries(dir) {
         open_model_file(&path)?;
     }
-    let model = dir.join(MODEL_FILE);
-    if is_missing(&model) {
-        return Err(ModelDirError::NoModel {
-            beside: beside(dir),
-            path: model,
-        });
-    }
-    let start = read(&model, LFS_POINTER.len() as u64)?;
-    check_contents(&start).map_err(damaged(&model))?;
+    let graph = graph(dir)?;
     for path in JSON_FILES.map(|name| dir.join(name)) {
         if !is_missing(&path) {
             let contents = read(&path, u64::MAX)?;
             check_json(&contents).map_err(damaged(&path))?;
         }
     }
-    Ok(())
+    Ok(graph)
 }
 
-/// What is wrong with the file of the model's weights, if they have one of their own, and if
-/// that is why ONNX Runtime cannot load the model. Its `reason` blames the model, and mentions
-/// code of its own.
-pub fn damaged_weights(dir: &Path, reason: &str) -> Option<ModelDirError> {
-    const MISSING: &str = "External data path does not exist: \"";
-    if let Some((_, path)) = reason.split_once(MISSING) {
-        let (path, _) = path.split_once('"')?;
-        return Some(ModelDirError::NoWeights(path.into()));
+/// Finds the graph: `model.onnx`, or else `onnx/model.onnx`.
+fn graph(dir: &Path) -> Result<Graph, ModelDirError> {
+    let mut files = vec![PathBuf::from(MODEL_FILE)];
+    if is_missing(&dir.join(MODEL_FILE)) {
+        files[0] = Path::new(ONNX_DIR).join(MODEL_FILE);
     }
-    // The model has the name of the file in it.
-    let model = fs::read(dir.join(MODEL_FILE)).ok()?;
-    let is_named = |path: &PathBuf| {
-        let name = path.file_name().map(OsStr::as_encoded_bytes);
-        let name = name.filter(|name| *name != MODEL_FILE.as_bytes());
-        name.is_some_and(|name| memchr::memmem::find(&model, name).is_some())
-    };
-    let path = entries(dir).into_iter().find(is_named)?;
-    let start = read(&path, LFS_POINTER.len() as u64).ok()?;
-    let damage = match check_contents(&start) {
-        Err(damage) => damage,
-        Ok(()) if reason.contains("External initializer") => Damage::TooShort,
-        Ok(()) => return None,
-    };
-    Some(damaged(&path)(damage))
+    let path = dir.join(&files[0]);
+    if is_missing(&path) {
+        return Err(ModelDirError::NoModel {
+            beside: beside(dir),
+            path: dir.join(MODEL_FILE),
+        });
+    }
+    check_contents(&read(&path, LFS_POINTER.len() as u64)?).map_err(damaged(&path))?;
+    for weights in external_data(&path)? {
+        let file = files[0].with_file_name(weights.location);
+        if is_missing(&dir.join(&file)) {
+            return Err(ModelDirError::NoWeights(dir.join(&file)));
+        }
+        check_weights(&dir.join(&file), weights.size)?;
+        files.push(file);
+    }
+    Ok(Graph { path, files })
+}
+
+/// Checks a file of weights, which has at least `size` bytes.
+fn check_weights(path: &Path, size: u64) -> Result<(), ModelDirError> {
+    if read(path, LFS_POINTER.len() as u64)? == LFS_POINTER {
+        return Err(damaged(path)(Damage::LfsPointer));
+    }
+    match path.metadata() {
+        Ok(metadata) if metadata.len() < size => Err(damaged(path)(Damage::TooShort)),
+        _ => Ok(()),
+    }
 }
 
 /// Whether there is nothing at a path, not even a link.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use fastsentiment::app::model_dir::{self, Beside, Damage, ModelDirError};
 use fastsentiment::app::{AppError, Config, MODEL_FILE};
-use inference::Library;
+use inference::{Library, ModelError};
 use revisions::{Refusal, StartError};
 use sandbox::{MODEL_DIR, ModelFilesError};
 
@@ -28,16 +28,7 @@ pub(super) fn all_missing(config: &Config) -> Vec<String> {
 pub(super) fn explain(config: &Config, error: AppError) -> anyhow::Error {
     let explained = match &error {
         AppError::ModelDir(error) => Some(unusable(&config.model, error)),
-        AppError::Model(error) => {
-            let weights = model_dir::damaged_weights(&config.model, &error.reason);
-            Some(match weights {
-                Some(error) => unusable(&config.model, &error),
-                None => format!(
-                    "{}; is it an ONNX model? Set another directory with {OTHER_MODEL}",
-                    error.to_string().trim_end_matches(['.', ' '])
-                ),
-            })
-        }
+        AppError::Model(error) => Some(not_onnx(error)),
         AppError::ReadGuest { .. } | AppError::Start(StartError::Unreadable { .. }) => {
             guest(&config.guest)
         }
@@ -55,6 +46,13 @@ pub(super) fn explain(config: &Config, error: AppError) -> anyhow::Error {
 }
 
 const OTHER_MODEL: &str = "--model, or make one with `make model MODEL=<hub id>`";
+
+fn not_onnx(error: &ModelError) -> String {
+    format!(
+        "{}; is it an ONNX model? Set another directory with {OTHER_MODEL}",
+        error.to_string().trim_end_matches(['.', ' '])
+    )
+}
 
 /// What is wrong with the model directory, and what helps.
 fn unusable(dir: &Path, error: &ModelDirError) -> String {
@@ -86,6 +84,7 @@ fn unusable(dir: &Path, error: &ModelDirError) -> String {
                  with {OTHER_MODEL}"
             ),
         },
+        ModelDirError::NotOnnx(error) => return not_onnx(error),
         ModelDirError::NoWeights(_) => {
             format!("copy it there, or set another directory with {OTHER_MODEL}")
         }

@@ -52,11 +52,21 @@ pub(crate) fn fixture(name: &str) -> PathBuf {
 /// A copy of a fixture that a test may change.
 pub(crate) fn copy_of(name: &str) -> TempDir {
     let copy = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(fixture(name)).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
-    }
+    copy_files(&fixture(name), copy.path());
     copy
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let copy = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir(&copy).unwrap();
+            copy_files(&entry.path(), &copy);
+        } else {
+            std::fs::copy(entry.path(), copy).unwrap();
+        }
+    }
 }
 
 /// The default guest, built once per run of the tests.
@@ -208,7 +218,7 @@ pub(crate) fn load_guest(component: &[u8], dir: &Path, graphs: Graphs) -> Result
         &runtime,
         Some(&store),
         component,
-        &ModelFiles::read(dir).unwrap(),
+        &ModelFiles::read(dir, []).unwrap(),
     )
 }
 

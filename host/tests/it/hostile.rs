@@ -44,7 +44,7 @@ pub(crate) fn some_files() -> ModelFiles {
 
 /// The files of a model directory.
 pub(crate) fn files(dir: &Path) -> ModelFiles {
-    ModelFiles::read(dir).unwrap()
+    ModelFiles::read(dir, []).unwrap()
 }
 
 /// Loads a guest, without an artefact store.

@@ -45,3 +45,4 @@ mod server_process;
 mod swapping;
 mod truth;
 mod versions;
+mod weights;

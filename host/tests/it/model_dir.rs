@@ -103,7 +103,7 @@ const COMMANDS: [&str; 4] = ["serve", "predict", "check", "run-guest"];
 
 #[test]
 fn what_no_guest_could_read_is_named_before_anything_is_loaded() {
-    let cases: [(Change, &[&str]); 15] = [
+    let cases: [(Change, &[&str]); 14] = [
         (
             |dir| remove(dir, "model.onnx"),
             &["DIR/model.onnx does not exist: ", "make model", "--model"],
@@ -111,10 +111,9 @@ fn what_no_guest_could_read_is_named_before_anything_is_loaded() {
         (
             |dir| {
                 fs::create_dir(dir.join("onnx")).unwrap();
-                fs::rename(dir.join("model.onnx"), dir.join("onnx/model.onnx")).unwrap();
-                write(&dir.join("onnx"), "model_quantized.onnx", "x");
+                fs::rename(dir.join("model.onnx"), dir.join("onnx/model_fp16.onnx")).unwrap();
             },
-            &["DIR/model.onnx does not exist, but DIR/onnx/model.onnx does: copy it"],
+            &["DIR/model.onnx does not exist, but DIR/onnx/model_fp16.onnx does: copy it"],
         ),
         (
             |dir| fs::rename(dir.join("model.onnx"), dir.join("model_quantized.onnx")).unwrap(),
@@ -135,14 +134,6 @@ fn what_no_guest_could_read_is_named_before_anything_is_loaded() {
         (
             |dir| write(dir, "config.json", POINTER),
             &["DIR/config.json is a Git LFS pointer", "git lfs pull"],
-        ),
-        (
-            |dir| {
-                // The beginning of a message that names the file of its weights.
-                write(dir, "model.onnx", b"\x08\x08\x12\x0dweights.bin.data");
-                write(dir, "weights.bin.data", POINTER);
-            },
-            &["DIR/weights.bin.data is a Git LFS pointer", "git lfs pull"],
         ),
         (
             |dir| write(dir, "model.onnx", ""),

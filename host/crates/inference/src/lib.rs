@@ -15,6 +15,7 @@
 //! shapes.
 
 mod backend;
+mod external;
 mod library;
 mod metrics;
 mod model;
@@ -22,6 +23,7 @@ mod runs;
 mod session;
 mod tensor;
 
+pub use external::{ExternalData, external_data};
 pub use library::{API_VERSION, Library, LibraryError};
 pub use metrics::Metrics;
 pub use model::{Model, ModelError, SessionOptions};

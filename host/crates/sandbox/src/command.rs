@@ -11,6 +11,7 @@ use wasmtime::{Store, Trap};
 use wasmtime_wasi::p2::bindings::Command;
 use wasmtime_wasi::{FsPerms, I32Exit};
 
+use super::linked_files::LinkedFiles;
 use super::runtime::{Limits, Runtime};
 use super::snapshot::MODEL_DIR;
 use super::state::{Refused, State, sandbox};
@@ -62,6 +63,8 @@ pub async fn run_command(
         .map_err(|error| CommandError::Model(format!("{error:#}")))?
         .build();
     let mut store = runtime.store(realm, wasi, runtime.limits.prepare, None);
+    let links = LinkedFiles::of(model_dir);
+    store.data_mut().linked = links.map_err(|error| CommandError::Model(error.to_string()))?;
     let command = Command::instantiate_async(&mut store, &component, &realm.linker)
         .await
         .map_err(|error| CommandError::NoCommand(format!("{error:#}")))?;

@@ -71,6 +71,7 @@ mod contract;
 mod error;
 mod golden;
 mod limits;
+mod linked_files;
 mod load;
 mod metrics;
 mod model_files;

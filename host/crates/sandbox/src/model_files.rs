@@ -4,26 +4,32 @@
 //! cached under a digest of them. So the digest has to be of the bytes that were
 //! loaded: take it first, load, and then call [`ModelFiles::check_unchanged`].
 
-use std::collections::BTreeMap;
+mod stamp;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use predictor::Digest;
 use sha2::{Digest as _, Sha256};
 
+use stamp::Stamp;
+
 /// A model directory, and the digests of its files at some time.
 ///
 /// Files whose names begin with a dot, and subdirectories, do not count; links to
-/// files do.
+/// files do. So do the files that the model's graph needs, wherever they are.
 #[derive(Clone, Debug)]
 pub struct ModelFiles {
     dir: PathBuf,
     digest: Digest,
+    /// By their paths below the directory.
     files: BTreeMap<OsString, ModelFile>,
+    /// The paths of the files that the graph needs.
+    needed: Vec<OsString>,
 }
 
 #[derive(Clone, Debug)]
@@ -71,15 +77,21 @@ pub enum ModelFilesError {
 }
 
 impl ModelFiles {
-    /// Reads every file of a directory once, to take its digest.
+    /// Reads every file of a directory once, to take its digest. `needed` are the files
+    /// that the model's graph consists of, by their paths below the directory: they count
+    /// even in a subdirectory.
     ///
     /// # Errors
     ///
-    /// If the directory, or a file in it, cannot be read.
-    pub fn read(dir: &Path) -> Result<Self, ModelFilesError> {
+    /// If the directory, or one of the files, cannot be read.
+    pub fn read(
+        dir: &Path,
+        needed: impl IntoIterator<Item = PathBuf>,
+    ) -> Result<Self, ModelFilesError> {
+        let needed: Vec<_> = needed.into_iter().map(PathBuf::into_os_string).collect();
         let mut all = Sha256::new();
         let mut files = BTreeMap::new();
-        for name in names(dir)? {
+        for name in names(dir, &needed)? {
             let path = dir.join(&name);
             if let Some(file) = ModelFile::read(&path)? {
                 // A digest of digests, which have one length: no two lists of names
@@ -93,6 +105,7 @@ impl ModelFiles {
             dir: dir.to_owned(),
             digest: Digest(all.finalize().into()),
             files,
+            needed,
         })
     }
 
@@ -106,7 +119,7 @@ impl ModelFiles {
     /// otherwise as for [`ModelFiles::read`].
     pub fn check_unchanged(&self) -> Result<(), ModelFilesError> {
         let mut gone: Vec<&OsStr> = self.files.keys().map(OsString::as_os_str).collect();
-        for name in names(&self.dir)? {
+        for name in names(&self.dir, &self.needed)? {
             let path = self.dir.join(&name);
             let before = self.files.get(&name);
             let is_same = match before {
@@ -200,44 +213,16 @@ pub fn open_model_file(path: &Path) -> Result<Option<(File, Metadata)>, ModelFil
     Ok(Some((file, metadata)))
 }
 
-/// What identifies the contents of a file without reading them. The change time
-/// (`ctime`) cannot be set by programs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    changed: (i64, i64),
-}
-
-/// How old a change has to be for its time to be unique. File systems round times,
-/// at worst to 2 s, so a second change soon after the first may have the same time.
-const SETTLED: Duration = Duration::from_secs(3);
-
-impl Stamp {
-    /// `None` if the file changed too recently.
-    fn of(metadata: &Metadata) -> Option<Self> {
-        let seconds = Duration::from_secs(u64::try_from(metadata.ctime()).ok()?);
-        let changed = SystemTime::UNIX_EPOCH.checked_add(seconds)?;
-        let is_settled = changed.elapsed().is_ok_and(|age| age > SETTLED);
-        is_settled.then(|| Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        })
-    }
-}
-
-/// The names in a directory that do not begin with a dot, in order.
-fn names(dir: &Path) -> Result<Vec<OsString>, ModelFilesError> {
+/// The names in a directory that do not begin with a dot, and the paths of files that are
+/// needed in any case; each once.
+fn names(dir: &Path, needed: &[OsString]) -> Result<BTreeSet<OsString>, ModelFilesError> {
     let names = fs::read_dir(dir).and_then(|entries| {
         let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
-        names.collect::<io::Result<Vec<_>>>()
+        names.collect::<io::Result<BTreeSet<_>>>()
     });
     let mut names = names.map_err(|error| unreadable(dir, &error))?;
     names.retain(|name| !name.as_encoded_bytes().starts_with(b"."));
-    names.sort();
+    names.extend(needed.iter().cloned());
     Ok(names)
 }
 
@@ -264,7 +249,6 @@ impl io::Write for HashWriter<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
     use std::process::Command;
@@ -281,9 +265,13 @@ mod tests {
         dir
     }
 
+    fn read(dir: &Path) -> Result<ModelFiles, ModelFilesError> {
+        ModelFiles::read(dir, [])
+    }
+
     fn digest(files: &[(&str, &str)]) -> Digest {
         let dir = dir(files);
-        ModelFiles::read(dir.path()).expect("read").digest()
+        read(dir.path()).expect("read").digest()
     }
 
     #[test]
@@ -297,13 +285,35 @@ mod tests {
         assert_ne!(base, digest(&[("a", "1")]));
     }
 
+    #[test]
+    fn the_files_that_a_graph_needs_count_wherever_they_are() {
+        let dir = dir(&[("a", "1"), (".b", "2")]);
+        fs::create_dir(dir.path().join("c")).expect("made");
+        let weights = dir.path().join("c/weights");
+        let read = || {
+            let needed = ["a", ".b", "c/weights"].map(PathBuf::from);
+            ModelFiles::read(dir.path(), needed)
+        };
+        assert!(read().is_err(), "the weights are missing");
+        fs::write(&weights, "3").expect("written");
+        let before = read().expect("read");
+        before.check_unchanged().expect("unchanged");
+        assert_ne!(before.digest(), digest(&[("a", "1")]));
+        fs::write(&weights, "4").expect("written");
+        let error = before.check_unchanged().expect_err("changed").to_string();
+        assert!(error.contains("/c/weights"), "{error}");
+        assert_ne!(before.digest(), read().expect("read").digest());
+        fs::write(&weights, "3").expect("written");
+        before.check_unchanged().expect("as before");
+    }
+
     /// Asserts that a directory is refused with these words after a change.
     fn assert_refused(change: impl FnOnce(&Path), words: &[&str]) {
         let dir = dir(&[("a", "1")]);
-        let files = ModelFiles::read(dir.path()).expect("read");
+        let files = read(dir.path()).expect("read");
         change(dir.path());
         let errors = [
-            ModelFiles::read(dir.path()).expect_err("refused"),
+            read(dir.path()).expect_err("refused"),
             files.check_unchanged().expect_err("refused"),
         ];
         for error in errors {
@@ -315,7 +325,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_as_a_file_is_named() {
-        let error = ModelFiles::read(Path::new("/nowhere/at/all")).expect_err("missing");
+        let error = read(Path::new("/nowhere/at/all")).expect_err("missing");
         assert!(error.to_string().contains("/nowhere/at/all"), "{error}");
         let link = |to: &'static str| move |dir: &Path| symlink(to, dir.join("b")).expect("a link");
         assert_refused(
@@ -337,7 +347,7 @@ mod tests {
     /// has changed, if one has.
     fn changed_by(change: impl FnOnce(&Path)) -> Option<OsString> {
         let dir = dir(&[("a", "1"), ("b", "2")]);
-        let files = ModelFiles::read(dir.path()).expect("read");
+        let files = read(dir.path()).expect("read");
         change(dir.path());
         match files.check_unchanged() {
             Ok(()) => None,
@@ -370,17 +380,5 @@ mod tests {
             }),
         ];
         assert_eq!(unchanged, [None, None, None, None]);
-    }
-
-    #[test]
-    fn only_the_stamp_of_a_settled_file_is_evidence() {
-        let mut file = tempfile::NamedTempFile::new().expect("a file");
-        file.write_all(b"1").expect("written");
-        let metadata = file.as_file().metadata().expect("there");
-        assert!(Stamp::of(&metadata).is_none());
-        // Older than the build of this test.
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-        let stamp = || Stamp::of(&fs::metadata(&manifest).expect("there"));
-        assert!(stamp().is_some() && stamp() == stamp());
     }
 }

@@ -15,6 +15,7 @@ use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi_nn::Graph;
 
 use super::compiler::Compiler;
+use super::linked_files;
 use super::metrics::Metrics;
 use super::processor;
 use super::state::{MAX_HOSTCALL, MAX_TABLE_ELEMENTS, State};
@@ -164,6 +165,7 @@ impl Realm {
         let engine = Engine::new(config)?;
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+        linked_files::add_to_linker(&mut linker)?;
         wasi_nn::add_to_linker(&mut linker)?;
         Ok(Self { engine, linker })
     }

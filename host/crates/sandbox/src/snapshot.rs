@@ -24,6 +24,7 @@ use super::compiler::{Pace, Purpose, Source};
 use super::contract::{PREPARE, bind, link};
 use super::error::{LoadError, is_exhausted};
 use super::limits::check_image;
+use super::linked_files::LinkedFiles;
 use super::output::{Output, Printer};
 use super::runtime::{Limits, Runtime};
 use super::state::{Refused, State, sandbox};
@@ -137,6 +138,8 @@ fn run(
         .map_err(|error| LoadError::Host(format!("{error:#}")))?
         .build();
     let mut store = runtime.store(runtime.preparing(), wasi, time, None);
+    let links = LinkedFiles::of(model_dir);
+    store.data_mut().linked = links.map_err(|error| LoadError::Host(error.to_string()))?;
     let preparing = async {
         let instance = linked.instantiate_async(&mut store).await?;
         let function = instance.get_typed_func::<(), ()>(&mut store, PREPARE)?;

@@ -8,6 +8,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::error::is_exhausted;
+use super::linked_files::LinkedFiles;
 use super::runtime::{Limits, MAX_MEMORIES};
 use super::wasi_nn::Models;
 use super::watch::Run;
@@ -17,6 +18,8 @@ pub(super) struct State {
     pub(super) table: ResourceTable,
     wasi: WasiCtx,
     pub(super) models: Models,
+    /// The files that a guest can read though they are outside of its directory.
+    pub(super) linked: LinkedFiles,
     pub(super) memory: MemoryLimiter,
     pub(super) run: Arc<Run>,
 }
@@ -29,6 +32,7 @@ impl State {
             table,
             wasi,
             models,
+            linked: LinkedFiles::default(),
             memory: MemoryLimiter::new(limits.memory),
             run,
         }

@@ -89,7 +89,7 @@ fn model_dir() -> TempDir {
 /// Loads a guest, without an artefact store.
 fn load_text(runtime: &Arc<Runtime>, text: &str) -> Result<Guest, LoadError> {
     let dir = model_dir();
-    let files = ModelFiles::read(dir.path()).unwrap();
+    let files = ModelFiles::read(dir.path(), []).unwrap();
     load(runtime, None, &component(text), &files)
 }
 
@@ -327,7 +327,7 @@ fn a_guest_that_is_too_large_or_fails_its_self_test_is_not_served() {
 #[test]
 fn a_guest_is_refused_if_the_model_changed_since_the_start() {
     let dir = model_dir();
-    let files = ModelFiles::read(dir.path()).unwrap();
+    let files = ModelFiles::read(dir.path(), []).unwrap();
     fs::write(dir.path().join("config.json"), "[]").unwrap();
     let loaded = load(&roomy(), None, &component(&prepared("")), &files);
     let error = loaded.err().unwrap();
