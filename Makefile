@@ -97,6 +97,8 @@ onnxruntime: ## Fetch the pinned ONNX Runtime library
 # HF_ENDPOINT and HF_TOKEN are passed on. Downloads are kept in target/hub.
 PRECISION ?= fp32
 TO ?= model/local/$(notdir $(patsubst %/,%,$(MODEL)))
+# The server is asked whether it would serve the directory, if it is built.
+SERVER = $(and $(wildcard $(OUT)/fastsentiment_guest.wasm),$(wildcard $(OUT)/fastsentiment))
 MODEL_VENV = $(if $(ONNX),$(FETCH_VENV),$(EXPORT_VENV))
 EXPORT = PYTHONPATH='$(CURDIR)/model:$(CURDIR)/model/tools'
 
@@ -108,7 +110,7 @@ else
 	@$(MAKE) --no-print-directory --silent $(MODEL_VENV)/.complete
 	@$(EXPORT) $(MODEL_VENV)/bin/python -m export '$(MODEL)' --out '$(TO)' \
 	  --cache target/hub --precision '$(PRECISION)' $(if $(REVISION),--revision '$(REVISION)') \
-	  $(if $(ONNX),--onnx) $(if $(FORCE),--force)
+	  $(if $(ONNX),--onnx) $(if $(FORCE),--force) $(if $(SERVER),--server '$(SERVER)')
 	@echo "Serve it: make run MODEL='$(TO)'"
 endif
 

@@ -5,6 +5,7 @@ import contextlib
 import errno
 import io
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -16,8 +17,8 @@ import golden
 from export import check, graph, publish, source, tokenizer
 from export.errors import ExportError, first_line
 from export.terminal import printable, say
+from reference import labels
 
-MODEL_FILE = "model.onnx"
 KIND = "ForSequenceClassification"
 # Tolerances in golden.json, for rounding on other CPUs. In int8 that can move a value by a
 # whole quantisation step.
@@ -61,6 +62,12 @@ def parser() -> argparse.ArgumentParser:
         help="where downloads are kept",
     )
     parser.add_argument(
+        "--server",
+        type=Path,
+        metavar="FILE",
+        help="the server's program; the directory is made only if it can serve it",
+    )
+    parser.add_argument(
         "--force",
         action="store_true",
         help="replace DIR even if it was not made by this command",
@@ -88,15 +95,31 @@ def read_config(directory: Path) -> PreTrainedConfig:
             f"models of type {config.model_type} have a decoder: not supported"
         )
     if config.problem_type == "regression":
-        raise ExportError("a regression model has no labels to score")
+        raise ExportError(
+            "the outputs of a regression model are no probabilities, which scores have "
+            "to be"
+        )
+    ensure_labels(config)
     return config
 
 
+def ensure_labels(config: PreTrainedConfig) -> None:
+    """Refuses labels that do not name every output once."""
+    ids = sorted(config.id2label)
+    if not ids or ids != list(range(len(ids))):
+        raise ExportError(f"config.json: the ids of id2label are {ids}")
+    if len(set(labels(config))) < len(ids):
+        raise ExportError(
+            "config.json: two labels of id2label are the same; rename one, since an "
+            "answer has every label once"
+        )
+
+
 def original(
-    found: source.Source, config: PreTrainedConfig, onnx: bool, work: Path
+    found: source.Source, config: PreTrainedConfig, onnx: bool, work: str
 ) -> tuple[graph.Logits, tuple[str, ...], Path]:
     """The reference to compare with, the names of its inputs, and the unfused graph."""
-    exported = work / "exported.onnx"
+    exported = stage(work, "exported")
     if onnx:
         graph.merge(found.graph, exported)
         given = graph.Graph(exported)
@@ -110,11 +133,18 @@ def original(
     return reference.logits, reference.names, exported
 
 
+def stage(work: str, name: str) -> Path:
+    """Where a graph is written, in a directory of its own: it may have a second file."""
+    directory = Path(work) / name
+    directory.mkdir()
+    return directory / graph.MODEL_FILE
+
+
 def build(found: source.Source, arguments: argparse.Namespace, out: Path) -> None:
     """Writes all files of the model directory."""
     config = read_config(found.directory)
     reader = tokenizer.load(found.directory)
-    tokenizer.write(reader, found.directory, out)
+    tokenizer.write(reader, out)
     lines = []
 
     def report(title: str, figures: check.Figures) -> None:
@@ -122,24 +152,25 @@ def build(found: source.Source, arguments: argparse.Namespace, out: Path) -> Non
         say(lines[-1])
 
     with tempfile.TemporaryDirectory(dir=out) as work:
-        logits, names, exported = original(found, config, arguments.onnx, Path(work))
+        logits, names, exported = original(found, config, arguments.onnx, work)
         say("computing the reference scores")
         checks = check.Check(config, reader, names, logits)
         checks.check_tokenizer(out)
-        made = Path(work) / "fused.onnx"
+        made = stage(work, "fused")
         graph.fuse(exported, made)
         figures = checks.compare(graph.Graph(made).logits)
         report("fused, fp32", figures)
         check.require_fp32(figures)
         if arguments.precision == "int8":
             say("quantising")
-            fused, made = made, Path(work) / "int8.onnx"
+            fused, made = made, stage(work, "int8")
             graph.quantise(fused, made)
             figures = checks.compare(graph.Graph(made).logits)
             report("int8", figures)
             check.require_int8(figures)
         beside = checks.beside_others(graph.Graph(made).logits)
-        shutil.move(made, out / MODEL_FILE)
+        for file in made.parent.iterdir():
+            shutil.move(file, out / file.name)
 
     name = "the model's own ONNX file" if arguments.onnx else "PyTorch"
     facts = publish.Facts(
@@ -159,6 +190,18 @@ def build(found: source.Source, arguments: argparse.Namespace, out: Path) -> Non
     publish.write_checksums(out)
 
 
+def ask(server: Path, out: Path) -> None:
+    """Refuses a directory that the server would not serve, in the server's words."""
+    say("asking the server")
+    done = subprocess.run(
+        [server, "check", "--model", out], check=False, capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        said = (done.stderr.strip() or f"it ended with {done.returncode}").splitlines()
+        reason = said[-1].removeprefix("error: ").replace(f"{out}/", "")
+        raise ExportError(f"the server would not serve the model: {reason}")
+
+
 def run(arguments: argparse.Namespace) -> None:
     # Check this before anything is downloaded.
     publish.ensure_replaceable(arguments.out, arguments.force)
@@ -166,7 +209,16 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.model, arguments.revision, arguments.onnx, arguments.cache
     )
     with publish.staging(arguments.out) as out:
-        build(found, arguments, out)
+        try:
+            build(found, arguments, out)
+        except (ExportError, OSError):
+            raise
+        except Exception as error:
+            # Libraries fail in their own ways for files that nobody has thought of.
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            raise ExportError(f"the model cannot be used: {reason}") from error
+        if arguments.server is not None:
+            ask(arguments.server, out)
     say(f"{arguments.out} was made from {found.describe()}")
 
 
@@ -179,9 +231,8 @@ def main() -> None:
     except ExportError as error:
         sys.exit(f"error: {printable(error)}")
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        sys.exit("error: the disk is full")
+        full = error.errno == errno.ENOSPC
+        sys.exit(f"error: {'the disk is full' if full else printable(error)}")
     except KeyboardInterrupt:
         sys.exit("error: interrupted; run again to resume the download")
 

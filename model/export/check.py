@@ -17,7 +17,7 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 from export.errors import ExportError
 from export.graph import Feed, Logits
 from export.tokenizer import TokenizerFile
-from reference import sigmoid, softmax, token_limit
+from reference import labels, sigmoid, softmax, token_limit
 from texts import samples
 
 # fp32: allows for a different order of summation.
@@ -40,6 +40,7 @@ class Text:
 
     name: str
     ids: list[int]
+    segments: list[int]
 
 
 @dataclass(frozen=True)
@@ -69,22 +70,28 @@ class Check:
         names: Sequence[str],
         original: Logits,
     ) -> None:
-        self.limit = limit(config, tokenizer)
+        self.limit = token_limit(config, tokenizer)
         self.names = tuple(names)
-        self.labels = len(config.id2label)
-        # Padding is masked, so any id that the model knows will do.
-        self.padding = config.pad_token_id or 0
+        self.labels = len(labels(config))
+        # Padding is masked, so any id that the model knows will do. Some models have -1.
+        self.padding = max(config.pad_token_id or 0, 0)
         several = config.problem_type == "multi_label_classification"
         self.activation = sigmoid if several or self.labels == 1 else softmax
         self.tokenizer = tokenizer
         self.texts = [
-            Text(sample.name, self.ids(sample.text)) for sample in samples(self.limit)
+            self.text(sample.name, sample.text) for sample in samples(self.limit)
         ]
         self.expected = self.scores(original)
 
-    def ids(self, text: str) -> list[int]:
-        """The ids that Transformers gives with the original tokenizer."""
-        return self.tokenizer(text, truncation=True, max_length=self.limit)["input_ids"]
+    def text(self, name: str, text: str) -> Text:
+        """A text as Transformers gives it to the model, with the original tokenizer."""
+        encoding = self.tokenizer(
+            text,
+            truncation=True,
+            max_length=self.limit,
+            return_token_type_ids=True,
+        )
+        return Text(name, encoding["input_ids"], encoding["token_type_ids"])
 
     def check_tokenizer(self, directory: Path) -> None:
         """Refuses a `tokenizer.json` that tokenises any sentence differently."""
@@ -114,12 +121,16 @@ class Check:
         )
 
     def beside_others(self, logits: Logits) -> float:
-        """The largest change of a score when texts are run in padded batches."""
+        """The largest change of a score when texts are run in padded batches; infinite
+        if the graph does not run them together."""
         short = [text for text in self.texts if len(text.ids) <= LONGEST_IN_BATCH]
         largest = 0.0
         for start in range(0, len(short), BATCH):
             batch = short[start : start + BATCH]
-            together = self.activate(logits(self.feed(batch)))
+            try:
+                together = self.activate(logits(self.feed(batch)))
+            except ExportError:
+                return float("inf")
             for row, text in zip(together, batch, strict=True):
                 alone = self.activate(logits(self.feed([text])))[0]
                 largest = max(largest, float(np.abs(row - alone).max()))
@@ -148,17 +159,9 @@ class Check:
         for row, text in enumerate(texts):
             feed["input_ids"][row, : len(text.ids)] = text.ids
             feed["attention_mask"][row, : len(text.ids)] = 1
+            if "token_type_ids" in feed:
+                feed["token_type_ids"][row, : len(text.ids)] = text.segments
         return feed
-
-
-def limit(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
-    """The longest input in tokens, as the server determines it."""
-    if not hasattr(config, "max_position_embeddings"):
-        raise ExportError(
-            f"models of type {config.model_type} do not say how long a text may be "
-            "(max_position_embeddings): they are not supported"
-        )
-    return token_limit(config, tokenizer)
 
 
 def require_fp32(figures: Figures) -> None:

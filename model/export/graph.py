@@ -4,9 +4,11 @@ This module must not know where the graph comes from.
 """
 
 import logging
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import onnx
@@ -25,8 +27,11 @@ OUTPUT = "logits"
 # The domain of ONNX Runtime's own operators.
 CONTRIB = "com.microsoft"
 KNOWN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-# The limit of protobuf; a model directory has a single file for the graph.
-LARGEST_FILE = 2**31 - 1
+MODEL_FILE = "model.onnx"
+# Where the weights of a graph are that is larger than one file can be.
+DATA_FILE = "model.onnx_data"
+# The limit of protobuf, less what is not weights.
+LARGEST_FILE = 2**31 - (64 << 20)
 
 
 class Graph:
@@ -57,19 +62,70 @@ class Graph:
             name: feed[name].astype(INPUT_TYPES[kind])
             for name, kind in self.inputs.items()
         }
-        return self.session.run([OUTPUT], inputs)[0].astype(np.float32)
+        try:
+            outputs = self.session.run([OUTPUT], inputs)
+        except Exception as error:
+            # ONNX Runtime's errors have no common base class.
+            shape = list(feed["input_ids"].shape)
+            raise ExportError(
+                f"ONNX Runtime cannot run the graph on ids of the shape {shape}: "
+                f"{first_line(error)}"
+            ) from error
+        return outputs[0].astype(np.float32)
+
+
+def external_files(file: Path) -> list[str]:
+    """The files that hold weights of a graph, by their paths below its directory."""
+    model = read(file)
+    tensors = onnx.external_data_helper._get_all_tensors(model)
+    names = {
+        onnx.external_data_helper.ExternalDataInfo(tensor).location
+        for tensor in tensors
+        if onnx.external_data_helper.uses_external_data(tensor)
+    }
+    for name in names:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts:
+            raise ExportError(
+                f"{file.name} has weights in {name}, which is not in its directory"
+            )
+    return sorted(names)
 
 
 def merge(source: Path, out: Path) -> None:
-    """Copies a graph and its external weights into one file."""
+    """Copies a graph with its weights, wherever they are beside it."""
+    model = read(source)
+    # The library follows no links, and the hub's cache consists of them.
+    with tempfile.TemporaryDirectory(dir=out.parent) as work:
+        for name in external_files(source):
+            given = source.parent / name
+            if not given.is_file():
+                raise ExportError(
+                    f"{name} does not exist, and the weights of {source.name} should "
+                    "be there"
+                )
+            put = Path(work) / name
+            put.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(given, put)
+        try:
+            onnx.load_external_data_for_model(model, work)
+        except Exception as error:
+            # A damaged file causes too many kinds of error to list.
+            raise ExportError(
+                f"the weights of {source.name} cannot be read: {first_line(error)}"
+            ) from error
+    save(model, out)
+
+
+def read(file: Path) -> onnx.ModelProto:
+    """A graph without the weights that are in other files."""
     try:
-        model = onnx.load(source)
+        return onnx.load(file, load_external_data=False)
     except Exception as error:
         # A damaged file causes too many kinds of error to list.
         raise ExportError(
-            f"{source.name} cannot be read as an ONNX graph: {first_line(error)}"
+            f"{file.name} cannot be read as an ONNX graph: {first_line(error)}"
         ) from error
-    save(model, out)
 
 
 def fuse(source: Path, out: Path) -> None:
@@ -93,6 +149,7 @@ def quantise(source: Path, out: Path) -> None:
             out,
             per_channel=True,
             weight_type=QuantType.QInt8,
+            use_external_data_format=source.with_name(DATA_FILE).exists(),
             # Shapes after ONNX Runtime's own operators cannot be inferred.
             extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
         )
@@ -118,9 +175,11 @@ def quiet(purpose: str) -> Iterator[None]:
 
 
 def save(model: onnx.ModelProto, out: Path) -> None:
-    """Writes a graph as one file."""
-    if model.ByteSize() > LARGEST_FILE:
-        raise ExportError(
-            f"the graph has {model.ByteSize() >> 20} MiB; one file can hold at most 2 GiB"
-        )
-    onnx.save(model, out)
+    """Writes a graph as one file, or its weights to a second one if they are large."""
+    size = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
+    onnx.save(
+        model,
+        out,
+        save_as_external_data=size > LARGEST_FILE,
+        location=DATA_FILE,
+    )

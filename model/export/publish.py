@@ -17,6 +17,7 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from export.errors import ExportError
 from export.source import CONFIG, LICENCE_FILES, Source
+from reference import labels
 
 SUMS = "SHA256SUMS"
 GOLDEN = "golden.json"
@@ -83,7 +84,7 @@ def write_config(
     values["_name_or_path"] = facts.source.name
     values["model_type"] = config.model_type
     # Old files rely on default names in Transformers, which the server does not know.
-    values["id2label"] = {str(i): label for i, label in sorted(config.id2label.items())}
+    values["id2label"] = {str(i): name for i, name in enumerate(labels(config))}
     if values.get("pad_token_id") is None:
         values["pad_token_id"] = tokenizer.pad_token_id or 0
     values[EXTENSION] = {
@@ -103,7 +104,7 @@ def write_card(facts: Facts, config: PreTrainedConfig, out: Path) -> None:
     source = facts.source
     text = CARD.format(
         name=source.name.rpartition("/")[2],
-        labels=", ".join(config.id2label[i] for i in range(len(config.id2label))),
+        labels=", ".join(labels(config)),
         source=source.name,
         revision=source.revision or "a local directory",
         licence=source.licence or "not stated: ask whoever made the model",

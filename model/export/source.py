@@ -10,6 +10,7 @@ from pathlib import Path
 
 from export import hub
 from export.errors import ExportError
+from export.graph import external_files
 from export.terminal import say
 
 CONFIG = "config.json"
@@ -42,8 +43,6 @@ PARTS = {
 }
 # Where Optimum and its users put the graph.
 GRAPHS = ("onnx/model.onnx", "model.onnx")
-# The weights of large graphs are in files next to them.
-GRAPH_DATA = (".onnx_data", ".onnx.data")
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,10 @@ def obtain(model: str, revision: str | None, onnx: bool, cache: Path) -> Source:
     names = choose(repository.id, set(repository.files), onnx)
     say(f"{repository.id} at {repository.commit}: {len(names)} files")
     directory = hub.fetch(repository, names, cache)
-    return Source(repository.id, directory, repository.commit, repository.licence)
+    found = Source(repository.id, directory, repository.commit, repository.licence)
+    if onnx:
+        hub.fetch(repository, graph_data(found, set(repository.files)), cache)
+    return found
 
 
 def choose(model: str, files: set[str], onnx: bool) -> list[str]:
@@ -112,15 +114,26 @@ def weights(model: str, files: set[str]) -> list[str]:
 
 
 def graph(model: str, files: set[str]) -> list[str]:
-    """The file with the ONNX graph, and its external weights."""
+    """The file with the ONNX graph, which names the files of its weights."""
     for name in GRAPHS:
         if name in files:
-            stem = name.removesuffix(".onnx")
-            data = (stem + suffix for suffix in GRAPH_DATA)
-            return [name, *(file for file in data if file in files)]
+            return [name]
     raise ExportError(
         f"{model} has no ONNX file ({listed(GRAPHS)}): try without ONNX=1"
     )
+
+
+def graph_data(source: Source, files: set[str]) -> list[str]:
+    """The files with the weights of the ONNX graph, out of all files."""
+    beside = source.graph.parent.relative_to(source.directory)
+    names = [(beside / name).as_posix() for name in external_files(source.graph)]
+    for name in names:
+        if name not in files:
+            raise ExportError(
+                f"{source.name} has no {name}, and the weights of its graph should be "
+                "there"
+            )
+    return names
 
 
 def listed(names: Iterable[str]) -> str:

@@ -34,18 +34,18 @@ def load(directory: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def write(tokenizer: PreTrainedTokenizerBase, source: Path, out: Path) -> None:
+def write(tokenizer: PreTrainedTokenizerBase, out: Path) -> None:
     """Writes `tokenizer.json` and its settings.
 
-    The model's own file is kept, except for padding and truncation: these are left over
-    from whatever wrote the file, and often fixed at some small length. The settings keep
-    which end of a text is truncated.
+    The file is that of Transformers, which does not use the model's own as it is: it
+    applies `tokenizer_config.json`, and what its class does to any file. Padding and
+    truncation are dropped: these are left over from whatever wrote the model's file, and
+    often fixed at some small length. The settings keep which end of a text is truncated.
     """
     with tempfile.TemporaryDirectory(dir=out.parent) as work:
         tokenizer.save_pretrained(work)
         (out / SETTINGS).write_bytes((Path(work) / SETTINGS).read_bytes())
-        given = source / FILE
-        file = Tokenizer.from_file(str(given if given.exists() else Path(work) / FILE))
+        file = Tokenizer.from_file(str(Path(work) / FILE))
     file.no_padding()
     file.no_truncation()
     file.save(str(out / FILE))

@@ -38,7 +38,13 @@ from texts import Sample, samples
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_MODEL = ROOT / "model" / "default"
-MODEL_FILES = ("config.json", "model.onnx", "tokenizer.json", "tokenizer_config.json")
+MODEL_FILES = (
+    "config.json",
+    "model.onnx",
+    "model.onnx_data",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
 # What float32 arithmetic in another order may change, with some room.
 TOLERANCE = 1e-5
 

@@ -11,9 +11,13 @@ import shutil
 import signal
 import subprocess
 import unittest
+import unittest.mock
 from pathlib import Path
 
-from export import hub, publish
+import numpy as np
+
+from export import __main__ as command
+from export import graph, hub, publish, source
 from export.errors import ExportError
 from export.terminal import printable
 from export.tests.harness import DEFAULT_MODEL, FIXTURES, PATIENCE, ExportTest
@@ -106,6 +110,11 @@ class TakesReadyGraphs(DownloadTest):
         self.succeed(NAME, "--onnx")
         self.assertFalse((self.out / "model.onnx_data").exists())
 
+    def test_weights_in_a_folder_beside_the_graph(self) -> None:
+        self.hub.add(NAME, FIXTURES / "tiny-external")
+        self.succeed(NAME, "--onnx")
+        self.assertEqual(len(self.hub.asked_of_store("onnx/weights/tiny.bin")), 1)
+
     def test_int8_of_a_ready_graph(self) -> None:
         self.hub.add(NAME, self.repository())
         said = self.succeed(NAME, "--onnx", "--precision", "int8")
@@ -145,6 +154,151 @@ class TakesReadyGraphs(DownloadTest):
         self.assertEqual(
             first, {file.name: file.read_bytes() for file in self.out.iterdir()}
         )
+
+
+class FindsWeights(DownloadTest):
+    """Weights in files of their own, wherever these are."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.given = FIXTURES / "tiny-external" / GRAPH
+        self.merged = self.work / "model.onnx"
+
+    def logits(self, file: Path) -> np.ndarray:
+        ids = np.array([[2, 16, 3]])
+        feed = {
+            "input_ids": ids,
+            "attention_mask": np.ones_like(ids),
+            "token_type_ids": np.zeros_like(ids),
+        }
+        return graph.Graph(file).logits(feed)
+
+    def check_merged(self) -> None:
+        expected = self.logits(FIXTURES / "tiny-bert" / "model.onnx")
+        np.testing.assert_array_equal(self.logits(self.merged), expected)
+
+    def test_links_as_in_the_cache_of_the_hub(self) -> None:
+        blobs, snapshot = self.work / "blobs", self.work / "snapshots" / "abc"
+        blobs.mkdir()
+        for number, name in enumerate(("model.onnx", "weights/tiny.bin")):
+            shutil.copyfile(self.given.parent / name, blobs / str(number))
+            link = snapshot / name
+            link.parent.mkdir(parents=True)
+            link.symlink_to(blobs / str(number))
+        graph.merge(snapshot / "model.onnx", self.merged)
+        self.assertEqual(graph.external_files(self.merged), [])
+        self.check_merged()
+
+    def test_more_than_one_file_can_hold(self) -> None:
+        # As for more than 2 GiB, which would take minutes.
+        with unittest.mock.patch.object(graph, "LARGEST_FILE", 1000):
+            graph.merge(self.given, self.merged)
+        self.assertEqual(graph.external_files(self.merged), [graph.DATA_FILE])
+        self.check_merged()
+
+    def test_missing_ones_are_named(self) -> None:
+        directory = self.work / "repository"
+        (directory / "onnx").mkdir(parents=True)
+        shutil.copyfile(self.given, directory / GRAPH)
+        found = source.Source("someone/model", directory)
+        with self.assertRaisesRegex(ExportError, "has no onnx/weights/tiny.bin"):
+            source.graph_data(found, {GRAPH})
+        with self.assertRaisesRegex(ExportError, "weights/tiny.bin does not exist"):
+            graph.merge(found.graph, self.merged)
+
+    def test_ones_outside_of_the_directory_are_refused(self) -> None:
+        import onnx
+
+        model = onnx.load(self.given, load_external_data=False)
+        for tensor in model.graph.initializer:
+            for entry in tensor.external_data:
+                if entry.key == "location":
+                    entry.value = "../weights"
+        file = self.work / "outside.onnx"
+        file.write_bytes(model.SerializeToString())
+        with self.assertRaisesRegex(ExportError, r"\.\./weights, which is not in its"):
+            graph.merge(file, self.merged)
+
+
+class ReadsFilesAsTransformersDoes(DownloadTest):
+    """A directory that can be made can be served: both read the same files alike."""
+
+    def edit(self, directory: Path, name: str, **values: object) -> None:
+        file = directory / name
+        given = json.loads(file.read_text()) if file.exists() else {}
+        file.write_text(json.dumps(given | values))
+
+    def config(self) -> dict:
+        return json.loads((self.out / "config.json").read_text())
+
+    def test_numbers_of_python_and_settings_of_the_tokenizer(self) -> None:
+        directory = self.repository(FIXTURES / "tiny-int32")
+        self.edit(
+            directory,
+            "config.json",
+            id2label={"0": True},
+            pad_token_id=-1,
+            initializer_range=float("nan"),
+        )
+        self.edit(directory, "tokenizer_config.json", do_lower_case=False)
+        self.succeed(directory, "--onnx")
+        self.assertEqual(self.config()["id2label"], {"0": "true"})
+        written = json.loads((self.out / "tokenizer.json").read_text())
+        self.assertIs(written["normalizer"]["lowercase"], False)
+
+    def test_a_graph_without_a_mask_is_run_text_by_text(self) -> None:
+        import onnx
+
+        directory = self.repository(FIXTURES / "tiny-roberta")
+        model = onnx.load(directory / GRAPH)
+        kept = [put for put in model.graph.input if put.name != "attention_mask"]
+        del model.graph.input[:]
+        model.graph.input.extend(kept)
+        one = onnx.numpy_helper.from_array(np.array(1), "mask.one")
+        model.graph.initializer.append(one)
+        make = onnx.helper.make_node
+        expand = make("Expand", ["mask.one", "mask.shape"], ["attention_mask"])
+        model.graph.node.insert(0, expand)
+        model.graph.node.insert(0, make("Shape", ["input_ids"], ["mask.shape"]))
+        onnx.save(model, directory / GRAPH)
+        self.succeed(directory, "--onnx")
+        self.assertIs(self.config()["fastsentiment"]["batch_invariant"], False)
+
+    def test_labels_and_problems_that_cannot_be_served(self) -> None:
+        directory = self.repository()
+        for values, words in (
+            ({"id2label": {"0": "x", "1": "x"}}, "two labels of id2label are the same"),
+            ({"id2label": {"0": "x", "2": "y"}}, r"the ids of id2label are \[0, 2\]"),
+            ({"problem_type": "regression"}, "no probabilities"),
+        ):
+            self.edit(directory, "config.json", label2id={}, **values)
+            with self.assertRaisesRegex(ExportError, words):
+                command.read_config(directory)
+
+    def test_the_server_has_the_last_word(self) -> None:
+        import onnx
+
+        server = self.work / "server"
+        server.write_text(
+            '#!/bin/sh\ntest "$1 $2" = "check --model" && test -e "$3/model.onnx" && '
+            'test -e "$3/golden.json" || exit 2\n'
+            "test -e refuse || exit 0\n"
+            'echo "a warning" >&2; echo "error: $3/model.onnx is too blue" >&2; exit 1\n'
+        )
+        server.chmod(0o755)
+        directory = self.repository()
+        # A graph for one text at a time.
+        model = onnx.load(directory / GRAPH)
+        for put in model.graph.input:
+            axis = put.type.tensor_type.shape.dim[0]
+            axis.ClearField("dim_param")
+            axis.dim_value = 1
+        onnx.save(model, directory / GRAPH)
+        self.succeed(directory, "--onnx", "--server", str(server))
+        self.assertIs(self.config()["fastsentiment"]["batch_invariant"], False)
+        (self.work / "refuse").touch()
+        words = "would not serve the model: model.onnx is too blue$"
+        self.fail_with(words, directory, "--onnx", "--server", str(server))
 
 
 class SurvivesTheNetwork(DownloadTest):

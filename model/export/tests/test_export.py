@@ -17,6 +17,7 @@ from export import check
 from export.tests import models
 from export.tests.harness import ExportTest, Server
 from export.tests.stand_in import Fault
+from reference import token_limit
 
 NAME = "someone/model"
 # The bound that the export promises.
@@ -39,7 +40,7 @@ def truth(directory: Path) -> Callable[[str], dict[str, float]]:
         directory, dtype=torch.float32
     ).eval()
     tokenizer = AutoTokenizer.from_pretrained(directory)
-    limit = check.limit(model.config, tokenizer)
+    limit = token_limit(model.config, tokenizer)
     several = model.config.problem_type == "multi_label_classification"
 
     @torch.no_grad()
