@@ -26,27 +26,43 @@ from tokenizers import (
     models,
     normalizers,
     pre_tokenizers,
+    processors,
     trainers,
 )
 from torch import nn
 from transformers import (
+    AlbertConfig,
+    AlbertForSequenceClassification,
+    AlbertTokenizer,
     BertConfig,
     BertForSequenceClassification,
     BertTokenizer,
+    DebertaV2Config,
+    DebertaV2ForSequenceClassification,
+    DebertaV2Tokenizer,
     DistilBertConfig,
     DistilBertForSequenceClassification,
     DistilBertTokenizer,
     ElectraConfig,
     ElectraForSequenceClassification,
+    ModernBertConfig,
+    ModernBertForSequenceClassification,
+    MPNetConfig,
+    MPNetForSequenceClassification,
+    MPNetTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaForSequenceClassification,
     RobertaTokenizer,
     XLMRobertaConfig,
     XLMRobertaForSequenceClassification,
     XLMRobertaTokenizer,
+    XLNetConfig,
+    XLNetForSequenceClassification,
+    XLNetTokenizer,
 )
 
 import float_inputs
@@ -198,6 +214,82 @@ def fixtures() -> Iterator[Fixture]:
     )
 
 
+def architectures() -> Iterator[Fixture]:
+    """Models that differ from BERT in how they work inside."""
+    sizes = {"vocab_size": VOCABULARY, **SIZES}
+    yield Fixture(
+        "tiny-albert",
+        AlbertForSequenceClassification,
+        AlbertConfig(
+            **sizes,
+            **labels("negative", "positive"),
+            embedding_size=8,
+            max_position_embeddings=LIMIT,
+            pad_token_id=0,
+        ),
+        albert_tokenizer,
+        inputs=("input_ids", "attention_mask", "token_type_ids"),
+    )
+    yield Fixture(
+        "tiny-deberta-v2",
+        DebertaV2ForSequenceClassification,
+        DebertaV2Config(
+            **sizes,
+            **labels("negative", "positive"),
+            max_position_embeddings=LIMIT,
+            relative_attention=True,
+            pos_att_type=["p2c", "c2p"],
+            position_buckets=8,
+            position_biased_input=False,
+            share_att_key=True,
+            norm_rel_ebd="layer_norm",
+            pooler_hidden_size=16,
+            type_vocab_size=0,
+        ),
+        deberta_tokenizer,
+    )
+    yield Fixture(
+        "tiny-modernbert",
+        ModernBertForSequenceClassification,
+        ModernBertConfig(
+            **sizes | {"num_hidden_layers": 2},
+            **labels("negative", "neutral", "positive"),
+            max_position_embeddings=LIMIT,
+            global_attn_every_n_layers=2,
+            local_attention=8,
+            classifier_pooling="mean",
+            pad_token_id=1,
+        ),
+        modernbert_tokenizer,
+    )
+    yield Fixture(
+        "tiny-mpnet",
+        MPNetForSequenceClassification,
+        MPNetConfig(
+            **sizes,
+            **labels("negative", "positive"),
+            max_position_embeddings=LIMIT + 2,
+        ),
+        mpnet_tokenizer,
+    )
+    yield Fixture(
+        "tiny-xlnet",
+        XLNetForSequenceClassification,
+        XLNetConfig(
+            vocab_size=VOCABULARY,
+            d_model=16,
+            n_layer=1,
+            n_head=2,
+            d_inner=32,
+            initializer_range=WEIGHT_RANGE,
+            attn_implementation="eager",
+            **labels("negative", "positive"),
+        ),
+        xlnet_tokenizer,
+        inputs=("input_ids", "attention_mask", "token_type_ids"),
+    )
+
+
 def corpus() -> list[str]:
     """What vocabularies come from; some characters of the tests stay unknown."""
     groups = texts.PLAIN + texts.LONG[:1] + texts.EMOJI[:3] + texts.UNICODE[:1]
@@ -294,6 +386,67 @@ def unigram_tokenizer() -> PreTrainedTokenizerBase:
     )
 
 
+def albert_tokenizer() -> PreTrainedTokenizerBase:
+    special_tokens = ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"]
+    pieces = unigram_pieces(VOCABULARY - len(special_tokens))
+    return AlbertTokenizer(
+        vocab=[*((token, 0.0) for token in special_tokens), *pieces],
+        model_max_length=LIMIT,
+    )
+
+
+def deberta_tokenizer() -> PreTrainedTokenizerBase:
+    special_tokens = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
+    pieces = unigram_pieces(VOCABULARY - len(special_tokens) - 1)
+    return DebertaV2Tokenizer(
+        vocab=[*((token, 0.0) for token in special_tokens), *pieces, ("[MASK]", 0.0)],
+        unk_id=3,
+        model_max_length=LIMIT,
+    )
+
+
+def xlnet_tokenizer() -> PreTrainedTokenizerBase:
+    special_tokens = ["<unk>", "<s>", "</s>", "<cls>", "<sep>", "<pad>", "<mask>"]
+    special_tokens += ["<eod>", "<eop>"]
+    pieces = unigram_pieces(VOCABULARY - len(special_tokens))
+    return XLNetTokenizer(
+        vocab=[*((token, 0.0) for token in special_tokens), *pieces],
+        model_max_length=LIMIT,
+    )
+
+
+def mpnet_tokenizer() -> PreTrainedTokenizerBase:
+    special_tokens = ["<s>", "<pad>", "</s>", "[UNK]", "<mask>"]
+    vocabulary = wordpiece_vocabulary(True, special_tokens)
+    return MPNetTokenizer(vocabulary, model_max_length=LIMIT)
+
+
+def modernbert_tokenizer() -> PreTrainedTokenizerBase:
+    special_tokens = ["[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=special_tokens,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(corpus(), trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        model_max_length=LIMIT,
+    )
+
+
 def unigram_pieces(count: int) -> list[tuple[str, float]]:
     """Pieces and the logarithms of their probabilities."""
     counts = count_pieces(f"\u2581{word}" for text in corpus() for word in text.split())
@@ -350,7 +503,9 @@ def spread_logits(
     model: PreTrainedModel, graph: nn.Module, inputs: list[tuple]
 ) -> None:
     """Scales the last layer so that every logit has mean 0 and LOGIT_SPREAD."""
-    classifier = getattr(model.classifier, "out_proj", model.classifier)
+    # XLNet has another name for it.
+    classifier = getattr(model, "classifier", None) or model.logits_proj
+    classifier = getattr(classifier, "out_proj", classifier)
     logits = torch.cat([graph(*one).float() for one in inputs])
     scale = LOGIT_SPREAD / logits.std(dim=0)
     classifier.weight.mul_(scale[:, None])
@@ -519,7 +674,7 @@ def main() -> None:
         "names", nargs="*", metavar="NAME", help="which ones to make; all by default"
     )
     names = parser.parse_args().names
-    known = {fixture.name: fixture for fixture in fixtures()}
+    known = {fixture.name: fixture for fixture in [*fixtures(), *architectures()]}
     derived = {
         QUANTISED: make_quantised,
         FLOATS: make_floats,

@@ -41,6 +41,11 @@ scores_are_golden! {
     scores_of_tiny_fp16: "tiny-fp16";
     scores_of_tiny_int32: "tiny-int32";
     scores_of_tiny_f32: "tiny-f32";
+    scores_of_tiny_albert: "tiny-albert";
+    scores_of_tiny_deberta_v2: "tiny-deberta-v2";
+    scores_of_tiny_modernbert: "tiny-modernbert";
+    scores_of_tiny_mpnet: "tiny-mpnet";
+    scores_of_tiny_xlnet: "tiny-xlnet";
 }
 
 /// The shipped model is quantised to 8 bits, and ONNX Runtime's sums of such
