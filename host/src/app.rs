@@ -5,26 +5,27 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 
 mod engine;
 mod loader;
+mod memory;
 mod model_card;
 pub mod model_dir;
 
-use loader::{GuestLoader, open_artifacts};
+use loader::{LoadModelError, RevisionLoader, open_artifacts};
 use model_dir::ModelDirError;
 
 use batcher::{Batcher, Calibration};
 use cache::Cache;
 use inference::{Library, LibraryError, Model, ModelError, SessionOptions};
-use predictor::{ErrorKind, Predictor, Revision, Router, Scorer};
-use revisions::{Beginning, LoadError, Origin, Refusal, Revisions, StartError};
+use predictor::{ModelCard, Predictor, Priority, Revision, Router};
+use revisions::{Beginning, Loader, Origin, Revisions, StartError};
 use rollout::Rollout;
-use sandbox::{ArtifactError, Compiler, Graphs, ModelFiles, Runtime};
+use sandbox::{ArtifactError, Compiler, Graphs, Runtime};
 use service::Service;
 
 /// The ONNX file of a model directory, as Hugging Face Optimum names it.
@@ -100,6 +101,9 @@ pub enum AppError {
     /// Others can write to the directory of compiled guests.
     #[error(transparent)]
     Artifacts(#[from] ArtifactError),
+    /// The host lacks something to load the model.
+    #[error("the model cannot be loaded: {0}")]
+    Host(String),
     /// No guest could be loaded.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -128,11 +132,23 @@ pub struct App {
     revision: Arc<Revision>,
     origin: Origin,
     compiled: bool,
+    card: Arc<ModelCard>,
     onnxruntime: PathBuf,
     onnxruntime_version: String,
     calibration: Calibration,
-    batch_tokens: u32,
-    served: http::Served,
+    batching: batcher::Options,
+}
+
+impl From<LoadModelError> for AppError {
+    fn from(error: LoadModelError) -> Self {
+        match error {
+            LoadModelError::Dir(error) => error.into(),
+            LoadModelError::Model(error) => error.into(),
+            LoadModelError::NoRoom(_) | LoadModelError::Replaced(_) | LoadModelError::Host(_) => {
+                Self::Host(error.to_string())
+            }
+        }
+    }
 }
 
 impl App {
@@ -163,29 +179,34 @@ impl App {
         runtime: &Handle,
         on_model_loaded: impl FnOnce(),
     ) -> Result<Self, AppError> {
-        let library = Library::open(config.onnxruntime.as_deref())?;
-        let graph = model_dir::check(&config.model)?;
-        // Answers are cached, and guests stored, under the digest of these files. So it
-        // is taken first, and checked when the files have been loaded.
-        let files = ModelFiles::read(&config.model, graph.files).map_err(ModelDirError::from)?;
-        let metrics = inference::Metrics::new(registry)?;
-        let model = load_model(&library, config, &graph.path, metrics)?;
-        on_model_loaded();
-        let model_card = model_card::read(&config.model);
-        files.check_unchanged().map_err(ModelDirError::from)?;
+        let library = Arc::new(Library::open(config.onnxruntime.as_deref())?);
         let metrics = sandbox::Metrics::new(registry)?;
-        let loader = GuestLoader {
-            runtime: new_runtime(config, Graphs::of(move || model.graph()), metrics)?,
+        let loader = Arc::new(RevisionLoader {
+            library: Arc::clone(&library),
+            session: session(config),
+            metrics: inference::Metrics::new(registry)?,
+            runtime: new_runtime(config, Graphs::default(), metrics)?,
             artifacts: open_artifacts(config)?,
-            files,
+            batch_tokens: config.batch_tokens,
             executor: runtime.clone(),
-        };
+            known: Mutex::default(),
+        });
+        // Freed if another model turns out to be live.
+        let model = loader.read(&config.model)?;
+        let configured = loader.model(&model, Priority::Live)?;
+        on_model_loaded();
         let options = config.versions.clone();
-        let (first, calibration) = Beginning::choose(Arc::new(loader), options, measure)?;
+        let first = Beginning::choose(Arc::clone(&loader) as Arc<dyn Loader>, model, options)?;
+        let digest = first.revision().model();
+        let calibration = loader
+            .calibration(&digest)
+            .ok_or_else(|| AppError::Host("the guest was not measured".to_owned()))?;
+        drop(configured);
         let revision = Arc::clone(first.revision());
         let (origin, compiled) = (first.origin().clone(), first.compiled());
-        let options = batching(config, &calibration);
-        let batcher = Batcher::start(options, batcher::Metrics::new(registry)?)?;
+        let card = Arc::clone(first.card());
+        let batching = batching(config, &calibration);
+        let batcher = Batcher::start(batching, batcher::Metrics::new(registry)?)?;
         let kept = cache::Options {
             engine: engine::name(&library),
             ..config.cache.clone()
@@ -207,16 +228,11 @@ impl App {
             revision,
             origin,
             compiled,
+            card,
             onnxruntime: library.path().to_owned(),
             onnxruntime_version: library.version().to_owned(),
             calibration,
-            batch_tokens: options.batch_tokens,
-            served: http::Served {
-                model: model_card,
-                batch_tokens: options.batch_tokens,
-                batch_texts: options.batch_texts,
-                workers: options.workers,
-            },
+            batching,
         })
     }
 
@@ -261,13 +277,24 @@ impl App {
     }
 
     /// What `GET /info` reports.
-    pub fn served(&self) -> &http::Served {
-        &self.served
+    pub fn served(&self) -> http::Served {
+        let revisions = Arc::clone(&self.revisions);
+        let (card, tokens) = (Arc::clone(&self.card), self.batching.batch_tokens);
+        http::Served {
+            live: Arc::new(move || {
+                let live = revisions.live_model();
+                let (card, most) = live.unwrap_or_else(|| (Arc::clone(&card), tokens));
+                (card, most.min(tokens))
+            }),
+            batch_texts: self.batching.batch_texts,
+            workers: self.batching.workers,
+        }
     }
 
-    /// The most tokens in a batch; 1 if every text is scored by itself.
+    /// The most tokens in a batch of the revision that is live; 1 if every text is scored by
+    /// itself.
     pub fn batch_tokens(&self) -> u32 {
-        self.batch_tokens
+        self.served().batch_tokens()
     }
 }
 
@@ -282,7 +309,8 @@ pub async fn run_guest(config: &Config, arguments: &[String]) -> Result<i32, Run
     let graph = model_dir::check(&config.model).map_err(AppError::from)?;
     let registry = prometheus::Registry::new();
     let metrics = inference::Metrics::new(&registry).map_err(AppError::from)?;
-    let model = load_model(&library, config, &graph.path, metrics)?;
+    let model = Model::load(&library, &graph.path, session(config), metrics);
+    let model = model.map_err(AppError::from)?;
     let metrics = sandbox::Metrics::new(&registry).map_err(AppError::from)?;
     let runtime = new_runtime(config, Graphs::of(move || model.graph()), metrics)?;
     let component = read_guest(&config.guest, config.compiler.limits().component)?;
@@ -300,33 +328,12 @@ pub enum RunGuestError {
     Command(#[from] sandbox::CommandError),
 }
 
-/// Measures the first version. If that fails, requests would fail too.
-fn measure(scorer: &dyn Scorer) -> Result<Calibration, LoadError> {
-    Calibration::measure(scorer).map_err(|error| {
-        let is_transient = error.kind == ErrorKind::Unavailable;
-        // The texts are the host's own, so nothing of a client is in it.
-        let detail = error.full_detail.or(error.detail);
-        let reason = detail.unwrap_or(error.message);
-        let reason = format!("the guest cannot be measured: {reason}");
-        if is_transient {
-            return LoadError::Unavailable(reason);
-        }
-        let step = "measure";
-        Refusal { step, reason }.into()
-    })
-}
-
-/// The options of batches: as configured, or else as measured.
+/// The options of batches. A revision for which batches are no faster limits them itself.
 fn batching(config: &Config, calibration: &Calibration) -> batcher::Options {
-    let pays = if calibration.batches_pay() {
-        BATCH_TOKENS
-    } else {
-        1
-    };
     batcher::Options {
         workers: config.workers.get(),
         batch_texts: BATCH_TEXTS,
-        batch_tokens: config.batch_tokens.unwrap_or(pays),
+        batch_tokens: config.batch_tokens.unwrap_or(BATCH_TOKENS),
         queue_tokens: config.queue_tokens,
         tokens_per_second: calibration.tokens_per_second(),
         patience: batcher::PATIENCE,
@@ -346,16 +353,10 @@ fn cached(
     Ok(Arc::new(Cache::start(options, below, registry, runtime)?))
 }
 
-fn load_model(
-    library: &Library,
-    config: &Config,
-    graph: &Path,
-    metrics: inference::Metrics,
-) -> Result<Model, AppError> {
-    let options = SessionOptions {
+fn session(config: &Config) -> SessionOptions {
+    SessionOptions {
         threads: config.threads.get(),
-    };
-    Ok(Model::load(library, graph, options, metrics)?)
+    }
 }
 
 fn new_runtime(

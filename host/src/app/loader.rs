@@ -1,39 +1,228 @@
-//! Loads revisions: guests in the sandbox, with one model.
+//! Loads revisions: guests in the sandbox, with a model.
+//!
+//! A model is loaded with its first guest and freed with its last, when nobody waits for an
+//! answer of it any more. Guests of one model share it.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use tokio::runtime::Handle;
 
-use predictor::{Digest, Priority, Revision};
-use revisions::{LoadError, Loaded, Loader, Refusal};
-use sandbox::{ArtifactError, ArtifactStore, LoadedFrom, ModelFiles, Runtime, Step};
+use batcher::{Calibration, Clock};
+use inference::{Library, ModelError, SessionOptions};
+use predictor::{
+    CancellationToken, Digest, ErrorKind, ModelCard, PredictError, Priority, Revision, Scorer,
+    Scores,
+};
+use revisions::{LoadError, Loaded, Loader, Model, Origin, Refusal};
+use sandbox::{
+    ArtifactError, ArtifactStore, Graphs, Guest, LoadedFrom, ModelFiles, ModelFilesError, Runtime,
+    Step,
+};
 
-use super::Config;
+use super::model_dir::{self, ModelDirError};
+use super::{Config, memory, model_card};
 
-/// Loads guests with the model of this process.
-pub(super) struct GuestLoader {
+/// Loads guests with models.
+pub(super) struct RevisionLoader {
+    pub(super) library: Arc<Library>,
+    pub(super) session: SessionOptions,
+    pub(super) metrics: inference::Metrics,
+    /// Without a model.
     pub(super) runtime: Arc<Runtime>,
     pub(super) artifacts: Option<ArtifactStore>,
-    pub(super) files: ModelFiles,
+    /// The most tokens of a batch, if that is configured.
+    pub(super) batch_tokens: Option<u32>,
     /// Runs background loads to their end.
     pub(super) executor: Handle,
+    pub(super) known: Mutex<HashMap<Digest, Known>>,
 }
 
-impl Loader for GuestLoader {
-    fn revision(&self, guest: Digest) -> Revision {
-        sandbox::revision(guest, &self.files)
+/// A model whose files have been read.
+pub(super) struct Known {
+    files: Files,
+    loaded: Weak<LoadedModel>,
+}
+
+/// The files of a model.
+#[derive(Clone)]
+struct Files {
+    all: ModelFiles,
+    /// The path of the graph below the directory.
+    graph: PathBuf,
+}
+
+/// A model that is loaded.
+pub(super) struct LoadedModel {
+    files: ModelFiles,
+    card: Arc<ModelCard>,
+    /// Its guests run in this, and so keep the session.
+    runtime: Arc<Runtime>,
+    calibration: OnceLock<Calibration>,
+}
+
+/// Why a model was not loaded.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LoadModelError {
+    #[error(transparent)]
+    Dir(#[from] ModelDirError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error("{0} holds another model by now")]
+    Replaced(PathBuf),
+    #[error("{0}")]
+    NoRoom(String),
+    /// No thread could be started.
+    #[error(transparent)]
+    Host(sandbox::LoadError),
+}
+
+impl From<ModelFilesError> for LoadModelError {
+    fn from(error: ModelFilesError) -> Self {
+        ModelDirError::from(error).into()
+    }
+}
+
+impl From<LoadModelError> for LoadError {
+    fn from(error: LoadModelError) -> Self {
+        let reason = error.to_string();
+        match error {
+            LoadModelError::NoRoom(_) => Self::NoRoom(reason),
+            // It may be there, or be whole, in a moment.
+            LoadModelError::Host(_)
+            | LoadModelError::Dir(ModelDirError::Missing(_) | ModelDirError::Files(_)) => {
+                Self::Unavailable(reason)
+            }
+            LoadModelError::Dir(_) | LoadModelError::Model(_) | LoadModelError::Replaced(_) => {
+                Self::Refused(Refusal {
+                    step: "model",
+                    reason: reason.trim_end_matches(['.', ' ']).to_owned(),
+                })
+            }
+        }
+    }
+}
+
+impl RevisionLoader {
+    /// Reads the files of a model, to take their digest. Files that were read before are read
+    /// again only if they have changed.
+    pub(super) fn read(&self, dir: &Path) -> Result<Model, LoadModelError> {
+        let real = real(dir);
+        let known = self.known();
+        let mut same = known.values().map(|known| &known.files);
+        let same = same.find(|files| files.all.dir() == real).cloned();
+        drop(known);
+        let files = match same.filter(|files| files.all.check_unchanged().is_ok()) {
+            Some(files) => files,
+            None => {
+                let graph = model_dir::check(dir)?;
+                Files {
+                    graph: graph.file().to_owned(),
+                    all: ModelFiles::read(&real, graph.files)?,
+                }
+            }
+        };
+        let digest = files.all.digest();
+        let mut known = self.known();
+        known.retain(|of, known| *of == digest || known.loaded.strong_count() > 0);
+        known
+            .entry(digest)
+            .and_modify(|known| known.files = files.clone())
+            .or_insert(Known {
+                files,
+                loaded: Weak::new(),
+            });
+        Ok(Model {
+            digest,
+            dir: dir.to_owned(),
+            origin: Origin::File(dir.to_owned()),
+        })
     }
 
-    fn load(&self, component: &[u8], priority: Priority) -> Result<Loaded, LoadError> {
-        let (runtime, artifacts) = (&self.runtime, self.artifacts.as_ref());
-        let loaded = match priority {
-            Priority::Live => sandbox::load(runtime, artifacts, component, &self.files),
+    /// A model, loaded unless it is already; beside other work only if there is room.
+    pub(super) fn model(
+        &self,
+        model: &Model,
+        priority: Priority,
+    ) -> Result<Arc<LoadedModel>, LoadModelError> {
+        let files = match self.known().get(&model.digest) {
+            None => None,
+            Some(known) => match known.loaded.upgrade() {
+                Some(loaded) => return Ok(loaded),
+                None => Some(known.files.clone()),
+            },
+        };
+        let files = self.files(model, files)?;
+        if priority == Priority::Background {
+            memory::require_room(files.all.size()).map_err(LoadModelError::NoRoom)?;
+        }
+        let path = files.all.dir().join(&files.graph);
+        let (library, session) = (Arc::clone(&self.library), self.session);
+        let metrics = self.metrics.clone();
+        let load = move || inference::Model::load(&library, &path, session, metrics);
+        let session = match priority {
+            Priority::Live => load(),
             Priority::Background => {
-                let aside = sandbox::load_aside(runtime, artifacts, component.into(), &self.files);
+                let aside = self.executor.block_on(sandbox::aside(load));
+                aside.map_err(LoadModelError::Host)?
+            }
+        };
+        let session = session?;
+        let card = model_card::read(&model.dir);
+        files.all.check_unchanged()?;
+        let loaded = Arc::new(LoadedModel {
+            card: Arc::new(match model.origin {
+                Origin::File(_) => card,
+                // Its directory is named by its digest.
+                Origin::Upload => ModelCard {
+                    name: model.digest.short(),
+                    ..card
+                },
+            }),
+            runtime: self
+                .runtime
+                .with_graphs(Graphs::of(move || session.graph())),
+            files: files.all,
+            calibration: OnceLock::new(),
+        });
+        if let Some(known) = self.known().get_mut(&model.digest) {
+            known.loaded = Arc::downgrade(&loaded);
+        }
+        Ok(loaded)
+    }
+
+    /// The files of a model: those that are known, if they are still there, or have only been
+    /// moved there.
+    fn files(&self, model: &Model, known: Option<Files>) -> Result<Files, LoadModelError> {
+        let files = known.map(|files| Files {
+            all: files.all.at(real(&model.dir)),
+            ..files
+        });
+        if let Some(files) = files.filter(|files| files.all.check_unchanged().is_ok()) {
+            return Ok(files);
+        }
+        self.read(&model.dir)?;
+        let known = self.known();
+        let found = known.get(&model.digest).map(|known| known.files.clone());
+        found.ok_or_else(|| LoadModelError::Replaced(model.dir.clone()))
+    }
+
+    fn guest(
+        &self,
+        component: &[u8],
+        model: &LoadedModel,
+        priority: Priority,
+    ) -> Result<Guest, LoadError> {
+        let (runtime, artifacts) = (&model.runtime, self.artifacts.as_ref());
+        let loaded = match priority {
+            Priority::Live => sandbox::load(runtime, artifacts, component, &model.files),
+            Priority::Background => {
+                let aside = sandbox::load_aside(runtime, artifacts, component.into(), &model.files);
                 self.executor.block_on(aside)
             }
         };
-        let guest = loaded.map_err(|error| {
+        loaded.map_err(|error| {
             let (step, reason) = (error.step(), error.in_a_line());
             match step {
                 // The host is to blame; the same guest may load later.
@@ -43,12 +232,120 @@ impl Loader for GuestLoader {
                     reason,
                 }),
             }
-        })?;
-        Ok(Loaded {
-            compiled: guest.loaded_from() == LoadedFrom::Source,
-            scorer: Arc::new(guest),
         })
     }
+
+    /// Measures a model with its first guest.
+    fn measure(
+        &self,
+        guest: &Arc<Guest>,
+        model: &LoadedModel,
+        priority: Priority,
+    ) -> Result<Calibration, LoadError> {
+        if let Some(known) = model.calibration.get() {
+            return Ok(*known);
+        }
+        let measured = match priority {
+            Priority::Live => Calibration::measure(&**guest, Clock::Wall),
+            Priority::Background => {
+                let guest = Arc::clone(guest);
+                let measure = move || Calibration::measure(&*guest, Clock::Thread);
+                let aside = self.executor.block_on(sandbox::aside(measure));
+                aside.map_err(|error| LoadError::Unavailable(error.in_a_line()))?
+            }
+        };
+        let calibration = measured.map_err(not_measured)?;
+        Ok(*model.calibration.get_or_init(|| calibration))
+    }
+
+    /// What a text costs with a model that has a guest, alone and in a batch.
+    pub(super) fn calibration(&self, model: &Digest) -> Option<Calibration> {
+        let loaded = self.known().get(model)?.loaded.upgrade()?;
+        loaded.calibration.get().copied()
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<Digest, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Loader for RevisionLoader {
+    fn model(&self, dir: &Path) -> Result<Model, LoadError> {
+        Ok(self.read(dir)?)
+    }
+
+    fn stamp(&self, dir: &Path) -> Option<Digest> {
+        ModelFiles::stamp(dir)
+    }
+
+    fn load(
+        &self,
+        component: &[u8],
+        model: &Model,
+        priority: Priority,
+    ) -> Result<Loaded, LoadError> {
+        let model = self.model(model, priority)?;
+        let guest = Arc::new(self.guest(component, &model, priority)?);
+        let calibration = self.measure(&guest, &model, priority)?;
+        Ok(Loaded {
+            compiled: guest.loaded_from() == LoadedFrom::Source,
+            card: Arc::clone(&model.card),
+            scorer: Arc::new(LoadedRevision {
+                guest,
+                batch_tokens: match self.batch_tokens {
+                    None if !calibration.batches_pay() => 1,
+                    _ => u32::MAX,
+                },
+                _model: model,
+            }),
+        })
+    }
+}
+
+/// A directory without links on the way: behind one that is turned to another directory, this
+/// one stays as it is.
+fn real(dir: &Path) -> PathBuf {
+    dir.canonicalize().unwrap_or_else(|_| dir.to_owned())
+}
+
+/// A guest and its model.
+struct LoadedRevision {
+    guest: Arc<Guest>,
+    batch_tokens: u32,
+    /// So that other guests find it.
+    _model: Arc<LoadedModel>,
+}
+
+impl Scorer for LoadedRevision {
+    fn revision(&self) -> &Arc<Revision> {
+        self.guest.revision()
+    }
+
+    fn batch_tokens(&self) -> u32 {
+        self.batch_tokens
+    }
+
+    fn score(
+        &self,
+        texts: &[String],
+        cancellation: &CancellationToken,
+    ) -> Result<Vec<Scores>, PredictError> {
+        self.guest.score(texts, cancellation)
+    }
+}
+
+/// The error of a guest that cannot be measured: requests would fail too.
+fn not_measured(error: PredictError) -> LoadError {
+    let is_transient = error.kind == ErrorKind::Unavailable;
+    // The texts are the host's own, so nothing of a client is in it.
+    let detail = error.full_detail.or(error.detail);
+    let reason = detail.unwrap_or(error.message);
+    let reason = format!("the guest cannot be measured: {reason}");
+    if is_transient {
+        return LoadError::Unavailable(reason);
+    }
+    let step = "measure";
+    Refusal { step, reason }.into()
 }
 
 /// Opens the artefact directory. Without one, a start takes seconds longer, so one that

@@ -137,6 +137,14 @@ pub struct Graph {
     pub files: Vec<PathBuf>,
 }
 
+impl Graph {
+    /// The path of the ONNX file below the directory.
+    pub(super) fn file(&self) -> &Path {
+        // The first of the files.
+        self.files.first().map_or(&self.path, PathBuf::as_path)
+    }
+}
+
 /// Checks a directory, and finds the graph in it.
 ///
 /// # Errors

@@ -52,7 +52,7 @@ impl RollbackCommand {
             Some(from) => from,
             None => {
                 let listing: Listing = client.get(Call::new(Method::GET, &["versions"]))?;
-                listing.live.guest
+                listing.live.revision
             }
         };
         let call = Call::new(Method::POST, &["rollback"]).query("from", &from);
@@ -85,7 +85,7 @@ impl EndTrialCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let call = Call::new(Method::DELETE, &["trial"]);
         Client::new(self.client)?.run(call, |gone: &Gone| {
-            format!("trial ended: {}", gone.version.short)
+            format!("trial ended: {}", gone.version.revision_short)
         })
     }
 }
@@ -106,7 +106,7 @@ impl RemoveCommand {
         let path = ["versions", &self.id];
         let call = Call::new(Method::DELETE, &path);
         Client::new(self.client)?.run(call, |gone: &Gone| {
-            format!("removed: {}", gone.version.short)
+            format!("removed: {}", gone.version.revision_short)
         })
     }
 }
@@ -128,8 +128,11 @@ impl ReloadCommand {
 /// One line on which version is live.
 pub(super) fn describe_change(change: &Change) -> String {
     if change.changed {
-        format!("live: {} (was {})", change.live.short, change.before.short)
+        format!(
+            "live: {} (was {})",
+            change.live.revision_short, change.before.revision_short
+        )
     } else {
-        format!("live: {} (unchanged)", change.live.short)
+        format!("live: {} (unchanged)", change.live.revision_short)
     }
 }

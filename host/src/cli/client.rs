@@ -9,13 +9,14 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Method, Response, Url, redirect};
+use reqwest::{Body, Method, Response, Url, redirect};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::admin::TokenOptions;
+use super::archive::Archive;
 use super::output;
 use super::terminal::escape;
 
@@ -102,7 +103,8 @@ pub(super) struct Call<'a> {
     method: Method,
     path: &'a [&'a str],
     query: Vec<(&'a str, String)>,
-    component: Option<Vec<u8>>,
+    /// The media type, and the content.
+    body: Option<(&'static str, Body)>,
 }
 
 impl<'a> Call<'a> {
@@ -111,7 +113,7 @@ impl<'a> Call<'a> {
             method,
             path,
             query: Vec::new(),
-            component: None,
+            body: None,
         }
     }
 
@@ -123,7 +125,13 @@ impl<'a> Call<'a> {
 
     /// Adds a component as the body.
     pub(super) fn component(mut self, component: Vec<u8>) -> Self {
-        self.component = Some(component);
+        self.body = Some(("application/wasm", component.into()));
+        self
+    }
+
+    /// Adds a model as the body.
+    pub(super) fn model(mut self, archive: Archive) -> Self {
+        self.body = Some(("application/x-tar", Body::wrap(archive)));
         self
     }
 }
@@ -186,14 +194,13 @@ impl Client {
     }
 
     /// Sends a request. Returns the body of a successful response.
-    fn send(&self, call: Call<'_>) -> anyhow::Result<Vec<u8>> {
+    fn send(&self, mut call: Call<'_>) -> anyhow::Result<Vec<u8>> {
         let mut request = self.http.request(call.method.clone(), self.url(&call)?);
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization.clone());
         }
-        if let Some(component) = call.component {
-            let wasm = "application/wasm";
-            request = request.header(CONTENT_TYPE, wasm).body(component);
+        if let Some((media_type, body)) = call.body.take() {
+            request = request.header(CONTENT_TYPE, media_type).body(body);
         }
         let response = async {
             let mut response = request.send().await?;

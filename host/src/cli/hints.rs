@@ -37,6 +37,7 @@ pub(super) fn explain(config: &Config, error: AppError) -> anyhow::Error {
             Some(format!("{error}; set another directory with --artifacts"))
         }
         AppError::Library(_)
+        | AppError::Host(_)
         | AppError::Runtime(_)
         | AppError::Start(StartError::State(_) | StartError::Unavailable { .. })
         | AppError::Metrics(_)

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod admin;
+mod archive;
 mod banner;
 mod bulk;
 mod change;

@@ -1,24 +1,29 @@
-//! `fastsentiment swap`: uploads a guest to a running server.
+//! `fastsentiment swap`: uploads a guest, a model, or both to a running server.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use http::admin::document::{Added, Standing};
+use http::admin::document::{Added, Listing, Standing, UploadedModel};
 use reqwest::Method;
 use rollout::Share;
 
+use super::archive;
 use super::change::describe_change;
 use super::client::{Call, Client, ClientOptions};
 use super::versions::percent;
 
-/// Uploads a guest to a running server.
+/// Uploads a guest or a model to a running server.
 #[derive(Args)]
 pub(super) struct SwapCommand {
-    /// Guest component to upload
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    /// Guest component to upload [default: the guest of the live version, with --model]
+    #[arg(value_name = "FILE", required_unless_present = "model")]
+    file: Option<PathBuf>,
+
+    /// Model directory to upload [default: the model of the live version]
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
 
     #[command(flatten)]
     role: Role,
@@ -63,9 +68,26 @@ fn share(text: &str) -> Result<f64, &'static str> {
 
 impl SwapCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let component = std::fs::read(&self.file)
-            .with_context(|| format!("cannot read {}", self.file.display()))?;
-        let call = Call::new(Method::POST, &["versions"]).component(component);
+        let component = self.file.as_deref().map(|file| {
+            std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
+        });
+        let component = component.transpose()?;
+        let client = Client::new(self.client)?;
+        let mut call = Call::new(Method::POST, &["versions"]);
+        if let Some(dir) = &self.model {
+            anyhow::ensure!(dir.is_dir(), "{} is not a directory", dir.display());
+            let archive = archive::of(dir).context("cannot archive the model")?;
+            let upload = Call::new(Method::POST, &["models"]).model(archive);
+            let uploaded: UploadedModel = client.get(upload)?;
+            call = call.query("model", &uploaded.model);
+        }
+        call = match component {
+            Some(component) => call.component(component),
+            None => {
+                let listing: Listing = client.get(Call::new(Method::GET, &["versions"]))?;
+                call.query("guest", &listing.live.revision)
+            }
+        };
         let Role {
             canary,
             shadow,
@@ -77,7 +99,7 @@ impl SwapCommand {
             _ if no_activate => call,
             _ => call.query("activate", &true),
         };
-        Client::new(self.client)?.run(call, describe_added)
+        client.run(call, describe_added)
     }
 }
 
@@ -90,7 +112,7 @@ pub(super) fn describe_added(added: &Added) -> String {
         (false, true) => format!("compiled in {seconds:.1} s"),
         (false, false) => format!("ready in {seconds:.1} s, compiled before"),
     };
-    let short = &added.version.short;
+    let short = &added.version.revision_short;
     let outcome = match (&added.change, &added.trial) {
         (Some(change), _) => describe_change(change),
         (None, Some(trial)) => {

@@ -39,11 +39,13 @@ impl VersionsCommand {
 /// A table of all versions, and details of those on probation, on trial or in quarantine.
 fn describe_listing(listing: &Listing, now: SystemTime) -> String {
     let head = [
-        "VERSION", "STANDING", "SIZE", "ADDED", "TEXTS", "FAILURES", "ORIGIN",
+        "VERSION", "GUEST", "MODEL", "STANDING", "SIZE", "ADDED", "TEXTS", "FAILURES", "ORIGIN",
     ];
     let row = |entry: &Entry| {
         [
+            entry.name.revision_short.clone(),
             entry.name.short.clone(),
+            entry.name.model_short.clone(),
             standing(entry.standing, entry.share),
             size(entry.size_bytes),
             ago(&entry.added, now),
@@ -64,19 +66,23 @@ fn describe_listing(listing: &Listing, now: SystemTime) -> String {
         let _ = writeln!(
             text,
             "{} is on probation for another {:.0} s; its fallback is {}",
-            listing.live.short, probation.left_s, probation.fallback.short
+            listing.live.revision_short, probation.left_s, probation.fallback.revision_short
         );
     }
     if let Some(trial) = &listing.trial {
         let standing = standing(trial.standing, Some(trial.share));
-        let _ = writeln!(text, "{} is on trial: {standing}", trial.name.short);
+        let _ = writeln!(
+            text,
+            "{} is on trial: {standing}",
+            trial.name.revision_short
+        );
         if let Some(comparison) = &trial.comparison {
             let _ = writeln!(text, "  {}", describe_comparison(comparison));
         }
     }
     for entry in &listing.versions {
         if let Some(quarantine) = &entry.quarantine {
-            let (short, since) = (&entry.name.short, ago(&quarantine.since, now));
+            let (short, since) = (&entry.name.revision_short, ago(&quarantine.since, now));
             let _ = writeln!(
                 text,
                 "{short} was quarantined {since}: {}",
@@ -91,6 +97,7 @@ fn describe_listing(listing: &Listing, now: SystemTime) -> String {
 fn describe_entry(entry: &Entry, now: SystemTime) -> String {
     let activated = entry.activated.as_deref();
     let mut lines = vec![
+        ("revision", entry.name.revision.clone()),
         ("guest", entry.name.guest.clone()),
         ("model", entry.name.model.clone()),
         ("standing", standing(entry.standing, entry.share)),
@@ -106,6 +113,7 @@ fn describe_entry(entry: &Entry, now: SystemTime) -> String {
             }),
         ),
         ("origin", origin(&entry.origin)),
+        ("model from", origin(&entry.model_origin)),
         ("texts", entry.texts.to_string()),
         ("failures", entry.failures.to_string()),
     ];
@@ -224,9 +232,10 @@ mod tests {
 
     fn name(digit: &str) -> serde_json::Value {
         json!({
-            "guest": digit.repeat(64), "short": digit.repeat(12),
+            "guest": "9".repeat(64), "short": "9".repeat(12),
             "model": "e".repeat(64), "model_short": "e".repeat(12),
-            "revision": digit.repeat(64), "configuration": "0".repeat(64),
+            "revision": digit.repeat(64), "revision_short": digit.repeat(12),
+            "configuration": "0".repeat(64),
         })
     }
 
@@ -242,7 +251,8 @@ mod tests {
     fn entry(digit: &str, more: serde_json::Value) -> serde_json::Value {
         let usual = json!({
             "standing": "ready", "share": null, "quarantine": null, "comparison": null,
-            "origin": {"kind": "upload"}, "size_bytes": 2_831_155,
+            "origin": {"kind": "upload"}, "model_origin": {"kind": "file", "path": "model"},
+            "size_bytes": 2_831_155,
             "added": "2027-01-15T07:57:00Z", "activated": null,
             "texts": 0, "failures": 0,
         });
@@ -286,11 +296,11 @@ mod tests {
         });
         let listing: Listing = serde_json::from_value(listing).unwrap();
         let expected = "\
-VERSION       STANDING       SIZE     ADDED      TEXTS  FAILURES  ORIGIN
-bbbbbbbbbbbb  shadow 12.5 %  2.7 MiB  3 min ago  0      0         upload
-aaaaaaaaaaaa  live           2.7 MiB  3 min ago  1204   2         upload
-dddddddddddd  quarantined    900 B    3 min ago  0      0         upload
-cccccccccccc  ready          2.0 KiB  2 d ago    0      0         guest.wasm
+VERSION       GUEST         MODEL         STANDING       SIZE     ADDED      TEXTS  FAILURES  ORIGIN
+bbbbbbbbbbbb  999999999999  eeeeeeeeeeee  shadow 12.5 %  2.7 MiB  3 min ago  0      0         upload
+aaaaaaaaaaaa  999999999999  eeeeeeeeeeee  live           2.7 MiB  3 min ago  1204   2         upload
+dddddddddddd  999999999999  eeeeeeeeeeee  quarantined    900 B    3 min ago  0      0         upload
+cccccccccccc  999999999999  eeeeeeeeeeee  ready          2.0 KiB  2 d ago    0      0         guest.wasm
 the configured guest is not live: guest.wasm cannot be read
 aaaaaaaaaaaa is on probation for another 212 s; its fallback is cccccccccccc
 bbbbbbbbbbbb is on trial: shadow 12.5 %
@@ -309,7 +319,9 @@ dddddddddddd was quarantined 2 h ago: 5 calls failed
         let shown: Entry = serde_json::from_value(shown).unwrap();
         let text = describe_entry(&shown, now());
         for words in [
-            "guest       aaaa",
+            "revision    aaaa",
+            "guest       9999",
+            "model from  model",
             "added       2027-01-15T07:57:00Z (3 min ago)",
             "last live   never",
             "comparison  512 texts compared, 98.44 % agree;",

@@ -8,6 +8,7 @@ mod deployed;
 mod fake;
 mod fallback;
 mod file;
+mod models;
 mod process;
 mod quarantine;
 mod restart;

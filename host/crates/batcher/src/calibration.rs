@@ -5,9 +5,34 @@
 //! guest scores one text at a time to keep answers independent of each other. So it is
 //! measured, with the guest and the model in use.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 use predictor::{CancellationToken, PredictError, Scorer};
+
+/// What time is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// The time of day, on a machine that does nothing else.
+    Wall,
+    /// The processor time of the measuring thread, beside other work.
+    Thread,
+}
+
+impl Clock {
+    fn now(self) -> Duration {
+        let id = match self {
+            Self::Wall => ClockId::Monotonic,
+            Self::Thread => ClockId::ThreadCPUTime,
+        };
+        let time = clock_gettime(id);
+        Duration::new(
+            u64::try_from(time.tv_sec).unwrap_or_default(),
+            u32::try_from(time.tv_nsec).unwrap_or_default(),
+        )
+    }
+}
 
 /// The cost of a text, alone and in a batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,11 +64,12 @@ impl Calibration {
     /// # Errors
     ///
     /// If it cannot score.
-    pub fn measure(scorer: &dyn Scorer) -> Result<Self, PredictError> {
+    pub fn measure(scorer: &dyn Scorer, clock: Clock) -> Result<Self, PredictError> {
         let cancellation = CancellationToken::never();
         let time = |texts: &[String]| {
-            let begun = Instant::now();
-            scorer.score(texts, &cancellation).map(|_| begun.elapsed())
+            let begun = clock.now();
+            let scores = scorer.score(texts, &cancellation);
+            scores.map(|_| clock.now().saturating_sub(begun))
         };
         let together = vec![TEXT.to_owned(); TEXTS as usize];
         let mut best = Self {
@@ -52,9 +78,9 @@ impl Calibration {
         };
         // The first call also sets things up.
         time(&together[..1])?;
-        let begun = Instant::now();
+        let begun = clock.now();
         let mut rounds = 0;
-        while rounds < ROUNDS || begun.elapsed() < TIME {
+        while rounds < ROUNDS || clock.now().saturating_sub(begun) < TIME {
             rounds += 1;
             best.alone = best.alone.min(time(&together[..1])?);
             best.together = best.together.min(time(&together)? / TEXTS);

@@ -48,7 +48,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tracing::Span;
 
-pub use calibration::Calibration;
+pub use calibration::{Calibration, Clock};
 pub use metrics::Metrics;
 use predictor::{
     Answer, BoxFuture, Client, ErrorKind, Pending, PredictError, Predictor, Priority, Request,

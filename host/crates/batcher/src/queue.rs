@@ -170,13 +170,14 @@ impl<T> Queue<T> {
     }
 
     /// Takes the next text, and others of the same revision and of like length, within
-    /// `limits`; but leaves their share to `idle` more workers.
+    /// `limits` and those of the revision; but leaves their share to `idle` more workers.
     pub(super) fn take(&mut self, limits: BatchLimits, idle: usize) -> Vec<(Place, Entry<T>)> {
         let Some((first, head)) = self.in_order().next() else {
             return Vec::new();
         };
         let share = self.sums.tokens.div_ceil(idle as u64 + 1);
-        let budget = u64::from(limits.tokens).min(share);
+        let most = limits.tokens.min(head.scorer.batch_tokens());
+        let budget = u64::from(most).min(share);
         let mut places = vec![first];
         let mut longest = head.tokens;
         // Often there is no room for a second text.

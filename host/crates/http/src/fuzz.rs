@@ -26,7 +26,7 @@ const TEXTS: usize = 3;
 ///
 /// If something does not hold.
 pub fn request(body: &[u8]) {
-    match request::read(body, TEXTS, Allowed::default()) {
+    match request::read(body, TEXTS, Allowed::default) {
         Ok(read) => {
             assert!(is_json(body));
             let kept = read.texts.kept;

@@ -14,18 +14,30 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::HttpConfig;
+use crate::inputs::Allowed;
 
 /// Describes what is served.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Served {
-    /// The model.
-    pub model: ModelCard,
-    /// The most tokens that are scored together; 1 if each text is scored by itself.
-    pub batch_tokens: u32,
+    /// The model that is live, and the most tokens that are scored together; 1 if each text
+    /// is scored by itself.
+    pub live: Arc<dyn Fn() -> (Arc<ModelCard>, u32) + Send + Sync>,
     /// The most texts that are scored together.
     pub batch_texts: usize,
     /// How many threads call guests.
     pub workers: usize,
+}
+
+impl Served {
+    /// What may be asked for of the model that is live.
+    pub(crate) fn allowed(&self) -> Allowed {
+        Allowed::from(&*(self.live)().0)
+    }
+
+    /// The most tokens that are scored together.
+    pub fn batch_tokens(&self) -> u32 {
+        (self.live)().1
+    }
 }
 
 /// What is served, as Text Embeddings Inference describes it.
@@ -90,13 +102,14 @@ impl Document {
         limits: &Limits,
         config: &HttpConfig,
     ) -> Self {
+        let (model, together) = (served.live)();
         let ModelCard {
             name,
             labels,
             max_tokens,
             ..
-        } = &served.model;
-        let together = served.batch_tokens as usize;
+        } = &*model;
+        let together = together as usize;
         Self {
             model_id: name.clone(),
             model_sha: live.model().to_string(),

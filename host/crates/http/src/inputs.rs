@@ -101,7 +101,7 @@ pub(crate) struct Inputs {
 }
 
 /// What may be asked for of the model that is served.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Allowed {
     cut: Side,
     activation: Option<Activation>,

@@ -16,14 +16,13 @@ use service::{Options, Predictions, Service};
 use tracing::Span;
 
 use crate::bulk;
-use crate::inputs::Allowed;
 use crate::observe::Outcome;
 use crate::options::options;
 use crate::problem::Problem;
 use crate::request::{self, Form, Read};
 use crate::scores::Document;
 use crate::server_timing::Stages;
-use crate::{HttpConfig, coding, media_type};
+use crate::{HttpConfig, Served, coding, media_type};
 
 /// The first digits of the digests of the guests that made the answer: one, unless
 /// another one is on trial with a share of the texts.
@@ -53,7 +52,7 @@ pub(crate) struct Predict(Arc<Shared>);
 
 struct Shared {
     service: Arc<Service>,
-    allowed: Allowed,
+    served: Served,
     memory: Memory,
     config: HttpConfig,
     bulk: bulk::Route,
@@ -138,12 +137,12 @@ pub(crate) async fn predict_as_tei(
 }
 
 impl Predict {
-    pub(crate) fn new(service: Arc<Service>, allowed: Allowed, config: &HttpConfig) -> Self {
+    pub(crate) fn new(service: Arc<Service>, served: Served, config: &HttpConfig) -> Self {
         let memory = Memory::new(config.body_memory);
         Self(Arc::new(Shared {
             bulk: bulk::Route::new(Arc::clone(&service), memory.clone(), config),
             service,
-            allowed,
+            served,
             memory,
             config: config.clone(),
             named: ArcSwapOption::empty(),
@@ -224,10 +223,10 @@ impl Shared {
     }
 
     async fn parse(&self, body: Whole) -> Result<(Read, Reservation), Problem> {
-        let (max_texts, allowed) = (self.service.max_texts(), self.allowed);
+        let (max_texts, served) = (self.service.max_texts(), self.served.clone());
         let is_short = body.bytes.len() <= IN_PLACE;
         let parse = move || {
-            let read = request::read(&body.bytes, max_texts, allowed)?;
+            let read = request::read(&body.bytes, max_texts, || served.allowed())?;
             Ok((read, body.reservation))
         };
         in_place_if(is_short, parse).await

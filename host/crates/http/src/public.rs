@@ -9,7 +9,6 @@ use tower_http::normalize_path::NormalizePath;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::inputs::Allowed;
 use crate::observe::Observer;
 use crate::openapi::{self, public as document};
 use crate::predict::{self, Predict};
@@ -46,8 +45,7 @@ impl Public {
             published,
             config,
         } = self;
-        let allowed = Allowed::from(&served.model);
-        let predict = Predict::new(Arc::clone(&service), allowed, &config);
+        let predict = Predict::new(Arc::clone(&service), served.clone(), &config);
         let live = {
             let service = Arc::clone(&service);
             Arc::new(move || Ok(service.revision()))
@@ -56,7 +54,7 @@ impl Public {
             limits: service.limits().clone(),
             config: config.clone(),
             live: service.revision(),
-            allowed,
+            allowed: served.allowed(),
         };
         let openapi = openapi::Document::default();
         let mut api = OpenApiRouter::new()
@@ -68,7 +66,7 @@ impl Public {
             .merge(version::router(live))
             .merge(info::router(info::Info {
                 service,
-                served: Arc::new(served),
+                served: Arc::new(served.clone()),
                 config: Arc::new(config.clone()),
             }))
             .merge(openapi::router(Arc::clone(&openapi)))
@@ -78,7 +76,7 @@ impl Public {
         }
         let (router, described) = api.split_for_parts();
         let router = layers::answer_other_methods(router, &described);
-        let _ = openapi.set(document::document(described, &facts));
+        let _ = openapi.set(Box::new(document::following(described, facts, served)));
         let observer = Observer {
             metrics: Some(metrics),
             log_requests: config.log_requests,

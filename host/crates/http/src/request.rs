@@ -93,7 +93,7 @@ pub(crate) struct Read {
 ///
 /// As for [`read`].
 pub(crate) fn texts(bytes: &[u8]) -> Result<Vec<String>, Problem> {
-    let read = read(bytes, usize::MAX, Allowed::default())?;
+    let read = read(bytes, usize::MAX, Allowed::default)?;
     match read.form {
         Form::Text => Ok(read.texts.kept),
         Form::Inputs(_) => Err(FieldError::at("/text", "is missing").into()),
@@ -106,7 +106,11 @@ pub(crate) fn texts(bytes: &[u8]) -> Result<Vec<String>, Problem> {
 ///
 /// As for [`Json::read_with`]; options that the model does not allow are
 /// [`Kind::InvalidBody`].
-pub(crate) fn read(bytes: &[u8], max_texts: usize, allowed: Allowed) -> Result<Read, Problem> {
+pub(crate) fn read(
+    bytes: &[u8],
+    max_texts: usize,
+    allowed: impl FnOnce() -> Allowed,
+) -> Result<Read, Problem> {
     if bytes.is_empty() {
         let example = Source::Body.example();
         let detail = format!("the body is empty; it must be a JSON object such as {example}");
@@ -125,7 +129,11 @@ pub(crate) fn read(bytes: &[u8], max_texts: usize, allowed: Allowed) -> Result<R
 }
 
 #[inline]
-fn read_json(json: Json<'_>, max_texts: usize, allowed: Allowed) -> Result<Read, Problem> {
+fn read_json(
+    json: Json<'_>,
+    max_texts: usize,
+    allowed: impl FnOnce() -> Allowed,
+) -> Result<Read, Problem> {
     match json.read_with(RequestSeed { max_texts })? {
         (Request::Text(PredictRequest { text: texts }), _) => {
             let form = Form::Text;
@@ -139,7 +147,7 @@ fn read_json(json: Json<'_>, max_texts: usize, allowed: Allowed) -> Result<Read,
                 |options| read_options(json, options),
             )?;
             request.inputs = inputs;
-            let (inputs, form) = request.accept(allowed)?;
+            let (inputs, form) = request.accept(allowed())?;
             let texts = inputs.into_texts(max_texts);
             let form = Form::Inputs(form);
             Ok(Read { texts, form })

@@ -307,6 +307,12 @@ pub trait Scorer: Send + Sync + 'static {
     /// The revision that its answers are made by.
     fn revision(&self) -> &Arc<Revision>;
 
+    /// The most tokens, as estimated and with padding, of a batch that is worth the wait; 1 if
+    /// texts are scored no faster together than one by one.
+    fn batch_tokens(&self) -> u32 {
+        u32::MAX
+    }
+
     /// Scores every text of a batch, in order. This blocks the calling thread, which must
     /// not be one that serves sockets or runs futures.
     ///

@@ -1,5 +1,5 @@
-//! Makes the content of the configured guest's file live: when the file has changed, and
-//! when somebody asks for it.
+//! Makes what is configured live, a guest's file and a model's directory: when one of them
+//! has changed, and when somebody asks for it.
 //!
 //! A load takes time, and more may be decided meanwhile: the last decision wins. A content
 //! is recorded as settled once its outcome is certain, and not before: if the process ends
@@ -7,15 +7,22 @@
 
 use std::sync::Arc;
 
-use super::candidate::{blocking, too_large};
+use super::candidate::{blocking, revision, too_large};
 use super::control::Revisions;
 use super::metrics::Trigger;
-use super::{Added, Change, Origin, RevisionError, file};
+use super::{Added, Change, Guest, LoadError, Model, Origin, RevisionError, file};
 use predictor::{Revision, Router};
 
+/// What is configured, as it was read.
+pub(super) struct Content {
+    pub(super) component: Arc<[u8]>,
+    pub(super) model: Arc<Model>,
+    pub(super) revision: Arc<Revision>,
+}
+
 impl Revisions {
-    /// Reads the configured guest again and makes it live, even if its file has not changed
-    /// since another revision was chosen.
+    /// Reads what is configured again and makes it live, even if nothing has changed since
+    /// another revision was chosen.
     ///
     /// Once begun, this runs to its end even if the future is dropped.
     ///
@@ -28,14 +35,10 @@ impl Revisions {
         let read = blocking(move || {
             let read = file::read(&revisions.options.guest, revisions.options.max_bytes);
             let (component, _) = read.map_err(|unfit| revisions.unfit(unfit))?;
-            let revision = revisions.revision(&component);
-            Ok((component, revision))
+            revisions.content(component)
         });
         match read.await? {
-            Ok((component, revision)) => {
-                self.swap_to_file(component, revision, Trigger::Signal)
-                    .await
-            }
+            Ok(content) => self.swap_to(content, Trigger::Signal).await,
             Err(error) => {
                 self.metrics.candidate(Err(&error));
                 Err(error)
@@ -43,52 +46,70 @@ impl Revisions {
         }
     }
 
-    /// Makes a new content of the configured guest's file live. If the file had the same
-    /// content before, later decisions stand; so they do if somebody has chosen a revision
-    /// since this was first tried, when there had been `choices` choices.
-    pub(super) async fn follow_file(
+    /// What is configured, given the component that is in the guest's file.
+    pub(super) fn content(&self, component: Vec<u8>) -> Result<Content, RevisionError> {
+        let dir = &self.options.model;
+        let model = self.loader.model(dir).map_err(|error| match error {
+            LoadError::Unavailable(reason) => RevisionError::Unreadable {
+                path: dir.clone(),
+                reason,
+            },
+            error => error.into(),
+        })?;
+        let (model, _) = self.registry().add_model(Arc::new(model));
+        let component: Arc<[u8]> = component.into();
+        Ok(Content {
+            revision: revision(&component, &model),
+            component,
+            model,
+        })
+    }
+
+    /// Makes a new content of what is configured live. If it was the same before, later
+    /// decisions stand; so they do if somebody has chosen a revision since this was first
+    /// tried, when there had been `choices` choices.
+    pub(super) async fn follow(
         self: &Arc<Self>,
-        component: Vec<u8>,
-        revision: Arc<Revision>,
+        content: Content,
         choices: u64,
     ) -> Result<Option<Change>, RevisionError> {
         {
             let mut registry = self.registry();
-            if registry.seen.as_ref() == Some(&revision) || registry.choices != choices {
+            if registry.seen.as_ref() == Some(&content.revision) || registry.choices != choices {
                 registry.obstacle = None;
                 self.settle(&mut registry, None);
                 return Ok(None);
             }
         }
-        let swapped = self.swap_to_file(component, revision, Trigger::File).await;
+        let swapped = self.swap_to(content, Trigger::File).await;
         swapped.map(|(_, change)| Some(change))
     }
 
-    async fn swap_to_file(
+    async fn swap_to(
         self: &Arc<Self>,
-        component: Vec<u8>,
-        revision: Arc<Revision>,
+        content: Content,
         trigger: Trigger,
     ) -> Result<(Added, Change), RevisionError> {
         let revisions = Arc::clone(self);
         let swapping = tokio::spawn(async move {
-            let added = revisions.add_file(component, &revision).await;
+            let revision = Arc::clone(&content.revision);
+            let added = revisions.add_configured(content).await;
             revisions.conclude(&revision, added, trigger)
         });
         swapping.await.unwrap_or(Err(RevisionError::Ended))
     }
 
-    async fn add_file(
-        self: &Arc<Self>,
-        component: Vec<u8>,
-        revision: &Arc<Revision>,
-    ) -> Result<Added, RevisionError> {
-        if let Err(error) = self.want(revision) {
+    async fn add_configured(self: &Arc<Self>, content: Content) -> Result<Added, RevisionError> {
+        if let Err(error) = self.want(&content.revision) {
             self.metrics.candidate(Err(&error));
             return Err(error);
         }
         let origin = Origin::File(self.options.guest.clone());
-        self.add(component, origin).await
+        let guest = Guest {
+            component: content.component,
+            origin,
+        };
+        self.add(guest, content.model).await
     }
 
     /// Records the content of the configured guest's file as wanted, and refuses it if it is
@@ -117,8 +138,8 @@ impl Revisions {
         let overtaken = live != *revision && registry.wanted.as_ref() != Some(revision);
         let swapped = match added {
             Ok(_) if overtaken => Err(RevisionError::Overtaken {
-                guest: revision.guest().short(),
-                live: live.guest().short(),
+                revision: revision.short(),
+                live: live.short(),
             }),
             Ok(added) => self
                 .make_live(&mut registry, revision, trigger)

@@ -4,12 +4,12 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::metrics::{Metrics, Trigger};
+use super::metrics::{Held, Metrics, Trigger};
 use super::quarantine::Quarantined;
 use super::registry::{KnownRevision, Registry, Standing};
 use super::state::{Keeper, KeptTrial, Store};
 use super::{Change, Loader, Options, RevisionError, now};
-use predictor::{Digest, Revision, Router};
+use predictor::{Digest, ModelCard, Revision, Router};
 use rollout::{Demotion, Rollout, Share, Status, Trial};
 
 /// The revisions, and the ways to change which is in use.
@@ -54,8 +54,8 @@ impl Revisions {
         let live = self.rollout.live();
         if let Some(given) = from.filter(|given| **given != *live) {
             return Err(RevisionError::NotLive {
-                given: given.guest().short(),
-                live: live.guest().short(),
+                given: given.short(),
+                live: live.short(),
             });
         }
         let before = registry.before()?;
@@ -90,7 +90,7 @@ impl Revisions {
     ) -> Result<(), RevisionError> {
         let scorer = registry.scorer(revision)?;
         if *self.rollout.live() == *revision {
-            return Err(RevisionError::IsLive(revision.guest().short()));
+            return Err(RevisionError::IsLive(revision.short()));
         }
         registry.quarantine.admit(revision)?;
         self.rollout.begin_trial(scorer, trial, share);
@@ -108,7 +108,7 @@ impl Revisions {
         let mut registry = self.registry();
         let trial = self.rollout.status().trial;
         let trial = trial.ok_or_else(|| match &registry.absent_trial {
-            Some(kept) => RevisionError::NotReady(kept.revision.guest().short()),
+            Some(kept) => RevisionError::NotReady(kept.revision.short()),
             None => RevisionError::NoTrial,
         })?;
         self.choose(&mut registry, &trial.revision)
@@ -146,7 +146,7 @@ impl Revisions {
         let mut registry = self.registry();
         registry.find(revision)?;
         if self.in_use().iter().any(|used| **used == *revision) {
-            return Err(RevisionError::InUse(revision.guest().short()));
+            return Err(RevisionError::InUse(revision.short()));
         }
         registry.forget(revision);
         self.rollout.forget(revision);
@@ -181,7 +181,8 @@ impl Revisions {
             revision: Arc::clone(entry.revision()),
             standing: standing(entry.revision()),
             origin: entry.origin.clone(),
-            size: entry.size,
+            model_origin: entry.model.origin.clone(),
+            size: entry.component.len(),
             added: entry.added,
             activated: entry.activated,
             tally: self.rollout.tally(entry.revision()),
@@ -198,6 +199,15 @@ impl Revisions {
     /// Why the configured guest cannot be served, if it cannot: a sentence for the operator.
     pub fn configured_fault(&self) -> Option<String> {
         self.registry().fault(&self.rollout.live())
+    }
+
+    /// What the directory of the live revision's model says of it, and the most tokens of a
+    /// batch of the revision; `None` only while the live revision is not known here.
+    pub fn live_model(&self) -> Option<(Arc<ModelCard>, u32)> {
+        let live = self.rollout.live();
+        let registry = self.registry();
+        let entry = registry.find(&live).ok()?;
+        Some((Arc::clone(&entry.card), entry.scorer.batch_tokens()))
     }
 
     /// The directory of the state, if state is kept.
@@ -222,7 +232,7 @@ impl Revisions {
         let ready = ready.filter(|known| is_named(&known.revision)).map(Ok);
         let absent = registry.absent.iter().map(|kept| &kept.revision);
         let absent = absent.filter(|revision| is_named(revision));
-        let absent = absent.map(|revision| Err(RevisionError::NotReady(revision.guest().short())));
+        let absent = absent.map(|revision| Err(RevisionError::NotReady(revision.short())));
         let mut found = ready.chain(absent);
         match (found.next(), found.next()) {
             (Some(known), None) => known,
@@ -267,7 +277,7 @@ impl Revisions {
             tracing::info!(
                 guest = live.guest().short(),
                 revision = live.short(),
-                before = before.guest().short(),
+                before = before.short(),
                 trigger = trigger.name(),
                 "swapped"
             );
@@ -298,7 +308,7 @@ impl Revisions {
         tracing::warn!(
             guest = demotion.revision.guest().short(),
             revision = demotion.revision.short(),
-            live = self.rollout.live().guest().short(),
+            live = self.rollout.live().short(),
             reason = demotion.reason,
             "QUARANTINED: a revision has failed in use, and is kept out of it"
         );
@@ -307,18 +317,28 @@ impl Revisions {
 
     /// Has to be called after every change, with the component of a revision that the change
     /// has added: forgets what is too much, and has the state written.
-    pub(super) fn settle(&self, registry: &mut Registry, added: Option<(Arc<Revision>, Vec<u8>)>) {
+    pub(super) fn settle(
+        &self,
+        registry: &mut Registry,
+        added: Option<(Arc<Revision>, Arc<[u8]>)>,
+    ) {
         let mut in_use = self.in_use();
         // A revision that was just added is about to be used.
         in_use.extend(added.as_ref().map(|added| Arc::clone(&added.0)));
-        for revision in registry.forget_beyond(self.options.keep, &in_use) {
-            self.rollout.forget(&revision);
-            tracing::info!(guest = revision.guest().short(), "forgotten");
-        }
+        self.forget_beyond(registry, self.options.keep_models, &in_use);
+        registry.forget_models(self.options.keep_models);
         let quarantined = registry.quarantine.list().len();
         let fault = registry.fault(&self.rollout.live());
-        let known = registry.entries.len();
-        self.metrics.hold(known, quarantined, fault.is_some());
+        self.metrics.hold(Held {
+            revisions: registry.entries.len(),
+            models: registry.loaded_models(),
+            quarantined,
+            is_unserved: fault.is_some(),
+        });
+        if let Some(store) = &self.store {
+            let wanted = registry.models().iter().map(|model| model.digest);
+            store.models().want(wanted.collect());
+        }
         if let Some(keeper) = &self.keeper {
             let status = self.rollout.status();
             registry.standby = status.probation.map(|kept| kept.fallback);
@@ -330,6 +350,28 @@ impl Revisions {
             let added = added.map(|(revision, component)| (revision.guest(), component));
             keeper.keep(registry.record(trial), added);
         }
+    }
+
+    fn forget_beyond(&self, registry: &mut Registry, models: usize, in_use: &[Arc<Revision>]) {
+        for revision in registry.forget_beyond(self.options.keep, models, in_use) {
+            self.rollout.forget(&revision);
+            tracing::info!(
+                guest = revision.guest().short(),
+                revision = revision.short(),
+                "forgotten"
+            );
+        }
+    }
+
+    /// Forgets all revisions whose models are not in use, so that there is room for another
+    /// model. Returns whether there were any.
+    pub(super) fn free_models(&self) -> bool {
+        let mut registry = self.registry();
+        let before = registry.loaded_models();
+        let in_use = self.in_use();
+        self.forget_beyond(&mut registry, 1, &in_use);
+        self.settle(&mut registry, None);
+        registry.loaded_models() < before
     }
 
     /// Has it written that the live revision is trusted by now. The rollout does not report

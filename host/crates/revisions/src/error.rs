@@ -16,8 +16,11 @@ pub enum RevisionError {
     /// No revision has a digest that begins like this.
     #[error("there is no version `{0}`")]
     Unknown(String),
-    /// Several revisions have a digest that begins like this.
-    #[error("more than one version begins with `{0}`; give more digits")]
+    /// Several revisions have a digest that begins like this, or the same guest.
+    #[error(
+        "more than one version begins with `{0}`, or has that guest; give more digits, or name \
+         the revision"
+    )]
     Ambiguous(String),
     /// The revision is in use, and cannot be forgotten.
     #[error("the version {0} is in use")]
@@ -26,10 +29,10 @@ pub enum RevisionError {
     #[error("there is no earlier version to go back to")]
     NothingBefore,
     /// The revision was taken out of use because it failed.
-    #[error("the version {guest} is quarantined: {reason}")]
+    #[error("the version {revision} is quarantined: {reason}")]
     Quarantined {
-        /// The revision's guest, short.
-        guest: String,
+        /// The revision, short.
+        revision: String,
         /// Why it was taken out of use.
         reason: String,
     },
@@ -39,20 +42,20 @@ pub enum RevisionError {
     /// The revision to go back from is no longer live.
     #[error("the version {given} is not live any more: {live} is")]
     NotLive {
-        /// The guest to go back from, short.
+        /// The revision to go back from, short.
         given: String,
-        /// The guest that is live, short.
+        /// The one that is live, short.
         live: String,
     },
     /// While the configured guest was loaded, another revision was chosen.
     #[error(
-        "the version {guest} is ready, and was not made live: while it was loaded, another \
+        "the version {revision} is ready, and was not made live: while it was loaded, another \
              one was chosen; {live} is live"
     )]
     Overtaken {
-        /// The configured guest, short.
-        guest: String,
-        /// The guest that is live, short.
+        /// The configured revision, short.
+        revision: String,
+        /// The one that is live, short.
         live: String,
     },
     /// The revision is live, and cannot be tried beside itself.
@@ -61,6 +64,21 @@ pub enum RevisionError {
     /// No revision is on trial.
     #[error("no version is on trial")]
     NoTrial,
+    /// No model has a digest that begins like this.
+    #[error("there is no model `{0}`: upload it first")]
+    UnknownModel(String),
+    /// Several models have a digest that begins like this.
+    #[error("more than one model begins with `{0}`; give more digits")]
+    AmbiguousModel(String),
+    /// What was uploaded is not a model.
+    #[error("the model was refused: {0}")]
+    ModelRefused(String),
+    /// The server has no place to keep an uploaded model.
+    #[error(
+        "the server keeps no state, so that it has no place for a model: start it with \
+         `--state DIR`, or put the model into the directory of `--model`"
+    )]
+    NoState,
     /// The configured guest's file cannot be read.
     #[error("{path} can not be read: {reason}")]
     Unreadable {
@@ -78,7 +96,7 @@ impl From<LoadError> for RevisionError {
     fn from(error: LoadError) -> Self {
         match error {
             LoadError::Refused(refusal) => Self::Refused(refusal),
-            LoadError::Unavailable(reason) => Self::Unavailable(reason),
+            LoadError::Unavailable(reason) | LoadError::NoRoom(reason) => Self::Unavailable(reason),
         }
     }
 }

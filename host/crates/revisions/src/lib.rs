@@ -4,14 +4,20 @@
 //! This crate decides, and `rollout` carries it out. A decision holds one lock for the time
 //! of a pointer store (`control.rs`): it waits for no load, no disk and no request.
 //!
-//! **Candidates** (`candidate.rs`) are loaded beside the live revision, one at a time, each
-//! on a thread of its own, and to the end even if the caller leaves. Every failure leaves
-//! the live revision as it was. A component that is known already is found without a load.
-//! A load that fails for a passing reason ([`LoadError::Unavailable`]) is no verdict on the
-//! component, and may be tried again.
+//! **Candidates** (`candidate.rs`) are a guest and a model. They are loaded beside the live
+//! revision, one at a time, each on a thread of its own, and to the end even if the caller
+//! leaves. Every failure leaves the live revision as it was. A revision that is known already
+//! is found without a load. A load that fails for a passing reason
+//! ([`LoadError::Unavailable`]) is no verdict on the component, and may be tried again.
 //!
-//! **Decisions** come from the admin API, from the configured guest's file, and from
-//! SIGHUP. A *change of content* of the file is a decision like any other: the revision is
+//! **Models** are known by the digests of their files. The loader has one in memory for as
+//! long as a scorer of it lives, so forgetting revisions frees their models. A model that
+//! does not fit ([`LoadError::NoRoom`]) is tried again after all models are freed that no
+//! revision in use has.
+//!
+//! **Decisions** come from the admin API, from what is configured (a guest's file and a
+//! model's directory), and from SIGHUP. A *change of content* of what is configured is a
+//! decision like any other: the revision is
 //! remembered, good or bad, so that the same content written again is none. SIGHUP means
 //! "go to what is configured", whether or not the file has changed. Both need a load
 //! (`configured.rs`), during which more may be decided. The last decision wins: if the
@@ -19,8 +25,9 @@
 //! a warning. So the file never undoes what an operator chose after it. A demotion is
 //! nobody's decision, and a deployed file is made live all the same.
 //!
-//! **The file** (`watch/`) is looked at once a second, by its path, so the links of
-//! Kubernetes volumes need no care; it is read once it is the same at two looks. If it
+//! **The file** and the directory (`watch/`) are looked at once a second, by their paths, so
+//! the links of Kubernetes volumes need no care; they are read once they are the same at two
+//! looks. If it
 //! vanishes, the live revision stays. Content that cannot be served is refused once, with
 //! the step and the reason in the log. What fails for a passing reason, or by a panic, is
 //! tried again after 1, 2, 4 seconds and so on, up to two minutes, unless somebody chooses
@@ -34,15 +41,15 @@
 //! what is quarantined, the trial, the fallback of a revision on probation, and the content
 //! of the file that was *settled* last: made live, refused, or overruled. If the process
 //! ended during a load, its content was not settled, and the next start finds a changed
-//! file. Each known component lies beside the document under its digest. One thread writes
-//! them by renaming, and only the latest state; nobody waits for it, and a full disk costs
-//! a warning. The directory is locked: a second server runs without state and says so. A
-//! directory that others own or can write to is refused, because whoever writes there
-//! decides what is live.
+//! file. Each known component, and each model that was uploaded, lies beside the document
+//! under its digest. One thread writes the state by renaming, and only the latest state;
+//! nobody waits for it, and a full disk costs a warning. The directory is locked: a second
+//! server runs without state and says so. A directory that others own or can write to is
+//! refused, because whoever writes there decides what is live.
 //!
 //! **Start** (`start.rs`):
 //!
-//! - If the file is as it was, what was live is live. If it has changed, the file is,
+//! - If what is configured is as it was, what was live is live. If it has changed, it is,
 //!   unless it is quarantined. If one cannot be read, loaded or measured, the other is
 //!   tried, then what was live before, and then the fallback guest, with an error in the
 //!   log: the server starts with a good revision rather than not at all, and with a
@@ -51,13 +58,14 @@
 //! - A revision that was not trusted at the end, or not known, is on probation for the full
 //!   time. What was trusted before stands by for it, or else the fallback guest; that is
 //!   loaded before anything is served.
+//! - A guest whose model is gone is loaded with the configured one.
 //! - A component is used only if its digest is right. A document that cannot be read is
 //!   moved to `state.json.damaged`, and the start is as if there was none.
 //! - The other revisions, and the trial, are loaded while the server serves; until then
 //!   they are "not ready", not unknown.
 //!
-//! This crate must not know guests, models or HTTP: a [`Loader`] makes a revision of a
-//! component's bytes, and the `rollout` sends texts to it.
+//! This crate must not know what is in guests and models, or HTTP: a [`Loader`] makes a
+//! revision of a component's bytes and a directory, and the `rollout` sends texts to it.
 
 mod candidate;
 mod configured;
@@ -82,31 +90,59 @@ pub use start::{Beginning, StartError};
 pub use state::fuzz;
 pub use state::{StateError, check_state_dir};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use predictor::{Digest, Priority, Revision, Scorer};
+use predictor::{Digest, ModelCard, Priority, Revision, Scorer};
 
-/// Makes revisions of components.
+/// Makes revisions of components and models.
 pub trait Loader: Send + Sync + 'static {
-    /// The revision of a guest, given the SHA-256 of its component's bytes.
-    fn revision(&self, guest: Digest) -> Revision;
-
-    /// Loads a component and tests it. This blocks, for seconds if the component is new to
-    /// this machine; with [`Priority::Background`] it yields to live traffic.
+    /// The model in a directory. This reads the files to take their digest, and loads
+    /// nothing.
     ///
     /// # Errors
     ///
-    /// If any step fails: the error says whether the component is at fault.
-    fn load(&self, component: &[u8], priority: Priority) -> Result<Loaded, LoadError>;
+    /// If the directory cannot be read, or cannot be a model directory.
+    fn model(&self, dir: &Path) -> Result<Model, LoadError>;
+
+    /// Tells whether the files of a model directory have changed, without reading them:
+    /// equal stamps, equal files. `None` if the directory cannot be read.
+    fn stamp(&self, dir: &Path) -> Option<Digest>;
+
+    /// Loads a component with a model, and tests it. This blocks, for seconds if the
+    /// component is new to this machine, or if no other revision has the model loaded; with
+    /// [`Priority::Background`] it yields to live traffic.
+    ///
+    /// # Errors
+    ///
+    /// If any step fails: the error says whether the component or the model is at fault.
+    fn load(
+        &self,
+        component: &[u8],
+        model: &Model,
+        priority: Priority,
+    ) -> Result<Loaded, LoadError>;
+}
+
+/// A model directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Model {
+    /// SHA-256 over its files.
+    pub digest: Digest,
+    /// Where it is.
+    pub dir: PathBuf,
+    /// Where it came from.
+    pub origin: Origin,
 }
 
 /// A revision that is ready to serve.
 pub struct Loaded {
-    /// Scores texts.
+    /// Scores texts. The model is loaded for as long as a scorer of it lives.
     pub scorer: Arc<dyn Scorer>,
-    /// Whether it had to be compiled.
+    /// What the model's directory says of it.
+    pub card: Arc<ModelCard>,
+    /// Whether the component had to be compiled.
     pub compiled: bool,
 }
 
@@ -120,6 +156,9 @@ pub enum LoadError {
     /// no verdict on the component, which may load later.
     #[error("{0}")]
     Unavailable(String),
+    /// There is not enough memory for one more model.
+    #[error("{0}")]
+    NoRoom(String),
 }
 
 /// Why a component was refused.
@@ -137,18 +176,34 @@ pub struct Refusal {
 pub struct Options {
     /// The configured guest's file.
     pub guest: PathBuf,
+    /// The configured model's directory.
+    pub model: PathBuf,
     /// The fallback guest's file, if any. A start falls back to it if the configured guest
     /// cannot be served, and it stands by for a guest that is not trusted yet.
     pub fallback: Option<PathBuf>,
     /// The most revisions that are ready at a time. Beyond that, those that have been out of
     /// use for longest are forgotten; one that is in use never is.
     pub keep: usize,
+    /// The most models that are loaded at a time, unless more are in use.
+    pub keep_models: usize,
     /// The largest component, in bytes.
     pub max_bytes: usize,
+    /// The largest model that is uploaded, in bytes: all of its files together.
+    pub max_model_bytes: u64,
     /// The directory of the state; `None` to keep no state.
     pub state: Option<PathBuf>,
-    /// Whether a change of the configured guest's file makes the new content live.
+    /// Whether a change of the configured guest's file, or of a file of the configured model,
+    /// makes the new content live.
     pub watch: bool,
+}
+
+/// A guest that is to be a part of a revision.
+#[derive(Clone)]
+pub struct Guest {
+    /// The component.
+    pub component: Arc<[u8]>,
+    /// Where it came from.
+    pub origin: Origin,
 }
 
 /// A revision that was added.

@@ -52,8 +52,18 @@ pub struct Metrics {
     candidates: IntCounterVec,
     load_seconds: Histogram,
     known: IntGauge,
+    models: IntGauge,
     quarantined: IntGauge,
     unserved: IntGauge,
+}
+
+/// What the registry holds.
+pub(super) struct Held {
+    pub(super) revisions: usize,
+    pub(super) models: usize,
+    pub(super) quarantined: usize,
+    /// Whether the configured guest cannot be served.
+    pub(super) is_unserved: bool,
 }
 
 impl Metrics {
@@ -104,6 +114,11 @@ impl Metrics {
                 "Versions that are ready to be made live, the live one included.",
                 registry
             )?,
+            models: register_int_gauge_with_registry!(
+                "fastsentiment_loaded_models",
+                "Models that versions have loaded, the live one's included.",
+                registry
+            )?,
             quarantined: register_int_gauge_with_registry!(
                 "fastsentiment_quarantined_guests",
                 "Guests that have failed in use and are kept out of it, known or not.",
@@ -140,10 +155,11 @@ impl Metrics {
         self.load_seconds.observe(took.as_secs_f64());
     }
 
-    #[expect(clippy::cast_possible_wrap, reason = "both are bounded by some dozens")]
-    pub(super) fn hold(&self, known: usize, quarantined: usize, is_unserved: bool) {
-        self.known.set(known as i64);
-        self.quarantined.set(quarantined as i64);
-        self.unserved.set(is_unserved.into());
+    #[expect(clippy::cast_possible_wrap, reason = "all are bounded by some dozens")]
+    pub(super) fn hold(&self, held: Held) {
+        self.known.set(held.revisions as i64);
+        self.models.set(held.models as i64);
+        self.quarantined.set(held.quarantined as i64);
+        self.unserved.set(held.is_unserved.into());
     }
 }

@@ -52,7 +52,7 @@ impl Quarantine {
         match self.find(revision) {
             None => Ok(()),
             Some(entry) => Err(RevisionError::Quarantined {
-                guest: revision.guest().short(),
+                revision: revision.short(),
                 reason: entry.reason.clone(),
             }),
         }

@@ -1,19 +1,20 @@
 //! The known revisions, and the order in which they were live.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::quarantine::{self, Quarantine, Quarantined};
 use super::state::{Configured, KeptRevision, KeptTrial, Record};
-use super::{RevisionError, now};
-use predictor::{Revision, Scorer};
+use super::{Model, RevisionError, now};
+use predictor::{Digest, ModelCard, Revision, Scorer};
 use rollout::{Share, Tally, Trial};
 
-/// Where a revision came from.
+/// Where a guest or a model came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// From a file on the host.
+    /// From a file or directory on the host.
     File(PathBuf),
     /// From a request to the admin API.
     Upload,
@@ -44,8 +45,10 @@ pub struct KnownRevision {
     pub revision: Arc<Revision>,
     /// What it is used for.
     pub standing: Standing,
-    /// Where it came from.
+    /// Where its guest came from.
     pub origin: Origin,
+    /// Where its model came from.
+    pub model_origin: Origin,
     /// The size of its component, in bytes.
     pub size: usize,
     /// When it was added.
@@ -62,6 +65,9 @@ const HISTORY: usize = 64;
 /// Everything that is known about revisions.
 pub(super) struct Registry {
     pub(super) entries: Vec<Entry>,
+    /// The models that revisions are made with: the configured one, those of known revisions,
+    /// and those that were uploaded last. The latest is at the end.
+    models: Vec<Arc<Model>>,
     /// The revisions that were live, in order; the last one is live now. None follows
     /// itself, and none is quarantined, except possibly the live one after a start.
     history: Vec<Arc<Revision>>,
@@ -88,8 +94,10 @@ pub(super) struct Registry {
 /// A revision that is ready.
 pub(super) struct Entry {
     pub(super) scorer: Arc<dyn Scorer>,
+    pub(super) component: Arc<[u8]>,
     pub(super) origin: Origin,
-    pub(super) size: usize,
+    pub(super) model: Arc<Model>,
+    pub(super) card: Arc<ModelCard>,
     pub(super) added: SystemTime,
     pub(super) activated: Option<SystemTime>,
 }
@@ -98,12 +106,16 @@ impl Entry {
     pub(super) fn revision(&self) -> &Arc<Revision> {
         self.scorer.revision()
     }
+
+    fn last_used(&self) -> SystemTime {
+        self.activated.unwrap_or(self.added)
+    }
 }
 
 impl Registry {
-    /// Begins with the live revision and the state from before the start. Of its revisions,
-    /// the most recently used ones are kept: `most` in all.
-    pub(super) fn new(first: Entry, kept: Record, most: usize) -> Self {
+    /// Begins with the live revision, the models that there are, and the state from before the
+    /// start. Of its revisions, the most recently used ones are kept: `most` in all.
+    pub(super) fn new(first: Entry, models: Vec<Arc<Model>>, kept: Record, most: usize) -> Self {
         let live = Arc::clone(first.revision());
         let mut history = kept.history;
         if let Some(at) = history.iter().rposition(|before| *before == live) {
@@ -111,6 +123,7 @@ impl Registry {
         }
         let mut registry = Self {
             entries: vec![first],
+            models,
             history,
             quarantine: Quarantine::default(),
             seen: kept
@@ -169,7 +182,7 @@ impl Registry {
         let mut entries = self.entries.iter();
         let found = entries.find(|entry| **entry.revision() == *revision);
         found.ok_or_else(|| {
-            let name = revision.guest().short();
+            let name = revision.short();
             if self.absent.iter().any(|kept| *kept.revision == *revision) {
                 RevisionError::NotReady(name)
             } else {
@@ -180,6 +193,69 @@ impl Registry {
 
     pub(super) fn scorer(&self, revision: &Revision) -> Result<Arc<dyn Scorer>, RevisionError> {
         self.find(revision).map(|entry| Arc::clone(&entry.scorer))
+    }
+
+    /// The known models.
+    pub(super) fn models(&self) -> &[Arc<Model>] {
+        &self.models
+    }
+
+    /// The known model of a digest.
+    pub(super) fn model(&self, digest: &Digest) -> Option<&Arc<Model>> {
+        self.models
+            .iter()
+            .rev()
+            .find(|known| known.digest == *digest)
+    }
+
+    /// Adds a model, and says whether it was known before. A model in another place than
+    /// before is read from there.
+    pub(super) fn add_model(&mut self, model: Arc<Model>) -> (Arc<Model>, bool) {
+        let mut models = self.models.iter();
+        let known = models.position(|known| *known == model);
+        match known {
+            Some(at) if model.origin != Origin::Upload => (Arc::clone(&self.models[at]), true),
+            // The latest uploads are kept.
+            Some(at) => {
+                let model = self.models.remove(at);
+                self.models.push(Arc::clone(&model));
+                (model, true)
+            }
+            None => {
+                self.models.push(Arc::clone(&model));
+                (model, false)
+            }
+        }
+    }
+
+    fn has_model(&self, model: &Model) -> bool {
+        let absent = self.absent.iter().map(|kept| kept.revision.model());
+        let ready = self.entries.iter().map(|entry| entry.model.digest);
+        ready.chain(absent).any(|known| known == model.digest)
+    }
+
+    /// Forgets models that no known revision has, except for the configured one and the
+    /// `most` uploads that are latest.
+    pub(super) fn forget_models(&mut self, most: usize) {
+        let is_file = |model: &Model| matches!(model.origin, Origin::File(_));
+        let configured = self
+            .models
+            .iter()
+            .rev()
+            .find(|model| is_file(model))
+            .cloned();
+        let mut uploads = 0;
+        let mut kept: Vec<_> = std::mem::take(&mut self.models);
+        kept.reverse();
+        kept.retain(|model| {
+            if self.has_model(model) || configured.as_ref() == Some(model) {
+                return true;
+            }
+            uploads += usize::from(!is_file(model));
+            !is_file(model) && uploads <= most
+        });
+        kept.reverse();
+        self.models = kept;
     }
 
     /// Records that a revision has gone live.
@@ -296,25 +372,42 @@ impl Registry {
         self.history.dedup();
     }
 
-    /// Forgets the revisions that have been out of use for longest, until there are `most`;
-    /// never those that are `in_use`.
+    /// Forgets the revisions that have been out of use for longest, until there are `most`,
+    /// and they have `most_models`; never those that are `in_use`.
     pub(super) fn forget_beyond(
         &mut self,
         most: usize,
+        most_models: usize,
         in_use: &[Arc<Revision>],
     ) -> Vec<Arc<Revision>> {
         let mut forgotten = Vec::new();
-        while self.entries.len() > most.max(1) {
-            let idle = |entry: &&Entry| !in_use.contains(entry.revision());
-            let candidates = self.entries.iter().filter(idle);
-            let oldest = candidates.min_by_key(|entry| entry.activated.unwrap_or(entry.added));
+        loop {
+            let too_many = self.entries.len() > most.max(1);
+            if !too_many && self.loaded_models() <= most_models.max(1) {
+                return forgotten;
+            }
+            let idle = |entry: &&Entry| {
+                let frees = |used: &Arc<Revision>| used.model() != entry.model.digest;
+                let is_idle = !in_use.contains(entry.revision());
+                is_idle && (too_many || in_use.iter().all(frees))
+            };
+            let oldest = self
+                .entries
+                .iter()
+                .filter(idle)
+                .min_by_key(|entry| entry.last_used());
             let Some(oldest) = oldest.map(|entry| Arc::clone(entry.revision())) else {
-                break;
+                return forgotten;
             };
             self.forget(&oldest);
             forgotten.push(oldest);
         }
-        forgotten
+    }
+
+    /// How many models the known revisions have.
+    pub(super) fn loaded_models(&self) -> usize {
+        let models = self.entries.iter().map(|entry| entry.model.digest);
+        models.collect::<HashSet<_>>().len()
     }
 
     /// The state to write.

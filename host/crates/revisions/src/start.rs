@@ -16,15 +16,16 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::candidate::revision;
 use super::control::Revisions;
 use super::order::Order;
 use super::registry::{Entry, Registry};
-use super::state::{Configured, Keeper, Record, StateError, Store};
+use super::state::{Configured, Keeper, KnownModels, Record, StateError, Store};
 use super::{
-    LoadError, Loader, Metrics, Options, Origin, Refusal, RevisionError, now, quarantine, watch,
+    Loader, Metrics, Model, Options, Origin, Refusal, RevisionError, now, quarantine, watch,
 };
 use candidates::{Candidates, First, read_guest};
-use predictor::{Digest, Revision, Scorer};
+use predictor::{ModelCard, Revision, Scorer};
 use rollout::{Demotion, Rollout};
 
 /// How often to check whether the live revision is trusted by now.
@@ -66,6 +67,7 @@ pub enum StartError {
 pub struct Beginning {
     loader: Arc<dyn Loader>,
     options: Options,
+    configured_model: Arc<Model>,
     store: Option<Arc<Store>>,
     record: Record,
     first: First,
@@ -77,31 +79,35 @@ pub struct Beginning {
 
 impl Beginning {
     /// Chooses the first revision, and loads it: the one that was live at the end, if the
-    /// configured guest's file is as it was then; the configured guest, if it is not, or if
-    /// there is no state. If that cannot be served, or `measure` fails for it, the other one
-    /// is tried, then those that were live before, and then the fallback guest. If the
-    /// revision is not trusted yet, its fallback is loaded as well.
+    /// configured guest's file and the configured `model` are as they were then; the configured
+    /// guest with that model, if they are not, or if there is no state. If that cannot be
+    /// served, the other one is tried, then those that were live before, and then the fallback
+    /// guest. If the revision is not trusted yet, its fallback is loaded as well.
     ///
     /// # Errors
     ///
     /// If none can be served: what is wrong with the configured guest. If other users can
     /// write to the state directory.
-    pub fn choose<T>(
+    pub fn choose(
         loader: Arc<dyn Loader>,
+        model: Model,
         options: Options,
-        measure: impl FnMut(&dyn Scorer) -> Result<T, LoadError>,
-    ) -> Result<(Self, T), StartError> {
+    ) -> Result<Self, StartError> {
         let store = match &options.state {
             Some(dir) => Store::open(dir)?.map(Arc::new),
             None => None,
         };
-        let present = |guest| loader.revision(guest);
-        let record = store.as_ref().and_then(|store| store.read(&present));
+        let configured_model = Arc::new(model);
+        let record = store.as_ref().and_then(|store| {
+            store.read(&KnownModels {
+                configured: configured_model.digest,
+                kept: store.models().digests(),
+            })
+        });
         let mut record = record.unwrap_or_default();
         let file = read_guest(&options.guest, options.max_bytes);
         let configured = file.as_ref().ok();
-        let configured =
-            configured.map(|component| Arc::new(loader.revision(Digest::of(component))));
+        let configured = configured.map(|component| revision(component, &configured_model));
         let order = Order::of(&record, configured.as_ref());
         if configured.is_some() && configured.as_ref() != record.file() {
             record.configured = configured.clone().map(|revision| Configured {
@@ -109,11 +115,11 @@ impl Beginning {
                 refused: None,
             });
         }
-        let mut candidates = Candidates {
+        let candidates = Candidates {
             loader: &*loader,
             store: store.as_deref(),
             options: &options,
-            measure,
+            configured_model: &configured_model,
         };
         let mut obstacle = file.as_ref().err().map(ToString::to_string);
         // A quarantined guest is the last resort.
@@ -121,11 +127,11 @@ impl Beginning {
         let known_bad = known_bad.filter(|revision| record.quarantined(revision).is_some());
         let before = candidates.kept(&order.before);
         let before = before.or_else(|| candidates.fallback(Some(known_bad?)));
-        let (first, measured) = match before {
+        let first = match before {
             Some(found) => {
                 match &file {
-                    Err(error) => not_served(error, &found.0),
-                    Ok(_) => passed_over(&record, &found.0),
+                    Err(error) => not_served(error, &found),
+                    Ok(_) => passed_over(&record, &found),
                 }
                 found
             }
@@ -146,22 +152,22 @@ impl Beginning {
                     let Some(found) = instead else {
                         return Err(error);
                     };
-                    not_served(&error, &found.0);
+                    not_served(&error, &found);
                     found
                 }
             },
         };
         let standby = candidates.standby(&record, first.revision());
-        let beginning = Self {
+        Ok(Self {
             loader,
             options,
+            configured_model,
             store,
             record,
             first,
             standby,
             obstacle,
-        };
-        Ok((beginning, measured))
+        })
     }
 
     /// The revision that is live once the registry has started.
@@ -169,7 +175,12 @@ impl Beginning {
         self.first.loaded.scorer.revision()
     }
 
-    /// Where that revision came from; for one from the state, the configured file.
+    /// What the directory of its model says of it.
+    pub fn card(&self) -> &Arc<ModelCard> {
+        &self.first.loaded.card
+    }
+
+    /// Where its guest came from; for one from the state, the configured file.
     pub fn origin(&self) -> &Origin {
         &self.first.origin
     }
@@ -213,10 +224,14 @@ impl Revisions {
                 added: kept.map_or_else(now, |kept| kept.added),
                 activated: kept.and_then(|kept| kept.activated),
                 scorer: first.loaded.scorer,
-                size: first.size,
+                card: first.loaded.card,
+                component: Arc::clone(&first.component),
+                model: first.model,
             };
-            let component = first.component.map(|component| (revision, component));
-            (entry, component)
+            (
+                entry,
+                (!first.is_kept).then_some((revision, first.component)),
+            )
         };
         let (first, component) = entry(beginning.first);
         let standby = beginning.standby.map(entry);
@@ -224,11 +239,13 @@ impl Revisions {
             rollout.activate(Arc::clone(&first.scorer), true);
             tracing::info!(
                 guest = first.revision().guest().short(),
-                standby = standby.revision().guest().short(),
+                revision = first.revision().short(),
+                standby = standby.revision().short(),
                 "the revision is on probation, since it was not trusted before the start"
             );
         }
-        let mut registry = Registry::new(first, record, options.keep);
+        let models = models(beginning.store.as_deref(), &beginning.configured_model);
+        let mut registry = Registry::new(first, models, record, options.keep);
         registry.obstacle = beginning.obstacle;
         let keeper = beginning.store.clone().and_then(Keeper::start);
         let watch = options.watch;
@@ -272,10 +289,21 @@ impl Revisions {
     }
 }
 
+/// The models that a server begins with.
+fn models(store: Option<&Store>, configured: &Arc<Model>) -> Vec<Arc<Model>> {
+    let uploads = store.map(|store| {
+        let models = store.models().digests().into_iter();
+        models.map(|digest| Arc::new(store.model(digest)))
+    });
+    let mut models: Vec<_> = uploads.into_iter().flatten().collect();
+    models.push(Arc::clone(configured));
+    models
+}
+
 fn not_served(error: &StartError, instead: &First) {
     tracing::error!(
         "THE CONFIGURED GUEST IS NOT SERVED: {error}; the version {} is served instead",
-        instead.revision().guest().short()
+        instead.revision().short()
     );
 }
 
@@ -285,16 +313,16 @@ fn passed_over(record: &Record, instead: &First) {
         return;
     };
     let quarantine = record.quarantined(revision);
-    let [guest, instead] = [revision, instead.revision()].map(|of| of.guest().short());
+    let [configured, instead] = [revision, instead.revision()].map(|of| of.short());
     if let Some(entry) = quarantine {
         tracing::error!(
-            "THE CONFIGURED GUEST IS NOT SERVED: {guest} is quarantined ({}); the version \
+            "THE CONFIGURED GUEST IS NOT SERVED: {configured} is quarantined ({}); the version \
              {instead} is served instead",
             entry.reason
         );
     } else if let Some(reason) = refused {
         tracing::error!(
-            "THE CONFIGURED GUEST IS NOT SERVED: {guest} was refused when its file was deployed, \
+            "THE CONFIGURED GUEST IS NOT SERVED: {configured} was refused when it was deployed, \
              and is not tried again before that changes, or SIGHUP: {reason}; the version \
              {instead} is served instead"
         );
@@ -312,7 +340,7 @@ fn served_at_last(record: &mut Record) {
         tracing::error!(
             "THE CONFIGURED GUEST {} IS SERVED ALTHOUGH IT IS QUARANTINED ({}): no other version \
              can be",
-            revision.guest().short(),
+            revision.short(),
             entry.reason
         );
     }

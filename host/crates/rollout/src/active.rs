@@ -191,6 +191,10 @@ impl Scorer for ActiveRevision {
         self.scorer.revision()
     }
 
+    fn batch_tokens(&self) -> u32 {
+        self.scorer.batch_tokens()
+    }
+
     fn score(
         &self,
         texts: &[String],

@@ -230,7 +230,7 @@ impl Control {
         tracing::error!(
             guest = demotion.revision.guest().short(),
             revision = demotion.revision.short(),
-            live = demotion.live.guest().short(),
+            live = demotion.live.short(),
             "a revision was taken out of use: {}",
             demotion.reason
         );

@@ -94,7 +94,7 @@ pub use error::{CallError, LoadError, Step};
 #[cfg(any(test, fuzzing))]
 pub use limits::fuzz;
 pub use limits::read_component;
-pub use load::{LoadedFrom, load, load_aside, revision};
+pub use load::{LoadedFrom, aside, load, load_aside, revision};
 pub use metrics::Metrics;
 pub use model_files::{ModelFiles, ModelFilesError, open_model_file};
 pub use runtime::{GRAPH_NAME, Graphs, Interrupt, Limits, Runtime};

@@ -63,27 +63,43 @@ pub async fn load_aside(
     model: &ModelFiles,
 ) -> Result<Guest, LoadError> {
     let (runtime, artifacts, model) = (Arc::clone(runtime), artifacts.cloned(), model.clone());
-    let (done, loaded) = oneshot::channel();
+    aside(move || {
+        let load = Load {
+            runtime: &runtime,
+            artifacts: artifacts.as_ref(),
+            bytes: &bytes,
+            model: &model,
+            pace: Pace::Background,
+        };
+        load.run()
+    })
+    .await
+    .unwrap_or_else(Err)
+}
+
+/// Does a part of a load beside live traffic, on a thread of low priority, and to its end
+/// even if the future is dropped.
+///
+/// # Errors
+///
+/// If no thread can be started, or if the work panics.
+pub async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, LoadError> {
+    let (done, result) = oneshot::channel();
     std::thread::Builder::new()
         .name("load".to_owned())
         .spawn(move || {
             // Only on Linux do threads have priorities of their own.
             #[cfg(target_os = "linux")]
             lower_priority();
-            let load = Load {
-                runtime: &runtime,
-                artifacts: artifacts.as_ref(),
-                bytes: &bytes,
-                model: &model,
-                pace: Pace::Background,
-            };
-            // Fails if the future was dropped; then nobody wants the guest.
-            let _ = done.send(load.run());
+            // Fails if the future was dropped; then nobody wants the result.
+            let _ = done.send(work());
         })
         .map_err(|error| LoadError::Host(format!("a thread cannot be started: {error}")))?;
-    loaded
+    result
         .await
-        .unwrap_or_else(|_| Err(LoadError::Host("the load panicked".to_owned())))
+        .map_err(|_| LoadError::Host("the load panicked".to_owned()))
 }
 
 /// The revision of a guest, by the SHA-256 of its bytes, beside a model.
@@ -164,8 +180,8 @@ impl Load<'_> {
         self.model.check_unchanged().map_err(|error| {
             LoadError::Host(match error {
                 ModelFilesError::Changed { path } => format!(
-                    "{} has changed since the server started; restart the server to serve the \
-                     new model",
+                    "{} has changed since the model was loaded, and a new guest needs the files \
+                     as they were: put them back, or swap the model too",
                     path.display()
                 ),
                 error => error.to_string(),

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use predictor::Digest;
@@ -35,6 +35,7 @@ pub struct ModelFiles {
 #[derive(Clone, Debug)]
 struct ModelFile {
     digest: Digest,
+    size: u64,
     /// `None` if an equal stamp would not prove that the contents are the same.
     stamp: Option<Stamp>,
 }
@@ -139,6 +140,26 @@ impl ModelFiles {
         }
     }
 
+    /// The same files, after their directory was moved.
+    #[must_use]
+    pub fn at(self, dir: PathBuf) -> Self {
+        Self { dir, ..self }
+    }
+
+    /// Tells whether the files of a directory have changed, by their metadata and those of
+    /// files in its directories, some of which may be needed: equal stamps, equal files.
+    /// `None` if one cannot be read.
+    pub fn stamp(dir: &Path) -> Option<Digest> {
+        let mut all = Sha256::new();
+        stamp(dir, DEEPEST, &mut all)?;
+        Some(Digest(all.finalize().into()))
+    }
+
+    /// The size of all files together, in bytes.
+    pub fn size(&self) -> u64 {
+        self.files.values().map(|file| file.size).sum()
+    }
+
     /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -166,6 +187,7 @@ impl ModelFile {
             .map_err(|error| unreadable(path, &error))?;
         Ok(Some(Self {
             digest: Digest(hasher.finalize().into()),
+            size: metadata.size(),
             stamp: Stamp::of(&metadata),
         }))
     }
@@ -211,6 +233,27 @@ pub fn open_model_file(path: &Path) -> Result<Option<(File, Metadata)>, ModelFil
     }
     let file = File::open(path).map_err(|error| unreadable(path, &error))?;
     Ok(Some((file, metadata)))
+}
+
+/// How deep the directories of a model may be, so that links in a circle end.
+const DEEPEST: usize = 8;
+
+fn stamp(dir: &Path, depth: usize, all: &mut Sha256) -> Option<()> {
+    for name in names(dir, &[]).ok()? {
+        let path = dir.join(&name);
+        let metadata = fs::metadata(&path).ok()?;
+        all.update(Sha256::digest(name.as_encoded_bytes()));
+        for number in [metadata.dev(), metadata.ino(), metadata.size()] {
+            all.update(number.to_le_bytes());
+        }
+        for time in [metadata.ctime(), metadata.ctime_nsec()] {
+            all.update(time.to_le_bytes());
+        }
+        if metadata.is_dir() && depth > 0 {
+            stamp(&path, depth - 1, all)?;
+        }
+    }
+    Some(())
 }
 
 /// The names in a directory that do not begin with a dot, and the paths of files that are
@@ -380,5 +423,24 @@ mod tests {
             }),
         ];
         assert_eq!(unchanged, [None, None, None, None]);
+    }
+
+    #[test]
+    fn the_stamp_of_a_directory_changes_with_its_files() {
+        let dir = dir(&[("a", "1"), ("b", "2")]);
+        let stamp = || ModelFiles::stamp(dir.path());
+        let first = stamp();
+        assert!(first.is_some() && first == stamp());
+        fs::rename(dir.path().join("a"), dir.path().join("c")).expect("renamed");
+        let renamed = stamp();
+        assert_ne!(renamed, first);
+        fs::write(dir.path().join("c"), "12").expect("written");
+        assert_ne!(stamp(), renamed);
+        fs::create_dir(dir.path().join("onnx")).expect("made");
+        let deep = stamp();
+        fs::write(dir.path().join("onnx/e"), "1").expect("written");
+        assert_ne!(stamp(), deep);
+        symlink("nowhere", dir.path().join("d")).expect("a link");
+        assert_eq!(stamp(), None);
     }
 }

@@ -70,14 +70,16 @@ impl Graphs {
     }
 }
 
-/// Everything that the guests of a process share.
+/// What the guests of a model share: the models that they can load by name, and everything
+/// that all guests of a process share.
+#[derive(Clone)]
 pub struct Runtime {
-    serving: Realm,
-    preparing: Realm,
+    serving: Arc<Realm>,
+    preparing: Arc<Realm>,
     watch: Arc<Watch>,
     pub(super) compiler: Compiler,
     /// Held while a guest is compiled, so that one is compiled at a time.
-    pub(super) compiling: Mutex<()>,
+    pub(super) compiling: Arc<Mutex<()>>,
     pub(super) metrics: Metrics,
     pub(super) graphs: Graphs,
     pub(super) limits: Limits,
@@ -114,15 +116,25 @@ impl Runtime {
             .name("epoch".to_owned())
             .spawn(move || tick(&engines, &watched))?;
         Ok(Arc::new(Self {
-            serving,
-            preparing,
+            serving: Arc::new(serving),
+            preparing: Arc::new(preparing),
             watch,
             compiler,
-            compiling: Mutex::new(()),
+            compiling: Arc::default(),
             metrics,
             graphs,
             limits,
         }))
+    }
+
+    /// The same engines, for the guests of another model. Guests keep their models open for
+    /// as long as they live.
+    #[must_use]
+    pub fn with_graphs(&self, graphs: Graphs) -> Arc<Self> {
+        Arc::new(Self {
+            graphs,
+            ..self.clone()
+        })
     }
 
     /// For guests that serve: optimised code, and instances from a pool.

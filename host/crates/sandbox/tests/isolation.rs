@@ -332,6 +332,6 @@ fn a_guest_is_refused_if_the_model_changed_since_the_start() {
     let loaded = load(&roomy(), None, &component(&prepared("")), &files);
     let error = loaded.err().unwrap();
     assert!(matches!(error, LoadError::Host(_)), "{error:?}");
-    let expected = "config.json has changed since the server started";
+    let expected = "config.json has changed since the model was loaded";
     assert!(error.to_string().contains(expected), "{error}");
 }

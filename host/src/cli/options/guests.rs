@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::values::{AT_LEAST_ONE, whole};
+use crate::cli::values::{AT_LEAST_ONE, AT_LEAST_ONE_32, whole};
 
 /// Limits on one guest.
 #[derive(Args)]
@@ -21,6 +21,17 @@ pub(in crate::cli) struct GuestLimits {
         hide_short_help = true
     )]
     guest_max_mib: u16,
+
+    /// Maximum size of a model that is uploaded, in MiB
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_MODEL_MAX_MIB",
+        value_name = "MIB",
+        default_value_t = 4096,
+        value_parser = whole::<u32>(AT_LEAST_ONE_32),
+        hide_short_help = true
+    )]
+    model_max_mib: u32,
 
     /// Maximum memory of a guest, in MiB
     #[arg(
@@ -65,6 +76,11 @@ impl GuestLimits {
         usize::from(self.guest_max_mib) << 20
     }
 
+    /// The maximum size of a model that is uploaded, in bytes.
+    pub(super) fn model(&self) -> u64 {
+        u64::from(self.model_max_mib) << 20
+    }
+
     /// The maximum memory of a guest, in bytes.
     pub(super) fn memory(&self) -> usize {
         usize::from(self.guest_memory_mib) << 20
@@ -98,6 +114,20 @@ pub(in crate::cli) struct TrustOptions {
     )]
     keep_versions: NonZeroUsize,
 
+    /// How many models to keep loaded, including the live one
+    ///
+    /// A version can be gone back to only while its model is loaded. More are loaded only
+    /// while more are in use, and fewer if there is no room for another one.
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_KEEP_MODELS",
+        value_name = "N",
+        default_value = "2",
+        value_parser = whole::<NonZeroUsize>(AT_LEAST_ONE),
+        hide_short_help = true
+    )]
+    keep_models: NonZeroUsize,
+
     /// How long a version is on probation after it is made live, in seconds
     ///
     /// During probation, a text that the version fails on is answered by the last trusted
@@ -130,6 +160,10 @@ pub(in crate::cli) struct TrustOptions {
 impl TrustOptions {
     pub(super) fn keep(&self) -> usize {
         self.keep_versions.get()
+    }
+
+    pub(super) fn keep_models(&self) -> usize {
+        self.keep_models.get()
     }
 
     pub(super) fn rollout(&self) -> rollout::Options {

@@ -155,11 +155,12 @@ impl LoadOptions {
         };
         let compile = CompileLimits::default();
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let model = match &files.model {
+            Some(model) => model.clone(),
+            None => default_model()?,
+        };
         Ok(Config {
-            model: match &files.model {
-                Some(model) => model.clone(),
-                None => default_model()?,
-            },
+            model: model.clone(),
             guest: guest.clone(),
             onnxruntime: files.onnxruntime.clone(),
             artifacts: self.artifacts(),
@@ -183,8 +184,11 @@ impl LoadOptions {
             rollout: self.trust.rollout(),
             versions: ::revisions::Options {
                 guest,
+                model,
                 keep: self.trust.keep(),
+                keep_models: self.trust.keep_models(),
                 max_bytes: self.guests.component(),
+                max_model_bytes: self.guests.model(),
                 // Only servers set these.
                 fallback: None,
                 state: None,

@@ -5,6 +5,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
+use crate::harness::{PATIENCE, example_path, fixture};
 use crate::hostile::{component, hostile, no_golden};
 use crate::server_process::{ServerProcess, bare};
 
@@ -83,19 +84,19 @@ fn path(file: &NamedTempFile) -> &str {
 }
 
 /// Asserts that the version that the admin API says is live is the one that
-/// answers, and gives this label; the version's digest.
+/// answers, and gives this label; the digest of its revision.
 async fn assert_label(server: &ServerProcess, label: &str) -> String {
     let answer = server.post(&["Is it?".to_owned()]).await;
     assert_eq!(answer.status, 200, "{}\n{}", answer.body, server.log());
     assert_eq!(answer.json()["predictions"][0][0]["label"], label);
     let listing: Value = serde_json::from_str(&done(server, &["versions", "--json"])).unwrap();
-    let live = listing["live"]["guest"].as_str().unwrap();
-    assert_eq!(answer.headers["x-fastsentiment-guest"], live[..12]);
+    let live = listing["live"]["revision"].as_str().unwrap();
+    assert_eq!(answer.headers["x-fastsentiment-revision"], live[..12]);
     let revision = reqwest::Client::builder().no_proxy().build().unwrap();
     for url in [server.url("/version"), server.admin_url("/version")] {
         let revision = revision.get(url).send().await.unwrap();
         let revision: Value = revision.json().await.unwrap();
-        assert_eq!(revision["guest"], live);
+        assert_eq!(revision["guest"], listing["live"]["guest"]);
         assert_eq!(revision["name"], "fastsentiment");
     }
     live.to_owned()
@@ -108,8 +109,9 @@ async fn a_guest_is_swapped_in_and_out_by_the_command_line() {
     let (first, second) = (guest("FIRST"), guest("OTHER"));
     let listing = done(&server, &["versions", "--json"]);
     let listing: Value = serde_json::from_str(&listing).unwrap();
-    let default = listing["live"]["short"].as_str().unwrap().to_owned();
-    assert!(server.greeting.contains(&default));
+    let live = |name: &str| listing["live"][name].as_str().unwrap().to_owned();
+    let default = live("revision_short");
+    assert!(server.greeting.contains(&live("short")));
 
     let said = done(&server, &["swap", path(&first)]);
     let one = assert_label(&server, "FIRST").await;
@@ -131,24 +133,23 @@ async fn a_guest_is_swapped_in_and_out_by_the_command_line() {
         (&true.into(), &true.into())
     );
     let two = assert_label(&server, "OTHER").await;
-    assert_eq!(added["version"]["guest"], two);
+    assert_eq!(added["version"]["revision"], two);
 
     // All of them are told, and each in full.
     let table = done(&server, &["versions"]);
     let lines: Vec<&str> = table.lines().collect();
     assert!(
-        lines[0].starts_with("VERSION       STANDING  SIZE"),
+        lines[0].starts_with("VERSION       GUEST         MODEL         STANDING  SIZE"),
         "{table}"
     );
     for (line, (digest, standing)) in lines[1..].iter().zip([
         (&two[..12], "live"),
         (&one[..12], "ready"),
-        (&default, "ready"),
+        (default.as_str(), "ready"),
     ]) {
-        assert!(
-            line.starts_with(&format!("{digest}  {standing} ")),
-            "{table}"
-        );
+        let cells: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!((cells[0], cells[3]), (digest, standing), "{table}");
+        assert_eq!(cells[2], live("model_short"), "{table}");
     }
     let full = done(&server, &["versions", &one[..6]]);
     assert!(full.contains(&one) && full.contains("upload"), "{full}");
@@ -174,6 +175,131 @@ async fn a_guest_is_swapped_in_and_out_by_the_command_line() {
     assert!(refused(&server, &["remove", &two]).contains("in use"));
     assert!(refused(&server, &["activate", &one]).contains("no version"));
     assert_label(&server, "OTHER").await;
+}
+
+/// The labels of `tiny-bert`.
+const TWO_LABELS: [&str; 2] = ["bad", "good"];
+
+/// The labels of `tiny-distilbert-5`.
+const FIVE_LABELS: [&str; 5] = ["2 ★", "4 ★", "so \"so\"", "très négatif", "很好"];
+
+/// Asserts that the live model has these labels, in answers and in `/info`.
+async fn assert_labels(server: &ServerProcess, labels: &[&str]) {
+    let answer = server.post(&["Is it?".to_owned()]).await;
+    assert_eq!(answer.status, 200, "{}\n{}", answer.body, server.log());
+    let scores = answer.json()["predictions"][0].take();
+    let scores = scores.as_array().unwrap().iter();
+    let mut found: Vec<_> = scores
+        .map(|score| score["label"].as_str().unwrap())
+        .collect();
+    found.sort_unstable();
+    assert_eq!(found, labels, "{}", server.log());
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let info = client.get(server.url("/info")).send().await.unwrap();
+    let info: Value = info.json().await.unwrap();
+    let mut known: Vec<_> = info["model_type"]["classifier"]["label2id"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .collect();
+    known.sort();
+    assert_eq!(known, labels, "of /info");
+    let model = answer.headers["x-fastsentiment-model"].to_str().unwrap();
+    assert!(info["model_sha"].as_str().unwrap().starts_with(model));
+}
+
+#[tokio::test]
+async fn a_model_is_swapped_in_and_out_by_the_command_line() {
+    let state = tempfile::tempdir().unwrap();
+    let state = state.path().join("state");
+    let options = ["--state", state.to_str().unwrap(), "--keep-models", "2"];
+    let server = ServerProcess::with(&fixture("tiny-bert"), &options);
+    assert_labels(&server, &TWO_LABELS).await;
+    let other = fixture("tiny-distilbert-5");
+    let other = other.to_str().unwrap();
+    let said = done(&server, &["swap", "--model", other]);
+    assert!(
+        said.starts_with("live: ") && said.contains("compiled in"),
+        "{said}"
+    );
+    assert_labels(&server, &FIVE_LABELS).await;
+    // The page of the API follows the model.
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let models = client
+        .get(server.admin_url("/models"))
+        .send()
+        .await
+        .unwrap();
+    let models: Value = models.json().await.unwrap();
+    assert_eq!(models["models"][0]["origin"]["kind"], "upload");
+    assert_eq!(models["models"].as_array().unwrap().len(), 2);
+
+    let said = done(&server, &["swap", "--model", other]);
+    assert!(said.contains("(unchanged), already known"), "{said}");
+    done(&server, &["rollback"]);
+    assert_labels(&server, &TWO_LABELS).await;
+    // A guest and a model at once, as a canary of all texts.
+    let lexicon = example_path("lexicon");
+    let arguments = [
+        "swap",
+        lexicon.to_str().unwrap(),
+        "--model",
+        other,
+        "--canary",
+        "1",
+    ];
+    let said = done(&server, &arguments);
+    assert!(said.starts_with("canary with 100 % of texts: "), "{said}");
+    let answer = server.post(&["A wonderful film.".to_owned()]).await;
+    let headers = &answer.headers;
+    assert!(
+        models["models"][0]["model_short"] == headers["x-fastsentiment-model"].to_str().unwrap()
+    );
+    done(&server, &["end-trial"]);
+
+    // What is no model changes nothing.
+    let empty = tempfile::tempdir().unwrap();
+    let empty = empty.path().to_str().unwrap();
+    assert!(refused(&server, &["swap", "--model", empty]).contains("has no files"));
+    std::fs::write(format!("{empty}/model.onnx"), "x").unwrap();
+    let said = refused(&server, &["swap", "--model", empty]);
+    assert!(said.contains("refused at the step `model`: "), "{said}");
+    assert_labels(&server, &TWO_LABELS).await;
+
+    // Live again after a restart.
+    done(&server, &["swap", "--model", other]);
+    assert_labels(&server, &FIVE_LABELS).await;
+    drop(server);
+    let server = ServerProcess::with(&fixture("tiny-bert"), &options);
+    assert_labels(&server, &FIVE_LABELS).await;
+}
+
+#[tokio::test]
+async fn a_model_directory_that_is_replaced_is_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let link = dir.path().join("model");
+    let point = |name: &str| {
+        let beside = dir.path().join("new");
+        std::os::unix::fs::symlink(fixture(name), &beside).unwrap();
+        std::fs::rename(&beside, &link).unwrap();
+    };
+    point("tiny-bert");
+    let server = ServerProcess::start(&link);
+    assert_labels(&server, &TWO_LABELS).await;
+    point("tiny-distilbert-5");
+    let swapped = || async {
+        let swaps = server
+            .metric("fastsentiment_swaps_total{trigger=\"file\"}")
+            .await;
+        swaps > 0.0
+    };
+    let begun = std::time::Instant::now();
+    while !swapped().await {
+        assert!(begun.elapsed() < PATIENCE, "{}", server.log());
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_labels(&server, &FIVE_LABELS).await;
+    assert_eq!(server.metric("fastsentiment_loaded_models").await, 2.0);
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ const HOSTILE: &str = "\u{1b}]0;title\u{7}\u{9b}2J\u{7f}a\rb\nlive: c\td\u{202e}
 fn document() -> Value {
     let name = json!({
         "guest": HOSTILE, "short": HOSTILE, "model": HOSTILE, "model_short": HOSTILE,
-        "revision": HOSTILE, "configuration": HOSTILE,
+        "revision": HOSTILE, "revision_short": HOSTILE, "configuration": HOSTILE,
     });
     let comparison = json!({
         "texts": 2, "agreed": 1, "agreement": 0.5, "mean_difference": 0.1,
@@ -27,7 +27,8 @@ fn document() -> Value {
         &json!({
             "standing": "quarantined", "share": null, "comparison": comparison,
             "quarantine": {"reason": HOSTILE, "since": HOSTILE},
-            "origin": {"kind": "file", "path": HOSTILE}, "size_bytes": 1,
+            "origin": {"kind": "file", "path": HOSTILE},
+            "model_origin": {"kind": "file", "path": HOSTILE}, "size_bytes": 1,
             "added": HOSTILE, "activated": HOSTILE, "texts": 1, "failures": 0,
         }),
     );

@@ -56,8 +56,8 @@ async fn going_back_again_because_the_answer_was_lost_does_not_go_further() {
     assert_eq!(
         back().unwrap_err(),
         RevisionError::NotLive {
-            given: digest("c").short(),
-            live: digest("b").short(),
+            given: revision("c").short(),
+            live: revision("b").short(),
         }
     );
     assert_eq!(world.live(), digest("b"));
@@ -88,7 +88,7 @@ async fn what_can_not_be_loaded_changes_nothing_and_says_why() {
     let unknown = world.activate("never seen").unwrap_err();
     assert_eq!(
         unknown,
-        RevisionError::Unknown(digest("never seen").short())
+        RevisionError::Unknown(revision("never seen").short())
     );
 }
 
@@ -153,7 +153,7 @@ async fn the_versions_in_use_longest_ago_are_forgotten_and_none_in_use_is() {
     assert_eq!(world.versions.list().len(), 3);
     for (component, _) in [("a", "live"), ("c", "on trial")] {
         let refused = world.versions.remove(&revision(component)).unwrap_err();
-        assert_eq!(refused, RevisionError::InUse(digest(component).short()));
+        assert_eq!(refused, RevisionError::InUse(revision(component).short()));
     }
     // What was forgotten is not gone back to.
     let change = world.versions.rollback(None).unwrap();
@@ -204,7 +204,7 @@ async fn a_version_on_trial_is_promoted_or_dropped() {
     assert_eq!(standing("b"), Standing::Live);
     assert_eq!(standing("a"), Standing::Ready);
     let live = try_out(&world, "b").unwrap_err();
-    assert_eq!(live, RevisionError::IsLive(digest("b").short()));
+    assert_eq!(live, RevisionError::IsLive(revision("b").short()));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use revisions::{Added, Change, RevisionError};
 use tokio::task::JoinHandle;
 
-use super::fake::{Place, World, digest, history, logged, wait_until};
+use super::fake::{Place, World, digest, history, logged, revision, wait_until};
 use super::restart::restart;
 
 type Reload = JoinHandle<Result<(Added, Change), RevisionError>>;
@@ -34,8 +34,8 @@ async fn deploying() -> (Place, World, Reload) {
 
 fn overtaken(live: &str) -> RevisionError {
     RevisionError::Overtaken {
-        guest: digest("slow b").short(),
-        live: digest(live).short(),
+        revision: revision("slow b").short(),
+        live: revision(live).short(),
     }
 }
 

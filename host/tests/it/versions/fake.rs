@@ -5,16 +5,17 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use predictor::{
-    BoxFuture, Digest, Pending, PredictError, Predictor, Priority, Request, Revision, Scorer,
+    BoxFuture, Digest, ModelCard, Pending, PredictError, Predictor, Priority, Request, Revision,
+    Scorer, Side,
 };
 use prometheus::{Registry, TextEncoder};
 use revisions::{
-    Added, Beginning, Change, LoadError, Loaded, Loader, Metrics, Options, Origin, Refusal,
-    RevisionError, Revisions, StartError,
+    Added, Beginning, Change, Guest, LoadError, Loaded, Loader, Metrics, Model, Options, Origin,
+    Refusal, RevisionError, Revisions, StartError,
 };
 use rollout::{Demotion, Rollout};
 use serde_json::Value;
@@ -31,12 +32,20 @@ pub(super) fn digest(component: &str) -> Digest {
 }
 
 pub(super) fn revision(component: &str) -> Arc<Revision> {
-    Arc::new(of_guest(digest(component)))
+    revision_with(component, FIRST_MODEL)
 }
 
-fn of_guest(guest: Digest) -> Revision {
-    Revision::new(guest, Digest([7; 32]), Revision::NO_CONFIGURATION)
+/// The revision of a component and a model.
+pub(super) fn revision_with(component: &str, model: &str) -> Arc<Revision> {
+    let (guest, model) = (digest(component), digest(model));
+    Arc::new(Revision::new(guest, model, Revision::NO_CONFIGURATION))
 }
+
+/// What the configured model is at first.
+pub(super) const FIRST_MODEL: &str = "first model";
+
+/// The file of a model; a model is known by what it says.
+const WEIGHTS: &str = "weights";
 
 /// `bad` components are refused, `panic` ones panic, `slow` ones take until they are let
 /// go, and `starved` ones cannot be tried until the loader is fed.
@@ -46,9 +55,28 @@ pub(super) struct FakeLoader {
     held: Mutex<bool>,
     let_go: Condvar,
     fed: AtomicBool,
+    /// What was loaded, with its model.
+    loaded: Mutex<Vec<(Digest, Weak<dyn Scorer>)>>,
 }
 
 impl FakeLoader {
+    /// The models that are loaded.
+    pub(super) fn models(&self) -> Vec<Digest> {
+        let loaded = self.loaded.lock().unwrap();
+        let live = loaded
+            .iter()
+            .filter(|(_, scorer)| scorer.strong_count() > 0);
+        let mut models: Vec<_> = live.map(|(model, _)| *model).collect();
+        models.sort();
+        models.dedup();
+        models
+    }
+
+    /// There is room for two models, unless one is `large`.
+    fn is_full(&self) -> bool {
+        self.models().len() > 1
+    }
+
     pub(super) fn loads(&self) -> usize {
         self.loads.load(Ordering::SeqCst)
     }
@@ -65,13 +93,32 @@ impl FakeLoader {
 }
 
 impl Loader for FakeLoader {
-    fn revision(&self, guest: Digest) -> Revision {
-        of_guest(guest)
+    fn model(&self, dir: &Path) -> Result<Model, LoadError> {
+        let weights = std::fs::read_to_string(dir.join(WEIGHTS));
+        let weights = weights.map_err(|error| LoadError::Unavailable(error.to_string()))?;
+        if weights.starts_with("bad") {
+            let reason = format!("it says `{weights}`");
+            let step = "model";
+            return Err(Refusal { step, reason }.into());
+        }
+        Ok(Model {
+            digest: digest(&weights),
+            dir: dir.to_owned(),
+            origin: Origin::File(dir.to_owned()),
+        })
     }
 
-    fn load(&self, component: &[u8], _: Priority) -> Result<Loaded, LoadError> {
+    fn stamp(&self, dir: &Path) -> Option<Digest> {
+        self.model(dir).ok().map(|model| model.digest)
+    }
+
+    fn load(&self, component: &[u8], model: &Model, _: Priority) -> Result<Loaded, LoadError> {
         self.loads.fetch_add(1, Ordering::SeqCst);
         let component = std::str::from_utf8(component).unwrap();
+        let weights = std::fs::read_to_string(model.dir.join(WEIGHTS)).unwrap_or_default();
+        if weights.starts_with("large") && self.is_full() {
+            return Err(LoadError::NoRoom("there is no room".to_owned()));
+        }
         match component.split(' ').next() {
             Some("bad") => {
                 let reason = format!("it says `{component}`");
@@ -93,8 +140,22 @@ impl Loader for FakeLoader {
             }
             _ => {}
         }
+        let guest = digest(component);
+        let revision = Revision::new(guest, model.digest, Revision::NO_CONFIGURATION);
+        let scorer: Arc<dyn Scorer> = Arc::new(Named(Arc::new(revision)));
+        self.loaded
+            .lock()
+            .unwrap()
+            .push((model.digest, Arc::downgrade(&scorer)));
         Ok(Loaded {
-            scorer: Arc::new(Named(revision(component))),
+            scorer,
+            card: Arc::new(ModelCard {
+                name: weights,
+                labels: Vec::new(),
+                max_tokens: None,
+                cut: Side::Right,
+                activation: None,
+            }),
             compiled: true,
         })
     }
@@ -131,6 +192,8 @@ impl Place {
             held: false,
         };
         place.configure(component);
+        std::fs::create_dir(place.model()).unwrap();
+        place.configure_model(FIRST_MODEL);
         std::fs::write(place.fallback(), "fallback").unwrap();
         place
     }
@@ -154,12 +217,27 @@ impl Place {
         std::fs::rename(&beside, self.guest()).unwrap();
     }
 
+    /// The configured model.
+    pub(super) fn model(&self) -> PathBuf {
+        self.dir.path().join("model")
+    }
+
+    /// Changes the configured model.
+    pub(super) fn configure_model(&self, weights: &str) {
+        let beside = self.dir.path().join("new weights");
+        std::fs::write(&beside, weights).unwrap();
+        std::fs::rename(&beside, self.model().join(WEIGHTS)).unwrap();
+    }
+
     pub(super) fn options(&self) -> Options {
         Options {
             guest: self.guest(),
+            model: self.model(),
             fallback: self.has_fallback.then(|| self.fallback()),
             keep: self.keep,
+            keep_models: 2,
             max_bytes: 64,
+            max_model_bytes: 64,
             state: Some(self.state()),
             watch: self.watch,
         }
@@ -174,8 +252,8 @@ impl Place {
         loader.hold(self.held);
         let registry = Registry::new();
         let metrics = Metrics::new(&registry).unwrap();
-        let measure = |_: &dyn Scorer| Ok(());
-        let (first, ()) = Beginning::choose(loader.clone(), options, measure)?;
+        let model = loader.model(&options.model).unwrap();
+        let first = Beginning::choose(loader.clone(), model, options)?;
         let trust = rollout::Options {
             probation: self.probation,
             failures: 0,
@@ -215,11 +293,10 @@ impl Place {
     pub(super) fn as_it_is_now(&self) -> Self {
         let place = Self::with("nothing");
         std::fs::copy(self.guest(), place.guest()).unwrap();
+        place.configure_model(&std::fs::read_to_string(self.model().join(WEIGHTS)).unwrap());
         std::fs::create_dir(place.state()).unwrap();
         std::fs::set_permissions(place.state(), Permissions::from_mode(0o700)).unwrap();
-        for name in names(&self.state()) {
-            std::fs::copy(self.state().join(&name), place.state().join(&name)).unwrap();
-        }
+        copy_files(&self.state(), &place.state());
         place
     }
 
@@ -230,6 +307,19 @@ impl Place {
             lock.try_lock().is_ok()
         })
         .await;
+    }
+}
+
+/// Copies a directory, and those in it.
+fn copy_files(from: &Path, to: &Path) {
+    for name in names(from) {
+        let (from, to) = (from.join(&name), to.join(&name));
+        if from.is_dir() {
+            std::fs::create_dir(&to).unwrap();
+            copy_files(&from, &to);
+        } else {
+            std::fs::copy(from, to).unwrap();
+        }
     }
 }
 
@@ -256,8 +346,21 @@ impl World {
     }
 
     pub(super) async fn add(&self, component: &str) -> Result<Added, RevisionError> {
-        let component = component.as_bytes().to_vec();
-        self.versions.add(component, Origin::Upload).await
+        let model = self.versions.model(None)?;
+        self.versions.add(guest(component), model).await
+    }
+
+    /// Uploads a model.
+    pub(super) async fn receive(&self, weights: &str) -> Result<Arc<Model>, RevisionError> {
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(weights.len() as u64);
+        archive
+            .append_data(&mut header, WEIGHTS, weights.as_bytes())
+            .unwrap();
+        let archive = std::io::Cursor::new(archive.into_inner().unwrap());
+        let received = self.versions.receive_model(archive).await;
+        received.map(|(model, _)| model)
     }
 
     pub(super) fn activate(&self, component: &str) -> Result<Change, RevisionError> {
@@ -304,6 +407,14 @@ impl World {
     pub(super) fn metric(&self, name: &str) -> f64 {
         let text = TextEncoder::new().encode_to_string(&self.registry.gather());
         metric(&text.unwrap(), name).unwrap_or(0.0)
+    }
+}
+
+/// A guest that was uploaded.
+pub(super) fn guest(component: &str) -> Guest {
+    Guest {
+        component: component.as_bytes().into(),
+        origin: Origin::Upload,
     }
 }
 

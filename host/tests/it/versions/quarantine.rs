@@ -7,7 +7,7 @@ use super::fake::{Place, World, digest, revision};
 
 fn refusal(component: &str) -> RevisionError {
     RevisionError::Quarantined {
-        guest: digest(component).short(),
+        revision: revision(component).short(),
         reason: format!("`{component}` has failed"),
     }
 }
@@ -117,7 +117,7 @@ async fn a_content_stays_out_when_its_bytes_come_again() {
     // Insisting on what is not known lifts nothing.
     world.versions.remove(&revision("b")).unwrap();
     let unknown = world.versions.activate(&revision("b"), true).unwrap_err();
-    assert_eq!(unknown, RevisionError::Unknown(digest("b").short()));
+    assert_eq!(unknown, RevisionError::Unknown(revision("b").short()));
     world.add("b").await.unwrap();
     assert_eq!(world.activate("b").unwrap_err(), refusal("b"));
 }

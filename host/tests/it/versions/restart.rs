@@ -229,7 +229,7 @@ async fn a_component_that_is_damaged_or_missing_costs_only_itself() {
             wait_for(&world, &[other]).await;
             assert!(!world.knows(lost));
             wait_until("it is given up", || {
-                world.activate(lost).unwrap_err() == RevisionError::Unknown(digest(lost).short())
+                world.activate(lost).unwrap_err() == RevisionError::Unknown(revision(lost).short())
             })
             .await;
         }
@@ -383,7 +383,7 @@ async fn files_that_others_could_change_are_not_read() {
     assert_eq!(world.live(), digest("c"));
     wait_for(&world, &["a"]).await;
     wait_until("it is given up", || {
-        world.activate("b").unwrap_err() == RevisionError::Unknown(digest("b").short())
+        world.activate("b").unwrap_err() == RevisionError::Unknown(revision("b").short())
     })
     .await;
     drop(world);

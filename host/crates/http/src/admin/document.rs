@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use predictor::Revision;
-use revisions::KnownRevision;
+use revisions::{KnownRevision, Model};
 use rollout::Share;
 
 /// What a version's answers are known by.
@@ -21,10 +21,14 @@ pub struct Name {
     /// SHA-256 that names the revision: over its guest, its model and its configuration.
     #[schema(pattern = "^[0-9a-f]{64}$")]
     pub revision: String,
+    /// The beginning of `revision`, by which a version can be named as well.
+    #[schema(pattern = "^[0-9a-f]{12}$")]
+    pub revision_short: String,
     /// SHA-256 of the guest component.
     #[schema(pattern = "^[0-9a-f]{64}$")]
     pub guest: String,
-    /// The beginning of `guest`, by which a version can be named as well.
+    /// The beginning of `guest`, by which a version can be named as well if no other one has
+    /// that guest.
     #[schema(pattern = "^[0-9a-f]{12}$")]
     pub short: String,
     /// SHA-256 over the model directory's files.
@@ -73,8 +77,10 @@ pub struct Entry {
     /// How its answers compare with the live version's, if it is in its shadow.
     #[schema(required = true)]
     pub comparison: Option<Comparison>,
-    /// Where it came from.
+    /// Where its guest came from.
     pub origin: Origin,
+    /// Where its model came from.
+    pub model_origin: Origin,
     /// The size of its component.
     pub size_bytes: usize,
     /// When it was added.
@@ -173,6 +179,41 @@ pub struct Comparison {
     pub skipped: u64,
 }
 
+/// All models: `GET /models`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ModelListing {
+    /// Those that came last first.
+    pub models: Vec<ModelEntry>,
+}
+
+/// A model that versions can be made with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ModelEntry {
+    /// SHA-256 over the model directory's files.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    pub model: String,
+    /// The beginning of `model`, by which it can be named as well.
+    #[schema(pattern = "^[0-9a-f]{12}$")]
+    pub model_short: String,
+    /// Where it came from.
+    pub origin: Origin,
+    /// The revisions that have it and are ready. It is loaded while there are any.
+    pub versions: Vec<String>,
+}
+
+/// A model that was uploaded: `POST /models`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UploadedModel {
+    /// SHA-256 over the model directory's files.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    pub model: String,
+    /// The beginning of `model`, by which it can be named as well.
+    #[schema(pattern = "^[0-9a-f]{12}$")]
+    pub model_short: String,
+    /// Whether it was known before.
+    pub known: bool,
+}
+
 /// What became of the live version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Change {
@@ -214,6 +255,7 @@ impl From<&Revision> for Name {
     fn from(revision: &Revision) -> Self {
         Self {
             revision: revision.digest().to_string(),
+            revision_short: revision.short(),
             guest: revision.guest().to_string(),
             short: revision.guest().short(),
             model: revision.model().to_string(),
@@ -278,12 +320,8 @@ impl Entry {
             comparison: comparison
                 .and_then(|trial| trial.comparison)
                 .map(Comparison::from),
-            origin: match &known.origin {
-                revisions::Origin::File(path) => Origin::File {
-                    path: path.display().to_string(),
-                },
-                revisions::Origin::Upload => Origin::Upload,
-            },
+            origin: Origin::from(&known.origin),
+            model_origin: Origin::from(&known.model_origin),
             size_bytes: known.size,
             added: time(known.added),
             activated: known.activated.map(time),
@@ -326,6 +364,44 @@ impl From<rollout::Comparison> for Comparison {
             largest_difference: comparison.largest_difference,
             failed: comparison.failed,
             skipped: comparison.skipped,
+        }
+    }
+}
+
+impl From<&revisions::Origin> for Origin {
+    fn from(origin: &revisions::Origin) -> Self {
+        match origin {
+            revisions::Origin::File(path) => Self::File {
+                path: path.display().to_string(),
+            },
+            revisions::Origin::Upload => Self::Upload,
+        }
+    }
+}
+
+impl ModelEntry {
+    /// Of a model, and all versions.
+    pub(super) fn new(model: &Model, known: &[KnownRevision]) -> Self {
+        let of_model = known
+            .iter()
+            .filter(|known| known.revision.model() == model.digest);
+        Self {
+            model: model.digest.to_string(),
+            model_short: model.digest.short(),
+            origin: Origin::from(&model.origin),
+            versions: of_model
+                .map(|known| known.revision.digest().to_string())
+                .collect(),
+        }
+    }
+}
+
+impl UploadedModel {
+    pub(super) fn new(model: &Model, known: bool) -> Self {
+        Self {
+            model: model.digest.to_string(),
+            model_short: model.digest.short(),
+            known,
         }
     }
 }

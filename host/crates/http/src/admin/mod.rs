@@ -2,6 +2,7 @@
 
 mod access;
 pub mod document;
+mod models;
 mod openapi;
 mod query;
 mod refusal;
@@ -84,7 +85,8 @@ impl Admin {
         let check = middleware::from_fn_with_state(Arc::clone(&access), access::check);
         let closed = layers::answer_other_methods(closed, &of_versions).layer(check);
         described.merge(of_versions);
-        let _ = document.set(openapi::document(described, &access, limits));
+        let written = openapi::document(described, &access, limits);
+        let _ = document.set(Box::new(move || written.clone()));
         let observer = Observer {
             metrics: None,
             log_requests,
@@ -98,7 +100,7 @@ fn not_found() -> Problem {
     Problem::new(
         Kind::NotFound,
         "there is nothing at this path; see `GET /metrics`, `GET /health/live`, \
-         `GET /health/ready`, `GET /version` and `GET /versions`, or all paths at \
+         `GET /health/ready`, `GET /version`, `GET /versions` and `GET /models`, or all paths at \
          `GET /openapi.json`",
     )
 }

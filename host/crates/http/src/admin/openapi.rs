@@ -52,7 +52,7 @@ pub(super) fn document(
     };
     let mut document = complete(&described, &about);
     let refused = responses_of(&access.problems());
-    let closed = ["/versions", "/trial", "/rollback", "/reload"];
+    let closed = ["/versions", "/models", "/trial", "/rollback", "/reload"];
     if let Some(paths) = document["paths"].as_object_mut() {
         let is_closed = |path: &str| closed.iter().any(|closed| path.starts_with(closed));
         let items = paths.iter_mut().filter(|(path, _)| is_closed(path));
@@ -74,13 +74,23 @@ pub(super) fn document(
         add["responses"][status] = with_request_id(response);
     }
     let body = &mut add["requestBody"];
-    body["required"] = true.into();
-    body["description"] = format!("A WebAssembly component of at most {limit} bytes.").into();
+    body["required"] = false.into();
+    body["description"] =
+        format!("A WebAssembly component of at most {limit} bytes; nothing if `guest` is given.")
+            .into();
     for content in members(&mut body["content"]) {
         content["schema"] = json!({"type": "string", "format": "binary", "maxLength": limit});
     }
     for status in ["200", "201"] {
         add["responses"][status]["links"] = links();
+    }
+    let upload = &mut document["paths"]["/models"]["post"];
+    for (status, response) in responses_of(&[BodyError::TimedOut { patience }.into()]) {
+        upload["responses"][status] = with_request_id(response);
+    }
+    upload["requestBody"]["required"] = true.into();
+    for content in members(&mut upload["requestBody"]["content"]) {
+        content["schema"] = json!({"type": "string", "format": "binary"});
     }
     document["components"]["securitySchemes"] = json!({"token": {
         "type": "http",
@@ -96,7 +106,7 @@ fn links() -> Value {
     let link = |operation: &str| {
         json!({
             "operationId": operation,
-            "parameters": {"id": "$response.body#/version/guest"},
+            "parameters": {"id": "$response.body#/version/revision"},
         })
     };
     json!({
@@ -116,9 +126,9 @@ pub(super) fn common<T: DeserializeOwned>(more: Vec<Problem>) -> Vec<Problem> {
     [unknown_parameter, more, vec![no_version()]].concat()
 }
 
-/// A digest that a guest might have.
-pub(super) fn example(guest: &str) -> Digest {
-    Digest::of(guest.as_bytes())
+/// A digest that a revision might have.
+pub(super) fn example(revision: &str) -> Digest {
+    Digest::of(revision.as_bytes())
 }
 
 pub(super) fn unknown() -> Vec<Problem> {
@@ -131,9 +141,9 @@ pub(super) fn unknown() -> Vec<Problem> {
 }
 
 pub(super) fn quarantined() -> Problem {
-    let guest = example("another guest").short();
+    let revision = example("another revision").short();
     let reason = "5 of its last 5 calls failed".to_owned();
-    RevisionError::Quarantined { guest, reason }.into()
+    RevisionError::Quarantined { revision, reason }.into()
 }
 
 pub(super) fn refused() -> Problem {

@@ -9,6 +9,7 @@ use rollout::Share;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _};
 use utoipa::IntoParams;
 
+use super::versions::MIN_DIGITS;
 use crate::problem::{Kind, Problem};
 
 /// The query of a request; its rejection is a problem.
@@ -65,6 +66,15 @@ pub(super) struct AddParameters {
     #[serde(default, deserialize_with = "some_share")]
     #[param(value_type = Option<f64>, exclusive_minimum = 0, maximum = 1, example = 0.1)]
     pub(super) shadow: Option<Share>,
+    /// Use the guest of a known version, named like a version, instead of one in the body.
+    #[serde(default, deserialize_with = "some_digits")]
+    #[param(value_type = Option<String>, pattern = "^[0-9a-fA-F]{4,64}$")]
+    pub(super) guest: Option<String>,
+    /// Use a known model, named by its digest or by digits with which it alone begins; that
+    /// of the live version by default.
+    #[serde(default, deserialize_with = "some_digits")]
+    #[param(value_type = Option<String>, pattern = "^[0-9a-fA-F]{4,64}$")]
+    pub(super) model: Option<String>,
 }
 
 /// How to activate a version.
@@ -116,6 +126,17 @@ fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Share, D::Error> 
     share.ok_or_else(|| {
         D::Error::custom("a share must be a number greater than 0 and at most 1, such as 0.1")
     })
+}
+
+fn some_digits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+    let is_hexadecimal = text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    if (MIN_DIGITS..=64).contains(&text.len()) && is_hexadecimal {
+        return Ok(Some(text.to_ascii_lowercase()));
+    }
+    Err(D::Error::custom(
+        "a guest or a model is named by 4 to 64 hexadecimal digits of its digest",
+    ))
 }
 
 fn some_share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Share>, D::Error> {

@@ -10,7 +10,11 @@ impl From<RevisionError> for Problem {
                 return Self::guest_refused(refusal.step, error.to_string());
             }
             RevisionError::Unknown(_) => Kind::UnknownVersion,
-            RevisionError::Ambiguous(_)
+            RevisionError::UnknownModel(_) => Kind::UnknownModel,
+            RevisionError::ModelRefused(_) => Kind::ModelRefused,
+            RevisionError::NoState
+            | RevisionError::AmbiguousModel(_)
+            | RevisionError::Ambiguous(_)
             | RevisionError::InUse(_)
             | RevisionError::NotLive { .. }
             | RevisionError::NothingBefore

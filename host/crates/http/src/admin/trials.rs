@@ -24,7 +24,7 @@ pub(super) fn router() -> OpenApiRouter<Context> {
 }
 
 problems!(TrialProblems, {
-    let is_live = RevisionError::IsLive(example("the guest").short());
+    let is_live = RevisionError::IsLive(example("the revision").short());
     common::<ShadowParameters>([unknown(), vec![is_live.into(), quarantined()]].concat())
 });
 

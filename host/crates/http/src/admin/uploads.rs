@@ -9,7 +9,7 @@ use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use connection::body::Whole;
 use connection::{Memory, Session};
-use revisions::{Added, Origin, RevisionError, Revisions};
+use revisions::{Added, Guest, Model, Origin, RevisionError, Revisions};
 
 use crate::media_type::unsupported;
 use crate::problem::Problem;
@@ -42,15 +42,17 @@ impl Uploads {
         (self.max_bytes, self.patience)
     }
 
-    /// Adds the component in a body, even if the client leaves after sending it.
+    /// Adds a version of a model and the component in a body, even if the client leaves after
+    /// sending it.
     pub(super) async fn add(
         &self,
         versions: &Arc<Revisions>,
+        model: Arc<Model>,
         headers: &HeaderMap,
         body: Body,
         session: &Session,
     ) -> Result<Added, Problem> {
-        require_component(headers)?;
+        require_form(headers, Form::Component)?;
         let (limit, patience) = self.limits();
         let whole = session.read_body(body, None, limit, patience, &self.memory);
         let Whole { bytes, reservation } = whole.await?;
@@ -58,7 +60,11 @@ impl Uploads {
         // The memory is reserved for as long as the component is there, even if nobody
         // waits for it any more.
         let adding = tokio::spawn(async move {
-            let added = versions.add(bytes, Origin::Upload).await;
+            let guest = Guest {
+                component: bytes.into(),
+                origin: Origin::Upload,
+            };
+            let added = versions.add(guest, model).await;
             drop(reservation);
             added
         });
@@ -67,27 +73,46 @@ impl Uploads {
     }
 }
 
-/// Accepts WebAssembly, bytes of any kind, and a request without `Content-Type`. The
-/// error says what to send instead.
-pub(super) fn require_component(headers: &HeaderMap) -> Result<(), Problem> {
+/// What is uploaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// A WebAssembly component.
+    Component,
+    /// A tar archive of a model directory.
+    Model,
+}
+
+/// Accepts what is uploaded by its media type, bytes of any kind, and a request without
+/// `Content-Type`. The error says what to send instead.
+pub(super) fn require_form(headers: &HeaderMap, form: Form) -> Result<(), Problem> {
+    let (media_type, wanted) = match form {
+        Form::Component => (
+            "application/wasm",
+            "the body must be a WebAssembly component: send the header `Content-Type: \
+             application/wasm` (with curl: `-H 'Content-Type: application/wasm' \
+             --data-binary @FILE`)",
+        ),
+        Form::Model => (
+            "application/x-tar",
+            "the body must be a tar archive of a model directory: send the header \
+             `Content-Type: application/x-tar` (with curl: `tar -C DIR -c . | curl -H \
+             'Content-Type: application/x-tar' -T - -X POST`)",
+        ),
+    };
     if let Some(value) = headers.get(CONTENT_TYPE) {
         let value = value.to_str().unwrap_or_default();
         let essence = value.split(';').next().unwrap_or_default().trim();
-        let known = ["application/wasm", "application/octet-stream"];
+        let known = [media_type, "application/octet-stream"];
         if !known
             .iter()
             .any(|known| essence.eq_ignore_ascii_case(known))
         {
-            return Err(unsupported(
-                "the body must be a WebAssembly component: send the header `Content-Type: \
-                 application/wasm` (with curl: `-H 'Content-Type: application/wasm' \
-                 --data-binary @FILE`)",
-            ));
+            return Err(unsupported(wanted));
         }
     }
     match headers.get(CONTENT_ENCODING) {
         Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => Err(unsupported(
-            "the component must not be compressed: send it without `Content-Encoding`",
+            "the body must not be compressed: send it without `Content-Encoding`",
         )),
         _ => Ok(()),
     }

@@ -1,9 +1,10 @@
 //! The versions API: list, add, try and change versions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{Extension, FromRequestParts, Path, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::request::Parts;
@@ -22,19 +23,26 @@ use super::openapi::{common, example, quarantined, refused, unavailable, unknown
 use super::query::{
     ActivateParameters, AddParameters, NoParameters, Query, RollbackParameters, invalid,
 };
-use super::uploads::{Uploads, require_component};
-use super::{Managed, trials};
+use super::uploads::{Form, Uploads, require_form};
+use super::{Managed, models, trials};
 use crate::openapi::problems;
 use crate::problem::{Kind, Problem};
 
 /// The fewest digits of a digest that name a version.
-const MIN_DIGITS: usize = 4;
+pub(super) const MIN_DIGITS: usize = 4;
 
 /// What the handlers work with.
 #[derive(Clone)]
 pub(super) struct Context {
     pub(super) managed: Managed,
     uploads: Arc<Uploads>,
+}
+
+impl Context {
+    /// How long a client may leave an upload without sending more of it.
+    pub(super) fn patience(&self) -> Duration {
+        self.uploads.limits().1
+    }
 }
 
 /// Serves the versions API.
@@ -46,6 +54,7 @@ pub(super) fn router(managed: Managed, uploads: Arc<Uploads>) -> OpenApiRouter {
         .routes(routes!(rollback))
         .routes(routes!(reload))
         .merge(trials::router())
+        .merge(models::router())
         .with_state(Context { managed, uploads })
 }
 
@@ -79,16 +88,20 @@ problems!(AddProblems, {
         refused(),
         unavailable(),
         quarantined(),
-        RevisionError::IsLive(example("the guest").short()).into(),
+        RevisionError::IsLive(example("the revision").short()).into(),
+        RevisionError::Unknown("0123456789ab".to_owned()).into(),
+        RevisionError::UnknownModel("0123456789ab".to_owned()).into(),
+        RevisionError::AmbiguousModel("0123".to_owned()).into(),
         RevisionError::Ended.into(),
     ];
-    more.extend(require_component(&text).err());
+    more.extend(require_form(&text, Form::Component).err());
     common::<AddParameters>(more)
 });
 
 /// Add a version, and make it live or try it
 ///
-/// Only one of `activate`, `canary` and `shadow` can be given. If the client leaves before
+/// The body is the guest's component, or empty if `guest` names a guest that is known. Only
+/// one of `activate`, `canary` and `shadow` can be given. If the client leaves before
 /// the version is ready, it is added and nothing more.
 #[utoipa::path(
     post,
@@ -126,10 +139,19 @@ async fn add(
         }
     };
     let versions = context.managed.get()?;
-    let added = context
-        .uploads
-        .add(versions, &headers, body, &session)
-        .await?;
+    let model = versions.model(then.model.as_deref())?;
+    let added = match &then.guest {
+        Some(guest) if body.is_end_stream() => {
+            versions.add(versions.guest(Some(guest))?, model).await?
+        }
+        Some(_) => return Err(invalid("with `guest`, the body must be empty")),
+        None => {
+            let uploads = &context.uploads;
+            uploads
+                .add(versions, model, &headers, body, &session)
+                .await?
+        }
+    };
     let revision = &added.revision;
     let mut document = Added::from(&added);
     if let Some((trial, share)) = trial {
@@ -141,7 +163,7 @@ async fn add(
     Ok(if added.known {
         (StatusCode::OK, None, Json(document))
     } else {
-        let location = format!("/versions/{}", revision.guest());
+        let location = format!("/versions/{}", revision.digest());
         (
             StatusCode::CREATED,
             Some([(LOCATION, location)]),
@@ -172,7 +194,7 @@ async fn show(
 }
 
 problems!(RemoveProblems, {
-    let in_use = RevisionError::InUse(example("the guest").short());
+    let in_use = RevisionError::InUse(example("the revision").short());
     common::<NoParameters>([unknown(), vec![in_use.into()]].concat())
 });
 
@@ -224,8 +246,8 @@ problems!(RollbackProblems, {
     more.extend([
         RevisionError::NothingBefore.into(),
         RevisionError::NotLive {
-            given: example("another guest").short(),
-            live: example("the guest").short(),
+            given: example("another revision").short(),
+            live: example("the revision").short(),
         }
         .into(),
     ]);
@@ -259,8 +281,8 @@ problems!(
         refused(),
         unavailable(),
         RevisionError::Overtaken {
-            guest: example("another guest").short(),
-            live: example("the guest").short(),
+            revision: example("another revision").short(),
+            live: example("the revision").short(),
         }
         .into(),
         quarantined(),
@@ -273,7 +295,7 @@ problems!(
     ])
 );
 
-/// Read the file of the configured guest again, and make it live
+/// Read the configured guest and model again, and make them live
 #[utoipa::path(
     post,
     path = "/reload",

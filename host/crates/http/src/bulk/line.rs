@@ -165,7 +165,7 @@ mod tests {
         #[test]
         fn a_line_is_what_an_element_of_a_body_is(value in value()) {
             let body = json!({"text": [value]}).to_string();
-            let body = request::read(body.as_bytes(), 1, Allowed::default());
+            let body = request::read(body.as_bytes(), 1, Allowed::default);
             let body = body.map(|mut read| read.texts.kept.remove(0));
             let object = text(json!({"text": value}).to_string().as_bytes());
             match (body, object) {

@@ -187,7 +187,7 @@ pub(super) fn problems(facts: &Facts) -> Vec<Problem> {
         ),
     ];
     // The code that reads these finds what is wrong with them.
-    let read = |document| request::read(document, 1, Allowed::default()).err();
+    let read = |document| request::read(document, 1, Allowed::default).err();
     problems.extend(read(br#"{"text": ["I love it""#));
     problems.extend(read(br#"{"text": ["I love it", 1]}"#));
     problems.extend(read(br#"{"inputs": "I love it", "truncate": false}"#));

@@ -58,8 +58,8 @@ macro_rules! problems {
 }
 pub(crate) use problems;
 
-/// The document of a listener, once it is there.
-pub(crate) type Document = Arc<OnceLock<Bytes>>;
+/// Gives the document of a listener, once there is one.
+pub(crate) type Document = Arc<OnceLock<Box<dyn Fn() -> Bytes + Send + Sync>>>;
 
 /// Serves the document.
 pub(crate) fn router(document: Document) -> OpenApiRouter {
@@ -76,7 +76,10 @@ pub(crate) fn router(document: Document) -> OpenApiRouter {
     responses((status = 200, description = "An OpenAPI 3.1 document", body = Object))
 )]
 async fn openapi(State(document): State<Document>) -> impl IntoResponse {
-    let document = document.get().cloned().unwrap_or_default();
+    let document = document
+        .get()
+        .map(|document| document())
+        .unwrap_or_default();
     ([(CONTENT_TYPE, "application/json")], document)
 }
 

@@ -1,7 +1,7 @@
 //! What the document of the public API owes to the running server: its limits, its
 //! version, and examples that fit both.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use predictor::Revision;
@@ -17,7 +17,7 @@ use super::{About, COMMON_RULES, bytes, complete, reference, responses_of, with_
 use crate::bulk::{ErrorLine, ScoredLine, TextLine};
 use crate::inputs::{Allowed, InputsRequest};
 use crate::predict::{CACHE_HITS, GUEST, MODEL, REVISION};
-use crate::{HttpConfig, assets, coding, problem, scores, version};
+use crate::{HttpConfig, Served, assets, coding, problem, scores, version};
 
 const ABOUT_PREDICT: &str = "\
     One list of scores for each text, in the order of the texts; the answer to a text does \
@@ -49,11 +49,31 @@ const TEI: &str = "/tei/predict";
 const NDJSON: &str = "application/x-ndjson";
 
 /// What the running server knows.
+#[derive(Clone)]
 pub(crate) struct Facts {
     pub(crate) limits: Limits,
     pub(crate) config: HttpConfig,
     pub(crate) live: Arc<Revision>,
     pub(crate) allowed: Allowed,
+}
+
+/// Gives the document of the public API: made anew when the model that is live allows other
+/// things than the one before.
+pub(crate) fn following(described: OpenApi, facts: Facts, served: Served) -> impl Fn() -> Bytes {
+    let first = document(described.clone(), &facts);
+    let latest = Mutex::new((facts.allowed, first));
+    move || {
+        let allowed = served.allowed();
+        let mut latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
+        if latest.0 != allowed {
+            let facts = Facts {
+                allowed,
+                ..facts.clone()
+            };
+            *latest = (allowed, document(described.clone(), &facts));
+        }
+        latest.1.clone()
+    }
 }
 
 /// Schemas that no handler names.

@@ -16,6 +16,7 @@ pub(crate) enum Kind {
     Forbidden,
     NotFound,
     UnknownVersion,
+    UnknownModel,
     MethodNotAllowed,
     BodyTimeout,
     AnswerNotRead,
@@ -29,6 +30,7 @@ pub(crate) enum Kind {
     TextTooLong,
     InvalidText,
     GuestRefused,
+    ModelRefused,
     Failed,
     GuestUnreadable,
     Overloaded,
@@ -68,6 +70,7 @@ impl Kind {
             Self::Forbidden => (S::FORBIDDEN, "forbidden", "Forbidden"),
             Self::NotFound => (S::NOT_FOUND, "not-found", "Not found"),
             Self::UnknownVersion => (S::NOT_FOUND, "unknown-version", "Unknown version"),
+            Self::UnknownModel => (S::NOT_FOUND, "unknown-model", "Unknown model"),
             Self::MethodNotAllowed => (
                 S::METHOD_NOT_ALLOWED,
                 "method-not-allowed",
@@ -93,6 +96,7 @@ impl Kind {
             Self::TextTooLong => (S::UNPROCESSABLE_ENTITY, "text-too-long", "Text too long"),
             Self::InvalidText => (S::UNPROCESSABLE_ENTITY, "invalid-text", "Invalid text"),
             Self::GuestRefused => (S::UNPROCESSABLE_ENTITY, "guest-refused", "Guest refused"),
+            Self::ModelRefused => (S::UNPROCESSABLE_ENTITY, "model-refused", "Model refused"),
             Self::Failed => (S::INTERNAL_SERVER_ERROR, "failed", "Failed"),
             Self::GuestUnreadable => (
                 S::INTERNAL_SERVER_ERROR,

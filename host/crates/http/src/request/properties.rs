@@ -160,7 +160,7 @@ pub(crate) fn escaped(text: &str) -> String {
 proptest! {
     #[test]
     fn any_json_is_read_as_expected(request in request()) {
-        let found = read(request.to_string().as_bytes(), MAX_TEXTS, allowed());
+        let found = read(request.to_string().as_bytes(), MAX_TEXTS, allowed);
         match (found, expected(&request)) {
             (Ok(Read { texts, form }), Some((expected, expected_form))) => {
                 prop_assert_eq!(texts.given, expected.len());
@@ -191,7 +191,7 @@ proptest! {
         let at = at.index(bytes.len());
         bytes.splice(at..(at + remove).min(bytes.len()), insert.bytes());
         let is_json = serde_json::from_slice::<Value>(&bytes).is_ok();
-        match read(&bytes, MAX_TEXTS, allowed()) {
+        match read(&bytes, MAX_TEXTS, allowed) {
             Ok(_) => prop_assert!(is_json),
             Err(problem) => {
                 let is_repeated = problem.detail.contains("duplicate field");
@@ -209,7 +209,7 @@ proptest! {
     #[test]
     fn any_bytes_are_read_or_refused(bytes in vec(any::<u8>(), 0..64)) {
         let is_json = serde_json::from_slice::<Value>(&bytes).is_ok();
-        let found = read(&bytes, MAX_TEXTS, allowed());
+        let found = read(&bytes, MAX_TEXTS, allowed);
         prop_assert_eq!(found.is_err_and(|problem| problem.kind == Kind::InvalidJson), !is_json);
     }
 
@@ -223,12 +223,12 @@ proptest! {
             format!(r#"{{"inputs": [{list}]}}"#),
             format!(r#"{{"inputs": [[{nested}]], "truncate": true}}"#),
         ] {
-            let read = read(document.as_bytes(), MAX_TEXTS, allowed()).unwrap();
+            let read = read(document.as_bytes(), MAX_TEXTS, allowed).unwrap();
             prop_assert_eq!(&read.texts.kept, &texts);
         }
         for (text, quoted) in texts.iter().zip(&quoted) {
             let one = format!(r#"{{"inputs": {quoted}}}"#);
-            let read = read(one.as_bytes(), MAX_TEXTS, allowed()).unwrap();
+            let read = read(one.as_bytes(), MAX_TEXTS, allowed).unwrap();
             prop_assert_eq!(&read.texts.kept, std::slice::from_ref(text));
         }
     }

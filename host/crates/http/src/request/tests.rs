@@ -1,7 +1,7 @@
 use super::*;
 
 fn texts(document: &[u8]) -> Result<Vec<String>, Problem> {
-    let read = super::read(document, 100, Allowed::default())?;
+    let read = super::read(document, 100, Allowed::default)?;
     assert_eq!(read.form, Form::Text);
     Ok(read.texts.kept)
 }
@@ -33,7 +33,7 @@ fn texts_beyond_the_limit_are_counted_and_not_kept() {
         br#"{"text": ["a", "b", "", "", ""]}"#,
         &br#"{"inputs": ["a", ["b"], "", [""], ""]}"#[..],
     ] {
-        let found = read(document, 2, Allowed::default()).unwrap().texts;
+        let found = read(document, 2, Allowed::default).unwrap().texts;
         assert_eq!((found.kept.len(), found.given), (2, 5));
     }
 }

@@ -37,7 +37,9 @@ async fn a_version_is_added_made_live_and_left_again() {
     let second = digest("good 2");
     let added = server.upload("", "good 2").await;
     assert_eq!(added.status, 201, "{}", added.body);
-    assert_eq!(added.headers["location"], format!("/versions/{second}"));
+    let revision = added.json()["version"]["revision"].take();
+    let location = format!("/versions/{}", revision.as_str().unwrap());
+    assert_eq!(added.headers["location"], location.as_str());
     let document = added.json();
     assert_eq!(document["version"]["guest"], second);
     assert_eq!(

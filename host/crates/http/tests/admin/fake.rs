@@ -2,7 +2,7 @@
 //! what becomes of it, is up to the test.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,12 +10,12 @@ use std::time::Duration;
 use fastsentiment_http::Readiness;
 use fastsentiment_http::admin::{Access, Admin, Managed, Token, Uploads};
 use predictor::{
-    Answer as TextAnswer, BoxFuture, Digest, Pending, PredictError, Predictor, Priority, Request,
-    RequestOptions, Revision, Router, Source,
+    Answer as TextAnswer, BoxFuture, Digest, ModelCard, Pending, PredictError, Predictor, Priority,
+    Request, RequestOptions, Revision, Router, Side, Source,
 };
 use prometheus::Registry;
 use reqwest::Method;
-use revisions::{Beginning, LoadError, Loaded, Loader, Refusal, Revisions};
+use revisions::{Beginning, LoadError, Loaded, Loader, Model, Origin, Refusal, Revisions};
 use rollout::Rollout;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -41,11 +41,22 @@ pub(super) struct Words {
 }
 
 impl Loader for Words {
-    fn revision(&self, guest: Digest) -> Revision {
-        of_guest(guest)
+    fn model(&self, dir: &Path) -> Result<Model, LoadError> {
+        Ok(Model {
+            digest: match std::fs::read(dir.join("weights")) {
+                Ok(weights) => Digest::of(&weights),
+                Err(_) => MODEL,
+            },
+            dir: dir.to_owned(),
+            origin: Origin::File(dir.to_owned()),
+        })
     }
 
-    fn load(&self, component: &[u8], _: Priority) -> Result<Loaded, LoadError> {
+    fn stamp(&self, _: &Path) -> Option<Digest> {
+        None
+    }
+
+    fn load(&self, component: &[u8], model: &Model, _: Priority) -> Result<Loaded, LoadError> {
         let word = component.split(|byte| *byte == b' ').next();
         match word.unwrap() {
             b"bad" => {
@@ -65,8 +76,17 @@ impl Loader for Words {
             }
             _ => {}
         }
+        let guest = Digest::of(component);
+        let revision = Revision::new(guest, model.digest, Revision::NO_CONFIGURATION);
         Ok(Loaded {
-            scorer: Arc::new(Named(Arc::new(self.revision(Digest::of(component))))),
+            scorer: Arc::new(Named(Arc::new(revision))),
+            card: Arc::new(ModelCard {
+                name: "fake".to_owned(),
+                labels: Vec::new(),
+                max_tokens: None,
+                cut: Side::Right,
+                activation: None,
+            }),
             compiled: true,
         })
     }
@@ -98,6 +118,8 @@ pub(super) struct Settings {
     pub(super) patience: Duration,
     /// Whether there are versions from the start.
     pub(super) loaded: bool,
+    /// Whether state is kept, and so models can be uploaded.
+    pub(super) state: bool,
 }
 
 /// A running admin API; dropped, it is cut off.
@@ -126,6 +148,7 @@ impl Server {
             max_bytes: 1 << 20,
             patience: PATIENCE,
             loaded: true,
+            state: false,
         };
         change(&mut settings);
         let dir = tempfile::tempdir().unwrap();
@@ -135,7 +158,8 @@ impl Server {
             release: Semaphore::new(0),
             runtime: Handle::current(),
         });
-        let (rollout, versions) = versions_of(&words, dir.path().join("guest.wasm"));
+        let guest = dir.path().join("guest.wasm");
+        let (rollout, versions) = versions_of(&words, guest, settings.state);
 
         let listener = TcpListener::bind(settings.listen).await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -258,17 +282,21 @@ impl Drop for Server {
 }
 
 /// Versions that begin with [`FIRST`], and where texts are sent to them.
-fn versions_of(words: &Arc<Words>, guest: PathBuf) -> (Arc<Rollout>, Arc<Revisions>) {
+fn versions_of(words: &Arc<Words>, guest: PathBuf, state: bool) -> (Arc<Rollout>, Arc<Revisions>) {
     let options = revisions::Options {
+        model: guest.with_file_name("model"),
+        state: state.then(|| guest.with_file_name("state")),
         guest,
         fallback: None,
         keep: 5,
+        keep_models: 2,
         max_bytes: 1 << 20,
-        state: None,
+        max_model_bytes: 1 << 20,
         watch: false,
     };
     let loader = Arc::clone(words) as Arc<dyn Loader>;
-    let (first, ()) = Beginning::choose(loader, options, |_| Ok(())).unwrap();
+    let model = loader.model(&options.model).unwrap();
+    let first = Beginning::choose(loader, model, options).unwrap();
     let registry = Registry::new();
     let runtime = Handle::current();
     let (rollout, demotions) = Rollout::start(
@@ -288,12 +316,12 @@ fn versions_of(words: &Arc<Words>, guest: PathBuf) -> (Arc<Rollout>, Arc<Revisio
 
 /// The revision of a component.
 pub(super) fn revision(component: &str) -> Revision {
-    of_guest(Digest::of(component.as_bytes()))
+    let guest = Digest::of(component.as_bytes());
+    Revision::new(guest, MODEL, Revision::NO_CONFIGURATION)
 }
 
-fn of_guest(guest: Digest) -> Revision {
-    Revision::new(guest, Digest([0x12; 32]), Revision::NO_CONFIGURATION)
-}
+/// The digest of the configured model.
+pub(super) const MODEL: Digest = Digest([0x12; 32]);
 
 /// The digest of a component.
 pub(super) fn digest(component: &str) -> String {

@@ -14,5 +14,6 @@
 mod access;
 mod api;
 mod fake;
+mod models;
 mod refusals;
 mod uploads;

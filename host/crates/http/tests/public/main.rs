@@ -302,15 +302,15 @@ impl Drop for Server {
 
 /// What a server says of the fake.
 fn served() -> Served {
+    let model = Arc::new(ModelCard {
+        name: "fake".to_owned(),
+        labels: vec!["LENGTH".to_owned(), "DEPTH".to_owned()],
+        max_tokens: Some(512),
+        cut: Side::Right,
+        activation: Some(Activation::Softmax),
+    });
     Served {
-        model: ModelCard {
-            name: "fake".to_owned(),
-            labels: vec!["LENGTH".to_owned(), "DEPTH".to_owned()],
-            max_tokens: Some(512),
-            cut: Side::Right,
-            activation: Some(Activation::Softmax),
-        },
-        batch_tokens: 256,
+        live: Arc::new(move || (Arc::clone(&model), 256)),
         batch_texts: 32,
         workers: 3,
     }

@@ -4,20 +4,22 @@ use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::super::candidate::revision;
 use super::super::file::{self, Unfit};
 use super::super::state::{Record, Store};
-use super::super::{LoadError, Loaded, Loader, Options, Origin};
+use super::super::{LoadError, Loaded, Loader, Model, Options, Origin};
 use super::StartError;
-use predictor::{Digest, Priority, Revision, Scorer};
+use predictor::{Digest, Priority, Revision};
 
 /// A revision that is loaded at the start.
 pub(super) struct First {
     pub(super) loaded: Loaded,
-    pub(super) size: usize,
-    /// Where it came from, unless the state says so.
+    pub(super) component: Arc<[u8]>,
+    pub(super) model: Arc<Model>,
+    /// Where the guest came from, unless the state says so.
     pub(super) origin: Origin,
-    /// The component, unless the state has it.
-    pub(super) component: Option<Vec<u8>>,
+    /// Whether the state has the component.
+    pub(super) is_kept: bool,
 }
 
 impl First {
@@ -25,42 +27,60 @@ impl First {
         self.loaded.scorer.revision()
     }
 
-    /// Marks its component as kept already.
     fn kept(self) -> Self {
         Self {
-            component: None,
+            is_kept: true,
             ..self
         }
     }
 }
 
 /// What is needed to try a guest.
-pub(super) struct Candidates<'a, M> {
+pub(super) struct Candidates<'a> {
     pub(super) loader: &'a dyn Loader,
     pub(super) store: Option<&'a Store>,
     pub(super) options: &'a Options,
-    pub(super) measure: M,
+    pub(super) configured_model: &'a Arc<Model>,
 }
 
-impl<T, M: FnMut(&dyn Scorer) -> Result<T, LoadError>> Candidates<'_, M> {
-    /// Loads a component. The server serves nobody before that.
-    fn load(&self, component: Vec<u8>, origin: Origin) -> Result<First, LoadError> {
+impl Candidates<'_> {
+    /// Loads a component with a model. The server serves nobody before that.
+    fn load(
+        &self,
+        component: Vec<u8>,
+        model: &Arc<Model>,
+        origin: Origin,
+    ) -> Result<First, LoadError> {
         Ok(First {
-            loaded: self.loader.load(&component, Priority::Live)?,
-            size: component.len(),
+            loaded: self.loader.load(&component, model, Priority::Live)?,
+            component: component.into(),
+            model: Arc::clone(model),
             origin,
-            component: Some(component),
+            is_kept: false,
         })
     }
 
-    fn test(&mut self, component: Vec<u8>, origin: Origin) -> Result<(First, T), LoadError> {
-        let first = self.load(component, origin)?;
-        let measured = (self.measure)(&*first.loaded.scorer)?;
-        Ok((first, measured))
+    /// Loads a component with the configured model.
+    fn load_here(&self, component: Vec<u8>, origin: Origin) -> Result<First, LoadError> {
+        self.load(component, self.configured_model, origin)
     }
 
-    fn revision(&self, component: &[u8]) -> Revision {
-        self.loader.revision(Digest::of(component))
+    /// Loads a revision from the state.
+    fn load_kept(&self, revision: &Revision) -> Result<First, String> {
+        let component = self.kept_component(revision)?;
+        let model = self.model(&revision.model());
+        let loaded = self.load(component, &model, self.configured_origin());
+        loaded.map(First::kept).map_err(|error| error.to_string())
+    }
+
+    /// A model: the configured one, or else one in the state directory.
+    fn model(&self, digest: &Digest) -> Arc<Model> {
+        match self.store {
+            Some(store) if self.configured_model.digest != *digest => {
+                Arc::new(store.model(*digest))
+            }
+            _ => Arc::clone(self.configured_model),
+        }
     }
 
     fn configured_origin(&self) -> Origin {
@@ -74,18 +94,14 @@ impl<T, M: FnMut(&dyn Scorer) -> Result<T, LoadError>> Candidates<'_, M> {
     }
 
     /// The first of these that can be served.
-    pub(super) fn kept(&mut self, revisions: &[Arc<Revision>]) -> Option<(First, T)> {
+    pub(super) fn kept(&self, revisions: &[Arc<Revision>]) -> Option<First> {
         self.store?;
         revisions.iter().find_map(|revision| {
-            let found = self.kept_component(revision).and_then(|component| {
-                let tested = self.test(component, self.configured_origin());
-                let (first, measured) = tested.map_err(|error| error.to_string())?;
-                Ok((first.kept(), measured))
-            });
+            let found = self.load_kept(revision);
             let warn = |reason: &String| {
                 tracing::warn!(
                     "the version {} was live before the start, and CANNOT BE SERVED: {reason}",
-                    revision.guest().short()
+                    revision.short()
                 );
             };
             found.inspect_err(warn).ok()
@@ -93,21 +109,23 @@ impl<T, M: FnMut(&dyn Scorer) -> Result<T, LoadError>> Candidates<'_, M> {
     }
 
     pub(super) fn configured(
-        &mut self,
+        &self,
         file: Result<Vec<u8>, StartError>,
-    ) -> Result<(First, T), StartError> {
+    ) -> Result<First, StartError> {
         let path = self.options.guest.clone();
-        let found = self.test(file?, self.configured_origin());
+        let found = self.load_here(file?, self.configured_origin());
         found.map_err(|error| match error {
             LoadError::Refused(refusal) => StartError::Refused { path, refusal },
-            LoadError::Unavailable(reason) => StartError::Unavailable { path, reason },
+            LoadError::Unavailable(reason) | LoadError::NoRoom(reason) => {
+                StartError::Unavailable { path, reason }
+            }
         })
     }
 
     /// The fallback guest, unless it is the one that is configured.
-    pub(super) fn fallback(&mut self, configured: Option<&Revision>) -> Option<(First, T)> {
+    pub(super) fn fallback(&self, configured: Option<&Revision>) -> Option<First> {
         let (component, origin) = self.fallback_component(configured)?;
-        let found = self.test(component, origin);
+        let found = self.load_here(component, origin);
         found.inspect_err(|error| unusable_fallback(error)).ok()
     }
 
@@ -118,7 +136,8 @@ impl<T, M: FnMut(&dyn Scorer) -> Result<T, LoadError>> Candidates<'_, M> {
         let component = component
             .inspect_err(|error| unusable_fallback(error))
             .ok()?;
-        (Some(&self.revision(&component)) != other).then(|| (component, Origin::File(path.clone())))
+        let fallback = revision(&component, self.configured_model);
+        (Some(&*fallback) != other).then(|| (component, Origin::File(path.clone())))
     }
 
     /// The fallback for the live revision: none if that was trusted at the end; otherwise
@@ -133,27 +152,23 @@ impl<T, M: FnMut(&dyn Scorer) -> Result<T, LoadError>> Candidates<'_, M> {
         let trusted = record.standby.as_ref().or_else(|| record.history.last());
         let trusted = trusted.filter(|revision| fit(revision));
         let trusted = trusted.and_then(|revision| {
-            let component = self.kept_component(revision);
-            let loaded = component.and_then(|component| {
-                let loaded = self.load(component, self.configured_origin());
-                loaded.map(First::kept).map_err(|error| error.to_string())
-            });
+            let loaded = self.load_kept(revision);
             let warn = |reason: &String| {
                 tracing::warn!(
                     "the version {}, which was trusted before the start, cannot stand by for {}: \
                      {reason}",
-                    revision.guest().short(),
-                    live.guest().short()
+                    revision.short(),
+                    live.short()
                 );
             };
             loaded.inspect_err(warn).ok()
         });
         trusted.or_else(|| {
             let (component, origin) = self.fallback_component(Some(live))?;
-            if !fit(&self.revision(&component)) {
+            if !fit(&revision(&component, self.configured_model)) {
                 return None;
             }
-            let loaded = self.load(component, origin);
+            let loaded = self.load_here(component, origin);
             loaded.inspect_err(|error| unusable_fallback(error)).ok()
         })
     }

@@ -24,23 +24,49 @@ impl Record {
     }
 
     /// Reads what [`Self::to_json`] has written, or what a former release has; the
-    /// error says what is wrong. `present` gives the revision of a guest on this server.
+    /// error says what is wrong.
     ///
-    /// A server has one model. Whatever model a revision had when the state was written,
-    /// its guest is loaded with the present one, and that revision is what is given here.
-    pub(super) fn parse(json: &[u8], present: &dyn Fn(Digest) -> Revision) -> Result<Self, String> {
+    /// A guest whose model this server no longer has is loaded with the configured one, and
+    /// that revision is what is given here. What is said of the configured file and of the
+    /// quarantine holds for the very revisions that it was said of.
+    pub(super) fn parse(json: &[u8], models: &KnownModels) -> Result<Self, String> {
         let Format { format } = read(json)?;
         match format {
-            FORMAT => read::<Document<Identity>>(json)?.into_record(|name| {
-                let model = present(name.guest.0).model();
-                Revision::new(name.guest.0, model, name.configuration.0)
-                    .named(name.name, name.version)
-            }),
-            FORMER => read::<Document<Hex>>(json)?.into_record(|guest| present(guest.0)),
+            FORMAT => {
+                let exactly = |name: Identity| {
+                    Revision::new(name.guest.0, name.model.0, name.configuration.0)
+                        .named(name.name, name.version)
+                };
+                let present = |name: Identity| {
+                    let model = Hex(models.or_configured(name.model.0));
+                    exactly(Identity { model, ..name })
+                };
+                read::<Document<Identity>>(json)?.into_record(exactly, present)
+            }
+            FORMER => {
+                let model = models.configured;
+                let of = |guest: Hex| Revision::new(guest.0, model, Revision::NO_CONFIGURATION);
+                read::<Document<Hex>>(json)?.into_record(of, of)
+            }
             other => Err(format!(
                 "its format is {other}; this program reads {FORMER} and {FORMAT}"
             )),
         }
+    }
+}
+
+/// The models that a server has at its start.
+#[derive(Clone, Debug)]
+pub(in super::super) struct KnownModels {
+    pub(in super::super) configured: Digest,
+    /// Those in the state directory.
+    pub(in super::super) kept: Vec<Digest>,
+}
+
+impl KnownModels {
+    fn or_configured(&self, model: Digest) -> Digest {
+        let is_kept = self.kept.contains(&model);
+        if is_kept { model } else { self.configured }
     }
 }
 
@@ -71,7 +97,6 @@ struct Document<R> {
 #[derive(Serialize, Deserialize)]
 struct Identity {
     guest: Hex,
-    /// For people and for other programs: it is the server that decides the model.
     model: Hex,
     configuration: Hex,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -165,9 +190,15 @@ impl From<&Record> for Document<Identity> {
 }
 
 impl<R> Document<R> {
-    /// What it says; `named` gives the revision of a name.
-    fn into_record(self, named: impl Fn(R) -> Revision) -> Result<Record, String> {
-        let named = |name| Arc::new(named(name));
+    /// What it says; `exactly` gives the revision of a name, and `present` the one that
+    /// takes its place here.
+    fn into_record(
+        self,
+        exactly: impl Fn(R) -> Revision,
+        present: impl Fn(R) -> Revision,
+    ) -> Result<Record, String> {
+        let exactly = |name| Arc::new(exactly(name));
+        let named = |name| Arc::new(present(name));
         let revision = |entry: RevisionEntry<R>| {
             Ok(KeptRevision {
                 revision: named(entry.revision),
@@ -178,7 +209,7 @@ impl<R> Document<R> {
         };
         let quarantined = |entry: QuarantineEntry<R>| {
             Ok(Quarantined {
-                revision: named(entry.revision),
+                revision: exactly(entry.revision),
                 reason: entry.reason,
                 since: from_ms(entry.since_ms)?,
             })
@@ -199,7 +230,7 @@ impl<R> Document<R> {
         let refused = self.refused;
         Ok(Record {
             configured: self.configured.map(|name| Configured {
-                revision: named(name),
+                revision: exactly(name),
                 refused,
             }),
             history: self.history.into_iter().map(named).collect(),

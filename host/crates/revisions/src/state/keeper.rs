@@ -24,7 +24,7 @@ struct Shared {
 #[derive(Default)]
 struct Work {
     record: Option<Record>,
-    components: HashMap<Digest, Vec<u8>>,
+    components: HashMap<Digest, Arc<[u8]>>,
     closed: bool,
 }
 
@@ -50,7 +50,7 @@ impl Keeper {
 
     /// Has a record written, and a component that it names and that was not given before.
     /// The caller holds the lock on the registry, so that the last record is the newest.
-    pub(in super::super) fn keep(&self, record: Record, component: Option<(Digest, Vec<u8>)>) {
+    pub(in super::super) fn keep(&self, record: Record, component: Option<(Digest, Arc<[u8]>)>) {
         let mut work = self.shared.work();
         work.components.extend(component);
         work.replace(record);
@@ -96,7 +96,7 @@ impl Shared {
         }
     }
 
-    fn next(&self) -> Option<(Record, HashMap<Digest, Vec<u8>>)> {
+    fn next(&self) -> Option<(Record, HashMap<Digest, Arc<[u8]>>)> {
         let mut work = self.work();
         loop {
             if let Some(record) = work.record.take() {
@@ -118,8 +118,8 @@ impl Shared {
 fn write(
     store: &Store,
     record: &Record,
-    mut components: HashMap<Digest, Vec<u8>>,
-) -> HashMap<Digest, Vec<u8>> {
+    mut components: HashMap<Digest, Arc<[u8]>>,
+) -> HashMap<Digest, Arc<[u8]>> {
     let warn = |error: std::io::Error| {
         tracing::warn!(
             dir = %store.dir().display(), %error,

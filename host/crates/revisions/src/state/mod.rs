@@ -1,5 +1,5 @@
 //! The state, which survives a restart: which revision is live, which were before it, which
-//! are known, which are quarantined, and their components.
+//! are known, which are quarantined, their components, and models that were uploaded.
 //!
 //! Serving does not depend on it. Damage costs what is damaged and never the start; a full
 //! disk costs what it cannot take and never a swap.
@@ -8,9 +8,11 @@
 
 mod document;
 mod keeper;
+mod models;
 mod record;
 mod store;
 
+pub(super) use document::KnownModels;
 #[cfg(any(test, fuzzing))]
 pub use document::fuzz;
 pub(super) use keeper::Keeper;

@@ -1,5 +1,6 @@
 //! What is remembered from one start to the next.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -60,5 +61,11 @@ impl Record {
     pub(super) fn names(&self, guest: &Digest) -> bool {
         let mut revisions = self.revisions.iter();
         revisions.any(|kept| kept.revision.guest() == *guest)
+    }
+
+    /// The models of the known revisions, whose files are kept.
+    pub(super) fn models(&self) -> HashSet<Digest> {
+        let revisions = self.revisions.iter();
+        revisions.map(|kept| kept.revision.model()).collect()
     }
 }

@@ -1,17 +1,21 @@
-//! The directory of the state: `state.json`, and each component under its digest.
+//! The directory of the state: `state.json`, each component under its digest, and models.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use super::super::{Model, Origin};
+use super::document::KnownModels;
+use super::models::Models;
 use super::record::Record;
-use predictor::{Digest, Revision};
+use predictor::Digest;
 use private_dir::{PrivateDir, PrivateDirError};
 
 const STATE: &str = "state.json";
 const LOCK: &str = "lock";
 /// Where a state that cannot be read is moved to, for diagnosis.
 const DAMAGED: &str = "state.json.damaged";
+const MODELS: &str = "models";
 const SUFFIX: &str = ".wasm";
 /// The prefix of files that are being written.
 const TEMPORARY: &str = ".fastsentiment-";
@@ -61,6 +65,7 @@ pub fn check_state_dir(dir: &Path) -> Result<(), StateError> {
 #[derive(Debug)]
 pub(in super::super) struct Store {
     dir: PrivateDir,
+    models: Models,
     /// Locked for as long as it is open.
     _lock: File,
 }
@@ -73,6 +78,7 @@ impl Store {
             Ok(private) => match lock(&private) {
                 Ok(lock) => {
                     return Ok(Some(Self {
+                        models: Models::open(private.path().join(MODELS)),
                         dir: private,
                         _lock: lock,
                     }));
@@ -96,16 +102,31 @@ impl Store {
         self.dir.path()
     }
 
-    /// The latest state; `None` if there is none, or if it is damaged. Components that it
-    /// does not name are deleted. `present` gives the revision of a guest on this server.
-    pub(in super::super) fn read(&self, present: &dyn Fn(Digest) -> Revision) -> Option<Record> {
+    /// The models that were uploaded.
+    pub(in super::super) fn models(&self) -> &Models {
+        &self.models
+    }
+
+    /// A model that was uploaded.
+    pub(in super::super) fn model(&self, digest: Digest) -> Model {
+        Model {
+            digest,
+            dir: self.models.dir(&digest),
+            origin: Origin::Upload,
+        }
+    }
+
+    /// The latest state; `None` if there is none, or if it is damaged. Components and models
+    /// that it does not name are deleted.
+    pub(in super::super) fn read(&self, known: &KnownModels) -> Option<Record> {
         let record = match self.read_file(STATE, MOST_JSON) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Record::default()),
             Err(error) => Err(error.to_string()),
-            Ok(json) => Record::parse(&json, present),
+            Ok(json) => Record::parse(&json, known),
         };
         match record {
             Ok(record) => {
+                self.models.want(record.models());
                 self.sweep(&record);
                 (record != Record::default()).then_some(record)
             }
@@ -155,9 +176,10 @@ impl Store {
         self.dir.file(name)?.read(most)
     }
 
-    /// Deletes forgotten components, and files that were being written when a process ended.
-    /// Files with other names are left alone.
+    /// Deletes forgotten components and models, and files that were being written when a
+    /// process ended. Files with other names are left alone.
     fn sweep(&self, record: &Record) {
+        self.models.sweep();
         for name in self.dir.names().unwrap_or_default() {
             let component = name.strip_suffix(SUFFIX);
             let component = component.and_then(|digest| digest.parse().ok());

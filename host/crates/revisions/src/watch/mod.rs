@@ -1,7 +1,7 @@
-//! Watches the configured guest's file: waits until a change is complete, and has the new
-//! content made live.
+//! Watches what is configured, a guest's file and a model's directory: waits until a change
+//! is complete, and has the new content made live.
 //!
-//! The file is looked at once a second, by its path. So links on the way, as in Kubernetes
+//! Both are looked at once a second, by their paths. So links on the way, as in Kubernetes
 //! volumes, need no care, and file systems without events are no exception. What fails for
 //! a passing reason, such as a lack of threads, is tried again.
 
@@ -18,10 +18,11 @@ use tokio::runtime::Handle;
 
 use super::RevisionError;
 use super::control::Revisions;
-use super::file::{self, Stamp, Unfit};
+use super::file::{self, Unfit};
+use predictor::Digest;
 
-/// The time between two looks at the file, and the waits before a retry. A file that is the
-/// same at two looks is complete.
+/// The time between two looks, and the waits before a retry. What is the same at two looks
+/// is complete.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
     poll: Duration,
@@ -38,15 +39,22 @@ impl Pace {
     };
 }
 
-/// A change of the file.
+/// A change of the guest's file or of the model's directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum News {
-    /// It has, or may have, new content.
+    /// The file has this content. It, or the model, is or may be new.
     Content(Vec<u8>),
-    /// It exists, but cannot be used.
+    /// The file exists, but cannot be used.
     Unfit(Unfit),
-    /// It no longer exists.
+    /// The file no longer exists.
     Gone,
+}
+
+/// Tells whether either of them has changed. A model that cannot be read has no stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    file: file::Stamp,
+    model: Option<Digest>,
 }
 
 /// What became of a change.
@@ -57,7 +65,7 @@ enum Outcome {
     TryAgain,
 }
 
-/// Watches the configured guest's file until `revisions` is dropped.
+/// Watches what is configured until `revisions` is dropped.
 ///
 /// # Errors
 ///
@@ -65,6 +73,12 @@ enum Outcome {
 pub(super) fn start(revisions: &Arc<Revisions>, runtime: &Handle) -> io::Result<()> {
     let path = revisions.options.guest.clone();
     let most = revisions.options.max_bytes;
+    let (loader, model) = (
+        Arc::clone(&revisions.loader),
+        revisions.options.model.clone(),
+    );
+    let model = std::path::absolute(&model).unwrap_or(model);
+    let model = move || loader.stamp(&model);
     let (revisions, runtime) = (Arc::downgrade(revisions), runtime.clone());
     let builder = std::thread::Builder::new().name("watch".to_owned());
     builder.spawn(move || {
@@ -79,7 +93,7 @@ pub(super) fn start(revisions: &Arc<Revisions>, runtime: &Handle) -> io::Result<
             }
             handle(&revisions, &runtime, news, choices)
         };
-        Watch::new(path, most, Pace::USUAL).run(|| revisions.strong_count() > 0, handle);
+        Watch::new(path, most, model, Pace::USUAL).run(|| revisions.strong_count() > 0, handle);
     })?;
     Ok(())
 }
@@ -98,14 +112,19 @@ fn handle(revisions: &Arc<Revisions>, runtime: &Handle, news: News, choices: u64
             error
         }
         News::Content(component) => {
-            let revision = revisions.revision(&component);
-            match runtime.block_on(revisions.follow_file(component, revision, choices)) {
+            let content = revisions.content(component).inspect_err(|error| {
+                revisions.metrics.candidate(Err(error));
+                revisions.record_obstacle(error);
+            });
+            let followed =
+                content.and_then(|content| runtime.block_on(revisions.follow(content, choices)));
+            match followed {
                 Ok(_) => return Outcome::Settled,
                 Err(error) => error,
             }
         }
     };
-    tracing::warn!("{path} has changed, and what is live stays live: {error}");
+    tracing::warn!("what is configured has changed, and what is live stays live: {error}");
     match error {
         RevisionError::Unavailable(_) | RevisionError::Unreadable { .. } | RevisionError::Ended => {
             Outcome::TryAgain
@@ -114,23 +133,26 @@ fn handle(revisions: &Arc<Revisions>, runtime: &Handle, news: News, choices: u64
     }
 }
 
-struct Watch {
+struct Watch<M> {
     path: PathBuf,
     most: usize,
+    /// The stamp of the model's directory.
+    model: M,
     pace: Pace,
-    /// The file at the last change; `None` if it did not exist.
+    /// At the last change; `None` if the file did not exist.
     known: Option<Stamp>,
-    /// A changed file, as of the last look: it may still be being written.
+    /// A change, as of the last look: files may still be being written.
     growing: Option<Stamp>,
     /// When to try again, and the length of that wait.
     retry: Option<(Instant, Duration)>,
 }
 
-impl Watch {
-    fn new(path: PathBuf, most: usize, pace: Pace) -> Self {
+impl<M: Fn() -> Option<Digest>> Watch<M> {
+    fn new(path: PathBuf, most: usize, model: M, pace: Pace) -> Self {
         Self {
             path: std::path::absolute(&path).unwrap_or(path),
             most,
+            model,
             pace,
             known: None,
             growing: None,
@@ -138,7 +160,7 @@ impl Watch {
         }
     }
 
-    /// Looks at the file and calls `handle` for changes, `while_wanted`. Its second argument
+    /// Looks, and calls `handle` for changes, `while_wanted`. Its second argument
     /// says whether this is a retry.
     fn run(
         mut self,
@@ -169,7 +191,7 @@ impl Watch {
 
     /// The change since the last look, if there is one.
     fn look(&mut self) -> Option<News> {
-        let Ok(stamp) = Stamp::of(&self.path) else {
+        let Some(stamp) = self.stamp() else {
             (self.growing, self.retry) = (None, None);
             return self.known.take().map(|_| News::Gone);
         };
@@ -187,13 +209,21 @@ impl Watch {
         Some(news)
     }
 
-    /// The file, unless it changes meanwhile.
+    /// `None` if the file does not exist.
+    fn stamp(&self) -> Option<Stamp> {
+        Some(Stamp {
+            file: file::Stamp::of(&self.path).ok()?,
+            model: (self.model)(),
+        })
+    }
+
+    /// The file, unless something changes meanwhile.
     fn read(&self, stamp: Stamp) -> Option<News> {
         let news = match file::read(&self.path, self.most) {
-            Ok((content, read)) if read == stamp => News::Content(content),
+            Ok((content, read)) if read == stamp.file => News::Content(content),
             Ok(_) => return None,
             Err(unfit) => News::Unfit(unfit),
         };
-        (Stamp::of(&self.path).ok() == Some(stamp)).then_some(news)
+        (self.stamp() == Some(stamp)).then_some(news)
     }
 }

@@ -31,7 +31,9 @@ fn follow(path: &Path) -> Followed {
 fn follow_with(path: &Path, outcome: impl Fn(&News) -> Outcome + Send + 'static) -> Followed {
     let wanted = Arc::new(AtomicBool::new(true));
     let (tell, news) = channel();
-    let watch = Watch::new(path.to_owned(), 64, PACE);
+    let model = path.with_file_name("model");
+    let model = move || fs::read(&model).ok().map(|model| Digest::of(&model));
+    let watch = Watch::new(path.to_owned(), 64, model, PACE);
     let is_wanted = Arc::clone(&wanted);
     std::thread::spawn(move || {
         watch.run(
@@ -92,6 +94,22 @@ fn a_file_that_is_replaced_is_told_of() {
         // Of the same size.
         replace(path, "THIRD!");
         followed.content("THIRD!");
+    });
+}
+
+#[test]
+fn a_change_of_the_model_is_told_of() {
+    with_file(|path, followed| {
+        let model = path.with_file_name("model");
+        fs::write(&model, "1").unwrap();
+        followed.content("first");
+        fs::write(&model, "2").unwrap();
+        followed.content("first");
+        fs::remove_file(&model).unwrap();
+        followed.content("first");
+        fs::write(&model, "3").unwrap();
+        replace(path, "second");
+        while followed.next() != content("second") {}
     });
 }
 

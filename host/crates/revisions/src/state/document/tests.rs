@@ -46,8 +46,15 @@ fn full() -> Record {
     }
 }
 
+/// A model that was uploaded to this server.
+const KEPT: Digest = Digest([8; 32]);
+
 fn parse(json: &[u8]) -> Result<Record, String> {
-    Record::parse(json, &present)
+    let models = KnownModels {
+        configured: MODEL,
+        kept: vec![KEPT],
+    };
+    Record::parse(json, &models)
 }
 
 #[test]
@@ -77,18 +84,31 @@ fn a_former_document_with_fewer_fields_is_read() {
 }
 
 #[test]
-fn a_revision_keeps_its_configuration_and_its_name_and_gets_the_present_model() {
+fn a_revision_whose_model_is_gone_gets_the_configured_one() {
     let guest = Digest([5; 32]);
     let of = |model, configuration| {
-        let revision = Revision::new(guest, Digest([model; 32]), Digest([configuration; 32]));
+        let revision = Revision::new(guest, model, Digest([configuration; 32]));
         Arc::new(revision.named(Some("lexicon".to_owned()), Some("1.2".to_owned())))
     };
+    let gone = Digest([3; 32]);
     let before = Record {
-        history: vec![of(3, 4)],
+        configured: Some(Configured {
+            revision: of(gone, 4),
+            refused: None,
+        }),
+        history: vec![of(gone, 4), of(KEPT, 4)],
+        quarantine: vec![Quarantined {
+            revision: of(gone, 4),
+            reason: "it failed with that model".to_owned(),
+            since: SystemTime::UNIX_EPOCH,
+        }],
         ..Record::default()
     };
     let read = parse(&before.to_json().unwrap()).unwrap();
-    assert_eq!(read.history, [of(7, 4)]);
+    assert_eq!(read.history, [of(MODEL, 4), of(KEPT, 4)]);
+    // The configured model has changed, and nothing is known against the new one.
+    assert_eq!(read.configured, before.configured);
+    assert_eq!(read.quarantine, before.quarantine);
     let names = (read.history[0].name(), read.history[0].version());
     assert_eq!(names, (Some("lexicon"), Some("1.2")));
 }

@@ -1,0 +1,58 @@
+//! Whether there is memory for one more model.
+
+use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, System};
+
+/// What loading a model takes at most, as a multiple of the size of its files: ONNX Runtime
+/// reads the file into memory, makes tensors of it, and packs some of them anew.
+const TIMES: u64 = 3;
+
+/// What it takes in any case, in bytes.
+const LEAST: u64 = 64 << 20;
+
+/// Checks that a model with files of `size` bytes can be loaded beside what is there.
+///
+/// # Errors
+///
+/// If there is too little memory: a sentence that says how much there is.
+pub(super) fn require_room(size: u64) -> Result<(), String> {
+    let needed = size.saturating_mul(TIMES).saturating_add(LEAST);
+    match free() {
+        Some(free) if free < needed => Err(format!(
+            "there is no room for the model: loading it may take {} MiB of memory, and {} MiB are \
+             free",
+            needed >> 20,
+            free >> 20
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The memory that this process can still take, in bytes, if that is known: that of the
+/// machine, or that of the container if it is less. Cached files make way, so they do not
+/// count.
+fn free() -> Option<u64> {
+    let me = sysinfo::get_current_pid().ok()?;
+    let mut system = System::new().ok()?;
+    system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+    system.refresh_processes_specifics(
+        ProcessesToUpdate::Some(&[me]),
+        false,
+        ProcessRefreshKind::nothing(),
+    );
+    let machine = Some(system.available_memory()).filter(|&bytes| bytes > 0);
+    let group = system.process(me).and_then(sysinfo::Process::cgroup_limits);
+    let group = group.map(|group| group.total_memory.saturating_sub(group.rss));
+    machine.into_iter().chain(group).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_larger_than_the_machine_has_no_room() {
+        assert_eq!(require_room(0), Ok(()));
+        let refused = require_room(1 << 50).unwrap_err();
+        assert!(refused.contains("may take 3221225536 MiB"), "{refused}");
+    }
+}
