@@ -412,6 +412,10 @@ bench-swap: build examples $(call FULL_MODELS,default) ## Measure what a thousan
 	@# This bench measures the cost of a fresh instance.
 	MODEL='$(abspath $(MODEL))' $(CARGO) bench $(CARGO_FLAGS) -p fastsentiment --bench guest
 
+.PHONY: bench-swap-model
+bench-swap-model: build $(call FULL_MODELS,default int8) ## Measure what swaps of a model under load cost (two MODELS)
+	$(RECORD) $(SERVE_BENCH) swap-model
+
 .PHONY: bench-memory
 bench-memory: build $(call FULL_MODELS,$(if $(QUICK),default,int8 fp32)) ## Measure the server's memory with 1, 2 and 4 workers
 	$(RECORD) $(SERVE_BENCH) memory

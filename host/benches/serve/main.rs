@@ -1,7 +1,7 @@
 //! What the server costs beside what it is built on, measured from outside.
 //!
 //! `make bench-serve`, `bench-bulk`, `bench-peers`, `bench-soak`, `bench-overload`,
-//! `bench-memory` and `bench-swap` run this; `host/benches/README.md` says how to read
+//! `bench-memory`, `bench-swap` and `bench-swap-model` run this; `host/benches/README.md` says how to read
 //! what it prints. The server is the released binary in a process of its own, with the options that
 //! a user would get. The client is our own (`client.rs`): blocking sockets, one
 //! thread for each connection, prepared requests, since client and server share
@@ -52,6 +52,7 @@ mod scenario;
 mod settings;
 mod soak;
 mod swap;
+mod swap_model;
 
 use std::process::ExitCode;
 
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
         ["soak"] => soak::run(&one()),
         ["overload"] => overload::run(&one()),
         ["swap"] => swap::run(&one()),
+        ["swap-model"] => swap_model::run(&Settings::from_environment("default,int8")),
         ["memory"] => memory::run(&all()),
         ["bare", bytes] => bare::serve(bytes.parse().unwrap()),
         _ => vec![format!("not understood: {arguments:?}")],

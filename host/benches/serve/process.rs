@@ -135,16 +135,23 @@ fn children(process: u32) -> Vec<u32> {
         .collect()
 }
 
-/// A subcommand of the binary, with nothing of the developer's own settings.
+/// A subcommand of the binary that loads a model.
 pub(crate) fn binary(subcommand: &str, settings: &Settings, model: &Path) -> Command {
+    let mut command = binary_alone(subcommand);
+    command.arg("--model").arg(model);
+    command.arg("--onnxruntime").arg(&settings.library);
+    command
+}
+
+/// A subcommand of the binary, with nothing of the developer's own settings.
+pub(crate) fn binary_alone(subcommand: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fastsentiment"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("FASTSENTIMENT_") {
             command.env_remove(name);
         }
     }
-    command.arg(subcommand).arg("--model").arg(model);
-    command.arg("--onnxruntime").arg(&settings.library);
+    command.arg(subcommand);
     command
 }
 

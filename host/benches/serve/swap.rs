@@ -40,7 +40,7 @@ pub(crate) fn run(settings: &Settings) -> Vec<String> {
 }
 
 /// A component that a server can be given.
-struct Guest {
+pub(crate) struct Guest {
     component: Vec<u8>,
     /// The whole digest, and what answers say of it.
     digest: String,
@@ -103,13 +103,13 @@ struct Swap {
 }
 
 #[derive(Default)]
-struct Seen {
+pub(crate) struct Seen {
     samples: Vec<Sample>,
-    faults: Vec<String>,
+    pub(crate) faults: Vec<String>,
 }
 
 impl Seen {
-    fn latencies(&self) -> Latencies {
+    pub(crate) fn latencies(&self) -> Latencies {
         let samples = self.samples.iter();
         Latencies::of(
             samples
@@ -231,7 +231,12 @@ fn unseen(
 }
 
 /// Has clients ask for new texts for as long as `meanwhile` takes.
-fn load(server: &Server, traffic: &Traffic, guests: &[Guest], meanwhile: impl FnOnce()) -> Seen {
+pub(crate) fn load(
+    server: &Server,
+    traffic: &Traffic,
+    guests: &[Guest],
+    meanwhile: impl FnOnce(),
+) -> Seen {
     let ended = AtomicBool::new(false);
     let seen = Mutex::new(Seen::default());
     std::thread::scope(|scope| {
@@ -276,7 +281,7 @@ fn client(server: &Server, traffic: &Traffic, guests: &[Guest], ended: &AtomicBo
     seen
 }
 
-fn absorb(all: &mut Seen, more: Seen) {
+pub(crate) fn absorb(all: &mut Seen, more: Seen) {
     all.samples.extend(more.samples);
     all.faults.extend(more.faults);
 }
