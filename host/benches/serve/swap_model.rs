@@ -50,7 +50,7 @@ pub(crate) fn run(settings: &Settings) -> Vec<String> {
             // For as long, with what has just been made live: the slower model of the two
             // would otherwise be compared with the faster one.
             let calm = load(&server, &traffic, &[], || {
-                std::thread::sleep(begun.elapsed())
+                std::thread::sleep(begun.elapsed());
             });
             ratios.push(during.latencies().percentile(0.99) / calm.latencies().percentile(0.99));
             absorb(&mut swapping, during);

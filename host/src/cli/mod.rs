@@ -27,6 +27,7 @@ mod registry;
 mod serve;
 mod settings;
 mod signals;
+mod source;
 mod startup;
 mod swap;
 mod terminal;

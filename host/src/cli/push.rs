@@ -36,7 +36,7 @@ struct Artifact {
     /// Model directory to push, with a layer for each of its files
     ///
     /// Hidden files and subdirectories are left out.
-    #[arg(long, value_name = "DIRECTORY")]
+    #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
 }
 

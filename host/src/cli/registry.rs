@@ -13,33 +13,41 @@ pub(super) struct RegistryOptions {
     ///
     /// Entries of `auths` are used: a user and a password, or an identity token. Credential
     /// helpers are not run. Without this option, registries are used anonymously.
-    #[arg(long, env = "FASTSENTIMENT_REGISTRY_CREDENTIALS", value_name = "FILE")]
-    registry_credentials: Option<PathBuf>,
+    #[arg(
+        long = "registry-credentials",
+        env = "FASTSENTIMENT_REGISTRY_CREDENTIALS",
+        value_name = "FILE"
+    )]
+    credentials: Option<PathBuf>,
 
     /// Certificates (PEM) to trust in addition to the system's
-    #[arg(long, env = "FASTSENTIMENT_REGISTRY_CA", value_name = "FILE")]
-    registry_ca: Option<PathBuf>,
+    #[arg(
+        long = "registry-ca",
+        env = "FASTSENTIMENT_REGISTRY_CA",
+        value_name = "FILE"
+    )]
+    ca: Option<PathBuf>,
 
     /// Registry to use over plain HTTP, such as `localhost:5000`
     ///
     /// Repeat it, or separate hosts by commas. All others are used over HTTPS, through the
     /// proxy that `HTTPS_PROXY` and `NO_PROXY` set.
     #[arg(
-        long,
+        long = "registry-plain-http",
         env = "FASTSENTIMENT_REGISTRY_PLAIN_HTTP",
         value_name = "HOST",
         value_delimiter = ','
     )]
-    registry_plain_http: Vec<String>,
+    plain_http: Vec<String>,
 }
 
 impl RegistryOptions {
     /// A client for registries. What it pulls is kept in `store`.
     pub(super) fn connect(self, store: PathBuf) -> anyhow::Result<Registry> {
         let mut options = Options::new(store);
-        options.credentials = self.registry_credentials;
-        options.ca = self.registry_ca;
-        options.plain_http = self.registry_plain_http;
+        options.credentials = self.credentials;
+        options.ca = self.ca;
+        options.plain_http = self.plain_http;
         Ok(Registry::new(options)?)
     }
 }

@@ -1,6 +1,5 @@
 //! `fastsentiment swap`: uploads a guest, a model, or both to a running server.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -12,21 +11,27 @@ use rollout::Share;
 use super::archive;
 use super::change::describe_change;
 use super::client::{Call, Client, ClientOptions};
+use super::source::{Source, SourceOptions};
 use super::versions::percent;
 
 /// Uploads a guest or a model to a running server.
 #[derive(Args)]
 pub(super) struct SwapCommand {
-    /// Guest component to upload [default: the guest of the live version, with --model]
-    #[arg(value_name = "FILE", required_unless_present = "model")]
-    file: Option<PathBuf>,
+    /// Guest component to upload: a file, or an artifact in a registry (`oci://...`)
+    /// [default: the guest of the live version, with --model]
+    #[arg(value_name = "GUEST", required_unless_present = "model")]
+    guest: Option<Source>,
 
-    /// Model directory to upload [default: the model of the live version]
-    #[arg(long, value_name = "DIR")]
-    model: Option<PathBuf>,
+    /// Model to upload: a directory, or an artifact in a registry (`oci://...`) [default: the
+    /// model of the live version]
+    #[arg(long, value_name = "MODEL")]
+    model: Option<Source>,
 
     #[command(flatten)]
     role: Role,
+
+    #[command(flatten)]
+    sources: SourceOptions,
 
     #[command(flatten)]
     client: ClientOptions,
@@ -68,15 +73,17 @@ fn share(text: &str) -> Result<f64, &'static str> {
 
 impl SwapCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let component = self.file.as_deref().map(|file| {
-            std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
-        });
-        let component = component.transpose()?;
+        let runtime = super::runtime()?;
+        let sources = self.sources.open()?;
+        let component = match &self.guest {
+            Some(guest) => Some(runtime.block_on(sources.guest(guest))?),
+            None => None,
+        };
         let client = Client::new(self.client)?;
         let mut call = Call::new(Method::POST, &["versions"]);
-        if let Some(dir) = &self.model {
-            anyhow::ensure!(dir.is_dir(), "{} is not a directory", dir.display());
-            let archive = archive::of(dir).context("cannot archive the model")?;
+        if let Some(model) = &self.model {
+            let dir = runtime.block_on(sources.model(model))?;
+            let archive = archive::of(dir.path()).context("cannot archive the model")?;
             let upload = Call::new(Method::POST, &["models"]).model(archive);
             let uploaded: UploadedModel = client.get(upload)?;
             call = call.query("model", &uploaded.model);

@@ -1,13 +1,17 @@
-//! `fastsentiment push` at a real registry.
+//! `fastsentiment push` and `fastsentiment swap` at a real registry.
 
-use std::process::Output;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 use tempfile::TempDir;
 use testing::registry::RegistryServer;
 
-use crate::harness::{fixture, guest_path};
-use crate::server_process::bare;
+use crate::admin::swapping::on;
+use crate::harness::{example_path, fixture, guest_path};
+use crate::server_process::{ServerProcess, bare};
 
 fn push(arguments: &[&str]) -> Output {
     bare().arg("push").args(arguments).output().unwrap()
@@ -69,33 +73,114 @@ fn an_exit_code_says_who_is_at_fault() {
     let registry = RegistryServer::start(dir.path(), &auth);
     let address = registry.address.as_str();
     let reference = format!("oci://{address}/guest:v1");
-    let guest = ["--guest", guest_path().to_str().unwrap()];
-    let plain = ["--registry-plain-http", address];
-    for (arguments, code, words) in [
-        (
-            [&[&reference], &guest[..], &plain].concat(),
-            3,
-            "denies access",
-        ),
+    let to = reference.as_str();
+    let guest = guest_path().to_str().unwrap();
+    let plain = "--registry-plain-http";
+    let cases: [(&[&str], i32, &str); 6] = [
+        (&[to, "--guest", guest, plain, address], 3, "denies access"),
         // It has no TLS.
-        ([&[&reference], &guest[..]].concat(), 1, "cannot be reached"),
-        (vec![&reference], 2, "--guest"),
-        ([&["guest:v1"], &guest[..]].concat(), 2, "oci://"),
-        (
-            [&[&reference], &guest[..], &["--model", "x"]].concat(),
-            2,
-            "--model",
-        ),
-        (
-            vec![&reference, "--model", "missing"],
-            1,
-            "missing cannot be pushed",
-        ),
-    ] {
+        (&[to, "--guest", guest], 1, "cannot be reached"),
+        (&[to], 2, "--guest"),
+        (&["guest:v1", "--guest", guest], 2, "oci://"),
+        (&[to, "--guest", guest, "--model", "x"], 2, "--model"),
+        (&[to, "--model", "missing"], 1, "missing cannot be pushed"),
+    ];
+    for (arguments, code, words) in cases {
         let output = push(&arguments);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
         assert!(stderr.contains(words), "{arguments:?}: {stderr}");
         assert!(output.stdout.is_empty());
     }
+}
+
+/// A key pair of the kind that cosign makes: the files of the private and the public key.
+fn keys(dir: &Path, name: &str) -> [PathBuf; 2] {
+    let [private, public] = ["key", "pub"].map(|end| dir.join(format!("{name}.{end}")));
+    let openssl = |arguments: &[&str]| {
+        let made = Command::new("openssl").args(arguments).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+    };
+    let paths = [&private, &public].map(|path| path.to_str().unwrap());
+    let curve = "ec_paramgen_curve:P-256";
+    openssl(&[
+        "genpkey",
+        "-algorithm",
+        "EC",
+        "-pkeyopt",
+        curve,
+        "-out",
+        paths[0],
+    ]);
+    openssl(&["pkey", "-in", paths[0], "-pubout", "-out", paths[1]]);
+    [private, public]
+}
+
+/// Signs a file as `cosign sign-blob` does.
+fn sign(file: &Path, key: &Path) {
+    let mut command = Command::new("openssl");
+    command
+        .args(["dgst", "-sha256", "-sign"])
+        .arg(key)
+        .arg(file);
+    let signature = command.output().unwrap();
+    assert!(signature.status.success(), "{signature:?}");
+    let mut beside = file.as_os_str().to_owned();
+    beside.push(".sig");
+    std::fs::write(beside, BASE64_STANDARD.encode(signature.stdout)).unwrap();
+}
+
+#[tokio::test]
+async fn what_was_pushed_is_swapped_in() {
+    let dir = TempDir::new().unwrap();
+    let registry = RegistryServer::start(dir.path(), "");
+    let address = registry.address.as_str();
+    let plain = ["--registry-plain-http", address];
+    let state = dir.path().join("state");
+    let options = ["--state", state.to_str().unwrap()];
+    let server = ServerProcess::with(&fixture("tiny-bert"), &options);
+    let lexicon = example_path("lexicon");
+    let other = fixture("tiny-distilbert-5");
+    let [guest, model] = ["guest", "model"].map(|name| format!("oci://{address}/{name}:v1"));
+    for (reference, option, path) in [(&guest, "--guest", &lexicon), (&model, "--model", &other)] {
+        pushed(&[&plain[..], &[reference, option, path.to_str().unwrap()]].concat());
+    }
+    let swap = |arguments: &[&str]| {
+        let said = on(&server, &[&["swap"][..], arguments, &plain].concat());
+        (said.code, said.stdout + &said.stderr)
+    };
+    let (code, said) = swap(&["--model", &model]);
+    assert_eq!(code, Some(0), "{said}");
+    let answer = server.post(&["Is it?".to_owned()]).await.json();
+    assert_eq!(answer["predictions"][0].as_array().unwrap().len(), 5);
+    let (code, said) = swap(&[&guest]);
+    assert_eq!(code, Some(0), "{said}");
+    let answer = server.post(&["Is it?".to_owned()]).await.json();
+    assert_eq!(answer["predictions"][0].as_array().unwrap().len(), 2);
+
+    // Nobody has signed either of them.
+    let [private, public] = keys(dir.path(), "mine");
+    let trust = ["--trust", public.to_str().unwrap()];
+    for source in [&[guest.as_str()][..], &["--model", &model]] {
+        let (code, said) = swap(&[source, &trust].concat());
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("no signature"), "{said}");
+    }
+    let local = ["--model", other.to_str().unwrap()];
+    let (_, said) = swap(&[&local[..], &trust].concat());
+    assert!(said.contains("a directory has no signature"), "{said}");
+
+    let file = dir.path().join("guest.wasm");
+    std::fs::copy(guest_path(), &file).unwrap();
+    sign(&file, &private);
+    let path = file.to_str().unwrap();
+    let (code, said) = swap(&[&[path], &trust[..]].concat());
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("guest.wasm is signed by "), "{said}");
+    let [_, others] = keys(dir.path(), "other");
+    let (code, said) = swap(&[path, "--trust", others.to_str().unwrap()]);
+    assert_eq!(code, Some(1), "{said}");
+    std::fs::write(&file, "something else").unwrap();
+    let (code, said) = swap(&[&[path], &trust[..]].concat());
+    assert_eq!(code, Some(1), "{said}");
 }

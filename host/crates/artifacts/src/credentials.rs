@@ -186,7 +186,7 @@ mod tests {
     fn every_form_of_an_entry_is_read() {
         // `auth` is "user:pass:word" and "old:secret".
         let config = r#"{"auths": {
-            "ghcr.io": {"auth": "dXNlcjpwYXNzOndvcmQ="},
+            "registry.example": {"auth": "dXNlcjpwYXNzOndvcmQ="},
             "https://index.docker.io/v1/": {"auth": "b2xkOnNlY3JldA=="},
             "127.0.0.1:5000": {"username": "u", "password": "p"},
             "azure.example": {"auth": "dXNlcjpwYXNzOndvcmQ=", "identitytoken": "refresh"},
@@ -195,7 +195,7 @@ mod tests {
             "shared.example/team": {"username": "team", "password": "2"}
         }, "credsStore": "desktop"}"#;
         for (registry, repository, login) in [
-            ("ghcr.io", "a/b", basic("user", "pass:word")),
+            ("registry.example", "a/b", basic("user", "pass:word")),
             ("docker.io", "a/b", basic("old", "secret")),
             ("127.0.0.1:5000", "x", basic("u", "p")),
             ("127.0.0.1:5001", "x", Login::Anonymous),
@@ -204,7 +204,7 @@ mod tests {
             ("shared.example", "other", basic("all", "1")),
             ("shared.example", "team/x", basic("team", "2")),
             ("shared.example", "teammate/x", basic("all", "1")),
-            ("ghcr.io.evil.example", "a/b", Login::Anonymous),
+            ("registry.example.evil.example", "a/b", Login::Anonymous),
         ] {
             assert_eq!(
                 find_in(config, registry, repository).unwrap(),

@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn a_reference_is_written_as_it_was_read() {
         for text in [
-            "oci://ghcr.io/acme/guest:1.2.3",
+            "oci://registry.example/acme/guest:1.2.3",
             "oci://127.0.0.1:5000/guest",
             "oci://[::1]:5000/a/b/c:v1",
             "oci://localhost/my__guest/x-y--z.w_v:_tag",
@@ -274,8 +274,8 @@ mod tests {
         let long = format!("oci://h/{}", "a".repeat(256));
         let cases: [(&str, &str, Reason); 22] = [
             (
-                "ghcr.io/acme/guest",
-                "ghcr.io/acme/guest",
+                "registry.example/acme/guest",
+                "registry.example/acme/guest",
                 ReferenceError::Scheme,
             ),
             ("https://h/r", "https://h/r", ReferenceError::Scheme),

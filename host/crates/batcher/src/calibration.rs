@@ -68,8 +68,8 @@ impl Calibration {
         let cancellation = CancellationToken::never();
         let time = |texts: &[String]| {
             let begun = clock.now();
-            let scores = scorer.score(texts, &cancellation);
-            scores.map(|_| clock.now().saturating_sub(begun))
+            let result = scorer.score(texts, &cancellation);
+            result.map(|_| clock.now().saturating_sub(begun))
         };
         let together = vec![TEXT.to_owned(); TEXTS as usize];
         let mut best = Self {

@@ -58,6 +58,7 @@ pub struct Metrics {
 }
 
 /// What the registry holds.
+#[derive(Clone, Copy)]
 pub(super) struct Held {
     pub(super) revisions: usize,
     pub(super) models: usize,

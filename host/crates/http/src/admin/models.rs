@@ -105,16 +105,16 @@ async fn upload(
 ) -> Result<(StatusCode, Json<UploadedModel>), Problem> {
     require_form(&headers, Form::Model)?;
     let versions = context.managed.get()?;
-    let (sender, receiver) = mpsc::channel(PIECES);
+    let (pieces, receiver) = mpsc::channel(PIECES);
     let receiving = versions.receive_model(Pieces {
         receiver,
         piece: Bytes::new(),
     });
-    let (sent, received) = tokio::join!(send(body, sender, context.patience()), receiving);
+    let (sent, kept) = tokio::join!(send(body, pieces, context.patience()), receiving);
     // What was received of a body that has failed is no archive.
     sent?;
     let (model, is_known) =
-        received.inspect_err(|error| tracing::warn!("a model was not added: {error}"))?;
+        kept.inspect_err(|error| tracing::warn!("a model was not added: {error}"))?;
     let status = if is_known {
         StatusCode::OK
     } else {

@@ -19,12 +19,14 @@ struct Shared {
     changed: Condvar,
 }
 
+type Components = HashMap<Digest, Arc<[u8]>>;
+
 /// What is to be written. It is bounded, however slow the disk is: the latest record, and
 /// the components that it names.
 #[derive(Default)]
 struct Work {
     record: Option<Record>,
-    components: HashMap<Digest, Arc<[u8]>>,
+    components: Components,
     closed: bool,
 }
 
@@ -96,7 +98,7 @@ impl Shared {
         }
     }
 
-    fn next(&self) -> Option<(Record, HashMap<Digest, Arc<[u8]>>)> {
+    fn next(&self) -> Option<(Record, Components)> {
         let mut work = self.work();
         loop {
             if let Some(record) = work.record.take() {
@@ -115,11 +117,7 @@ impl Shared {
 
 /// Writes the components, and then the record that names them. Returns the components that
 /// could not be written.
-fn write(
-    store: &Store,
-    record: &Record,
-    mut components: HashMap<Digest, Arc<[u8]>>,
-) -> HashMap<Digest, Arc<[u8]>> {
+fn write(store: &Store, record: &Record, mut components: Components) -> Components {
     let warn = |error: std::io::Error| {
         tracing::warn!(
             dir = %store.dir().display(), %error,

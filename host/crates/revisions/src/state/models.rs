@@ -110,8 +110,9 @@ impl Models {
         let before = self.temporary().map_err(ModelUploadError::Disk)?;
         let mut wanted = self.wanted();
         let _ = fs::rename(self.dir(&digest), before.path().join("model"));
-        // Dropping what no longer has its name does nothing.
         fs::rename(received.path(), self.dir(&digest)).map_err(ModelUploadError::Disk)?;
+        // It no longer has that name.
+        let _ = received.keep();
         wanted.insert(digest);
         Ok(before)
     }
@@ -260,20 +261,20 @@ mod tests {
     const FILE: tar::EntryType = tar::EntryType::Regular;
 
     /// Models in a new directory, and one of an archive.
-    struct Received {
+    struct Uploaded {
         models: Models,
         received: TempDir,
         _dir: TempDir,
     }
 
-    fn receive(archive: &[u8]) -> Result<Received, ModelUploadError> {
+    fn receive(archive: &[u8]) -> Result<Uploaded, ModelUploadError> {
         let dir = tempfile::tempdir().unwrap();
         let models = Models::open(dir.path().join("models"));
         let received = models.receive(archive, 64);
         if received.is_err() {
             assert_eq!(names(&models), Vec::<String>::new());
         }
-        Ok(Received {
+        Ok(Uploaded {
             received: received?,
             models,
             _dir: dir,
@@ -295,7 +296,7 @@ mod tests {
             (FILE, "./config.json", "{}"),
             (FILE, "onnx/weights", "123"),
         ]);
-        let Received {
+        let Uploaded {
             models,
             received,
             _dir,
