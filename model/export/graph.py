@@ -142,12 +142,18 @@ def fuse(source: Path, out: Path) -> None:
 
 
 def quantise(source: Path, out: Path) -> None:
-    """Dynamic int8: signed weights with a scale per column, which suits VNNI."""
+    """Dynamic int8: signed weights with a scale per column.
+
+    Weights have 7 bits. Processors without VNNI add pairs of products in 16 bits, where
+    those of 8 bits saturate: the scores of such a model are right on some machines, and
+    wrong on others.
+    """
     with quiet("quantise"):
         quantize_dynamic(
             source,
             out,
             per_channel=True,
+            reduce_range=True,
             weight_type=QuantType.QInt8,
             use_external_data_format=source.with_name(DATA_FILE).exists(),
             # Shapes after ONNX Runtime's own operators cannot be inferred.

@@ -209,6 +209,8 @@ def quantized(model: onnx.ModelProto, directory: Path) -> onnx.ModelProto:
         fp32,
         int8,
         per_channel=True,
+        # As `make model` does, and for the same reason.
+        reduce_range=True,
         weight_type=QuantType.QInt8,
         # The shapes behind contrib operators can not be inferred.
         extra_options={"DefaultTensorType": TensorProto.FLOAT},
