@@ -1,6 +1,7 @@
 //! The admin listener of a server process: metrics, and the state of the server
 //! from its start to its end; and what it is for, the versions.
 
+mod models;
 pub(crate) mod swapping;
 mod terminal;
 mod tokens;

@@ -86,7 +86,7 @@ fn an_exit_code_says_who_is_at_fault() {
         (&[to, "--model", "missing"], 1, "missing cannot be pushed"),
     ];
     for (arguments, code, words) in cases {
-        let output = push(&arguments);
+        let output = push(arguments);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
         assert!(stderr.contains(words), "{arguments:?}: {stderr}");

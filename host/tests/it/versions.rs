@@ -6,6 +6,7 @@
 mod changes;
 mod deployed;
 mod fake;
+mod fake_loader;
 mod fallback;
 mod file;
 mod models;

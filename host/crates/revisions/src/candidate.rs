@@ -1,6 +1,5 @@
 //! Loads revisions: those that are added, and those from before the start.
 
-use std::io::Read;
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,109 +13,6 @@ use super::{Added, Guest, LoadError, Loaded, Model, Refusal, RevisionError, now}
 use predictor::{Digest, Priority, Revision};
 
 impl Revisions {
-    /// The guest of a known revision: of the one that `prefix` names, or of the live one.
-    ///
-    /// # Errors
-    ///
-    /// As [`Revisions::find`].
-    pub fn guest(&self, prefix: Option<&str>) -> Result<Guest, RevisionError> {
-        let revision = match prefix {
-            // Revisions of one guest are as good as each other here.
-            Some(prefix) => match self.guest_named(prefix) {
-                Some(revision) => revision,
-                None => self.find(prefix)?.revision,
-            },
-            None => self.status().live,
-        };
-        let registry = self.registry();
-        registry.find(&revision).map(|entry| Guest {
-            component: Arc::clone(&entry.component),
-            origin: entry.origin.clone(),
-        })
-    }
-
-    /// A ready revision whose guest begins with `prefix`, if that is one guest.
-    fn guest_named(&self, prefix: &str) -> Option<Arc<Revision>> {
-        let registry = self.registry();
-        let revisions = registry.entries.iter().map(Entry::revision);
-        let mut named: Vec<_> = revisions
-            .filter(|revision| revision.guest().to_string().starts_with(prefix))
-            .collect();
-        named.dedup_by_key(|revision| revision.guest());
-        match named[..] {
-            [revision] => Some(Arc::clone(revision)),
-            _ => None,
-        }
-    }
-
-    /// The known models, the latest first.
-    pub fn models(&self) -> Vec<Arc<Model>> {
-        self.registry().models().iter().rev().cloned().collect()
-    }
-
-    /// The known model whose digest begins with `prefix`, or the live revision's.
-    ///
-    /// # Errors
-    ///
-    /// If there is none, or more than one.
-    pub fn model(&self, prefix: Option<&str>) -> Result<Arc<Model>, RevisionError> {
-        let live = self.status().live.model();
-        let registry = self.registry();
-        let is_meant = |model: &Model| match prefix {
-            Some(prefix) => model.digest.to_string().starts_with(prefix),
-            None => model.digest == live,
-        };
-        let mut found = registry
-            .models()
-            .iter()
-            .rev()
-            .filter(|model| is_meant(model));
-        let prefix = || prefix.map_or_else(|| live.short(), str::to_owned);
-        let first = found
-            .next()
-            .ok_or_else(|| RevisionError::UnknownModel(prefix()))?;
-        if found.any(|other| other.digest != first.digest) {
-            return Err(RevisionError::AmbiguousModel(prefix()));
-        }
-        Ok(Arc::clone(first))
-    }
-
-    /// Receives a model as a tar archive, and keeps it in the state directory. Returns it,
-    /// and whether it was known. The archive is read on a thread that may block.
-    ///
-    /// # Errors
-    ///
-    /// If no state is kept, or if the archive is not one of a model directory.
-    pub async fn receive_model(
-        self: &Arc<Self>,
-        archive: impl Read + Send + 'static,
-    ) -> Result<(Arc<Model>, bool), RevisionError> {
-        let revisions = Arc::clone(self);
-        blocking(move || revisions.receive(archive)).await?
-    }
-
-    fn receive(&self, archive: impl Read) -> Result<(Arc<Model>, bool), RevisionError> {
-        let refused = |reason: String| RevisionError::ModelRefused(reason);
-        let store = self.store.as_ref().ok_or(RevisionError::NoState)?;
-        let most = self.options.max_model_bytes;
-        let received = store.models().receive(archive, most);
-        let received = received.map_err(|error| refused(error.to_string()))?;
-        let digest = match self.loader.model(received.path()) {
-            Ok(model) => model.digest,
-            Err(LoadError::Refused(refusal)) => return Err(refused(refusal.reason)),
-            Err(error) => return Err(error.into()),
-        };
-        // Nothing else says meanwhile which models are wanted.
-        let mut registry = self.registry();
-        let before = store.models().keep(received, digest);
-        let before = before.map_err(|error| refused(error.to_string()))?;
-        let (model, is_known) = registry.add_model(Arc::new(store.model(digest)));
-        self.settle(&mut registry, None);
-        drop(registry);
-        drop(before);
-        Ok((model, is_known))
-    }
-
     /// Adds a revision without putting it into use. One that is known already is not loaded
     /// again, and waits for nothing.
     ///

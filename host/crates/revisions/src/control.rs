@@ -9,7 +9,7 @@ use super::quarantine::Quarantined;
 use super::registry::{KnownRevision, Registry, Standing};
 use super::state::{Keeper, KeptTrial, Store};
 use super::{Change, Loader, Options, RevisionError, now};
-use predictor::{Digest, ModelCard, Revision, Router};
+use predictor::{Digest, Revision, Router};
 use rollout::{Demotion, Rollout, Share, Status, Trial};
 
 /// The revisions, and the ways to change which is in use.
@@ -201,15 +201,6 @@ impl Revisions {
         self.registry().fault(&self.rollout.live())
     }
 
-    /// What the directory of the live revision's model says of it, and the most tokens of a
-    /// batch of the revision; `None` only while the live revision is not known here.
-    pub fn live_model(&self) -> Option<(Arc<ModelCard>, u32)> {
-        let live = self.rollout.live();
-        let registry = self.registry();
-        let entry = registry.find(&live).ok()?;
-        Some((Arc::clone(&entry.card), entry.scorer.batch_tokens()))
-    }
-
     /// The directory of the state, if state is kept.
     pub fn state_dir(&self) -> Option<&Path> {
         self.store.as_ref().map(|store| store.dir())
@@ -352,7 +343,12 @@ impl Revisions {
         }
     }
 
-    fn forget_beyond(&self, registry: &mut Registry, models: usize, in_use: &[Arc<Revision>]) {
+    pub(super) fn forget_beyond(
+        &self,
+        registry: &mut Registry,
+        models: usize,
+        in_use: &[Arc<Revision>],
+    ) {
         for revision in registry.forget_beyond(self.options.keep, models, in_use) {
             self.rollout.forget(&revision);
             tracing::info!(
@@ -361,17 +357,6 @@ impl Revisions {
                 "forgotten"
             );
         }
-    }
-
-    /// Forgets all revisions whose models are not in use, so that there is room for another
-    /// model. Returns whether there were any.
-    pub(super) fn free_models(&self) -> bool {
-        let mut registry = self.registry();
-        let before = registry.loaded_models();
-        let in_use = self.in_use();
-        self.forget_beyond(&mut registry, 1, &in_use);
-        self.settle(&mut registry, None);
-        registry.loaded_models() < before
     }
 
     /// Has it written that the live revision is trusted by now. The rollout does not report
@@ -383,7 +368,7 @@ impl Revisions {
         }
     }
 
-    fn in_use(&self) -> Vec<Arc<Revision>> {
+    pub(super) fn in_use(&self) -> Vec<Arc<Revision>> {
         let status = self.rollout.status();
         let mut revisions = vec![status.live];
         revisions.extend(status.trial.map(|trial| trial.revision));

@@ -73,6 +73,7 @@ mod control;
 mod error;
 mod file;
 mod metrics;
+mod models;
 mod order;
 mod quarantine;
 mod registry;

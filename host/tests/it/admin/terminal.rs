@@ -111,7 +111,7 @@ fn run(server: SocketAddr, arguments: &[&str]) -> Said {
 fn commands(component: &str) -> [(Vec<&str>, usize); 11] {
     [
         (vec!["versions"], 7),
-        (vec!["versions", "abcd"], 11),
+        (vec!["versions", "abcd"], 13),
         (vec!["swap", component], 1),
         (vec!["activate", "abcd"], 1),
         (vec!["rollback"], 1),

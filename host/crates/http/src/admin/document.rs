@@ -6,13 +6,18 @@
 //!
 //! This module must not know HTTP.
 
+mod models;
+#[cfg(test)]
+mod tests;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use models::{ModelEntry, ModelListing, UploadedModel};
 use predictor::Revision;
-use revisions::{KnownRevision, Model};
+use revisions::KnownRevision;
 use rollout::Share;
 
 /// What a version's answers are known by.
@@ -177,41 +182,6 @@ pub struct Comparison {
     pub failed: u64,
     /// Texts that were not tried, since there was live work to do.
     pub skipped: u64,
-}
-
-/// All models: `GET /models`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct ModelListing {
-    /// Those that came last first.
-    pub models: Vec<ModelEntry>,
-}
-
-/// A model that versions can be made with.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct ModelEntry {
-    /// SHA-256 over the model directory's files.
-    #[schema(pattern = "^[0-9a-f]{64}$")]
-    pub model: String,
-    /// The beginning of `model`, by which it can be named as well.
-    #[schema(pattern = "^[0-9a-f]{12}$")]
-    pub model_short: String,
-    /// Where it came from.
-    pub origin: Origin,
-    /// The revisions that have it and are ready. It is loaded while there are any.
-    pub versions: Vec<String>,
-}
-
-/// A model that was uploaded: `POST /models`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct UploadedModel {
-    /// SHA-256 over the model directory's files.
-    #[schema(pattern = "^[0-9a-f]{64}$")]
-    pub model: String,
-    /// The beginning of `model`, by which it can be named as well.
-    #[schema(pattern = "^[0-9a-f]{12}$")]
-    pub model_short: String,
-    /// Whether it was known before.
-    pub known: bool,
 }
 
 /// What became of the live version.
@@ -379,33 +349,6 @@ impl From<&revisions::Origin> for Origin {
     }
 }
 
-impl ModelEntry {
-    /// Of a model, and all versions.
-    pub(super) fn new(model: &Model, known: &[KnownRevision]) -> Self {
-        let of_model = known
-            .iter()
-            .filter(|known| known.revision.model() == model.digest);
-        Self {
-            model: model.digest.to_string(),
-            model_short: model.digest.short(),
-            origin: Origin::from(&model.origin),
-            versions: of_model
-                .map(|known| known.revision.digest().to_string())
-                .collect(),
-        }
-    }
-}
-
-impl UploadedModel {
-    pub(super) fn new(model: &Model, known: bool) -> Self {
-        Self {
-            model: model.digest.to_string(),
-            model_short: model.digest.short(),
-            known,
-        }
-    }
-}
-
 impl From<&revisions::Change> for Change {
     fn from(change: &revisions::Change) -> Self {
         Self {
@@ -436,38 +379,4 @@ fn time(time: SystemTime) -> String {
     const END: Duration = Duration::from_secs(253_402_300_799);
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     humantime::format_rfc3339_seconds(UNIX_EPOCH + since.min(END)).to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_time_can_be_written() {
-        let long = Duration::from_secs(1 << 40);
-        for (moment, written) in [
-            (UNIX_EPOCH, "1970-01-01T00:00:00Z"),
-            (
-                UNIX_EPOCH + Duration::from_secs(1_800_000_000),
-                "2027-01-15T08:00:00Z",
-            ),
-            (UNIX_EPOCH - Duration::from_secs(1), "1970-01-01T00:00:00Z"),
-            (UNIX_EPOCH + long, "9999-12-31T23:59:59Z"),
-        ] {
-            assert_eq!(time(moment), written);
-        }
-    }
-
-    #[test]
-    fn nothing_compared_is_no_agreement() {
-        let compared = |texts, agreed| {
-            Comparison::from(rollout::Comparison {
-                texts,
-                agreed,
-                ..rollout::Comparison::default()
-            })
-        };
-        assert_eq!(compared(0, 0).agreement, None);
-        assert_eq!(compared(4, 3).agreement, Some(0.75));
-    }
 }
