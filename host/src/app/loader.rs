@@ -89,19 +89,25 @@ impl From<LoadModelError> for LoadError {
         let reason = error.to_string();
         match error {
             LoadModelError::NoRoom(_) => Self::NoRoom(reason),
+            LoadModelError::Dir(ModelDirError::Files(ModelFilesError::Changed { .. })) => {
+                refused(&reason)
+            }
             // It may be there, or be whole, in a moment.
             LoadModelError::Host(_)
             | LoadModelError::Dir(ModelDirError::Missing(_) | ModelDirError::Files(_)) => {
                 Self::Unavailable(reason)
             }
             LoadModelError::Dir(_) | LoadModelError::Model(_) | LoadModelError::Replaced(_) => {
-                Self::Refused(Refusal {
-                    step: "model",
-                    reason: reason.trim_end_matches(['.', ' ']).to_owned(),
-                })
+                refused(&reason)
             }
         }
     }
+}
+
+fn refused(reason: &str) -> LoadError {
+    let reason = reason.trim_end_matches(['.', ' ']).to_owned();
+    let step = "model";
+    Refusal { step, reason }.into()
 }
 
 impl RevisionLoader {
@@ -199,13 +205,18 @@ impl RevisionLoader {
             all: files.all.at(real(&model.dir)),
             ..files
         });
-        if let Some(files) = files.filter(|files| files.all.check_unchanged().is_ok()) {
-            return Ok(files);
-        }
+        let changed = match files.map(|files| files.all.check_unchanged().map(|()| files)) {
+            Some(Ok(files)) => return Ok(files),
+            Some(Err(error)) => Some(error),
+            None => None,
+        };
         self.read(&model.dir)?;
         let known = self.known();
         let found = known.get(&model.digest).map(|known| known.files.clone());
-        found.ok_or_else(|| LoadModelError::Replaced(model.dir.clone()))
+        found.ok_or_else(|| match changed {
+            Some(error) => error.into(),
+            None => LoadModelError::Replaced(model.dir.clone()),
+        })
     }
 
     fn guest(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::candidate::blocking;
 use super::control::Revisions;
 use super::registry::Entry;
-use super::{Guest, LoadError, Model, RevisionError};
+use super::{Guest, LoadError, Model, Refusal, RevisionError};
 use predictor::{ModelCard, Revision, Router};
 
 impl Revisions {
@@ -99,7 +99,11 @@ impl Revisions {
         let received = received.map_err(|error| refused(error.to_string()))?;
         let digest = match self.loader.model(received.path()) {
             Ok(model) => model.digest,
-            Err(LoadError::Refused(refusal)) => return Err(refused(refusal.reason)),
+            Err(LoadError::Refused(Refusal { reason, .. })) => {
+                // Where it is for now is nobody's concern.
+                let here = format!("{}/", received.path().display());
+                return Err(refused(reason.replace(&here, "")));
+            }
             Err(error) => return Err(error.into()),
         };
         // Nothing else says meanwhile which models are wanted.

@@ -64,7 +64,7 @@ fn a_broken_configuration_is_named() {
     let said = complaint("tiny-bert", |dir| {
         change(dir, "config.json", "{", "{,");
     });
-    assert_holds(&said, &["/model/config.json", "line 1 column 2"]);
+    assert_holds(&said, &["config.json", "line 1 column 2"]);
 }
 
 #[test]

@@ -249,8 +249,8 @@ impl World {
 
     /// Adds a component, and makes it live.
     pub(super) async fn swap(&self, component: &str) {
-        self.add(component).await.unwrap();
-        self.activate(component).unwrap();
+        let added = self.add(component).await.unwrap();
+        self.versions.activate(&added.revision, false).unwrap();
         assert_eq!(self.live(), digest(component));
     }
 

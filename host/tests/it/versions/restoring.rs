@@ -57,7 +57,7 @@ async fn a_version_that_is_still_being_loaded_is_not_unknown() {
         ..place
     };
     let world = place.start();
-    let not_ready = RevisionError::NotReady(slow.short());
+    let not_ready = RevisionError::NotReady(revision("slow b").short());
     let found = world.versions.find(&slow.to_string()[..8]);
     assert_eq!(found.unwrap_err(), not_ready);
     assert_eq!(world.activate("slow b").unwrap_err(), not_ready);

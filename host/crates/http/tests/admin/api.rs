@@ -37,8 +37,8 @@ async fn a_version_is_added_made_live_and_left_again() {
     let second = digest("good 2");
     let added = server.upload("", "good 2").await;
     assert_eq!(added.status, 201, "{}", added.body);
-    let revision = added.json()["version"]["revision"].take();
-    let location = format!("/versions/{}", revision.as_str().unwrap());
+    let name = added.json()["version"]["revision"].take();
+    let location = format!("/versions/{}", name.as_str().unwrap());
     assert_eq!(added.headers["location"], location.as_str());
     let document = added.json();
     assert_eq!(document["version"]["guest"], second);
@@ -84,7 +84,7 @@ async fn a_version_is_added_made_live_and_left_again() {
     // Asked again, it does not go back again.
     let again = server.post(&format!("/rollback?from={second}")).await;
     let detail = problem(&again, 409, "conflict")["detail"].take();
-    assert!(detail.as_str().unwrap().contains(&first[..12]), "{detail}");
+    assert!(detail.as_str().unwrap().contains(&revision[..12]), "{detail}");
     server.assert_live(FIRST).await;
 
     let gone = server.delete(&format!("/versions/{second}")).await;
