@@ -31,6 +31,9 @@ pub(crate) fn run(settings: &Settings) -> Vec<String> {
         // So that each swap loads a model, and frees one.
         "--keep-models",
         "1",
+        // While the new one is on probation, the old one stands by.
+        "--probation-s",
+        "0",
     ];
     let server = Server::start(settings, &first.dir, &options);
     let traffic = Traffic::new(Corpus::of(&first.dir));

@@ -84,7 +84,10 @@ async fn a_version_is_added_made_live_and_left_again() {
     // Asked again, it does not go back again.
     let again = server.post(&format!("/rollback?from={second}")).await;
     let detail = problem(&again, 409, "conflict")["detail"].take();
-    assert!(detail.as_str().unwrap().contains(&revision[..12]), "{detail}");
+    assert!(
+        detail.as_str().unwrap().contains(&revision[..12]),
+        "{detail}"
+    );
     server.assert_live(FIRST).await;
 
     let gone = server.delete(&format!("/versions/{second}")).await;
