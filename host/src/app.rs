@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 
 mod engine;
 mod loader;
-mod memory;
+pub mod memory;
 mod model_card;
 pub mod model_dir;
 

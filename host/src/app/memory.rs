@@ -1,4 +1,4 @@
-//! Whether there is memory for one more model.
+//! How much memory there is, and whether there is enough for one more model.
 
 use sysinfo::{MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, System};
 
@@ -16,7 +16,7 @@ const LEAST: u64 = 64 << 20;
 /// If there is too little memory: a sentence that says how much there is.
 pub(super) fn require_room(size: u64) -> Result<(), String> {
     let needed = size.saturating_mul(TIMES).saturating_add(LEAST);
-    match free() {
+    match Memory::read().map(|memory| memory.free) {
         Some(free) if free < needed => Err(format!(
             "there is no room for the model: loading it may take {} MiB of memory, and {} MiB are \
              free",
@@ -27,22 +27,41 @@ pub(super) fn require_room(size: u64) -> Result<(), String> {
     }
 }
 
-/// The memory that this process can still take, in bytes, if that is known: that of the
-/// machine, or that of the container if it is less. Cached files make way, so they do not
-/// count.
-fn free() -> Option<u64> {
-    let me = sysinfo::get_current_pid().ok()?;
-    let mut system = System::new().ok()?;
-    system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
-    system.refresh_processes_specifics(
-        ProcessesToUpdate::Some(&[me]),
-        false,
-        ProcessRefreshKind::nothing(),
-    );
-    let machine = Some(system.available_memory()).filter(|&bytes| bytes > 0);
-    let group = system.process(me).and_then(sysinfo::Process::cgroup_limits);
-    let group = group.map(|group| group.total_memory.saturating_sub(group.rss));
-    machine.into_iter().chain(group).min()
+/// The memory of the machine, or that of the container if it is less; in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// All of it.
+    pub total: u64,
+    /// What this process can still take. Cached files make way, so they do not count.
+    pub free: u64,
+}
+
+impl Memory {
+    /// The memory at the moment, if it is known.
+    pub fn read() -> Option<Self> {
+        let me = sysinfo::get_current_pid().ok()?;
+        let mut system = System::new().ok()?;
+        system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+        system.refresh_processes_specifics(
+            ProcessesToUpdate::Some(&[me]),
+            false,
+            ProcessRefreshKind::nothing(),
+        );
+        let machine = Self {
+            total: system.total_memory(),
+            free: system.available_memory(),
+        };
+        let machine = Some(machine).filter(|memory| memory.total > 0);
+        let group = system.process(me).and_then(sysinfo::Process::cgroup_limits);
+        let Some(group) = group else {
+            return machine;
+        };
+        let free = group.total_memory.saturating_sub(group.rss);
+        Some(Self {
+            total: group.total_memory,
+            free: machine.map_or(free, |machine| machine.free.min(free)),
+        })
+    }
 }
 
 #[cfg(test)]

@@ -245,12 +245,7 @@ fn stamp(dir: &Path, depth: usize, all: &mut Sha256) -> Option<()> {
         let path = dir.join(&name);
         let metadata = fs::metadata(&path).ok()?;
         all.update(Sha256::digest(name.as_encoded_bytes()));
-        for number in [metadata.dev(), metadata.ino(), metadata.size()] {
-            all.update(number.to_le_bytes());
-        }
-        for time in [metadata.ctime(), metadata.ctime_nsec()] {
-            all.update(time.to_le_bytes());
-        }
+        Stamp::at_once(&metadata).update(all);
         if metadata.is_dir() && depth > 0 {
             stamp(&path, depth - 1, all)?;
         }

@@ -9,7 +9,7 @@ use rollout::Share;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _};
 use utoipa::IntoParams;
 
-use super::versions::MIN_DIGITS;
+use super::versions::digits;
 use crate::problem::{Kind, Problem};
 
 /// The query of a request; its rejection is a problem.
@@ -130,13 +130,9 @@ fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Share, D::Error> 
 
 fn some_digits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-    let is_hexadecimal = text.bytes().all(|digit| digit.is_ascii_hexdigit());
-    if (MIN_DIGITS..=64).contains(&text.len()) && is_hexadecimal {
-        return Ok(Some(text.to_ascii_lowercase()));
-    }
-    Err(D::Error::custom(
-        "a guest or a model is named by 4 to 64 hexadecimal digits of its digest",
-    ))
+    digits(&text).map(Some).ok_or_else(|| {
+        D::Error::custom("a guest or a model is named by 4 to 64 hexadecimal digits of its digest")
+    })
 }
 
 fn some_share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Share>, D::Error> {

@@ -29,7 +29,7 @@ use crate::openapi::problems;
 use crate::problem::{Kind, Problem};
 
 /// The fewest digits of a digest that name a version.
-pub(super) const MIN_DIGITS: usize = 4;
+const MIN_DIGITS: usize = 4;
 
 /// What the handlers work with.
 #[derive(Clone)]
@@ -314,6 +314,13 @@ async fn reload(
     }))
 }
 
+/// The first digits of a digest, or all of them, in lower case: 4 to 64 hexadecimal ones.
+pub(super) fn digits(text: &str) -> Option<String> {
+    let is_hexadecimal = text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let is_long_enough = (MIN_DIGITS..=64).contains(&text.len());
+    (is_long_enough && is_hexadecimal).then(|| text.to_ascii_lowercase())
+}
+
 /// What names a version in a path.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
@@ -327,9 +334,7 @@ pub(super) struct Id {
 impl Id {
     /// Accepts 4 to 64 hexadecimal digits.
     fn parse(id: &str) -> Result<Self, Problem> {
-        let is_hexadecimal = id.bytes().all(|digit| digit.is_ascii_hexdigit());
-        if (MIN_DIGITS..=64).contains(&id.len()) && is_hexadecimal {
-            let id = id.to_ascii_lowercase();
+        if let Some(id) = digits(id) {
             return Ok(Self { id });
         }
         Err(Problem::new(

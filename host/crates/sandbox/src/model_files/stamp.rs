@@ -4,6 +4,8 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime};
 
+use sha2::{Digest as _, Sha256};
+
 /// What identifies the contents of a file without reading them. The change time
 /// (`ctime`) cannot be set by programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,12 +26,28 @@ impl Stamp {
         let seconds = Duration::from_secs(u64::try_from(metadata.ctime()).ok()?);
         let changed = SystemTime::UNIX_EPOCH.checked_add(seconds)?;
         let is_settled = changed.elapsed().is_ok_and(|age| age > SETTLED);
-        is_settled.then(|| Self {
+        is_settled.then(|| Self::at_once(metadata))
+    }
+
+    /// The stamp of a file however recently it changed: a later one may be equal all the
+    /// same.
+    pub(super) fn at_once(metadata: &Metadata) -> Self {
+        Self {
             device: metadata.dev(),
             inode: metadata.ino(),
             size: metadata.size(),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
-        })
+        }
+    }
+
+    /// Hashes all that it consists of.
+    pub(super) fn update(&self, hash: &mut Sha256) {
+        for number in [self.device, self.inode, self.size] {
+            hash.update(number.to_le_bytes());
+        }
+        for time in [self.changed.0, self.changed.1] {
+            hash.update(time.to_le_bytes());
+        }
     }
 }
 
