@@ -12,7 +12,14 @@ from pathlib import Path
 import yaml
 from product import ROOT, need
 
-OVERLAYS = ["development", "production", "queue-depth", "swap-volume"]
+OVERLAYS = [
+    "development",
+    "fleet",
+    "image-volume",
+    "production",
+    "queue-depth",
+    "swap-volume",
+]
 # What the README has users apply.
 EVERY = [".", *(f"overlays/{name}" for name in OVERLAYS)]
 # Overlays of a user: what they start from, and the components that they add.
@@ -26,6 +33,12 @@ COMBINED = {
     # The README's example.
     "keda": ("../production", ["keda", "monitoring"]),
     "keda-development": ("../development", ["keda"]),
+    "fleet-production": ("../production", ["fleet", "monitoring"]),
+}
+# What pods of a fleet follow, with a key that it names.
+ROLLOUT = {
+    "rollout.toml": 'generation = 7\n\n[trust]\nkeys = ["cosign.pub"]\n',
+    "cosign.pub": "a public key\n",
 }
 PASSWORD = "0123456789abcdef"
 # What is not Kubernetes' own.
@@ -52,6 +65,12 @@ def render(folder: Path) -> dict[str, list[dict]]:
             "resources": [base],
             "components": [f"../../components/{component}" for component in names],
         }
+        if "fleet" in names:
+            for file, text in ROLLOUT.items():
+                (place / file).write_text(text)
+            generated = {"name": "fastsentiment-rollout", "files": list(ROLLOUT)}
+            content["configMapGenerator"] = [generated]
+            content["namespace"] = "fastsentiment"
         text = yaml.safe_dump(content)
         if name == "keda":
             page = (ROOT / "deployment/README.md").read_text()
@@ -121,7 +140,10 @@ def secret(objects: list[dict], deployment: str) -> dict[str, str]:
     for volume in pod["volumes"]:
         if "secret" not in volume:
             continue
-        data = of_kind(objects, "Secret")[volume["secret"]["secretName"]]["data"]
+        name, secrets = volume["secret"]["secretName"], of_kind(objects, "Secret")
+        if volume["secret"].get("optional") and name not in secrets:
+            continue
+        data = secrets[name]["data"]
         for item in volume["secret"]["items"]:
             path = f"{mounts[volume['name']]}/{item['path']}"
             found[path] = base64.b64decode(data[item["key"]]).decode()

