@@ -34,6 +34,7 @@ TEST_VENV := model/.venv-test
 LINT_VENV := model/.venv-lint
 API_VENV := host/tests/api/.venv
 DEPLOYMENT_VENV := deployment/.venv-test
+BULK_VENV := deployment/bulk/.venv
 BENCH_VENV := model/.venv-bench
 TRAIN_VENV := model/.venv
 FETCH_VENV := model/.venv-fetch
@@ -149,6 +150,8 @@ test: guest onnxruntime test-venv export-venv redis registry ## Run all tests
 	else $(EXPORT_SKIPPED); fi
 	@$(MAKE) --no-print-directory test-api
 	@$(MAKE) --no-print-directory test-deployment
+	@if [ -e $(BULK_VENV)/.complete ]; then $(MAKE) --no-print-directory test-bulk; \
+	else $(SKIPPED_BULK); fi
 	@$(MAKE) --no-print-directory test-load
 
 .PHONY: test-api
@@ -165,8 +168,14 @@ test-page: ## Test the JavaScript modules of the page under Node.js
 .PHONY: test-deployment
 test-deployment: build examples redis deployment-venv ## Test the Dockerfile, Compose, Kubernetes and the archive, without Docker
 	@if [ -e $(DEPLOYMENT_VENV)/.complete ]; then set -x; \
-	  $(DEPLOYMENT_VENV)/bin/python -m pytest -q -rs -p no:cacheprovider deployment/tests; \
+	  $(DEPLOYMENT_VENV)/bin/python -m pytest -q -rs -p no:cacheprovider deployment/tests \
+	    deployment/bulk/test_scoring.py; \
 	else $(SKIPPED_DEPLOYMENT); fi
+
+# Part of `test` only if its packages are installed: 1.1 GB, and minutes of tests.
+.PHONY: test-bulk
+test-bulk: build $(BULK_VENV)/.complete ## Score a table with Ray Data and PySpark while servers and jobs are killed
+	PYTHONPATH=deployment/tests $(BULK_VENV)/bin/python -m pytest -q -rs -p no:cacheprovider deployment/bulk
 
 # Not part of `test`: it needs Docker, as root, and compiles everything again.
 .PHONY: test-image
@@ -191,6 +200,7 @@ SKIPPED_K6 = echo '*** SKIPPED: the k6 scripts need k6 0.47 or newer ($(GET_K6))
 SKIPPED_LOAD = echo '*** SKIPPED: the load tests need Node.js 18.19 or newer' >&2
 SKIPPED_PAGE = echo '*** SKIPPED: the modules of the page need Node.js 18.19 or newer' >&2
 SKIPPED_DEPLOYMENT = echo '*** SKIPPED: the deployment needs $(DEPLOYMENT_VENV) (see above)' >&2
+SKIPPED_BULK = echo '*** SKIPPED: bulk scoring with Ray Data and PySpark (make test-bulk)' >&2
 SKIPPED_API = echo '*** SKIPPED: the documented API needs $(API_VENV) (see above)' >&2
 EXPORT_SKIPPED = echo '*** SKIPPED: the export of models needs $(EXPORT_VENV) (see above)' >&2
 SKIPPED = echo '*** SKIPPED: the comparison with Transformers needs $(TEST_VENV) (see above)' >&2
@@ -247,6 +257,9 @@ $(DEPLOYMENT_VENV)/.complete: deployment/requirements-test.txt
 	@$(call make-venv,$(DEPLOYMENT_VENV),-r deployment/requirements-test.txt)
 	@# Installed without dependencies, because it is not run.
 	$(DEPLOYMENT_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(COMPOSE)
+
+$(BULK_VENV)/.complete: deployment/bulk/requirements.txt
+	@$(call make-venv,$(BULK_VENV),-r deployment/bulk/requirements.txt)
 
 $(API_VENV)/.complete: host/tests/api/requirements.txt
 	@$(call make-venv,$(API_VENV),-r host/tests/api/requirements.txt)
@@ -501,4 +514,4 @@ sst2:
 
 .PHONY: clean
 clean: ## Remove everything that was built or installed here
-	rm -rf target dist $(TEST_VENV) $(DEPLOYMENT_VENV) $(LINT_VENV) $(API_VENV) $(TRAIN_VENV) $(BENCH_VENV) $(FETCH_VENV) $(EXPORT_VENV) $(PEERS_VENV) $(CHARTS_VENV)
+	rm -rf target dist $(TEST_VENV) $(DEPLOYMENT_VENV) $(BULK_VENV) $(LINT_VENV) $(API_VENV) $(TRAIN_VENV) $(BENCH_VENV) $(FETCH_VENV) $(EXPORT_VENV) $(PEERS_VENV) $(CHARTS_VENV)
