@@ -24,9 +24,10 @@ FUNCTIONS = {
     "increase",
     "last_over_time",
     "rate",
+    "time",
 }
 AGGREGATIONS = {"count", "max", "sum"}
-OPERATORS = {"and"}
+OPERATORS = {"and", "group_left"}
 # Labels that Prometheus adds to each series; those of pods come from its operator.
 OF_THE_TARGET = {"instance", "job", "namespace", "pod"}
 SUFFIXES = {"_bucket": {"le"}, "_sum": set(), "_count": set()}
@@ -119,8 +120,10 @@ def faults(query: Query, metrics: dict[str, Metric]) -> list[str]:
             found.append(f"{name} is a {kind}")
     shown = set(re.findall(r"\{\{\s*(?:\$labels\.)?([a-z]\w*)\s*\}\}", query.legend))
     lost = shown & named["without"]
-    # `without` keeps the other labels, and `by` only its own.
-    if re.search(r"\b(?:count|max|sum)\b(?! without)", expression):
+    # `without` keeps the other labels, and `by` only its own; `group_left` keeps those of
+    # the series before it.
+    aggregated = expression.split("group_left")[0]
+    if re.search(r"\b(?:count|max|sum)\b(?! without)", aggregated):
         lost = shown - named["by"]
     found += [f"{label} is not kept" for label in lost]
     asked = shown.union(*named.values())

@@ -47,6 +47,17 @@ def test_every_query_asks_for_what_there_is():
         ("up == 0 and on (job) last_over_time(waiting[1d])", "", None),
         ("up == 0 and on (jib) waiting", "", "nothing has jib"),
         ("up == 0 and on (job) wating", "", "wating is no metric"),
+        (
+            "waiting < on (job) group_left max by (job) (waiting)",
+            "{{ $labels.instance }}",
+            None,
+        ),
+        (
+            "max by (job) (waiting) > on (job) group_left max by (job) (waiting)",
+            "{{ $labels.instance }}",
+            "instance is not kept",
+        ),
+        ("time() - waiting", "", None),
         ('up{job="here"} == 0', "", None),
         ("waiting", "{{ $labels.status }}", "nothing has status"),
         ("wating_texts{}", "", "wating_texts is no metric"),
