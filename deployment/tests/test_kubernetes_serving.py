@@ -211,3 +211,21 @@ def test_a_redis_of_ones_own_is_used_with_the_password_of_its_secret(
         containers.api(image, variables, cache, mounts) as server,
     ):
         containers.assert_uses(server, cache)
+
+
+def test_a_guest_image_that_cannot_be_used_ends_a_rollout(
+    manifests, image: Path, tmp_path: Path
+):
+    """Its pod does not start, and those before it go on."""
+    objects = manifests["overlays/image-volume"]
+    mounts = volumes(objects, "fastsentiment", image, tmp_path)
+    variables = environment(objects, "fastsentiment")
+    del variables["REDIS_URL"]
+    guest = mounts["/guest"] / "guest.wasm"
+    guest.unlink()
+    guest.write_bytes(b"no guest")
+    with (
+        pytest.raises(AssertionError, match="it did not start"),
+        containers.api(image, variables, None, mounts),
+    ):
+        pass
