@@ -4,9 +4,10 @@ binary and a real Redis."""
 from __future__ import annotations
 
 import base64
+import json
 import re
-import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +17,7 @@ import pytest
 from manifests import EVERY, container, environment, expanded, of_kind, secret
 from product import lexicon, options
 
-# The server of this version follows no file yet.
-SERVED = [name for name in EVERY if name != "overlays/fleet"]
+ROLLOUT = "/etc/fastsentiment/rollout"
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def unmounted(tmp_path: Path) -> Iterator[None]:
             subprocess.run(["umount", place], check=True)
 
 
-@pytest.mark.parametrize("name", SERVED)
+@pytest.mark.parametrize("name", EVERY)
 def test_pods_have_the_time_that_the_server_takes_to_stop(manifests, name: str):
     pod, _ = container(manifests[name], "fastsentiment")
     known = {option.variable: option for option in options("serve")}
@@ -43,7 +43,7 @@ def test_pods_have_the_time_that_the_server_takes_to_stop(manifests, name: str):
     assert stopping / 1000 + 3 <= grace <= stopping / 1000 + 10
 
 
-@pytest.mark.parametrize("name", SERVED)
+@pytest.mark.parametrize("name", EVERY)
 def test_the_server_is_where_the_manifests_say(
     manifests, name: str, image: Path, tmp_path: Path
 ):
@@ -123,20 +123,26 @@ def volumes(
         file = Path(path)
         (places[str(file.parent)] / file.name).write_text(content)
     if "/guest" in places:
-        publish(places["/guest"], image / "app/fastsentiment_guest.wasm", "1")
+        guest = (image / "app/fastsentiment_guest.wasm").read_bytes()
+        publish(places["/guest"], {"guest.wasm": guest})
+    if ROLLOUT in places:
+        data = of_kind(objects, "ConfigMap")["fastsentiment-rollout"]["data"]
+        publish(places[ROLLOUT], {name: text.encode() for name, text in data.items()})
     return places
 
 
-def publish(volume: Path, guest: Path, generation: str) -> None:
-    """Puts a guest into a volume as the kubelet does: all files of a generation are in a
+def publish(volume: Path, files: dict[str, bytes]) -> None:
+    """Puts files into a volume as the kubelet does: all files of a generation are in a
     directory of their own, and one symlink points to the current one."""
-    folder = f"..{generation}"
+    folder = f"..{len(list(volume.iterdir()))}.{time.monotonic_ns()}"
     (volume / folder).mkdir()
-    shutil.copy(guest, volume / folder / "guest.wasm")
+    for name, content in files.items():
+        (volume / folder / name).write_bytes(content)
     (volume / "..data_tmp").symlink_to(folder)
     (volume / "..data_tmp").rename(volume / "..data")
-    if not (volume / "guest.wasm").is_symlink():
-        (volume / "guest.wasm").symlink_to("..data/guest.wasm")
+    for name in files:
+        if not (volume / name).is_symlink():
+            (volume / name).symlink_to(f"..data/{name}")
 
 
 def test_only_with_the_token_of_a_secret_are_versions_managed(manifests, image: Path):
@@ -176,7 +182,7 @@ def test_a_guest_that_is_put_on_the_volume_takes_the_place_of_the_one_before(
             return server.predict("A fine day.").headers["x-fastsentiment-guest"]
 
         first = guest()
-        publish(mounts["/guest"], other, "2")
+        publish(mounts["/guest"], {"guest.wasm": other.read_bytes()})
         containers.wait(lambda: guest() != first)
         # The image's compiled guest was found in the image; the other one is kept where
         # the container may write.
@@ -229,3 +235,53 @@ def test_a_guest_image_that_cannot_be_used_ends_a_rollout(
         containers.api(image, variables, None, mounts),
     ):
         pass
+
+
+def test_a_fleet_follows_its_file_and_stays_ready_when_it_cannot(
+    manifests, image: Path, tmp_path: Path
+):
+    objects = manifests["overlays/fleet"]
+    mounts = volumes(objects, "fastsentiment", image, tmp_path)
+    variables = environment(objects, "fastsentiment")
+    del variables["REDIS_URL"]
+    del variables["FASTSENTIMENT_REDIS_PASSWORD_FILE"]
+    with containers.api(image, variables, None, mounts) as server:
+
+        def guest() -> str:
+            return server.predict("A fine day.").headers["x-fastsentiment-guest"]
+
+        def status() -> dict:
+            answer = server.ask("/status", server.admin_port)
+            assert answer.status == 200, answer
+            return json.loads(answer.body)
+
+        def waited(seconds: int) -> int:
+            """The exit code of the command, as a pipeline sees it."""
+            admin = f"http://127.0.0.1:{server.admin_port}"
+            words = ["status", "--admin", admin, "--wait", f"{seconds}s"]
+            command = [image / "app/fastsentiment", *words]
+            return subprocess.run(command, env={}, check=False).returncode
+
+        first = guest()
+        assert waited(60) == 0
+        assert status()["rollout"]["generation"] == 1
+
+        # A small guest is in the ConfigMap itself, so this needs no registry.
+        rollout = b'generation = 2\n[live]\nguest = "small.wasm"\n'
+        small = lexicon().read_bytes()
+        publish(mounts[ROLLOUT], {"rollout.toml": rollout, "small.wasm": small})
+        containers.wait(lambda: guest() != first)
+        second = guest()
+        assert waited(60) == 0
+        assert status()["rollout"]["generation"] == 2
+
+        rollout = b'generation = 3\n[live]\nguest = "small.wasm"\n'
+        publish(mounts[ROLLOUT], {"rollout.toml": rollout, "small.wasm": b"no guest"})
+        containers.wait(lambda: status()["rollout"]["errors"])
+        assert status()["in_sync"] is False
+        assert waited(1) == 3
+        assert guest() == second
+        assert server.ask("/health/ready", server.admin_port).status == 200
+        metrics = server.metrics()
+        assert metrics["fastsentiment_rollout_generation"] == 3
+        assert metrics["fastsentiment_rollout_in_sync"] == 0
