@@ -15,7 +15,7 @@ import containers
 import dockerfile
 import pytest
 from manifests import EVERY, container, environment, expanded, of_kind, secret
-from product import lexicon, options
+from product import ROOT, TARGET, lexicon, options
 
 ROLLOUT = "/etc/fastsentiment/rollout"
 
@@ -285,3 +285,21 @@ def test_a_fleet_follows_its_file_and_stays_ready_when_it_cannot(
         metrics = server.metrics()
         assert metrics["fastsentiment_rollout_generation"] == 3
         assert metrics["fastsentiment_rollout_in_sync"] == 0
+
+
+def test_the_files_that_are_shown_can_be_followed(tmp_path: Path):
+    page = (ROOT / "host/docs/fleet.md").read_text()
+    shown = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert len(shown) >= 3
+    example = (ROOT / "deployment/kubernetes/overlays/fleet/rollout.toml").read_text()
+    # What is commented out there can be used, too.
+    shown.append(re.sub(r"^# (?=\[|\w+ = )", "", example, flags=re.MULTILINE))
+    file = tmp_path / "rollout.toml"
+    for text in shown:
+        file.write_text(re.sub(r"\.\.\.(\d?)", lambda m: f"{m[1] or 0:0>64}", text))
+        command = [TARGET / "release/fastsentiment", "rollout", "check", file]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert text.count("[canary]") == done.stdout.count("canary: ")
+    file.write_text("generation = 1\n[alive]\n")
+    assert subprocess.run(command, capture_output=True, check=False).returncode != 0
