@@ -108,12 +108,10 @@ impl Registry {
         let manifest = Bytes::from(manifest);
         let pushed = async {
             for blob in blobs {
-                client
-                    .retry(async || client.push_blob(place, blob).await)
-                    .await?;
+                client.retry(|| client.push_blob(place, blob)).await?;
             }
             let tag = reference.tag();
-            let push = async || client.push_manifest(place, tag, &manifest, &digest).await;
+            let push = || client.push_manifest(place, tag, &manifest, &digest);
             client.retry(push).await
         };
         self.limited(reference, pushed).await?;

@@ -102,9 +102,7 @@ impl Registry {
         if let Some(digest) = reference.digest() {
             return Ok(reference.pin(digest));
         }
-        let digest = self
-            .client
-            .retry(async || self.client.digest_of(reference).await);
+        let digest = self.client.retry(|| self.client.digest_of(reference));
         Ok(reference.pin(self.limited(reference, digest).await?))
     }
 
@@ -271,9 +269,7 @@ impl Registry {
             Some(trust) => Some(self.signature(wanted.reference, trust).await?.0),
             None => None,
         };
-        let manifest = self
-            .client
-            .retry(async || self.client.manifest(place, &digest).await);
+        let manifest = self.client.retry(|| self.client.manifest(place, &digest));
         let manifest = manifest.await?;
         let files = wanted.files(&manifest)?;
         let begun = files.clone();

@@ -44,12 +44,12 @@ impl Registry {
         trust: &Trust,
     ) -> Result<(Statement, SignedBy), ArtifactError> {
         let client = &self.client;
-        let tagged = client.retry(async || self.tagged(reference).await).await;
+        let tagged = client.retry(|| self.tagged(reference)).await;
         let mut reason = match verify(trust, reference, found(tagged)?) {
             Ok(signature) => return Ok(signature),
             Err(reason) => reason,
         };
-        let bundles = client.retry(async || self.bundles(reference).await).await;
+        let bundles = client.retry(|| self.bundles(reference)).await;
         match verify(trust, reference, found(bundles)?) {
             Ok(signature) => return Ok(signature),
             Err(TrustError::Unsigned) => {}

@@ -86,15 +86,16 @@ impl Client {
         let service = service.map(|service| ("service", service));
         let mut headers = HeaderMap::new();
         let answer = if let Login::Identity(token) = login {
-            let mut form = form_urlencoded::Serializer::new(String::new());
-            form.append_pair("grant_type", "refresh_token");
-            form.append_pair("client_id", CLIENT_ID);
-            form.extend_pairs(service);
-            form.append_pair("scope", scope);
-            form.append_pair("refresh_token", &token);
+            let form = form_urlencoded::Serializer::new(String::new())
+                .append_pair("grant_type", "refresh_token")
+                .append_pair("client_id", CLIENT_ID)
+                .extend_pairs(service)
+                .append_pair("scope", scope)
+                .append_pair("refresh_token", &token)
+                .finish();
             let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
             headers.insert(CONTENT_TYPE, kind);
-            let body = Body::Bytes(form.finish().into());
+            let body = Body::Bytes(form.into());
             self.request(&Method::POST, &url, &headers, &body).await?
         } else {
             url.query_pairs_mut().extend_pairs(service);

@@ -241,9 +241,9 @@ impl Client {
     }
 
     /// Makes a call again while its failure may pass.
-    pub(crate) async fn retry<T>(
+    pub(crate) async fn retry<T, F: Future<Output = Result<T, ArtifactError>>>(
         &self,
-        mut call: impl AsyncFnMut() -> Result<T, ArtifactError>,
+        call: impl Fn() -> F,
     ) -> Result<T, ArtifactError> {
         let mut waits = self.waits();
         loop {
