@@ -18,6 +18,18 @@ const PREDICT: &str = "predict";
 /// The function that a guest of the world `prepared-guest` exports.
 pub(super) const PREPARE: &str = "prepare";
 
+/// The packages whose interfaces guests are given, with the versions that fit. Whether an
+/// interface is in its package is for the linker to say.
+const GIVEN: [(&str, &str); 7] = [
+    ("wasi:cli", "0.2."),
+    ("wasi:clocks", "0.2."),
+    ("wasi:filesystem", "0.2."),
+    ("wasi:io", "0.2."),
+    ("wasi:nn", "0.2.0-rc-2024-10-28"),
+    ("wasi:random", "0.2."),
+    ("wasi:sockets", "0.2."),
+];
+
 /// The worlds of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum World {
@@ -27,15 +39,18 @@ pub(super) enum World {
     Prepared,
 }
 
-/// Determines a component's world by the names of its exports. This reads sections
-/// only, so a component that is not a guest is refused before it is compiled.
+/// Determines a component's world by the names of its imports and exports. This reads
+/// sections only, so a component that is not a guest is refused before it is compiled.
 pub(super) fn world(bytes: &[u8]) -> Result<World, LoadError> {
     if Parser::is_core_wasm(bytes) {
         return Err(LoadError::Contract(
             "it is a core module; build it as a component (target `wasm32-wasip2`)".to_owned(),
         ));
     }
-    let exports = Exports::of(bytes).map_err(|error| LoadError::Compile(error.to_string()))?;
+    let exports = Names::of(bytes).map_err(|error| LoadError::Compile(error.to_string()))?;
+    if let Some(import) = &exports.foreign_import {
+        return Err(LoadError::Link(not_given(import)));
+    }
     match exports.predictor {
         Some(ComponentExternalKind::Instance) => {}
         Some(_) => {
@@ -59,14 +74,40 @@ pub(super) fn world(bytes: &[u8]) -> Result<World, LoadError> {
     }
 }
 
-/// The exports of a component, without those of nested components. There may be
+/// Whether a name is that of an interface that guests are given. Other imports are left to
+/// the linker.
+fn is_given(import: &str) -> bool {
+    let Some((package, rest)) = import.split_once('/') else {
+        return true;
+    };
+    let version = rest.split_once('@').map_or("", |(_, version)| version);
+    let mut given = GIVEN.iter();
+    given.any(|(name, fits)| *name == package && version.starts_with(fits))
+}
+
+/// Why a component cannot import something, and what to do about it.
+fn not_given(import: &str) -> String {
+    let given = GIVEN.map(|(name, version)| format!("`{name}@{version}`"));
+    let given = given.join(", ").replace(".`", ".x`");
+    let hint = if import.starts_with("wasi:http/") {
+        "; a guest has no network, and `componentize-js -d http fetch-event` builds JavaScript \
+         without it"
+    } else {
+        ""
+    };
+    format!("the host does not provide its import `{import}`; guests are given {given}{hint}")
+}
+
+/// The names of a component's imports and exports, without those of nested components. There may be
 /// millions, so only some names are kept.
 #[derive(Default)]
-struct Exports {
+struct Names {
     predictor: Option<ComponentExternalKind>,
     prepare: Option<ComponentExternalKind>,
+    /// The first import that guests are not given.
+    foreign_import: Option<String>,
     /// The first names, for the error message.
-    names: Vec<String>,
+    listed: Vec<String>,
     count: usize,
 }
 
@@ -75,7 +116,7 @@ const LISTED_NAMES: usize = 8;
 /// How much of each name an error shows, in bytes.
 const LISTED_NAME: usize = 80;
 
-impl Exports {
+impl Names {
     fn of(bytes: &[u8]) -> wasmparser::Result<Self> {
         let mut exports = Self::default();
         let mut depth = 0_usize;
@@ -83,6 +124,14 @@ impl Exports {
             match payload? {
                 Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
                 Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::ComponentImportSection(section) if depth == 0 => {
+                    for import in section {
+                        let name = import?.name.name;
+                        if exports.foreign_import.is_none() && !is_given(name) {
+                            exports.foreign_import = Some(one_line(name, LISTED_NAME));
+                        }
+                    }
+                }
                 Payload::ComponentExportSection(section) if depth == 0 => {
                     for export in section {
                         let export = export?;
@@ -102,17 +151,17 @@ impl Exports {
             _ => {}
         }
         self.count += 1;
-        if self.names.len() < LISTED_NAMES {
-            self.names
+        if self.listed.len() < LISTED_NAMES {
+            self.listed
                 .push(format!("`{}`", one_line(name, LISTED_NAME)));
         }
     }
 
     fn list(&self) -> String {
-        match self.count - self.names.len() {
+        match self.count - self.listed.len() {
             _ if self.count == 0 => "nothing".to_owned(),
-            0 => self.names.join(", "),
-            more => format!("{} and {more} more", self.names.join(", ")),
+            0 => self.listed.join(", "),
+            more => format!("{} and {more} more", self.listed.join(", ")),
         }
     }
 }

@@ -125,6 +125,18 @@ fn an_unknown_import_is_named() {
         &asks,
         &["import", "acme:weather/forecast@1.0.0"],
     );
+    // Before anything is compiled: this has code that no compiler takes.
+    let http = r#"(import "wasi:http/types@0.2.3" (instance))"#;
+    let asks = format!("{http} (core module (func (result i32))) {}", hostile());
+    assert_refused_at(
+        Step::Link,
+        &asks,
+        &["wasi:http/types@0.2.3", "`wasi:cli@0.2.x`", "-d http"],
+    );
+    // What comes after WASI 0.2 is another thing of the same name.
+    let later = r#"(import "wasi:clocks/types@0.3.0" (instance))"#;
+    let asks = later.to_owned() + &hostile();
+    assert_refused_at(Step::Link, &asks, &["wasi:clocks/types@0.3.0"]);
     // The host has the interface, but not this function.
     let unknown = r#"
         (import "wasi:cli/environment@0.2.0" (instance (export "get-secrets" (func))))
