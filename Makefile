@@ -429,6 +429,10 @@ bench-swap: build examples $(call FULL_MODELS,default) ## Measure what a thousan
 bench-swap-model: build $(call FULL_MODELS,default int8) ## Measure what swaps of a model under load cost (two MODELS)
 	$(RECORD) $(SERVE_BENCH) swap-model
 
+.PHONY: bench-fleet
+bench-fleet: build examples $(call FULL_MODELS,default) ## Measure what 200 changes of a rollout file under load cost
+	$(RECORD) $(SERVE_BENCH) fleet
+
 .PHONY: bench-memory
 bench-memory: build $(call FULL_MODELS,$(if $(QUICK),default,int8 fp32)) ## Measure the server's memory with 1, 2 and 4 workers
 	$(RECORD) $(SERVE_BENCH) memory

@@ -41,6 +41,7 @@ mod bulk;
 mod client;
 mod corpus;
 mod figures;
+mod fleet;
 mod load;
 mod memory;
 mod overload;
@@ -74,6 +75,7 @@ fn main() -> ExitCode {
         ["soak"] => soak::run(&one()),
         ["overload"] => overload::run(&one()),
         ["swap"] => swap::run(&one()),
+        ["fleet"] => fleet::run(&one()),
         ["swap-model"] => swap_model::run(&Settings::from_environment("default,int8")),
         ["memory"] => memory::run(&all()),
         ["bare", bytes] => bare::serve(bytes.parse().unwrap()),

@@ -4,6 +4,7 @@
 //! The two are told apart by their answers, so that each answer can be held
 //! against the header that names who made it.
 
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -41,25 +42,31 @@ pub(crate) fn run(settings: &Settings) -> Vec<String> {
 
 /// A component that a server can be given.
 pub(crate) struct Guest {
+    /// Its file, if it has one.
+    pub(crate) path: PathBuf,
     component: Vec<u8>,
     /// The whole digest, and what answers say of it.
     digest: String,
-    name: GuestName,
+    pub(crate) name: GuestName,
     /// Whether its answers have the label `NEUTRAL`.
     neutral: bool,
 }
 
 impl Guest {
-    fn read(settings: &Settings, file: &str, neutral: bool) -> Self {
+    pub(crate) fn read(settings: &Settings, file: &str, neutral: bool) -> Self {
         let path = settings.library.with_file_name(file);
         assert!(path.is_file(), "{} is not there", path.display());
-        let component = std::fs::read(path).unwrap();
-        Self::of(component, neutral)
+        let component = std::fs::read(&path).unwrap();
+        Self {
+            path,
+            ..Self::of(component, neutral)
+        }
     }
 
     fn of(component: Vec<u8>, neutral: bool) -> Self {
         let digest = Digest(Sha256::digest(&component).into()).to_string();
         Self {
+            path: PathBuf::new(),
             name: *digest.as_bytes().first_chunk().unwrap(),
             component,
             digest,
@@ -89,7 +96,7 @@ impl Guest {
 const LONGEST_LOAD: Duration = Duration::from_secs(900);
 
 /// An answer as a client saw it.
-struct Sample {
+pub(crate) struct Sample {
     sent: Instant,
     answered: Instant,
     guest: Option<GuestName>,
@@ -104,7 +111,7 @@ struct Swap {
 
 #[derive(Default)]
 pub(crate) struct Seen {
-    samples: Vec<Sample>,
+    pub(crate) samples: Vec<Sample>,
     pub(crate) faults: Vec<String>,
 }
 
@@ -254,7 +261,13 @@ pub(crate) fn load(
     seen.into_inner().unwrap()
 }
 
-fn client(server: &Server, traffic: &Traffic, guests: &[Guest], ended: &AtomicBool) -> Seen {
+/// Asks for new texts until it is `ended`.
+pub(crate) fn client(
+    server: &Server,
+    traffic: &Traffic,
+    guests: &[Guest],
+    ended: &AtomicBool,
+) -> Seen {
     let mut rng = Rng::fresh();
     let mut connection = Connection::to(server.address);
     let mut seen = Seen::default();
