@@ -255,15 +255,16 @@ def test_a_fleet_follows_its_file_and_stays_ready_when_it_cannot(
             assert answer.status == 200, answer
             return json.loads(answer.body)
 
-        def waited(seconds: int) -> int:
+        def waited(seconds: int, generation: int) -> int:
             """The exit code of the command, as a pipeline sees it."""
             admin = f"http://127.0.0.1:{server.admin_port}"
             words = ["status", "--admin", admin, "--wait", f"{seconds}s"]
+            words += ["--generation", str(generation)]
             command = [image / "app/fastsentiment", *words]
             return subprocess.run(command, env={}, check=False).returncode
 
         first = guest()
-        assert waited(60) == 0
+        assert waited(60, 1) == 0
         assert status()["rollout"]["generation"] == 1
 
         # A small guest is in the ConfigMap itself, so this needs no registry.
@@ -272,14 +273,14 @@ def test_a_fleet_follows_its_file_and_stays_ready_when_it_cannot(
         publish(mounts[ROLLOUT], {"rollout.toml": rollout, "small.wasm": small})
         containers.wait(lambda: guest() != first)
         second = guest()
-        assert waited(60) == 0
+        assert waited(60, 2) == 0
         assert status()["rollout"]["generation"] == 2
 
         rollout = b'generation = 3\n[live]\nguest = "small.wasm"\n'
         publish(mounts[ROLLOUT], {"rollout.toml": rollout, "small.wasm": b"no guest"})
         containers.wait(lambda: status()["rollout"]["errors"])
         assert status()["in_sync"] is False
-        assert waited(1) == 3
+        assert waited(1, 3) == 3
         assert guest() == second
         assert server.ask("/health/ready", server.admin_port).status == 200
         metrics = server.metrics()
