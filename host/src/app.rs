@@ -191,9 +191,12 @@ impl App {
             executor: runtime.clone(),
             known: Mutex::default(),
         });
-        // Freed if another model turns out to be live.
         let model = loader.read(&config.model)?;
-        let configured = loader.model(&model, Priority::Live)?;
+        // Freed if another model turns out to be live, as a rollout file may well want.
+        let configured = match &config.versions.rollout {
+            None => Some(loader.model(&model, Priority::Live)?),
+            Some(_) => None,
+        };
         on_model_loaded();
         let options = config.versions.clone();
         let first = Beginning::choose(Arc::clone(&loader) as Arc<dyn Loader>, model, options)?;

@@ -181,7 +181,7 @@ impl RevisionLoader {
             card: Arc::new(match model.origin {
                 Origin::File(_) => card,
                 // Its directory is named by its digest.
-                Origin::Upload => ModelCard {
+                Origin::Upload | Origin::Artifact(_) => ModelCard {
                     name: model.digest.short(),
                     ..card
                 },

@@ -97,6 +97,7 @@ impl TokenOptions {
             readiness: readiness.clone(),
             access,
             uploads: Uploads::new(config.compiler.limits().component, UPLOAD_TIMEOUT),
+            desired: config.versions.rollout.clone(),
             log_requests,
         };
         Admin::start(listener, api).map(Some)

@@ -42,6 +42,7 @@ impl fmt::Display for Banner<'_> {
         let origin = match self.app.origin() {
             Origin::File(path) => path.display().to_string(),
             Origin::Upload => "an upload".to_owned(),
+            Origin::Artifact(reference) => reference.to_string(),
         };
         line(f, "guest", format_args!("{guest}, {compiled}: {origin}"))?;
         if self.app.revisions().configured_fault().is_some() {

@@ -9,6 +9,26 @@ use reqwest::Method;
 use super::client::{Call, Client, ClientOptions, id};
 use super::swap::describe_added;
 
+/// Whether a change takes precedence over a rollout file.
+#[derive(Args)]
+pub(super) struct Overriding {
+    /// Do this though a rollout file decides what is used
+    ///
+    /// This lasts until the file changes, or until `fastsentiment reload`.
+    #[arg(long = "override")]
+    overriding: bool,
+}
+
+impl Overriding {
+    pub(super) fn apply<'a>(&self, call: Call<'a>) -> Call<'a> {
+        if self.overriding {
+            call.query("override", &true)
+        } else {
+            call
+        }
+    }
+}
+
 /// Makes a version live.
 #[derive(Args)]
 pub(super) struct ActivateCommand {
@@ -21,6 +41,9 @@ pub(super) struct ActivateCommand {
     force: bool,
 
     #[command(flatten)]
+    overriding: Overriding,
+
+    #[command(flatten)]
     client: ClientOptions,
 }
 
@@ -28,7 +51,7 @@ impl ActivateCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let path = ["versions", &self.id, "activate"];
         let call = Call::new(Method::POST, &path).query("force", &self.force);
-        Client::new(self.client)?.run(call, describe_change)
+        Client::new(self.client)?.run(self.overriding.apply(call), describe_change)
     }
 }
 
@@ -38,6 +61,9 @@ pub(super) struct RollbackCommand {
     /// Go back only if this version is still live [default: the live version]
     #[arg(long, value_name = "ID", value_parser = id)]
     from: Option<String>,
+
+    #[command(flatten)]
+    overriding: Overriding,
 
     #[command(flatten)]
     client: ClientOptions,
@@ -56,7 +82,7 @@ impl RollbackCommand {
             }
         };
         let call = Call::new(Method::POST, &["rollback"]).query("from", &from);
-        client.run(call, describe_change)
+        client.run(self.overriding.apply(call), describe_change)
     }
 }
 
@@ -64,13 +90,16 @@ impl RollbackCommand {
 #[derive(Args)]
 pub(super) struct PromoteCommand {
     #[command(flatten)]
+    overriding: Overriding,
+
+    #[command(flatten)]
     client: ClientOptions,
 }
 
 impl PromoteCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let call = Call::new(Method::POST, &["trial", "promote"]);
-        Client::new(self.client)?.run(call, describe_change)
+        Client::new(self.client)?.run(self.overriding.apply(call), describe_change)
     }
 }
 
@@ -78,12 +107,15 @@ impl PromoteCommand {
 #[derive(Args)]
 pub(super) struct EndTrialCommand {
     #[command(flatten)]
+    overriding: Overriding,
+
+    #[command(flatten)]
     client: ClientOptions,
 }
 
 impl EndTrialCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let call = Call::new(Method::DELETE, &["trial"]);
+        let call = self.overriding.apply(Call::new(Method::DELETE, &["trial"]));
         Client::new(self.client)?.run(call, |gone: &Gone| {
             format!("trial ended: {}", gone.version.revision_short)
         })
@@ -111,7 +143,7 @@ impl RemoveCommand {
     }
 }
 
-/// Reloads the configured guest.
+/// Reloads the configured guest, or the rollout file.
 #[derive(Args)]
 pub(super) struct ReloadCommand {
     #[command(flatten)]

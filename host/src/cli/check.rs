@@ -118,7 +118,11 @@ impl ServeCommand {
         let missing = hints::all_missing(&config).into_iter().map(Fault::of);
         let state = self.revisions.state().and_then(state);
         let directories = artifacts(&config).into_iter().chain(state);
-        Ok(missing.chain(directories).collect())
+        let rollout = self.revisions.rollout().and_then(|file| {
+            let read = super::rollout::read(file);
+            read.err().map(|error| Fault::of(format!("{error:#}")))
+        });
+        Ok(missing.chain(directories).chain(rollout).collect())
     }
 }
 

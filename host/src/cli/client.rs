@@ -27,7 +27,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The largest response that is read, in bytes: many times the largest that a server sends.
-const MAX_RESPONSE: usize = 4 << 20;
+pub(super) const MAX_RESPONSE: usize = 4 << 20;
 
 /// The end of each command's help.
 const EXIT_CODES: &str = "\
@@ -273,7 +273,7 @@ const UNEXPECTED: &str = "the server sent an unexpected response";
 
 /// Parses a server's document. Its strings are made harmless: some come from guests and
 /// files, and this may be another server than it should be.
-fn parse<T: DeserializeOwned>(document: &[u8]) -> anyhow::Result<T> {
+pub(super) fn parse<T: DeserializeOwned>(document: &[u8]) -> anyhow::Result<T> {
     let mut value = serde_json::from_slice(document).context(UNEXPECTED)?;
     escape_strings(&mut value);
     serde_json::from_value(value).context(UNEXPECTED)

@@ -24,11 +24,13 @@ mod predict;
 mod process;
 mod push;
 mod registry;
+mod rollout;
 mod serve;
 mod settings;
 mod signals;
 mod source;
 mod startup;
+mod status;
 mod swap;
 mod terminal;
 mod values;
@@ -113,8 +115,12 @@ enum Command {
     EndTrial(change::EndTrialCommand),
     /// Remove a version that is not in use.
     Remove(change::RemoveCommand),
-    /// Reload the server's `--guest` file, and make it live.
+    /// Reload the server's `--guest` file, and make it live; or follow its rollout file again.
     Reload(change::ReloadCommand),
+    /// Tell whether servers run what is declared, and what stands in the way.
+    Status(status::StatusCommand),
+    /// Check a rollout file, or tell what it would change.
+    Rollout(rollout::RolloutCommand),
     /// Push a guest or a model to an OCI registry.
     ///
     /// The output is the reference with the digest of what was pushed, by which it can be
@@ -180,6 +186,8 @@ pub(crate) fn run() -> ExitCode {
             Command::EndTrial(command) => command.run(),
             Command::Remove(command) => command.run(),
             Command::Reload(command) => command.run(),
+            Command::Status(command) => command.run(),
+            Command::Rollout(command) => command.run(),
             Command::Push(command) => command.run(),
             Command::Completions(command) => command.run(),
         });

@@ -1,13 +1,12 @@
 //! Where the guest and the model of `swap` come from: from this machine, or from an OCI
 //! registry; and by whom they must be signed.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use anyhow::Context;
-use artifacts::{Model, Reference, ReferenceError, Registry, SCHEME, Trust};
+use artifacts::{Model, Registry, Trust};
 use clap::Args;
+use revisions::Source;
 use tempfile::TempDir;
 
 use super::log;
@@ -17,24 +16,6 @@ use super::registry::RegistryOptions;
 /// takes.
 const LARGEST_GUEST: u64 = 1 << 30;
 const LARGEST_MODEL: u64 = 1 << 40;
-
-/// A path, or a reference such as `oci://registry.example/guests/neutral:v2`.
-#[derive(Clone, Debug)]
-pub(super) enum Source {
-    Path(PathBuf),
-    Artifact(Reference),
-}
-
-impl FromStr for Source {
-    type Err = ReferenceError;
-
-    fn from_str(text: &str) -> Result<Self, ReferenceError> {
-        if text.starts_with(SCHEME) {
-            return text.parse().map(Self::Artifact);
-        }
-        Ok(Self::Path(text.into()))
-    }
-}
 
 /// How sources are reached and checked.
 #[derive(Args)]
@@ -155,13 +136,4 @@ impl Sources {
 
 fn report(source: &Source, key: &Path) {
     log::print(&format!("{source} is signed by {}\n", key.display()));
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Path(path) => path.display().fmt(f),
-            Self::Artifact(reference) => reference.fmt(f),
-        }
-    }
 }

@@ -6,12 +6,13 @@ use anyhow::Context;
 use clap::Args;
 use http::admin::document::{Added, Listing, Standing, UploadedModel};
 use reqwest::Method;
+use revisions::Source;
 use rollout::Share;
 
 use super::archive;
-use super::change::describe_change;
+use super::change::{Overriding, describe_change};
 use super::client::{Call, Client, ClientOptions};
-use super::source::{Source, SourceOptions};
+use super::source::SourceOptions;
 use super::versions::percent;
 
 /// Uploads a guest or a model to a running server.
@@ -32,6 +33,9 @@ pub(super) struct SwapCommand {
 
     #[command(flatten)]
     sources: SourceOptions,
+
+    #[command(flatten)]
+    overriding: Overriding,
 
     #[command(flatten)]
     client: ClientOptions,
@@ -106,7 +110,7 @@ impl SwapCommand {
             _ if no_activate => call,
             _ => call.query("activate", &true),
         };
-        client.run(call, describe_added)
+        client.run(self.overriding.apply(call), describe_added)
     }
 }
 

@@ -153,7 +153,7 @@ fn describe_comparison(comparison: &Comparison) -> String {
 }
 
 /// Aligns rows in columns; the last column is not padded.
-fn table<const N: usize>(rows: &[[String; N]]) -> String {
+pub(super) fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.max().unwrap_or(0)
@@ -196,6 +196,7 @@ fn origin(origin: &Origin) -> String {
     match origin {
         Origin::File { path } => path.clone(),
         Origin::Upload => "upload".to_owned(),
+        Origin::Artifact { reference } => reference.clone(),
     }
 }
 

@@ -26,6 +26,7 @@ mod configuration;
 mod confinement;
 mod draining;
 mod examples;
+mod fleet;
 mod harness;
 mod health;
 mod help;

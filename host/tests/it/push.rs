@@ -18,7 +18,7 @@ fn push(arguments: &[&str]) -> Output {
 }
 
 /// The reference that a command printed.
-fn pushed(arguments: &[&str]) -> String {
+pub(crate) fn pushed(arguments: &[&str]) -> String {
     let output = push(arguments);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {stderr}", output.status);
@@ -95,7 +95,7 @@ fn an_exit_code_says_who_is_at_fault() {
 }
 
 /// A key pair of the kind that cosign makes: the files of the private and the public key.
-fn keys(dir: &Path, name: &str) -> [PathBuf; 2] {
+pub(crate) fn keys(dir: &Path, name: &str) -> [PathBuf; 2] {
     let [private, public] = ["key", "pub"].map(|end| dir.join(format!("{name}.{end}")));
     let openssl = |arguments: &[&str]| {
         let made = Command::new("openssl").args(arguments).output().unwrap();
@@ -117,7 +117,7 @@ fn keys(dir: &Path, name: &str) -> [PathBuf; 2] {
 }
 
 /// Signs a file as `cosign sign-blob` does.
-fn sign(file: &Path, key: &Path) {
+pub(crate) fn sign(file: &Path, key: &Path) {
     let mut command = Command::new("openssl");
     command
         .args(["dgst", "-sha256", "-sign"])

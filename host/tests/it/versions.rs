@@ -4,6 +4,7 @@
 #![allow(clippy::float_cmp, reason = "metrics that count are whole numbers")]
 
 mod changes;
+mod declared;
 mod deployed;
 mod fake;
 mod fake_loader;

@@ -22,7 +22,7 @@ pub(super) struct Content {
 
 impl Revisions {
     /// Reads what is configured again and makes it live, even if nothing has changed since
-    /// another revision was chosen.
+    /// another revision was chosen. With a rollout file, that is followed again.
     ///
     /// Once begun, this runs to its end even if the future is dropped.
     ///
@@ -31,6 +31,9 @@ impl Revisions {
     /// If it cannot be read or served, if it is quarantined, or if another revision was
     /// chosen while it was loaded.
     pub async fn reload(self: &Arc<Self>) -> Result<(Added, Change), RevisionError> {
+        if let Some(desired) = &self.options.rollout {
+            return self.resume(desired).await;
+        }
         let revisions = Arc::clone(self);
         let read = blocking(move || {
             let read = file::read(&revisions.options.guest, revisions.options.max_bytes);

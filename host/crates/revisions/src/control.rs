@@ -4,7 +4,8 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::metrics::{Held, Metrics, Trigger};
+use super::desired::Conditions;
+use super::metrics::{Metrics, Trigger};
 use super::quarantine::Quarantined;
 use super::registry::{KnownRevision, Registry, Standing};
 use super::state::{Keeper, KeptTrial, Store};
@@ -24,6 +25,8 @@ pub struct Revisions {
     pub(super) registry: Mutex<Registry>,
     pub(super) store: Option<Arc<Store>>,
     pub(super) keeper: Option<Keeper>,
+    /// Those that were reported last.
+    pub(super) conditions: Mutex<Conditions>,
 }
 
 impl Revisions {
@@ -63,6 +66,7 @@ impl Revisions {
         self.rollout.activate(scorer, false);
         registry.record_choice();
         registry.fall_back(&before);
+        self.made_by_hand();
         Ok(self.swapped(&mut registry, live, Trigger::Rollback))
     }
 
@@ -78,7 +82,10 @@ impl Revisions {
         trial: Trial,
         share: Share,
     ) -> Result<(), RevisionError> {
-        self.try_out(&mut self.registry(), revision, trial, share)
+        let mut registry = self.registry();
+        self.try_out(&mut registry, revision, trial, share)?;
+        self.made_by_hand();
+        Ok(())
     }
 
     pub(super) fn try_out(
@@ -127,6 +134,7 @@ impl Revisions {
             Some(kept.revision)
         });
         let ended = ended.ok_or(RevisionError::NoTrial)?;
+        self.made_by_hand();
         self.settle(&mut registry, None);
         Ok(ended)
     }
@@ -240,6 +248,7 @@ impl Revisions {
     ) -> Result<Change, RevisionError> {
         let change = self.make_live(registry, revision, Trigger::Api)?;
         registry.record_choice();
+        self.made_by_hand();
         Ok(change)
     }
 
@@ -318,14 +327,7 @@ impl Revisions {
         in_use.extend(added.as_ref().map(|added| Arc::clone(&added.0)));
         self.forget_beyond(registry, self.options.keep_models, &in_use);
         registry.forget_models(self.options.keep_models);
-        let quarantined = registry.quarantine.list().len();
-        let fault = registry.fault(&self.rollout.live());
-        self.metrics.hold(Held {
-            revisions: registry.entries.len(),
-            models: registry.loaded_models(),
-            quarantined,
-            is_unserved: fault.is_some(),
-        });
+        self.publish(registry);
         if let Some(store) = &self.store {
             let wanted = registry.models().iter().map(|model| model.digest);
             store.models().want(wanted.collect());
@@ -359,12 +361,14 @@ impl Revisions {
         }
     }
 
-    /// Has it written that the live revision is trusted by now. The rollout does not report
-    /// that.
+    /// Has it written that the live revision is trusted by now, which the rollout does not
+    /// report, and publishes how far a rollout file has come.
     pub(super) fn notice_trust(&self) {
         let mut registry = self.registry();
         if registry.standby.is_some() && self.rollout.status().probation.is_none() {
             self.settle(&mut registry, None);
+        } else if self.options.rollout.is_some() {
+            self.publish(&registry);
         }
     }
 

@@ -79,6 +79,13 @@ pub enum RevisionError {
          `--state DIR`, or put the model into the directory of `--model`"
     )]
     NoState,
+    /// A rollout file is in charge.
+    #[error(
+        "the rollout file {} decides what is used: change it, or override it until it changes \
+         (`--override`, or `?override=true`)",
+        .0.display()
+    )]
+    Declared(PathBuf),
     /// The configured guest's file cannot be read.
     #[error("{path} can not be read: {reason}")]
     Unreadable {
@@ -90,6 +97,20 @@ pub enum RevisionError {
     /// The load ended without a result, because the host stops or panicked.
     #[error("the load was ended for a reason that is in the server's log")]
     Ended,
+}
+
+impl RevisionError {
+    /// Whether the same may succeed later, though nothing is changed here.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            // It may be pushed, signed or repaired where it comes from.
+            Self::Refused(refusal) => ["fetch", "verify"].contains(&refusal.step),
+            Self::Unavailable(_) | Self::Unreadable { .. } | Self::NotReady(_) | Self::Ended => {
+                true
+            }
+            _ => false,
+        }
+    }
 }
 
 impl From<LoadError> for RevisionError {

@@ -47,6 +47,12 @@
 //! server runs without state and says so. A directory that others own or can write to is
 //! refused, because whoever writes there decides what is live.
 //!
+//! **A rollout file** (`desired/`) declares what should run, in place of what is configured.
+//! It is followed by the same steps: what it names becomes a guest and a model here, and a
+//! candidate, and is then put into its role. Changes by hand have to be asked for as overrides
+//! (`by_hand.rs`). A start tries what is declared live and what is declared trusted before
+//! anything else, and is then reported as degraded if it is not the former.
+//!
 //! **Start** (`start.rs`):
 //!
 //! - If what is configured is as it was, what was live is live. If it has changed, it is,
@@ -67,9 +73,11 @@
 //! This crate must not know what is in guests and models, or HTTP: a [`Loader`] makes a
 //! revision of a component's bytes and a directory, and the `rollout` sends texts to it.
 
+mod by_hand;
 mod candidate;
 mod configured;
 mod control;
+mod desired;
 mod error;
 mod file;
 mod metrics;
@@ -77,15 +85,22 @@ mod models;
 mod order;
 mod quarantine;
 mod registry;
+mod source;
 mod start;
 mod state;
 mod watch;
 
 pub use control::Revisions;
+pub use desired::file::{Desired, DesiredError, DesiredTrial, Parts, Pull};
+pub use desired::{
+    Condition, ConditionKind, DesiredReport, DesiredState, ErrorReport, Report, Role, RoleReport,
+    StepReport,
+};
 pub use error::RevisionError;
 pub use metrics::Metrics;
 pub use quarantine::Quarantined;
 pub use registry::{KnownRevision, Origin, Standing};
+pub use source::Source;
 pub use start::{Beginning, StartError};
 #[cfg(any(test, fuzzing))]
 pub use state::fuzz;
@@ -194,8 +209,10 @@ pub struct Options {
     /// The directory of the state; `None` to keep no state.
     pub state: Option<PathBuf>,
     /// Whether a change of the configured guest's file, or of a file of the configured model,
-    /// makes the new content live.
+    /// makes the new content live. With a rollout file, it does not.
     pub watch: bool,
+    /// The rollout file that is in charge, if one is.
+    pub rollout: Option<Arc<DesiredState>>,
 }
 
 /// A guest that is to be a part of a revision.

@@ -55,6 +55,9 @@ pub struct Metrics {
     models: IntGauge,
     quarantined: IntGauge,
     unserved: IntGauge,
+    in_sync: IntGauge,
+    generation: IntGauge,
+    last_fetch: Gauge,
 }
 
 /// What the registry holds.
@@ -65,6 +68,12 @@ pub(super) struct Held {
     pub(super) quarantined: usize,
     /// Whether the configured guest cannot be served.
     pub(super) is_unserved: bool,
+    /// Whether what is in use is what is declared.
+    pub(super) is_in_sync: bool,
+    /// The generation of the rollout file; 0 without one.
+    pub(super) generation: u64,
+    /// When what the rollout file names was last there.
+    pub(super) last_fetch: Option<SystemTime>,
 }
 
 impl Metrics {
@@ -131,13 +140,29 @@ impl Metrics {
                  otherwise.",
                 registry
             )?,
+            in_sync: register_int_gauge_with_registry!(
+                "fastsentiment_rollout_in_sync",
+                "1 while what is in use is what the rollout file declares, or, without one, \
+                 while the configured guest can be served; 0 otherwise.",
+                registry
+            )?,
+            generation: register_int_gauge_with_registry!(
+                "fastsentiment_rollout_generation",
+                "The generation of the rollout file that is followed; 0 without one.",
+                registry
+            )?,
+            last_fetch: register_gauge_with_registry!(
+                "fastsentiment_last_fetch_timestamp_seconds",
+                "When an artifact that the rollout file names was last pulled, or found to be \
+                 here, in seconds since 1970; 0 if none was.",
+                registry
+            )?,
         })
     }
 
     pub(super) fn swapped(&self, trigger: Trigger) {
         self.swaps.with_label_values(&[trigger.name()]).inc();
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        self.last_swap.set(since.unwrap_or_default().as_secs_f64());
+        self.last_swap.set(seconds(SystemTime::now()));
     }
 
     /// Records a candidate. Its labels are few, because steps are named by the host.
@@ -156,11 +181,23 @@ impl Metrics {
         self.load_seconds.observe(took.as_secs_f64());
     }
 
-    #[expect(clippy::cast_possible_wrap, reason = "all are bounded by some dozens")]
+    #[expect(
+        clippy::cast_possible_wrap,
+        reason = "generations beyond 2^63 are as good as negative ones"
+    )]
     pub(super) fn hold(&self, held: Held) {
         self.known.set(held.revisions as i64);
         self.models.set(held.models as i64);
         self.quarantined.set(held.quarantined as i64);
         self.unserved.set(held.is_unserved.into());
+        self.in_sync.set(held.is_in_sync.into());
+        self.generation.set(held.generation as i64);
+        self.last_fetch.set(held.last_fetch.map_or(0.0, seconds));
     }
+}
+
+/// Since 1970.
+fn seconds(time: SystemTime) -> f64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap_or_default().as_secs_f64()
 }

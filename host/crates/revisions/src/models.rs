@@ -1,13 +1,17 @@
 //! The guests and models that a revision can be made of.
 
 use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
+
+use tempfile::TempDir;
 
 use super::candidate::blocking;
 use super::control::Revisions;
 use super::registry::Entry;
-use super::{Guest, LoadError, Model, Refusal, RevisionError};
-use predictor::{ModelCard, Revision, Router};
+use super::state::Store;
+use super::{Guest, LoadError, Model, Origin, Refusal, RevisionError};
+use predictor::{Digest, ModelCard, Revision, Router};
 
 impl Revisions {
     /// The guest of a known revision: of the one that `prefix` names, or of the live one.
@@ -92,25 +96,49 @@ impl Revisions {
     }
 
     fn receive(&self, archive: impl Read) -> Result<(Arc<Model>, bool), RevisionError> {
-        let refused = |reason: String| RevisionError::ModelRefused(reason);
         let store = self.store.as_ref().ok_or(RevisionError::NoState)?;
         let most = self.options.max_model_bytes;
-        let received = store.models().receive(archive, most);
-        let received = received.map_err(|error| refused(error.to_string()))?;
-        let digest = match self.loader.model(received.path()) {
+        let refused = |reason: String| RevisionError::ModelRefused(reason);
+        let dir = store.models().receive(archive, most);
+        let dir = dir.map_err(|error| refused(error.to_string()))?;
+        let digest = match self.loader.model(dir.path()) {
             Ok(model) => model.digest,
             Err(LoadError::Refused(Refusal { reason, .. })) => {
                 // Where it is for now is nobody's concern.
-                let here = format!("{}/", received.path().display());
+                let here = format!("{}/", dir.path().display());
                 return Err(refused(reason.replace(&here, "")));
             }
             Err(error) => return Err(error.into()),
         };
+        let received = Unnamed { dir, digest };
+        self.name(store, received, Origin::Upload)
+    }
+
+    /// Keeps a model that lies in a directory for a while.
+    pub(super) fn take_over(
+        &self,
+        dir: &Path,
+        origin: Origin,
+    ) -> Result<Arc<Model>, RevisionError> {
+        let store = self.store.as_ref().ok_or(RevisionError::NoState)?;
+        let digest = self.loader.model(dir)?.digest;
+        if let Some(known) = self.registry().model(&digest) {
+            return Ok(Arc::clone(known));
+        }
+        let copied = Unnamed::copy(store, dir, digest)?;
+        self.name(store, copied, origin).map(|(model, _)| model)
+    }
+
+    fn name(
+        &self,
+        store: &Store,
+        unnamed: Unnamed,
+        origin: Origin,
+    ) -> Result<(Arc<Model>, bool), RevisionError> {
         // Nothing else says meanwhile which models are wanted.
         let mut registry = self.registry();
-        let before = store.models().keep(received, digest);
-        let before = before.map_err(|error| refused(error.to_string()))?;
-        let (model, is_known) = registry.add_model(Arc::new(store.model(digest)));
+        let (model, before) = unnamed.name(store, origin)?;
+        let (model, is_known) = registry.add_model(Arc::new(model));
         self.settle(&mut registry, None);
         drop(registry);
         drop(before);
@@ -135,5 +163,32 @@ impl Revisions {
         self.forget_beyond(&mut registry, 1, &in_use);
         self.settle(&mut registry, None);
         registry.loaded_models() < before
+    }
+}
+
+/// A model in the state directory, before it has its name there.
+pub(super) struct Unnamed {
+    dir: TempDir,
+    digest: Digest,
+}
+
+impl Unnamed {
+    /// A copy of a model that lies elsewhere.
+    pub(super) fn copy(store: &Store, dir: &Path, digest: Digest) -> Result<Self, RevisionError> {
+        let dir = store.models().copy(dir);
+        let dir = dir.map_err(|error| RevisionError::ModelRefused(error.to_string()))?;
+        Ok(Self { dir, digest })
+    }
+
+    /// Gives it the name of its digest. What had that name is deleted when it is dropped.
+    pub(super) fn name(
+        self,
+        store: &Store,
+        origin: Origin,
+    ) -> Result<(Model, TempDir), RevisionError> {
+        let before = store.models().keep(self.dir, self.digest);
+        let before = before.map_err(|error| RevisionError::ModelRefused(error.to_string()))?;
+        let model = store.model(self.digest);
+        Ok((Model { origin, ..model }, before))
     }
 }

@@ -19,6 +19,8 @@ pub enum Origin {
     File(PathBuf),
     /// From a request to the admin API.
     Upload,
+    /// From a registry, by this reference.
+    Artifact(Arc<str>),
 }
 
 /// What a revision is used for.

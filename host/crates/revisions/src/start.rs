@@ -18,6 +18,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::candidate::revision;
 use super::control::Revisions;
+use super::desired::fetch::Installed;
 use super::order::Order;
 use super::registry::{Entry, Registry};
 use super::state::{Configured, Keeper, KnownModels, Record, StateError, Store};
@@ -65,10 +66,8 @@ pub enum StartError {
 
 /// The revision that a server begins with.
 pub struct Beginning {
-    loader: Arc<dyn Loader>,
+    installed: Installed,
     options: Options,
-    configured_model: Arc<Model>,
-    store: Option<Arc<Store>>,
     record: Record,
     first: First,
     /// Its fallback, if it is to be on probation.
@@ -84,6 +83,10 @@ impl Beginning {
     /// served, the other one is tried, then those that were live before, and then the fallback
     /// guest. If the revision is not trusted yet, its fallback is loaded as well.
     ///
+    /// With a rollout file, what that declares live is tried before all of these, and then
+    /// what it declares trusted. This waits for artifacts to be pulled, and must be called on a
+    /// thread of a runtime that may block.
+    ///
     /// # Errors
     ///
     /// If none can be served: what is wrong with the configured guest. If other users can
@@ -97,30 +100,47 @@ impl Beginning {
             Some(dir) => Store::open(dir)?.map(Arc::new),
             None => None,
         };
-        let configured_model = Arc::new(model);
-        let record = store.as_ref().and_then(|store| {
+        let installed = Installed {
+            loader,
+            store,
+            guest: options.guest.clone(),
+            model: Arc::new(model),
+            max_bytes: options.max_bytes,
+            max_model_bytes: options.max_model_bytes,
+        };
+        let record = installed.store.as_ref().and_then(|store| {
             store.read(&KnownModels {
-                configured: configured_model.digest,
+                configured: installed.model.digest,
                 kept: store.models().digests(),
             })
         });
         let mut record = record.unwrap_or_default();
+        let candidates = Candidates {
+            installed: &installed,
+            options: &options,
+        };
+        if let Some((first, standby)) = candidates.declared(&record) {
+            record.configured = None;
+            return Ok(Self {
+                installed,
+                options,
+                record,
+                first,
+                standby,
+                obstacle: None,
+            });
+        }
         let file = read_guest(&options.guest, options.max_bytes);
         let configured = file.as_ref().ok();
-        let configured = configured.map(|component| revision(component, &configured_model));
-        let order = Order::of(&record, configured.as_ref());
+        let configured = configured.map(|component| revision(component, &installed.model));
+        let followed = configured.as_ref().filter(|_| options.rollout.is_none());
+        let order = Order::of(&record, followed);
         if configured.is_some() && configured.as_ref() != record.file() {
             record.configured = configured.clone().map(|revision| Configured {
                 revision,
                 refused: None,
             });
         }
-        let candidates = Candidates {
-            loader: &*loader,
-            store: store.as_deref(),
-            options: &options,
-            configured_model: &configured_model,
-        };
         let mut obstacle = file.as_ref().err().map(ToString::to_string);
         // A quarantined guest is the last resort.
         let known_bad = configured.as_ref();
@@ -157,12 +177,14 @@ impl Beginning {
                 }
             },
         };
-        let standby = candidates.standby(&record, first.revision());
+        let standby = candidates.standby(&record, first.revision(), || None);
+        if options.rollout.is_some() {
+            // What is declared is wanted, and nothing else.
+            (record.configured, obstacle) = (None, None);
+        }
         Ok(Self {
-            loader,
+            installed,
             options,
-            configured_model,
-            store,
             record,
             first,
             standby,
@@ -244,20 +266,22 @@ impl Revisions {
                 "the revision is on probation, since it was not trusted before the start"
             );
         }
-        let models = models(beginning.store.as_deref(), &beginning.configured_model);
+        let installed = beginning.installed;
+        let models = models(installed.store.as_deref(), &installed.model);
         let mut registry = Registry::new(first, models, record, options.keep);
         registry.obstacle = beginning.obstacle;
-        let keeper = beginning.store.clone().and_then(Keeper::start);
-        let watch = options.watch;
+        let keeper = installed.store.clone().and_then(Keeper::start);
+        let (watch, desired) = (options.watch, options.rollout.clone());
         let revisions = Arc::new(Self {
-            loader: beginning.loader,
+            loader: Arc::clone(&installed.loader),
             rollout,
             options,
             metrics,
             loading: tokio::sync::Mutex::default(),
             registry: Mutex::new(registry),
-            store: beginning.store,
+            store: installed.store.clone(),
             keeper,
+            conditions: Mutex::default(),
         });
         {
             let mut registry = revisions.registry();
@@ -282,7 +306,11 @@ impl Revisions {
                 }
             }
         });
-        if watch {
+        if let Some(desired) = desired {
+            watch::follow(&desired)?;
+            let revisions = Arc::downgrade(&revisions);
+            runtime.spawn(Self::reconcile(revisions, desired, installed));
+        } else if watch {
             watch::start(&revisions, runtime)?;
         }
         Ok(revisions)

@@ -171,13 +171,9 @@ impl Metrics {
     pub(super) fn record_trial(&self, on_trial: Option<(&Revision, Trial, Share)>) {
         self.share.reset();
         if let Some((revision, trial, share)) = on_trial {
-            let trial = match trial {
-                Trial::Canary => "canary",
-                Trial::Shadow => "shadow",
-            };
             let [guest, name] = labels(revision);
             self.share
-                .with_label_values(&[guest.as_str(), name.as_str(), trial])
+                .with_label_values(&[guest.as_str(), name.as_str(), trial.name()])
                 .set(share.get());
         }
     }

@@ -16,6 +16,16 @@ pub enum Trial {
     Shadow,
 }
 
+impl Trial {
+    /// `canary` or `shadow`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Canary => "canary",
+            Self::Shadow => "shadow",
+        }
+    }
+}
+
 /// The revisions in use.
 #[derive(Clone, Debug)]
 pub struct Status {

@@ -193,6 +193,7 @@ impl LoadOptions {
                 fallback: None,
                 state: None,
                 watch: false,
+                rollout: None,
             },
             cache: ::cache::Options::default(),
             limits: self.requests.resolve(work.queue_tokens.get()),

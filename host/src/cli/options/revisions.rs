@@ -2,7 +2,9 @@
 //! configured guest fails.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use ::revisions::DesiredState;
 use clap::{ArgAction, Args};
 
 use super::{guest_beside_binary, non_empty};
@@ -30,6 +32,19 @@ pub(in crate::cli) struct RevisionOptions {
     #[arg(long, env = "FASTSENTIMENT_STATE", value_name = "DIR", value_parser = path_or_none())]
     state: Option<PathBuf>,
 
+    /// Rollout file: what should run, in TOML [default: none]
+    ///
+    /// It names guests and models by path or by reference (`oci://...@sha256:...`), and the
+    /// server follows it whenever it changes. --guest and --model are what it has for the
+    /// rest. Versions are then changed by the file alone. What is pulled is kept in --state.
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_ROLLOUT",
+        value_name = "FILE",
+        value_parser = path_or_none()
+    )]
+    rollout: Option<PathBuf>,
+
     /// Guest to start with if --guest cannot be served; empty for none [default:
     /// `fastsentiment_guest.wasm` beside the binary]
     ///
@@ -49,12 +64,22 @@ impl RevisionOptions {
     pub(in crate::cli) fn apply(&self, options: &mut ::revisions::Options) -> std::io::Result<()> {
         options.watch = self.watch;
         options.state = self.state().map(Path::to_owned);
+        let rollout = self
+            .rollout()
+            .map(|file| DesiredState::new(file.to_owned()));
+        options.rollout = rollout.map(Arc::new);
         options.fallback = match &self.fallback_guest {
             Some(guest) => non_empty(guest.clone()),
             // It may not be installed.
             None => Some(guest_beside_binary()?).filter(|file| file.exists()),
         };
         Ok(())
+    }
+
+    /// The rollout file, if there is one.
+    pub(in crate::cli) fn rollout(&self) -> Option<&Path> {
+        let file = self.rollout.as_deref();
+        file.filter(|file| !file.as_os_str().is_empty())
     }
 
     /// The state directory, if there is one.

@@ -9,7 +9,7 @@ use crate::hostile::{component, hostile, no_golden};
 use crate::server_process::{ServerProcess, bare};
 
 /// The binary with these arguments.
-pub(super) fn command(arguments: &[&str]) -> Command {
+pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = bare();
     command.args(arguments);
     // A proxy has no business between a machine and itself.

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use predictor::{BoxFuture, Digest, Pending, PredictError, Predictor, Request, Revision};
 use prometheus::{Registry, TextEncoder};
 use revisions::{
-    Added, Beginning, Change, Guest, Loader, Metrics, Model, Options, Origin, RevisionError,
-    Revisions, StartError,
+    Added, Beginning, Change, DesiredState, Guest, Loader, Metrics, Model, Options, Origin,
+    RevisionError, Revisions, StartError,
 };
 use rollout::{Demotion, Rollout};
 use serde_json::Value;
@@ -54,6 +54,8 @@ pub(super) struct Place {
     pub(super) dir: Arc<TempDir>,
     pub(super) keep: usize,
     pub(super) watch: bool,
+    /// The rollout file that is in charge, if one is.
+    pub(super) rollout: Option<Arc<DesiredState>>,
     /// Whether there is a fallback guest, whose component is `fallback`.
     pub(super) has_fallback: bool,
     pub(super) probation: Duration,
@@ -67,6 +69,7 @@ impl Place {
             dir: Arc::new(tempfile::tempdir().unwrap()),
             keep: 5,
             watch: false,
+            rollout: None,
             has_fallback: false,
             probation: Duration::ZERO,
             held: false,
@@ -97,6 +100,26 @@ impl Place {
         std::fs::rename(&beside, self.guest()).unwrap();
     }
 
+    /// A file beside the configured guest.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes such a file, at once.
+    pub(super) fn write(&self, name: &str, content: &str) {
+        let beside = self.file("new");
+        std::fs::write(&beside, content).unwrap();
+        std::fs::rename(&beside, self.file(name)).unwrap();
+    }
+
+    /// Declares a guest live, which is written to a file of its name; and the rest.
+    pub(super) fn declare(&self, generation: u64, live: &str, rest: &str) {
+        self.write(&format!("{live}.wasm"), live);
+        self.write("c.wasm", "c");
+        let content = format!("generation = {generation}\n[live]\nguest = \"{live}.wasm\"\n{rest}");
+        self.write("rollout.toml", &content);
+    }
+
     /// The configured model.
     pub(super) fn model(&self) -> PathBuf {
         self.dir.path().join("model")
@@ -120,6 +143,7 @@ impl Place {
             max_model_bytes: 64,
             state: Some(self.state()),
             watch: self.watch,
+            rollout: self.rollout.clone(),
         }
     }
 
@@ -133,14 +157,24 @@ impl Place {
         let registry = Registry::new();
         let metrics = Metrics::new(&registry).unwrap();
         let model = loader.model(&options.model).unwrap();
-        let first = Beginning::choose(loader.clone(), model, options)?;
+        let handle = Handle::current();
+        let log = tracing::dispatcher::get_default(Clone::clone);
+        // It waits for what a rollout file names, which must not be done on this thread.
+        let choosing = std::thread::scope(|scope| {
+            let choose = scope.spawn(|| {
+                let _entered = handle.enter();
+                let _logged = tracing::dispatcher::set_default(&log);
+                Beginning::choose(loader.clone(), model, options)
+            });
+            choose.join().unwrap()
+        });
+        let first = choosing?;
         let trust = rollout::Options {
             probation: self.probation,
             failures: 0,
         };
         let (scorer, below) = (first.scorer().clone(), Arc::new(Nothing));
         let counted = rollout::Metrics::new(&registry).unwrap();
-        let handle = Handle::current();
         let (rollout, _) = Rollout::start(scorer, below, trust, counted, &handle);
         // Demotions come from the tests.
         let (demotions, received) = unbounded_channel();

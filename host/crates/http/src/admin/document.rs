@@ -7,6 +7,7 @@
 //! This module must not know HTTP.
 
 mod models;
+mod status;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ pub use models::{ModelEntry, ModelListing, UploadedModel};
 use predictor::Revision;
 use revisions::KnownRevision;
 use rollout::Share;
+pub use status::{Condition, Declared, Role, Rollout, Status, Step, StepError};
 
 /// What a version's answers are known by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -137,6 +139,11 @@ pub enum Origin {
     },
     /// From a request.
     Upload,
+    /// From a registry.
+    Artifact {
+        /// By this reference.
+        reference: String,
+    },
 }
 
 /// The live version is not trusted yet.
@@ -246,14 +253,10 @@ impl Listing {
             left_s: probation.left.as_secs_f64(),
             fallback: Name::from(&*probation.fallback),
         };
-        let trial = |trial: &rollout::TrialStatus| Trial {
-            comparison: trial.comparison.map(Comparison::from),
-            ..Trial::new(&trial.revision, trial.trial, trial.share)
-        };
         Self {
             live: Name::from(&*status.live),
             probation: status.probation.as_ref().map(probation),
-            trial: status.trial.as_ref().map(trial),
+            trial: status.trial.as_ref().map(Trial::from),
             configured_fault,
             versions: versions
                 .iter()
@@ -322,6 +325,15 @@ impl Trial {
     }
 }
 
+impl From<&rollout::TrialStatus> for Trial {
+    fn from(trial: &rollout::TrialStatus) -> Self {
+        Self {
+            comparison: trial.comparison.map(Comparison::from),
+            ..Self::new(&trial.revision, trial.trial, trial.share)
+        }
+    }
+}
+
 impl From<rollout::Comparison> for Comparison {
     fn from(comparison: rollout::Comparison) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "the digits of a percentage")]
@@ -345,6 +357,9 @@ impl From<&revisions::Origin> for Origin {
                 path: path.display().to_string(),
             },
             revisions::Origin::Upload => Self::Upload,
+            revisions::Origin::Artifact(reference) => Self::Artifact {
+                reference: reference.to_string(),
+            },
         }
     }
 }

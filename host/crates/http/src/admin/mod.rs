@@ -6,6 +6,7 @@ mod models;
 mod openapi;
 mod query;
 mod refusal;
+mod status;
 mod trials;
 mod uploads;
 mod versions;
@@ -14,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 
 use axum::{Router, middleware};
 use prometheus::Registry;
-use revisions::Revisions;
+use revisions::{DesiredState, Revisions};
 use tower_http::normalize_path::NormalizePath;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -36,6 +37,8 @@ pub struct Admin {
     pub access: Access,
     /// Limits on uploaded guests.
     pub uploads: Uploads,
+    /// The rollout file that is in charge, if one is.
+    pub desired: Option<Arc<DesiredState>>,
     /// Whether each finished request is logged.
     pub log_requests: bool,
 }
@@ -63,6 +66,7 @@ impl Admin {
             readiness,
             access,
             uploads,
+            desired,
             log_requests,
         } = self;
         let live = {
@@ -73,6 +77,7 @@ impl Admin {
         let open = OpenApiRouter::new()
             .merge(health::router(readiness))
             .merge(version::router(live))
+            .merge(status::router(managed.clone(), desired))
             .merge(prometheus_text::router(registry))
             .merge(crate::openapi::router(Arc::clone(&document)));
         let access = Arc::new(access);
@@ -100,7 +105,7 @@ fn not_found() -> Problem {
     Problem::new(
         Kind::NotFound,
         "there is nothing at this path; see `GET /metrics`, `GET /health/live`, \
-         `GET /health/ready`, `GET /version`, `GET /versions` and `GET /models`, or all paths at \
+         `GET /health/ready`, `GET /version`, `GET /status`, `GET /versions` and `GET /models`, or all paths at \
          `GET /openapi.json`",
     )
 }

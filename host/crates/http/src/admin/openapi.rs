@@ -152,6 +152,10 @@ pub(super) fn refused() -> Problem {
     RevisionError::Refused(Refusal { step, reason }).into()
 }
 
+pub(super) fn declared() -> Problem {
+    RevisionError::Declared("rollout.toml".into()).into()
+}
+
 pub(super) fn unavailable() -> Problem {
     let reason = "no thread can be started: Resource temporarily unavailable (os error 11)";
     RevisionError::Unavailable(reason.to_owned()).into()

@@ -75,6 +75,10 @@ pub(super) struct AddParameters {
     #[serde(default, deserialize_with = "some_digits")]
     #[param(value_type = Option<String>, pattern = "^[0-9a-fA-F]{4,64}$")]
     pub(super) model: Option<String>,
+    /// Do this though a rollout file decides what is used.
+    #[serde(default, rename = "override")]
+    #[param(default = false)]
+    pub(super) overriding: bool,
 }
 
 /// How to activate a version.
@@ -86,6 +90,10 @@ pub(super) struct ActivateParameters {
     #[serde(default)]
     #[param(default = false)]
     pub(super) force: bool,
+    /// Do this though a rollout file decides what is used.
+    #[serde(default, rename = "override")]
+    #[param(default = false)]
+    pub(super) overriding: bool,
 }
 
 /// How a version is tried as a canary.
@@ -97,6 +105,10 @@ pub(super) struct CanaryParameters {
     #[serde(deserialize_with = "share")]
     #[param(value_type = f64, exclusive_minimum = 0, maximum = 1, example = 0.1)]
     pub(super) share: Share,
+    /// Do this though a rollout file decides what is used.
+    #[serde(default, rename = "override")]
+    #[param(default = false)]
+    pub(super) overriding: bool,
 }
 
 /// How a version is tried as a shadow.
@@ -108,6 +120,10 @@ pub(super) struct ShadowParameters {
     #[serde(default, deserialize_with = "some_share")]
     #[param(value_type = Option<f64>, exclusive_minimum = 0, maximum = 1, example = 0.1)]
     pub(super) share: Option<Share>,
+    /// Do this though a rollout file decides what is used.
+    #[serde(default, rename = "override")]
+    #[param(default = false)]
+    pub(super) overriding: bool,
 }
 
 /// How to roll back.
@@ -118,6 +134,21 @@ pub(super) struct RollbackParameters {
     /// Only if this version is live.
     #[param(pattern = "^[0-9a-fA-F]{4,64}$")]
     pub(super) from: Option<String>,
+    /// Do this though a rollout file decides what is used.
+    #[serde(default, rename = "override")]
+    #[param(default = false)]
+    pub(super) overriding: bool,
+}
+
+/// How a trial ends.
+#[derive(serde::Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct EndParameters {
+    /// Do this though a rollout file decides what is used.
+    #[serde(default, rename = "override")]
+    #[param(default = false)]
+    pub(super) overriding: bool,
 }
 
 fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Share, D::Error> {

@@ -13,6 +13,7 @@ impl From<RevisionError> for Problem {
             RevisionError::UnknownModel(_) => Kind::UnknownModel,
             RevisionError::ModelRefused(_) => Kind::ModelRefused,
             RevisionError::NoState
+            | RevisionError::Declared(_)
             | RevisionError::AmbiguousModel(_)
             | RevisionError::Ambiguous(_)
             | RevisionError::InUse(_)

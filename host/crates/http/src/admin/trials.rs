@@ -8,8 +8,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::document::{self, Change, Gone};
-use super::openapi::{common, example, quarantined, unknown};
-use super::query::{CanaryParameters, NoParameters, Query, ShadowParameters};
+use super::openapi::{common, declared, example, quarantined, unknown};
+use super::query::{CanaryParameters, EndParameters, Query, ShadowParameters};
 use super::versions::{Context, Id, gone};
 use crate::openapi::problems;
 use crate::problem::Problem;
@@ -25,7 +25,9 @@ pub(super) fn router() -> OpenApiRouter<Context> {
 
 problems!(TrialProblems, {
     let is_live = RevisionError::IsLive(example("the revision").short());
-    common::<ShadowParameters>([unknown(), vec![is_live.into(), quarantined()]].concat())
+    common::<ShadowParameters>(
+        [unknown(), vec![is_live.into(), quarantined(), declared()]].concat(),
+    )
 });
 
 /// Let a version answer a share of the texts
@@ -42,6 +44,7 @@ async fn canary(
     Query(parameters): Query<CanaryParameters>,
     State(context): State<Context>,
 ) -> Result<Json<document::Trial>, Problem> {
+    context.managed.get()?.permit(parameters.overriding)?;
     begin_trial(&context, &id, Trial::Canary, parameters.share)
 }
 
@@ -59,6 +62,7 @@ async fn shadow(
     Query(parameters): Query<ShadowParameters>,
     State(context): State<Context>,
 ) -> Result<Json<document::Trial>, Problem> {
+    context.managed.get()?.permit(parameters.overriding)?;
     // All of its answers are dropped.
     let share = parameters.share.unwrap_or(Share::ALL);
     begin_trial(&context, &id, Trial::Shadow, share)
@@ -66,7 +70,7 @@ async fn shadow(
 
 problems!(
     NoTrialProblems,
-    common::<NoParameters>(vec![RevisionError::NoTrial.into()])
+    common::<EndParameters>(vec![RevisionError::NoTrial.into(), declared()])
 );
 
 /// End the trial
@@ -75,13 +79,16 @@ problems!(
     path = "/trial",
     operation_id = "endTrial",
     tag = "Versions",
+    params(EndParameters),
     responses((status = 200, description = "It has ended", body = Gone), NoTrialProblems)
 )]
 async fn end_trial(
-    _: Query<NoParameters>,
+    Query(parameters): Query<EndParameters>,
     State(context): State<Context>,
 ) -> Result<Json<Gone>, Problem> {
-    let version = context.managed.get()?.end_trial()?;
+    let versions = context.managed.get()?;
+    versions.permit(parameters.overriding)?;
+    let version = versions.end_trial()?;
     Ok(gone(&version))
 }
 
@@ -91,13 +98,16 @@ async fn end_trial(
     path = "/trial/promote",
     operation_id = "promote",
     tag = "Versions",
+    params(EndParameters),
     responses((status = 200, description = "It is live", body = Change), NoTrialProblems)
 )]
 async fn promote(
-    _: Query<NoParameters>,
+    Query(parameters): Query<EndParameters>,
     State(context): State<Context>,
 ) -> Result<Json<Change>, Problem> {
-    let change = context.managed.get()?.promote()?;
+    let versions = context.managed.get()?;
+    versions.permit(parameters.overriding)?;
+    let change = versions.promote()?;
     Ok(Json(Change::from(&change)))
 }
 

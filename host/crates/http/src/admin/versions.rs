@@ -19,7 +19,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::document::{self, Added, Change, Entry, Gone, Listing, Name};
-use super::openapi::{common, example, quarantined, refused, unavailable, unknown};
+use super::openapi::{common, declared, example, quarantined, refused, unavailable, unknown};
 use super::query::{
     ActivateParameters, AddParameters, NoParameters, Query, RollbackParameters, invalid,
 };
@@ -88,6 +88,7 @@ problems!(AddProblems, {
         refused(),
         unavailable(),
         quarantined(),
+        declared(),
         RevisionError::IsLive(example("the revision").short()).into(),
         RevisionError::Unknown("0123456789ab".to_owned()).into(),
         RevisionError::UnknownModel("0123456789ab".to_owned()).into(),
@@ -139,6 +140,9 @@ async fn add(
         }
     };
     let versions = context.managed.get()?;
+    if then.activate || trial.is_some() {
+        versions.permit(then.overriding)?;
+    }
     let model = versions.model(then.model.as_deref())?;
     let added = match &then.guest {
         Some(guest) if body.is_end_stream() => {
@@ -218,7 +222,7 @@ async fn remove(
 }
 
 problems!(ActivateProblems, {
-    common::<ActivateParameters>([unknown(), vec![quarantined()]].concat())
+    common::<ActivateParameters>([unknown(), vec![quarantined(), declared()]].concat())
 });
 
 /// Make a version live
@@ -237,6 +241,7 @@ async fn activate(
 ) -> Result<Json<Change>, Problem> {
     let known = id.find(&context)?;
     let versions = context.managed.get()?;
+    versions.permit(parameters.overriding)?;
     let change = versions.activate(&known.revision, parameters.force)?;
     Ok(Json(Change::from(&change)))
 }
@@ -244,6 +249,7 @@ async fn activate(
 problems!(RollbackProblems, {
     let mut more = unknown();
     more.extend([
+        declared(),
         RevisionError::NothingBefore.into(),
         RevisionError::NotLive {
             given: example("another revision").short(),
@@ -272,6 +278,7 @@ async fn rollback(
         None => None,
     };
     let versions = context.managed.get()?;
+    versions.permit(parameters.overriding)?;
     Ok(Json(Change::from(&versions.rollback(from.as_deref())?)))
 }
 
@@ -296,6 +303,8 @@ problems!(
 );
 
 /// Read the configured guest and model again, and make them live
+///
+/// With a rollout file, that is followed again instead, which ends an override.
 #[utoipa::path(
     post,
     path = "/reload",

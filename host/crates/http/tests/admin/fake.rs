@@ -15,7 +15,9 @@ use predictor::{
 };
 use prometheus::Registry;
 use reqwest::Method;
-use revisions::{Beginning, LoadError, Loaded, Loader, Model, Origin, Refusal, Revisions};
+use revisions::{
+    Beginning, DesiredState, LoadError, Loaded, Loader, Model, Origin, Refusal, Revisions,
+};
 use rollout::Rollout;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -120,6 +122,8 @@ pub(super) struct Settings {
     pub(super) loaded: bool,
     /// Whether state is kept, and so models can be uploaded.
     pub(super) state: bool,
+    /// What a rollout file says, if one is in charge.
+    pub(super) rollout: Option<&'static str>,
 }
 
 /// A running admin API; dropped, it is cut off.
@@ -149,6 +153,7 @@ impl Server {
             patience: PATIENCE,
             loaded: true,
             state: false,
+            rollout: None,
         };
         change(&mut settings);
         let dir = tempfile::tempdir().unwrap();
@@ -158,8 +163,33 @@ impl Server {
             release: Semaphore::new(0),
             runtime: Handle::current(),
         });
-        let guest = dir.path().join("guest.wasm");
-        let (rollout, versions) = versions_of(&words, guest, settings.state);
+        let file = dir.path().join("rollout.toml");
+        let desired = settings.rollout.map(|content| {
+            std::fs::write(&file, content).unwrap();
+            Arc::new(DesiredState::new(file))
+        });
+        let options = revisions::Options {
+            guest: dir.path().join("guest.wasm"),
+            model: dir.path().join("model"),
+            state: settings.state.then(|| dir.path().join("state")),
+            fallback: None,
+            keep: 5,
+            keep_models: 2,
+            max_bytes: 1 << 20,
+            max_model_bytes: 1 << 20,
+            watch: false,
+            rollout: desired.clone(),
+        };
+        let (rollout, versions) = {
+            let words = Arc::clone(&words);
+            let entered = Handle::current();
+            // A start may wait, which must not be done on this thread.
+            let starting = std::thread::spawn(move || {
+                let _entered = entered.enter();
+                versions_of(&words, options)
+            });
+            starting.join().unwrap()
+        };
 
         let listener = TcpListener::bind(settings.listen).await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -171,6 +201,7 @@ impl Server {
             readiness: Readiness::default(),
             access: Access::new(token.as_ref(), listener.local_addr().unwrap().ip()),
             uploads: Uploads::new(settings.max_bytes, settings.patience),
+            desired,
             log_requests: false,
         };
         let managed = Managed::default();
@@ -282,18 +313,7 @@ impl Drop for Server {
 }
 
 /// Versions that begin with [`FIRST`], and where texts are sent to them.
-fn versions_of(words: &Arc<Words>, guest: PathBuf, state: bool) -> (Arc<Rollout>, Arc<Revisions>) {
-    let options = revisions::Options {
-        model: guest.with_file_name("model"),
-        state: state.then(|| guest.with_file_name("state")),
-        guest,
-        fallback: None,
-        keep: 5,
-        keep_models: 2,
-        max_bytes: 1 << 20,
-        max_model_bytes: 1 << 20,
-        watch: false,
-    };
+fn versions_of(words: &Arc<Words>, options: revisions::Options) -> (Arc<Rollout>, Arc<Revisions>) {
     let loader = Arc::clone(words) as Arc<dyn Loader>;
     let model = loader.model(&options.model).unwrap();
     let first = Beginning::choose(loader, model, options).unwrap();

@@ -16,4 +16,5 @@ mod api;
 mod fake;
 mod models;
 mod refusals;
+mod status;
 mod uploads;

@@ -27,7 +27,9 @@ impl Registry {
         let mut models = self.models.iter();
         let known = models.position(|known| *known == model);
         match known {
-            Some(at) if model.origin != Origin::Upload => (Arc::clone(&self.models[at]), true),
+            Some(at) if matches!(model.origin, Origin::File(_)) => {
+                (Arc::clone(&self.models[at]), true)
+            }
             // The latest uploads are kept.
             Some(at) => {
                 let model = self.models.remove(at);

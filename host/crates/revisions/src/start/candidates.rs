@@ -4,10 +4,15 @@ use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use super::super::candidate::revision;
+use super::super::desired::fetch::{Fetched, Fetcher, Installed};
 use super::super::file::{self, Unfit};
-use super::super::state::{Record, Store};
-use super::super::{LoadError, Loaded, Loader, Model, Options, Origin};
+use super::super::state::Record;
+use super::super::{
+    DesiredState, Guest, LoadError, Loaded, Model, Options, Origin, Parts, RevisionError, Role,
+};
 use super::StartError;
 use predictor::{Digest, Priority, Revision};
 
@@ -37,23 +42,25 @@ impl First {
 
 /// What is needed to try a guest.
 pub(super) struct Candidates<'a> {
-    pub(super) loader: &'a dyn Loader,
-    pub(super) store: Option<&'a Store>,
+    pub(super) installed: &'a Installed,
     pub(super) options: &'a Options,
-    pub(super) configured_model: &'a Arc<Model>,
 }
 
 impl Candidates<'_> {
     /// Loads a component with a model. The server serves nobody before that.
     fn load(
         &self,
-        component: Vec<u8>,
+        component: impl Into<Arc<[u8]>>,
         model: &Arc<Model>,
         origin: Origin,
     ) -> Result<First, LoadError> {
+        let component = component.into();
         Ok(First {
-            loaded: self.loader.load(&component, model, Priority::Live)?,
-            component: component.into(),
+            loaded: self
+                .installed
+                .loader
+                .load(&component, model, Priority::Live)?,
+            component,
             model: Arc::clone(model),
             origin,
             is_kept: false,
@@ -62,7 +69,68 @@ impl Candidates<'_> {
 
     /// Loads a component with the configured model.
     fn load_here(&self, component: Vec<u8>, origin: Origin) -> Result<First, LoadError> {
-        self.load(component, self.configured_model, origin)
+        self.load(component, &self.installed.model, origin)
+    }
+
+    /// What a rollout file declares live, and what stands by for it; if that cannot be
+    /// loaded, what it declares trusted. `None` without a rollout file, too.
+    pub(super) fn declared(&self, record: &Record) -> Option<(First, Option<First>)> {
+        let desired = self.options.rollout.as_ref()?;
+        let goal = desired.at_start()?;
+        let fetcher = Fetcher::new(&goal, self.installed);
+        let fetcher = fetcher.inspect_err(|error| desired.failed(Role::Live, error));
+        let fetcher = fetcher.ok()?;
+        let in_role = |role, parts: &Parts| {
+            let loaded = self.load_declared(record, desired, role, parts, &fetcher);
+            loaded.inspect_err(|error| desired.failed(role, error)).ok()
+        };
+        let configured = Parts::default();
+        let trusted = goal.trusted.as_ref().unwrap_or(&configured);
+        let Some(live) = in_role(Role::Live, &goal.live) else {
+            let trusted = in_role(Role::Trusted, goal.trusted.as_ref()?)?;
+            tracing::error!(
+                "WHAT IS DECLARED LIVE IS NOT SERVED: {}, which is declared trusted, is",
+                trusted.revision().short()
+            );
+            return Some((trusted, None));
+        };
+        let revision = Arc::clone(live.revision());
+        let standby = self.standby(record, &revision, || {
+            let trusted = in_role(Role::Trusted, trusted)?;
+            (*trusted.revision() != revision).then_some(trusted)
+        });
+        Some((live, standby))
+    }
+
+    fn load_declared(
+        &self,
+        record: &Record,
+        desired: &DesiredState,
+        role: Role,
+        parts: &Parts,
+        fetcher: &Fetcher,
+    ) -> Result<First, RevisionError> {
+        desired.begin(role, "fetch");
+        let Fetched {
+            guest: Guest { component, origin },
+            model,
+            signed_by,
+            is_pulled,
+        } = Handle::current().block_on(fetcher.fetch(parts))?;
+        if is_pulled {
+            desired.has_fetched();
+        }
+        desired.begin(role, "load");
+        let model = self.installed.keep(model)?;
+        let wanted = revision(&component, &model);
+        desired.found(role, &wanted, signed_by);
+        if let Some(entry) = record.quarantined(&wanted) {
+            return Err(RevisionError::Quarantined {
+                revision: wanted.short(),
+                reason: entry.reason.clone(),
+            });
+        }
+        Ok(self.load(component, &model, origin)?)
     }
 
     /// Loads a revision from the state.
@@ -75,11 +143,9 @@ impl Candidates<'_> {
 
     /// A model: the configured one, or else one in the state directory.
     fn model(&self, digest: &Digest) -> Arc<Model> {
-        match self.store {
-            Some(store) if self.configured_model.digest != *digest => {
-                Arc::new(store.model(*digest))
-            }
-            _ => Arc::clone(self.configured_model),
+        match &self.installed.store {
+            Some(store) if self.installed.model.digest != *digest => Arc::new(store.model(*digest)),
+            _ => Arc::clone(&self.installed.model),
         }
     }
 
@@ -88,14 +154,14 @@ impl Candidates<'_> {
     }
 
     fn kept_component(&self, revision: &Revision) -> Result<Vec<u8>, String> {
-        let store = self.store.ok_or("no state is kept")?;
+        let store = self.installed.store.as_ref().ok_or("no state is kept")?;
         let component = store.component(&revision.guest(), self.options.max_bytes as u64);
         component.map_err(|error| error.to_string())
     }
 
     /// The first of these that can be served.
     pub(super) fn kept(&self, revisions: &[Arc<Revision>]) -> Option<First> {
-        self.store?;
+        self.installed.store.as_ref()?;
         revisions.iter().find_map(|revision| {
             let found = self.load_kept(revision);
             let warn = |reason: &String| {
@@ -136,13 +202,18 @@ impl Candidates<'_> {
         let component = component
             .inspect_err(|error| unusable_fallback(error))
             .ok()?;
-        let fallback = revision(&component, self.configured_model);
+        let fallback = revision(&component, &self.installed.model);
         (Some(&*fallback) != other).then(|| (component, Origin::File(path.clone())))
     }
 
     /// The fallback for the live revision: none if that was trusted at the end; otherwise
-    /// what was trusted then, or else the fallback guest.
-    pub(super) fn standby(&self, record: &Record, live: &Arc<Revision>) -> Option<First> {
+    /// what was trusted then, or else what is declared trusted, or else the fallback guest.
+    pub(super) fn standby(
+        &self,
+        record: &Record,
+        live: &Arc<Revision>,
+        declared: impl FnOnce() -> Option<First>,
+    ) -> Option<First> {
         let was_live = record.history.last() == Some(live);
         if was_live && record.standby.is_none() {
             return None;
@@ -163,9 +234,9 @@ impl Candidates<'_> {
             };
             loaded.inspect_err(warn).ok()
         });
-        trusted.or_else(|| {
+        trusted.or_else(declared).or_else(|| {
             let (component, origin) = self.fallback_component(Some(live))?;
-            if !fit(&revision(&component, self.configured_model)) {
+            if !fit(&revision(&component, &self.installed.model)) {
                 return None;
             }
             let loaded = self.load_here(component, origin);

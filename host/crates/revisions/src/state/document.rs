@@ -109,8 +109,11 @@ struct Identity {
 struct RevisionEntry<R> {
     #[serde(alias = "guest")]
     revision: R,
-    /// The file that it was read from; none for an upload.
+    /// The file that the guest was read from; none for an upload or an artifact.
     file: Option<PathBuf>,
+    /// The reference that the guest was pulled by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    artifact: Option<String>,
     added_ms: u64,
     activated_ms: Option<u64>,
 }
@@ -157,7 +160,11 @@ impl From<&Record> for Document<Identity> {
             file: match &kept.origin {
                 // JSON holds Unicode only.
                 Origin::File(path) => Some(path.to_string_lossy().as_ref().into()),
-                Origin::Upload => None,
+                Origin::Upload | Origin::Artifact(_) => None,
+            },
+            artifact: match &kept.origin {
+                Origin::Artifact(reference) => Some(reference.to_string()),
+                Origin::Upload | Origin::File(_) => None,
             },
             added_ms: to_ms(kept.added),
             activated_ms: kept.activated.map(to_ms),
@@ -202,7 +209,11 @@ impl<R> Document<R> {
         let revision = |entry: RevisionEntry<R>| {
             Ok(KeptRevision {
                 revision: named(entry.revision),
-                origin: entry.file.map_or(Origin::Upload, Origin::File),
+                origin: match (entry.file, entry.artifact) {
+                    (Some(file), _) => Origin::File(file),
+                    (None, Some(reference)) => Origin::Artifact(reference.into()),
+                    (None, None) => Origin::Upload,
+                },
                 added: from_ms(entry.added_ms)?,
                 activated: entry.activated_ms.map(from_ms).transpose()?,
             })

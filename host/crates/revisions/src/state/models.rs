@@ -1,4 +1,4 @@
-//! Models that were uploaded: each a directory under its digest, in the directory `models`
+//! Models that were uploaded or pulled: each a directory under its digest, in the directory `models`
 //! of the state.
 //!
 //! A model arrives as a tar archive. Its entries are files, in directories or not; nothing
@@ -96,6 +96,28 @@ impl Models {
         let dir = self.temporary().map_err(ModelUploadError::Disk)?;
         unpack(archive, dir.path(), most)?;
         Ok(dir)
+    }
+
+    /// Copies the files of a directory, which has no others below it: by links where the
+    /// file system can. The new directory is deleted when it is dropped, unless it is kept.
+    pub(in super::super) fn copy(&self, from: &Path) -> Result<TempDir, ModelUploadError> {
+        let copy = || {
+            fs::create_dir_all(&self.dir)?;
+            let dir = self.temporary()?;
+            for entry in fs::read_dir(from)? {
+                let entry = entry?;
+                let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+                if hidden || !entry.file_type()?.is_file() {
+                    continue;
+                }
+                let to = dir.path().join(entry.file_name());
+                if fs::hard_link(entry.path(), &to).is_err() {
+                    fs::copy(entry.path(), &to)?;
+                }
+            }
+            Ok(dir)
+        };
+        copy().map_err(ModelUploadError::Disk)
     }
 
     /// Keeps a model that was received. One that is there already should have the same

@@ -16,9 +16,10 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::RevisionError;
 use super::control::Revisions;
+use super::desired::file::MOST_BYTES;
 use super::file::{self, Unfit};
+use super::{DesiredError, DesiredState};
 use predictor::Digest;
 
 /// The time between two looks, and the waits before a retry. What is the same at two looks
@@ -36,6 +37,12 @@ impl Pace {
         poll: Duration::from_secs(1),
         first_retry: Duration::from_secs(1),
         longest_retry: Duration::from_secs(120),
+    };
+
+    /// It is one small file, which is written at once.
+    const SMALL_FILE: Self = Self {
+        poll: Duration::from_millis(250),
+        ..Self::USUAL
     };
 }
 
@@ -98,6 +105,33 @@ pub(super) fn start(revisions: &Arc<Revisions>, runtime: &Handle) -> io::Result<
     Ok(())
 }
 
+/// Watches a rollout file until `desired` is dropped.
+///
+/// # Errors
+///
+/// If no thread can be started.
+pub(super) fn follow(desired: &Arc<DesiredState>) -> io::Result<()> {
+    let (path, desired) = (desired.path().to_owned(), Arc::downgrade(desired));
+    let builder = std::thread::Builder::new().name("watch".to_owned());
+    builder.spawn(move || {
+        let handle = |news, _| {
+            if let Some(desired) = desired.upgrade() {
+                match news {
+                    News::Content(content) => desired.take(&content),
+                    News::Unfit(unfit) => {
+                        desired.cannot_be_used(DesiredError::from(unfit).to_string());
+                    }
+                    News::Gone => desired.cannot_be_used("it is gone".to_owned()),
+                }
+            }
+            Outcome::Settled
+        };
+        let watch = Watch::new(path, MOST_BYTES, || None, Pace::SMALL_FILE);
+        watch.run(|| desired.strong_count() > 0, handle);
+    })?;
+    Ok(())
+}
+
 fn handle(revisions: &Arc<Revisions>, runtime: &Handle, news: News, choices: u64) -> Outcome {
     let path = revisions.options.guest.display();
     let error = match news {
@@ -125,11 +159,10 @@ fn handle(revisions: &Arc<Revisions>, runtime: &Handle, news: News, choices: u64
         }
     };
     tracing::warn!("what is configured has changed, and what is live stays live: {error}");
-    match error {
-        RevisionError::Unavailable(_) | RevisionError::Unreadable { .. } | RevisionError::Ended => {
-            Outcome::TryAgain
-        }
-        _ => Outcome::Settled,
+    if error.may_pass() {
+        Outcome::TryAgain
+    } else {
+        Outcome::Settled
     }
 }
 
