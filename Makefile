@@ -141,6 +141,9 @@ test: guest onnxruntime test-venv export-venv redis registry ## Run all tests
 	  HF_HUB_OFFLINE=1 $(TEST_VENV)/bin/python model/tools/golden.py --check \
 	    model/default $(dir $(wildcard host/tests/fixtures/models/*/golden.json)); \
 	else $(SKIPPED); fi
+	@if [ -e $(TEST_VENV)/.complete ]; then set -x; \
+	  $(EXPORT) $(TEST_VENV)/bin/python -m unittest discover model/tools/tests; \
+	else $(SKIPPED); fi
 	@# Downloads are tested without PyTorch, as they are used with ONNX=1.
 	@if [ -e $(TEST_VENV)/.complete ]; then set -x; \
 	  $(EXPORT) $(TEST_VENV)/bin/python -m unittest export.tests.test_download; \

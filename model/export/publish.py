@@ -52,8 +52,8 @@ changed since.
 INT8 = """
 int8 is dynamic: weights are signed, with a scale per column; activations get their scale
 from the text that is scored. Scores of other texts than these may change more: measure on
-your own texts before you rely on it. On CPUs without VNNI, sums of such products can
-saturate, which changes scores further.
+your own texts before you rely on it. Weights have 7 bits, so that sums do not saturate on
+CPUs without VNNI.
 """
 
 

@@ -47,6 +47,11 @@ MODEL_FILES = (
 )
 # What float32 arithmetic in another order may change, with some room.
 TOLERANCE = 1e-5
+# The included model rounds activations to one of 256 levels. Another order of sums moves
+# one over the edge to the next level now and then, which changes a score by more: by up
+# to 0.0029 between an emulated Haswell (AVX2) and a processor with AVX-512 and AMX, over
+# 137 of these texts and 200 sentences. Sums that saturate changed scores by up to 0.084.
+INCLUDED_TOLERANCE = 0.02
 
 
 class TokenizerFile:
@@ -82,7 +87,10 @@ def answers(directory: Path, reference: Reference) -> Iterator[tuple[Sample, Ans
         yield sample, answer
 
 
-def write(directory: Path, tolerance: float) -> None:
+def write(directory: Path, tolerance: float | None) -> None:
+    if tolerance is None:
+        included = directory.resolve() == DEFAULT_MODEL
+        tolerance = INCLUDED_TOLERANCE if included else TOLERANCE
     reference = Reference(directory)
     entries = [entry(*pair) for pair in answers(directory, reference)]
     document = (
@@ -180,9 +188,9 @@ def main() -> None:
     parser.add_argument(
         "--tolerance",
         type=float,
-        default=TOLERANCE,
         metavar="X",
-        help="difference of scores that golden.json is to allow (default: %(default)s)",
+        help="difference of scores that golden.json is to allow "
+        f"({TOLERANCE:g}; {INCLUDED_TOLERANCE:g} for model/default)",
     )
     arguments = parser.parse_args()
     problems = []

@@ -40,7 +40,8 @@ or so settings, so the figures are flattering: there is no other labelled split.
 - Activations u8 with constant scales, weights s8 with one scale per output. Constant scales need no pass
   over the activations at run time, and a text's score cannot depend on its neighbours or on padding.
 - Layer normalisation is split: activations stay normalised, gamma and beta are folded into the weights
-  that read them. SmoothQuant's channel scales even out the rest, and GPTQ rounds the weights.
+  that read them. SmoothQuant's channel scales even out the rest, and GPTQ rounds the weights, so that
+  no processor's sums saturate.
 - Layers 0-2 take 16-bit activations, as two 8-bit products, in the second half of the feed-forward
   network: there rounding hurt most.
 - The last layer computes [CLS] alone after its keys and values, which is exact.
@@ -59,9 +60,11 @@ All from the same weights; times are medians, one thread, spinning off, a noisy 
 
 ## CPUs tested
 
-{cpu}, ONNX Runtime 1.32, and no other. It has VNNI, which adds products in 32 bits. On AVX2 without VNNI
-ONNX Runtime adds pairs of u8 x s8 products in 16 bits, which can saturate: there scores may
-differ. The 7-bit row of the table cannot saturate; `weight_levels=63` in `train/ways.py` ships it.
+{cpu}, with ONNX Runtime 1.32.
+
+Without VNNI, ONNX Runtime adds pairs of u8 x s8 products in 16 bits. Such a sum saturates if two
+weights of one sign are together above 128, so weights are rounded to stay below that: each row gets
+the scale that costs least with this limit.
 
 ## Rebuild and check
 

@@ -8,8 +8,9 @@ Optimum writes: int64 `input_ids` and `attention_mask` [batch, sequence], float3
 
 Each matrix product is computed one of these ways:
 - `float`: fp32;
-- `static`: activations u8 with a constant scale, weights s8 per column. Nothing
-  depends on other rows, so neither padding nor neighbours change a score;
+- `static`: activations u8 with a constant scale, weights s8 per column, rounded so that
+  no processor's sums saturate. Nothing depends on other rows, so neither padding nor
+  neighbours change a score;
 - `static16`: as `static` with 16-bit activations, as two 8-bit products;
 - `dynamic`: activations u8 with a scale taken from the whole tensor at run time;
 - `nbits`: MatMulNBits, weights 8 bit in blocks of 32 rows.
@@ -22,7 +23,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from train import modeling
-from train.rounding import Range, quantize_rows, quantize_weight
+from train.rounding import PAIR_LIMIT, Range, quantize_rows, quantize_weight
 
 CONTRIB = "com.microsoft"
 OPSET = 17
@@ -35,7 +36,7 @@ class Scheme:
     default: str
     linear: dict[str, str] = field(default_factory=dict)
     int8_embeddings: bool = True
-    weight_levels: int = 127
+    pair_limit: int = PAIR_LIMIT
     cls_only: bool = True
     # One node for projection and attention (QAttention), or a product and MultiHeadAttention.
     fused_attention: bool = False
@@ -194,7 +195,7 @@ class Builder:
             if way.startswith("static")
             else None
         )
-        rows, scales = quantize_weight(weight, moment, self.scheme.weight_levels)
+        rows, scales = quantize_weight(weight, moment, self.scheme.pair_limit)
         w = self.constant(f"{name}.weight", rows.T)
         s = self.constant(f"{name}.weight_scale", scales[:, 0])
         if way == "dynamic":
@@ -330,7 +331,7 @@ class Builder:
             inputs_range = self.weights.ranges[quantizer]
             weight = weight * inputs_range.channels
             rows, scales = quantize_weight(
-                weight, inputs_range.second_moment, self.scheme.weight_levels
+                weight, inputs_range.second_moment, self.scheme.pair_limit
             )
             inputs = [
                 levels[0],

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from train import calibrate, data, modeling
 from train.graph import Scheme, Weights
-from train.rounding import Range
+from train.rounding import NO_PAIR_LIMIT, Range
 
 # SmoothQuant's exponents of the smoothed ways, by quantiser.
 SMOOTHING = {
@@ -57,9 +57,9 @@ def all_ways(model: modeling.Classifier, train_set: data.Dataset) -> list[Way]:
         Way("static int8, smoothed", smoothed, static),
         Way("static int8, smoothed, GPTQ", compensated, static),
         Way(
-            "the shipped one with 7-bit weights",
+            "the shipped one without the limit of pairs: saturates without VNNI",
             mixed,
-            replace(mixed_scheme, weight_levels=63),
+            replace(mixed_scheme, pair_limit=NO_PAIR_LIMIT),
         ),
         Way(
             "**shipped**: static int8, smoothed, GPTQ, 16-bit activations into FFN outputs 0-2",

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::golden::{Golden, Scores, assert_close, served, winner};
+use super::golden::{Golden, Scores, assert_close, served};
 use crate::harness::{default_model, fixture};
 use crate::server_process::ServerProcess;
 
@@ -48,36 +48,11 @@ scores_are_golden! {
     scores_of_tiny_xlnet: "tiny-xlnet";
 }
 
-/// The shipped model is quantised to 8 bits, and ONNX Runtime's sums of such
-/// products depend on the processor: without VNNI instructions they saturate
-/// at 16 bits, and with other vector widths the floats between them are added
-/// in another order, which can move a value over the edge to the next of 256.
-/// The golden answers are of a processor with AVX-512 VNNI. On others, only
-/// the label of an answer that leaves no doubt is the same; there the exact
-/// truth is for `reference` to tell, which asks Python on the same machine.
+/// The included model rounds activations to 8 bits. Processors add the floats between
+/// them in different orders, which now and then moves a value to the next of 256 levels:
+/// hence the tolerance that its `golden.json` states. On one machine nothing may differ;
+/// that is for `reference` to tell.
 #[tokio::test]
 async fn scores_of_the_default_model() {
-    let dir = default_model();
-    if is_golden_processor() {
-        assert_scores(&dir).await;
-        return;
-    }
-    let golden = Golden::read(&dir);
-    let mut compared = 0;
-    for (answer, scores) in golden.answers.iter().zip(ask(&dir, &golden).await) {
-        assert!(scores.keys().eq(answer.scores.keys()), "{}", answer.name);
-        let (label, score) = winner(&answer.scores);
-        if score > 0.95 {
-            assert_eq!(winner(&scores).0, label, "{}: {scores:?}", answer.name);
-            compared += 1;
-        }
-    }
-    assert!(compared > 20, "only {compared} answers leave no doubt");
-}
-
-fn is_golden_processor() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return std::arch::is_x86_feature_detected!("avx512vnni");
-    #[cfg(not(target_arch = "x86_64"))]
-    return false;
+    assert_scores(&default_model()).await;
 }
