@@ -504,10 +504,15 @@ charts: $(CHARTS_VENV)/.complete ## Regenerate the tables and charts from load-t
 	$(PYTHON) load-testing/tables.py
 	$(CHARTS_VENV)/bin/python load-testing/charts.py
 
+# AGAINST=dir measures a second model too, and PICTURE=out.svg draws the figures.
+DATA ?= $(if $(SST2),$(SST2)/dev.tsv)
+
 .PHONY: eval
-eval: build sst2 ## Measure the accuracy of MODEL on the dev sentences of SST2=dir
-	sh host/tools/with-server.sh '$(MODEL)' \
-	  $(PYTHON) model/tools/evaluate.py --data '$(SST2)/dev.tsv' --url
+eval: build $(if $(PICTURE),$(CHARTS_VENV)/.complete) ## Measure MODEL on labelled texts (DATA=file.tsv, or SST2=dir)
+	@[ -f '$(DATA)' ] || { echo 'DATA=file.tsv must name a file with the columns text and label' >&2; exit 1; }
+	$(if $(PICTURE),$(CHARTS_VENV)/bin/python,$(PYTHON)) model/tools/evaluate.py \
+	  --model '$(MODEL)' --data '$(DATA)' \
+	  $(if $(AGAINST),--against '$(AGAINST)') $(if $(PICTURE),--picture '$(PICTURE)')
 
 .PHONY: default-model
 default-model: $(TRAIN_VENV)/.complete sst2 ## Retrain the default model on SST2=dir (half an hour)
