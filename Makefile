@@ -519,6 +519,11 @@ default-model: $(TRAIN_VENV)/.complete sst2 ## Retrain the default model on SST2
 	cd model && .venv/bin/python -m train --data '$(abspath $(SST2))' --out default
 	@# The golden answers that the tests compare with belong to this model.
 	cd model && .venv/bin/python tools/golden.py
+	cd model && .venv/bin/python tools/behaviour.py --sst2 '$(abspath $(SST2))' --card
+
+.PHONY: behaviour
+behaviour: $(TEST_VENV)/.complete ## Show what MODEL does with sentences of all kinds
+	$(TEST_VENV)/bin/python model/tools/behaviour.py --model '$(MODEL)' $(if $(SST2),--sst2 '$(SST2)')
 
 .PHONY: sst2
 sst2:
