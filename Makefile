@@ -141,8 +141,9 @@ test: guest onnxruntime test-venv export-venv redis registry ## Run all tests
 	  HF_HUB_OFFLINE=1 $(TEST_VENV)/bin/python model/tools/golden.py --check \
 	    model/default $(dir $(wildcard host/tests/fixtures/models/*/golden.json)); \
 	else $(SKIPPED); fi
-	@if [ -e $(TEST_VENV)/.complete ]; then set -x; \
+	@if [ -e $(TEST_VENV)/.complete ]; then set -ex; \
 	  $(EXPORT) $(TEST_VENV)/bin/python -m unittest discover model/tools/tests; \
+	  $(EXPORT) $(TEST_VENV)/bin/python -m unittest discover model/train/tests; \
 	else $(SKIPPED); fi
 	@# Downloads are tested without PyTorch, as they are used with ONNX=1.
 	@if [ -e $(TEST_VENV)/.complete ]; then set -x; \
@@ -515,7 +516,7 @@ eval: build $(if $(PICTURE),$(CHARTS_VENV)/.complete) ## Measure MODEL on labell
 	  $(if $(AGAINST),--against '$(AGAINST)') $(if $(PICTURE),--picture '$(PICTURE)')
 
 .PHONY: default-model
-default-model: $(TRAIN_VENV)/.complete sst2 ## Retrain the default model on SST2=dir (half an hour)
+default-model: $(TRAIN_VENV)/.complete sst2 ## Retrain the default model on SST2=dir (hours)
 	cd model && .venv/bin/python -m train --data '$(abspath $(SST2))' --out default
 	@# The golden answers that the tests compare with belong to this model.
 	cd model && .venv/bin/python tools/golden.py

@@ -5,7 +5,7 @@ names; no sentence of it may end up in the repository.
 """
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +14,19 @@ import torch
 from tokenizers import Tokenizer
 
 MAX_TOKENS = 512
+# Whole sentences of the training split that no weight is learnt from, and how many words
+# a phrase needs to pass for one.
+HELD_OUT = 600
+SENTENCE_WORDS = 8
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Token ids (with [CLS] and [SEP]) and labels (0 negative, 1 positive)."""
+    """Token ids (with [CLS] and [SEP]) and labels, float32 [texts].
+
+    A label is the probability of POSITIVE: 0 or 1 where people gave it, anything
+    between where a teacher did.
+    """
 
     ids: list[list[int]]
     labels: np.ndarray
@@ -26,7 +34,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Batch:
-    """`ids` int64 and `mask` bool, both [batch, sequence]; `labels` int64 [batch].
+    """`ids` int64 and `mask` bool, both [batch, sequence]; `labels` float32 [batch].
 
     `rows` are the positions of the texts in the data set.
     """
@@ -45,27 +53,58 @@ def read_split(data_dir: Path, split: str) -> tuple[list[str], list[int]]:
     return [row[0].strip() for row in rows], [int(row[1]) for row in rows]
 
 
-def load(data_dir: Path, tokenizer: Tokenizer) -> tuple[Dataset, Dataset]:
-    """Gives the training and the dev split, without training phrases equal to a dev sentence."""
-    dev_texts, dev_labels = read_split(data_dir, "dev")
-    held_out = {_letters(text) for text in dev_texts}
-    pairs = [
-        pair
-        for pair in zip(*read_split(data_dir, "train"))
-        if _letters(pair[0]) not in held_out
-    ]
-    train = encode(
-        [text for text, _ in pairs], [label for _, label in pairs], tokenizer
+@dataclass(frozen=True)
+class Splits:
+    """What is learnt from, what settings are chosen on, and what is only measured."""
+
+    train: Dataset
+    held_out: Dataset
+    dev: Dataset
+    train_texts: list[str]
+
+
+def load(data_dir: Path, tokenizer: Tokenizer) -> Splits:
+    """Gives the splits; no training phrase is part of a held-out sentence, or a dev sentence.
+
+    SST-2's training split holds the phrases of its sentences too, so a sentence is
+    held out together with its phrases.
+    """
+    dev = read_split(data_dir, "dev")
+    phrases = list(zip(*read_split(data_dir, "train"), strict=True))
+    known = {_letters(text) for text in dev[0]}
+    phrases = [phrase for phrase in phrases if _letters(phrase[0]) not in known]
+    sentences = [phrase for phrase in phrases if _is_sentence(phrase[0])]
+    chosen = np.random.default_rng(0).permutation(len(sentences))[:HELD_OUT]
+    held_out = [sentences[i] for i in chosen]
+    # One text to search in. Letters alone: a phrase is cut out before spaces are mended.
+    searched = "|".join(_letters(text) for text, _ in held_out)
+    phrases = [phrase for phrase in phrases if not _is_part(phrase[0], searched)]
+    train = tuple(zip(*phrases, strict=True))
+    return Splits(
+        encode(*train, tokenizer),
+        encode(*zip(*held_out, strict=True), tokenizer),
+        encode(*dev, tokenizer),
+        list(train[0]),
     )
-    return train, encode(dev_texts, dev_labels, tokenizer)
+
+
+def _is_sentence(text: str) -> bool:
+    return text[-1] in ".!?" and len(text.split()) >= SENTENCE_WORDS
+
+
+def _is_part(text: str, searched: str) -> bool:
+    """Whether `text` is in `searched`; single words are in everything and tell nothing."""
+    return len(text.split()) > 1 and _letters(text) in searched
 
 
 def _letters(text: str) -> str:
-    """Letters and digits alone: the two splits differ in spaces and closing punctuation."""
+    """Letters and digits alone: the splits differ in spaces and closing punctuation."""
     return "".join(c for c in text.lower() if c.isalnum())
 
 
-def encode(texts: list[str], labels: list[int], tokenizer: Tokenizer) -> Dataset:
+def encode(
+    texts: Sequence[str], labels: Sequence[float], tokenizer: Tokenizer
+) -> Dataset:
     """Tokenises `texts`, cut at the model's number of positions."""
     encodings = tokenizer.encode_batch(texts)
     # Cutting keeps the closing [SEP], as truncation in the tokenizer does.
@@ -73,7 +112,7 @@ def encode(texts: list[str], labels: list[int], tokenizer: Tokenizer) -> Dataset
         e.ids if len(e.ids) <= MAX_TOKENS else [*e.ids[: MAX_TOKENS - 1], e.ids[-1]]
         for e in encodings
     ]
-    return Dataset(ids, np.array(labels, dtype=np.int64))
+    return Dataset(ids, np.array(labels, dtype=np.float32))
 
 
 def pad(rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
