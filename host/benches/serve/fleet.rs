@@ -5,20 +5,18 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::client::{Connection, GuestName, request};
 use crate::corpus::{Corpus, Rng};
 use crate::figures::{figure, spread};
-use crate::load::STACK;
 use crate::process::Server;
 use crate::scenario::Traffic;
 use crate::settings::Settings;
-use crate::swap::{Guest, Seen, absorb, client};
+use crate::swap::{CLIENTS, Guest, Seen, absorb, load};
 
 const SERVERS: usize = 3;
-const CLIENTS: usize = 16;
 
 /// How often the file is changed in all, and how often between two looks at whether all
 /// servers have followed.
@@ -200,26 +198,6 @@ fn copy(model: &Path, to: &Path) {
     std::fs::write(&config, text + "\n").unwrap();
     // It has the digests of the files, of which one is another one now.
     let _ = std::fs::remove_file(to.join("golden.json"));
-}
-
-/// Has clients ask all servers for new texts for as long as `meanwhile` takes.
-fn load(servers: &[Server], traffic: &Traffic, guests: &[Guest], meanwhile: impl FnOnce()) -> Seen {
-    let ended = AtomicBool::new(false);
-    let seen = Mutex::new(Seen::default());
-    std::thread::scope(|scope| {
-        for at in 0..CLIENTS {
-            let (seen, ended) = (&seen, &ended);
-            let client = move || {
-                let own = client(&servers[at % servers.len()], traffic, guests, ended);
-                absorb(&mut seen.lock().unwrap(), own);
-            };
-            let thread = std::thread::Builder::new().stack_size(STACK);
-            thread.spawn_scoped(scope, client).unwrap();
-        }
-        meanwhile();
-        ended.store(true, Ordering::Relaxed);
-    });
-    seen.into_inner().unwrap()
 }
 
 /// Which guest answers each request.

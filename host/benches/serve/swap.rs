@@ -5,6 +5,7 @@
 //! against the header that names who made it.
 
 use std::path::PathBuf;
+use std::slice::from_ref;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -20,7 +21,7 @@ use crate::process::Server;
 use crate::scenario::Traffic;
 use crate::settings::{NamedModel, Settings};
 
-const CLIENTS: usize = 16;
+pub(crate) const CLIENTS: usize = 16;
 
 /// How many swaps there are in all.
 const SWAPS: usize = 1_000;
@@ -165,9 +166,11 @@ fn swap(settings: &Settings, model: &NamedModel) -> Vec<String> {
         let share = swaps * (round + 1) / settings.rounds - swaps * round / settings.rounds;
         activate(&mut admin, &guests[round % 2]);
         let pace = PACE * u32::try_from(share).unwrap();
-        let before = load(&server, &traffic, &guests, || std::thread::sleep(pace));
+        let before = load(from_ref(&server), &traffic, &guests, || {
+            std::thread::sleep(pace);
+        });
         let mut done: Vec<Swap> = Vec::new();
-        let during = load(&server, &traffic, &guests, || {
+        let during = load(from_ref(&server), &traffic, &guests, || {
             let start = Instant::now();
             for at in 0..share {
                 let due = start + PACE * u32::try_from(at).unwrap();
@@ -225,8 +228,12 @@ fn unseen(
         idle.push(upload(admin, &guests[0].never_seen()).as_secs_f64());
         let new = guests[0].never_seen();
         let mut took = Duration::ZERO;
-        let during = load(server, traffic, guests, || took = upload(admin, &new));
-        let steady = load(server, traffic, guests, || std::thread::sleep(took));
+        let during = load(from_ref(server), traffic, guests, || {
+            took = upload(admin, &new);
+        });
+        let steady = load(from_ref(server), traffic, guests, || {
+            std::thread::sleep(took);
+        });
         loaded.push(took.as_secs_f64());
         ratios.push(during.latencies().percentile(0.99) / steady.latencies().percentile(0.99));
         faults.extend(during.faults.into_iter().chain(steady.faults));
@@ -237,9 +244,10 @@ fn unseen(
     faults
 }
 
-/// Has clients ask for new texts for as long as `meanwhile` takes.
+/// Has clients ask servers, among which they are divided, for new texts for as long as
+/// `meanwhile` takes.
 pub(crate) fn load(
-    server: &Server,
+    servers: &[Server],
     traffic: &Traffic,
     guests: &[Guest],
     meanwhile: impl FnOnce(),
@@ -247,9 +255,10 @@ pub(crate) fn load(
     let ended = AtomicBool::new(false);
     let seen = Mutex::new(Seen::default());
     std::thread::scope(|scope| {
-        for _ in 0..CLIENTS {
-            let client = || {
-                let own = client(server, traffic, guests, &ended);
+        for server in servers.iter().cycle().take(CLIENTS) {
+            let (seen, ended) = (&seen, &ended);
+            let client = move || {
+                let own = client(server, traffic, guests, ended);
                 absorb(&mut seen.lock().unwrap(), own);
             };
             let thread = std::thread::Builder::new().stack_size(STACK);
@@ -261,13 +270,7 @@ pub(crate) fn load(
     seen.into_inner().unwrap()
 }
 
-/// Asks for new texts until it is `ended`.
-pub(crate) fn client(
-    server: &Server,
-    traffic: &Traffic,
-    guests: &[Guest],
-    ended: &AtomicBool,
-) -> Seen {
+fn client(server: &Server, traffic: &Traffic, guests: &[Guest], ended: &AtomicBool) -> Seen {
     let mut rng = Rng::fresh();
     let mut connection = Connection::to(server.address);
     let mut seen = Seen::default();

@@ -2,6 +2,7 @@
 //! under load, and the one before it is freed.
 
 use std::process::Stdio;
+use std::slice::from_ref;
 use std::time::Instant;
 
 use crate::corpus::Corpus;
@@ -48,11 +49,11 @@ pub(crate) fn run(settings: &Settings) -> Vec<String> {
     for _ in 0..settings.rounds {
         for (model, ratios) in [(second, &mut to), (first, &mut back)] {
             let begun = Instant::now();
-            let during = load(&server, &traffic, &[], || swap(&server, model));
+            let during = load(from_ref(&server), &traffic, &[], || swap(&server, model));
             seconds.push(begun.elapsed().as_secs_f64());
             // For as long, with what has just been made live: the slower model of the two
             // would otherwise be compared with the faster one.
-            let calm = load(&server, &traffic, &[], || {
+            let calm = load(from_ref(&server), &traffic, &[], || {
                 std::thread::sleep(begun.elapsed());
             });
             ratios.push(during.latencies().percentile(0.99) / calm.latencies().percentile(0.99));
