@@ -24,6 +24,7 @@ use inference::{Library, Model, SessionOptions};
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::value::Tensor;
+use predictor::Configuration;
 use sandbox::{CompileLimits, Compiler, Graphs, Guest, Limits, ModelFiles, Runtime, load};
 use tokenizers::Tokenizer;
 
@@ -78,7 +79,7 @@ fn main() {
     )
     .unwrap();
     let files = ModelFiles::read(&model_dir, []).unwrap();
-    let guest = Arc::new(load(&runtime, None, &component, &files).unwrap());
+    let guest = Arc::new(load(&runtime, None, &component, &files, &Configuration::NONE).unwrap());
     let mut native = Native::load(&library, &model_dir);
 
     wear_in(&guest, &native.tokenizer);

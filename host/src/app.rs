@@ -23,7 +23,7 @@ use batcher::{Batcher, Calibration};
 use cache::Cache;
 use inference::{Library, LibraryError, Model, ModelError, SessionOptions};
 use predictor::{ModelCard, Predictor, Priority, Revision, Router};
-use revisions::{Beginning, Loader, Origin, Revisions, StartError};
+use revisions::{Beginning, ConfigurationFileError, Loader, Origin, Revisions, StartError};
 use rollout::Rollout;
 use sandbox::{ArtifactError, Compiler, Graphs, Runtime};
 use service::Service;
@@ -317,7 +317,15 @@ pub async fn run_guest(config: &Config, arguments: &[String]) -> Result<i32, Run
     let metrics = sandbox::Metrics::new(&registry).map_err(AppError::from)?;
     let runtime = new_runtime(config, Graphs::of(move || model.graph()), metrics)?;
     let component = read_guest(&config.guest, config.compiler.limits().component)?;
-    Ok(sandbox::run_command(&runtime, &component, &config.model, arguments).await?)
+    let configuration = config.versions.configuration.read()?;
+    let run = sandbox::run_command(
+        &runtime,
+        &component,
+        &config.model,
+        &configuration,
+        arguments,
+    );
+    Ok(run.await?)
 }
 
 /// Why a guest could not be run as a command.
@@ -326,6 +334,9 @@ pub enum RunGuestError {
     /// Something that it needs is missing.
     #[error(transparent)]
     App(#[from] AppError),
+    /// Its configuration cannot be read.
+    #[error(transparent)]
+    Configuration(#[from] ConfigurationFileError),
     /// The guest failed.
     #[error(transparent)]
     Command(#[from] sandbox::CommandError),

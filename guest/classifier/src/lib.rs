@@ -21,10 +21,12 @@ mod infer;
 mod kept;
 mod predictor;
 mod read;
+mod setting;
 
 pub use fastsentiment_config::Activation;
 pub use kept::Kept;
 pub use predictor::Predictor;
+pub use setting::setting;
 
 #[expect(
     missing_docs,

@@ -12,8 +12,8 @@ use tokio::runtime::Handle;
 use batcher::{Calibration, Clock};
 use inference::{Library, ModelError, SessionOptions};
 use predictor::{
-    CancellationToken, Digest, ErrorKind, ModelCard, PredictError, Priority, Revision, Scorer,
-    Scores,
+    CancellationToken, Configuration, Digest, ErrorKind, ModelCard, PredictError, Priority,
+    Revision, Scorer, Scores,
 };
 use revisions::{LoadError, Loaded, Loader, Model, Origin, Refusal};
 use sandbox::{
@@ -222,14 +222,19 @@ impl RevisionLoader {
     fn guest(
         &self,
         component: &[u8],
+        configuration: &Configuration,
         model: &LoadedModel,
         priority: Priority,
     ) -> Result<Guest, LoadError> {
         let (runtime, artifacts) = (&model.runtime, self.artifacts.as_ref());
         let loaded = match priority {
-            Priority::Live => sandbox::load(runtime, artifacts, component, &model.files),
+            Priority::Live => {
+                sandbox::load(runtime, artifacts, component, &model.files, configuration)
+            }
             Priority::Background => {
-                let aside = sandbox::load_aside(runtime, artifacts, component.into(), &model.files);
+                let (component, files) = (component.into(), &model.files);
+                let aside =
+                    sandbox::load_aside(runtime, artifacts, component, files, configuration);
                 self.executor.block_on(aside)
             }
         };
@@ -292,11 +297,12 @@ impl Loader for RevisionLoader {
     fn load(
         &self,
         component: &[u8],
+        configuration: &Configuration,
         model: &Model,
         priority: Priority,
     ) -> Result<Loaded, LoadError> {
         let model = self.model(model, priority)?;
-        let guest = Arc::new(self.guest(component, &model, priority)?);
+        let guest = Arc::new(self.guest(component, configuration, &model, priority)?);
         let calibration = self.measure(&guest, &model, priority)?;
         Ok(Loaded {
             compiled: guest.loaded_from() == LoadedFrom::Source,

@@ -10,8 +10,8 @@ use anyhow::Context;
 use clap::Args;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Body, Method, Response, Url, redirect};
-use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -127,6 +127,12 @@ impl<'a> Call<'a> {
     pub(super) fn component(mut self, component: Vec<u8>) -> Self {
         self.body = Some(("application/wasm", component.into()));
         self
+    }
+
+    /// Adds a JSON document as the body.
+    pub(super) fn json(mut self, document: &impl Serialize) -> anyhow::Result<Self> {
+        self.body = Some(("application/json", serde_json::to_vec(document)?.into()));
+        Ok(self)
     }
 
     /// Adds a model as the body.

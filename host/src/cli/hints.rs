@@ -21,7 +21,10 @@ pub(super) fn all_missing(config: &Config) -> Vec<String> {
     let files = model_dir::check(&config.model).err();
     let files = files.map(|error| unusable(&config.model, &error));
     let guest = guest(&config.guest);
-    library.into_iter().chain(files).chain(guest).collect()
+    let configuration = config.versions.configuration.read().err();
+    let configuration = configuration.map(|error| error.to_string());
+    let all = library.into_iter().chain(files).chain(guest);
+    all.chain(configuration).collect()
 }
 
 /// Adds a hint to an error of a load.
@@ -39,7 +42,9 @@ pub(super) fn explain(config: &Config, error: AppError) -> anyhow::Error {
         AppError::Library(_)
         | AppError::Host(_)
         | AppError::Runtime(_)
-        | AppError::Start(StartError::State(_) | StartError::Unavailable { .. })
+        | AppError::Start(
+            StartError::Configuration(_) | StartError::State(_) | StartError::Unavailable { .. },
+        )
         | AppError::Metrics(_)
         | AppError::Threads(_) => None,
     };

@@ -101,7 +101,7 @@ enum Command {
     /// Compile a guest for the parent process.
     #[command(hide = true)]
     CompileGuest(compile::CompileGuest),
-    /// Upload a guest to a running server, and make it live.
+    /// Upload a guest, a model or a configuration to a running server, and make it live.
     Swap(swap::SwapCommand),
     /// List the guest versions of a running server, or show one of them.
     Versions(versions::VersionsCommand),
@@ -225,7 +225,7 @@ impl RunGuest {
         let ran = runtime()?.block_on(app::run_guest(&config, &self.arguments));
         let code = ran.map_err(|error| match error {
             RunGuestError::App(error) => hints::explain(&config, error),
-            error @ RunGuestError::Command(_) => error.into(),
+            error @ (RunGuestError::Configuration(_) | RunGuestError::Command(_)) => error.into(),
         })?;
         Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
     }

@@ -6,14 +6,14 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use http::admin::document::{Declared, Role, Status};
+use http::admin::document::{Declared, Role, Status, shown};
 use reqwest::Method;
 use revisions::{Desired, DesiredError, Parts};
 use rollout::Trial;
 
 use super::client::{Call, Client, ClientOptions};
 use super::output;
-use super::versions::percent;
+use super::versions::{describe_settings, percent};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 success, 1 the file cannot be followed or the server is
@@ -93,6 +93,7 @@ fn wanted(desired: &Desired) -> Vec<Declared> {
         role,
         guest: parts.guest.as_ref().map(ToString::to_string),
         model: parts.model.as_ref().map(ToString::to_string),
+        settings: parts.configuration.as_ref().map(shown),
         share,
         revision: None,
         signed_by: Vec::new(),
@@ -157,6 +158,9 @@ fn describe(declared: &Declared) -> String {
         configured(&declared.guest, "--guest"),
         configured(&declared.model, "--model")
     );
+    if let Some(settings) = &declared.settings {
+        let _ = write!(text, ", configuration {}", describe_settings(settings));
+    }
     if let Some(share) = declared.share {
         let _ = write!(text, ", {} of texts", percent(share));
     }

@@ -1,32 +1,44 @@
-//! `fastsentiment swap`: uploads a guest, a model, or both to a running server.
+//! `fastsentiment swap`: uploads a guest, a model, a configuration, or several of them to a
+//! running server.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use http::admin::document::{Added, Listing, Standing, UploadedModel};
+use http::admin::document::{
+    Added, Changes, Listing, ReceivedConfiguration, Standing, UploadedModel,
+};
 use reqwest::Method;
-use revisions::Source;
+use revisions::{Source, read_configuration};
 use rollout::Share;
 
 use super::archive;
 use super::change::{Overriding, describe_change};
 use super::client::{Call, Client, ClientOptions};
 use super::source::SourceOptions;
+use super::values::setting;
 use super::versions::percent;
 
-/// Uploads a guest or a model to a running server.
+/// Uploads a guest, a model or a configuration to a running server.
 #[derive(Args)]
 pub(super) struct SwapCommand {
     /// Guest component to upload: a file, or an artifact in a registry (`oci://...`)
-    /// [default: the guest of the live version, with --model]
-    #[arg(value_name = "GUEST", required_unless_present = "model")]
+    /// [default: the guest of the live version]
+    #[arg(
+        value_name = "GUEST",
+        required_unless_present_any = ["model", "guest_config", "set", "unset"]
+    )]
     guest: Option<Source>,
 
     /// Model to upload: a directory, or an artifact in a registry (`oci://...`) [default: the
     /// model of the live version]
     #[arg(long, value_name = "MODEL")]
     model: Option<Source>,
+
+    #[command(flatten)]
+    settings: Settings,
 
     #[command(flatten)]
     role: Role,
@@ -39,6 +51,47 @@ pub(super) struct SwapCommand {
 
     #[command(flatten)]
     client: ClientOptions,
+}
+
+/// What the guest of the new version reads: by default what that of the live version reads.
+#[derive(Args)]
+struct Settings {
+    /// Configuration of the guest: a file in TOML [default: that of the live version]
+    #[arg(long, value_name = "FILE")]
+    guest_config: Option<PathBuf>,
+
+    /// Set one value of the configuration; may be given several times
+    ///
+    /// Other users can see command lines: secrets belong into the file.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
+    set: Vec<(String, String)>,
+
+    /// Remove one key of the configuration; may be given several times
+    #[arg(long, value_name = "KEY")]
+    unset: Vec<String>,
+}
+
+impl Settings {
+    /// Sends the configuration to the server, and returns its digest. `None` if it is to be
+    /// that of the live version.
+    fn send(self, client: &Client, live: &str) -> anyhow::Result<Option<String>> {
+        let mut call = Call::new(Method::POST, &["configurations"]);
+        let mut changes = BTreeMap::new();
+        match &self.guest_config {
+            Some(file) => {
+                let read = read_configuration(file)?;
+                let owned = |(key, value): (&str, &str)| (key.to_owned(), Some(value.to_owned()));
+                changes.extend(read.iter().map(owned));
+            }
+            None if self.set.is_empty() && self.unset.is_empty() => return Ok(None),
+            None => call = call.query("base", &live),
+        }
+        let set = self.set.into_iter();
+        changes.extend(set.map(|(key, value)| (key, Some(value))));
+        changes.extend(self.unset.into_iter().map(|key| (key, None)));
+        let received: ReceivedConfiguration = client.get(call.json(&Changes(changes))?)?;
+        Ok(Some(received.configuration))
+    }
 }
 
 /// What becomes of the new version: by default it is made live.
@@ -92,12 +145,13 @@ impl SwapCommand {
             let uploaded: UploadedModel = client.get(upload)?;
             call = call.query("model", &uploaded.model);
         }
+        let listing: Listing = client.get(Call::new(Method::GET, &["versions"]))?;
+        if let Some(configuration) = self.settings.send(&client, &listing.live.revision)? {
+            call = call.query("configuration", &configuration);
+        }
         call = match component {
             Some(component) => call.component(component),
-            None => {
-                let listing: Listing = client.get(Call::new(Method::GET, &["versions"]))?;
-                call.query("guest", &listing.live.revision)
-            }
+            None => call.query("guest", &listing.live.revision),
         };
         let Role {
             canary,

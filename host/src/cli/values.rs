@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use http::{Origin, OriginError};
+use predictor::Configuration;
 use tracing_subscriber::EnvFilter;
 
 /// A number, at least 1.
@@ -34,6 +35,18 @@ where
 /// Parses a path that may be empty; clap's own path parser rejects an empty value.
 pub(super) fn path_or_none() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
+}
+
+/// Parses a value of a guest's configuration, `KEY=VALUE`.
+pub(super) fn setting(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or("must be KEY=VALUE, such as margin=0.3")?;
+    let (key, value) = (key.to_owned(), value.to_owned());
+    let alone = [(key.clone(), Some(value.clone()))];
+    let checked = Configuration::NONE.with(alone);
+    checked.map_err(|error| error.to_string())?;
+    Ok((key, value))
 }
 
 /// Accepts any value. clap would repeat a rejected value in its error, so secrets are

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use clap::Args;
-use http::admin::document::{Comparison, Entry, Listing, Origin, Standing};
+use http::admin::document::{Comparison, Entry, Listing, Origin, Shown, Standing};
 use reqwest::Method;
 
 use super::client::{Call, Client, ClientOptions, id};
+use super::terminal;
 
 /// Lists versions, or shows one.
 #[derive(Args)]
@@ -80,6 +81,14 @@ fn describe_listing(listing: &Listing, now: SystemTime) -> String {
             let _ = writeln!(text, "  {}", describe_comparison(comparison));
         }
     }
+    for entry in listing
+        .versions
+        .iter()
+        .filter(|entry| !entry.settings.is_empty())
+    {
+        let settings = describe_settings(&entry.settings);
+        let _ = writeln!(text, "{} reads {settings}", entry.name.revision_short);
+    }
     for entry in &listing.versions {
         if let Some(quarantine) = &entry.quarantine {
             let (short, since) = (&entry.name.revision_short, ago(&quarantine.since, now));
@@ -114,6 +123,7 @@ fn describe_entry(entry: &Entry, now: SystemTime) -> String {
         ),
         ("origin", origin(&entry.origin)),
         ("model from", origin(&entry.model_origin)),
+        ("settings", describe_settings(&entry.settings)),
         ("texts", entry.texts.to_string()),
         ("failures", entry.failures.to_string()),
     ];
@@ -131,6 +141,18 @@ fn describe_entry(entry: &Entry, now: SystemTime) -> String {
         let _ = writeln!(text, "{name:<12}{value}");
     }
     text
+}
+
+/// What a guest reads, in a line.
+pub(super) fn describe_settings(settings: &Shown) -> String {
+    if settings.is_empty() {
+        return "none".to_owned();
+    }
+    let shown = settings.iter().map(|(key, value)| match value {
+        Some(value) => format!("{key}={}", terminal::escape(value)),
+        None => format!("{key} (hidden)"),
+    });
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 fn describe_comparison(comparison: &Comparison) -> String {

@@ -4,13 +4,13 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use predictor::{Score, Scores};
+use predictor::{Configuration, Score, Scores};
 use sandbox::{Graphs, Guest, LoadError};
 use serde_json::Value;
 
 use crate::harness::{
-    FIXTURES, default_model, example_path, fixture, graphs, load_default, load_guest, onnxruntime,
-    wait,
+    FIXTURES, default_model, example_path, fixture, graphs, load_configured, load_default,
+    load_guest, onnxruntime, wait,
 };
 use crate::server_process::{run, run_with_input, subcommand_with};
 
@@ -99,8 +99,14 @@ fn the_lexicon_serves_beside_any_model_and_answers_the_same() {
     }
 }
 
-/// The lead below which `NEUTRAL` comes first, as the example documents it.
+/// The lead below which `NEUTRAL` comes first by default, as the example documents it.
 const MARGIN: f64 = 0.2;
+
+/// A configuration with one key.
+fn set(key: &str, value: &str) -> Configuration {
+    let change = (key.to_owned(), Some(value.to_owned()));
+    Configuration::NONE.with([change]).unwrap()
+}
 
 fn neutral() -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
@@ -121,12 +127,12 @@ fn texts() -> Vec<String> {
 }
 
 /// Holds the example's answer to a text against the default guest's.
-fn assert_follows(text: &str, found: &[Score], model: &[Score]) -> bool {
+fn assert_follows(text: &str, found: &[Score], model: &[Score], margin: f64) -> bool {
     assert_is_distribution(text, found);
     assert_eq!(found.len(), model.len() + 1, "{text}: {found:?}");
     let (best, second) = (f64::from(model[0].score), f64::from(model[1].score));
     let lead = best - second;
-    let weight = best * (2.0 - lead / MARGIN).max(0.0);
+    let weight = best * (2.0 - lead / margin).max(0.0);
     let sum = 1.0 + weight;
     for score in found {
         let of_model = model.iter().find(|of_model| of_model.label == score.label);
@@ -141,8 +147,8 @@ fn assert_follows(text: &str, found: &[Score], model: &[Score]) -> bool {
         assert!(difference < 1e-5, "{text}: {found:?} of {model:?}");
     }
     let leads = &*found[0].label == "NEUTRAL";
-    assert_eq!(leads, lead < MARGIN, "{text}: {found:?} of {model:?}");
-    if lead > 2.0 * MARGIN + 1e-6 {
+    assert_eq!(leads, lead < margin, "{text}: {found:?} of {model:?}");
+    if lead > 2.0 * margin + 1e-6 {
         let of_model = found.iter().filter(|score| &*score.label != "NEUTRAL");
         assert!(of_model.eq(model), "{text}: {found:?} of {model:?}");
     }
@@ -152,14 +158,19 @@ fn assert_follows(text: &str, found: &[Score], model: &[Score]) -> bool {
 /// Asks both guests the same, and gives how many answers were close and clear.
 fn assert_neutral(dir: &Path) -> (usize, usize) {
     let neutral = load_guest(neutral(), dir, graphs(dir)).unwrap();
+    assert_neutral_by(&neutral, dir, MARGIN)
+}
+
+/// The same for a guest with this margin.
+fn assert_neutral_by(neutral: &Guest, dir: &Path, margin: f64) -> (usize, usize) {
     let default = load_default(dir, graphs(dir)).unwrap();
     let (mut close, mut clear) = (0, 0);
     // Some at a time, since a call may hand the host only so much.
     for texts in texts().chunks(16) {
-        let answers = predict(&neutral, texts);
+        let answers = predict(neutral, texts);
         let models = predict(&default, texts);
         for ((text, found), model) in texts.iter().zip(&answers).zip(&models) {
-            if assert_follows(text, found, model) {
+            if assert_follows(text, found, model, margin) {
                 close += 1;
             } else {
                 clear += 1;
@@ -202,6 +213,20 @@ fn neutral_refuses_models_that_its_rule_does_not_fit() {
         assert!(matches!(refused, LoadError::Prepare(_)), "{refused:?}");
         assert!(refused.to_string().contains(why), "{name}: {refused}");
     }
+}
+
+#[test]
+fn neutral_takes_its_margin_from_the_configuration() {
+    let dir = default_model();
+    let load = |value| load_configured(neutral(), &dir, graphs(&dir), &set("margin", value));
+    let (by_default, _) = assert_neutral(&dir);
+    let wide = load("0.9").unwrap();
+    let (close, _) = assert_neutral_by(&wide, &dir, f64::from(0.9_f32));
+    assert!(close > by_default, "{close} after {by_default}");
+    let refused = load("0.3 or so").err().unwrap();
+    assert!(matches!(refused, LoadError::Prepare(_)), "{refused:?}");
+    let why = "the setting `margin` must be a number from 0.01 to 1, and is \"0.3 or so\"";
+    assert!(refused.to_string().contains(why), "{refused}");
 }
 
 /// Asserts that a guest as a command prints what `predict` prints of it.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use inference::{Library, Model, SessionOptions};
+use predictor::Configuration;
 use prometheus::Registry;
 use sandbox::{
     ArtifactStore, CompileLimits, Compiler, Graphs, Guest, Limits, LoadError, ModelFiles, Runtime,
@@ -211,15 +212,21 @@ pub(crate) fn load_default(dir: &Path, graphs: Graphs) -> Result<Guest, LoadErro
 
 /// Loads a guest for a model directory, with `graphs` as its model.
 pub(crate) fn load_guest(component: &[u8], dir: &Path, graphs: Graphs) -> Result<Guest, LoadError> {
+    load_configured(component, dir, graphs, &Configuration::NONE)
+}
+
+/// Loads a guest that reads a configuration.
+pub(crate) fn load_configured(
+    component: &[u8],
+    dir: &Path,
+    graphs: Graphs,
+    configuration: &Configuration,
+) -> Result<Guest, LoadError> {
     let _loading = loading();
     let store = ArtifactStore::open(&artifacts()).unwrap();
     let runtime = runtime(GENEROUS, graphs);
-    load(
-        &runtime,
-        Some(&store),
-        component,
-        &ModelFiles::read(dir, []).unwrap(),
-    )
+    let files = ModelFiles::read(dir, []).unwrap();
+    load(&runtime, Some(&store), component, &files, configuration)
 }
 
 /// Runs a future on this thread, with the timer that guests need.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use predictor::Configuration;
 use sandbox::{Graphs, Guest, Limits, LoadError, ModelFiles, Runtime, load};
 
 use crate::harness::{GENEROUS, fixture, runtime};
@@ -49,5 +50,11 @@ pub(crate) fn files(dir: &Path) -> ModelFiles {
 
 /// Loads a guest, without an artefact store.
 pub(crate) fn load_text(runtime: &Arc<Runtime>, text: &str) -> Result<Guest, LoadError> {
-    load(runtime, None, &component(text), &some_files())
+    load(
+        runtime,
+        None,
+        &component(text),
+        &some_files(),
+        &Configuration::NONE,
+    )
 }

@@ -13,6 +13,7 @@ mod server;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use predictor::Configuration;
 use sandbox::{ArtifactStore, Guest, Limits, LoadError, load};
 
 use crate::harness::{artifacts, build_guest, graphs, loading, runtime};
@@ -31,7 +32,13 @@ fn load_hostile(limits: Limits, model: &Path) -> Result<Guest, LoadError> {
     let runtime = runtime(limits, graphs(model));
     let _loading = loading();
     let store = ArtifactStore::open(&artifacts()).unwrap();
-    load(&runtime, Some(&store), &bytes, &files(model))
+    load(
+        &runtime,
+        Some(&store),
+        &bytes,
+        &files(model),
+        &Configuration::NONE,
+    )
 }
 
 /// The score of the hostile guest for a text that is not an order, in thousandths.

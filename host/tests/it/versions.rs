@@ -4,6 +4,7 @@
 #![allow(clippy::float_cmp, reason = "metrics that count are whole numbers")]
 
 mod changes;
+mod configured_values;
 mod declared;
 mod deployed;
 mod fake;

@@ -1,20 +1,25 @@
 //! A guest that answers `NEUTRAL` if the model is undecided.
 //!
 //! It scores texts like the default guest, and then applies `rule.rs` to the scores.
-//! It is an example of a guest that changes the meaning of answers and nothing else.
+//! It is an example of a guest that changes the meaning of answers and nothing else, and of
+//! one that is configured: `margin`, from 0.01 to 1, is how undecided the model may be.
 
 mod rule;
 
 use std::path::Path;
 
 use fastsentiment_classifier::bindings::{self, Error, Guest as Prepare, Predict, Score};
-use fastsentiment_classifier::{Kept, Predictor, said};
+use fastsentiment_classifier::{Kept, Predictor, said, setting};
+use rule::Margin;
 
 struct Component;
 
 /// A model that the rule applies to.
 #[derive(Clone)]
-struct Neutral(Predictor);
+struct Neutral {
+    predictor: Predictor,
+    margin: Margin,
+}
 
 static NEUTRAL: Kept<Neutral> = Kept::new(Neutral::load);
 
@@ -23,12 +28,14 @@ impl Neutral {
     fn load(dir: &Path) -> Result<Self, Error> {
         let predictor = Predictor::load(dir)?;
         rule::check(predictor.labels(), predictor.activation()).map_err(Error::ModelUnsuitable)?;
-        Ok(Self(predictor))
+        let margin = setting("margin", Margin::ALLOWED)?.unwrap_or_default();
+        Ok(Self { predictor, margin })
     }
 
     fn predict(&self, texts: &[String]) -> Result<Vec<Vec<Score>>, Error> {
-        let answers = self.0.predict(texts)?;
-        Ok(answers.into_iter().map(rule::apply).collect())
+        let answers = self.predictor.predict(texts)?.into_iter();
+        let applied = answers.map(|scores| rule::apply(scores, self.margin));
+        Ok(applied.collect())
     }
 }
 

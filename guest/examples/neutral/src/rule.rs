@@ -1,16 +1,16 @@
 //! When an answer is `NEUTRAL`, and what the scores are then.
 //!
 //! The *lead* is the best score minus the second best. `NEUTRAL` comes first exactly
-//! if the lead is smaller than [`MARGIN`]. Its weight, beside the model's scores, is
+//! if the lead is smaller than the [`Margin`]. Its weight, beside the model's scores, is
 //!
-//! > best score x (2 - lead / [`MARGIN`]), or 0 if that is negative:
+//! > best score x (2 - lead / margin), or 0 if that is negative:
 //!
-//! twice the best score without a lead, the best score at a lead of [`MARGIN`], and 0
-//! from a lead of twice [`MARGIN`] on. Then all are divided by their sum, so that they
+//! twice the best score without a lead, the best score at a lead of the margin, and 0
+//! from a lead of twice the margin on. Then all are divided by their sum, so that they
 //! add up to 1. So clear answers are exactly the model's, and scores are a continuous
 //! function of the lead: a small change of a text does not make them jump.
 //!
-//! For a model with two labels and a margin of 0.2:
+//! For a model with two labels and the margin that is the default, 0.2:
 //!
 //! | model | this guest |
 //! |---|---|
@@ -20,6 +20,8 @@
 //! | 0.65 / 0.35 | 0.49 / 0.26, `NEUTRAL` 0.25 |
 //! | 0.70 / 0.30 | 0.70 / 0.30, `NEUTRAL` 0 |
 
+use std::str::FromStr;
+
 use fastsentiment_classifier::Activation;
 use fastsentiment_classifier::bindings::Score;
 
@@ -27,7 +29,31 @@ use fastsentiment_classifier::bindings::Score;
 const NEUTRAL: &str = "NEUTRAL";
 
 /// The lead below which `NEUTRAL` is the answer.
-const MARGIN: f32 = 0.2;
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Margin(f32);
+
+impl Margin {
+    /// What is allowed.
+    pub(crate) const ALLOWED: &str = "a number from 0.01 to 1";
+}
+
+impl Default for Margin {
+    fn default() -> Self {
+        Self(0.2)
+    }
+}
+
+impl FromStr for Margin {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let margin = text.parse().map_err(|_| ())?;
+        (0.01..=1.0)
+            .contains(&margin)
+            .then_some(Self(margin))
+            .ok_or(())
+    }
+}
 
 /// Checks that the rule applies to a model; the error says why it does not.
 pub(crate) fn check(labels: &[String], activation: Activation) -> Result<(), String> {
@@ -54,13 +80,13 @@ pub(crate) fn check(labels: &[String], activation: Activation) -> Result<(), Str
 
 /// Adds [`NEUTRAL`] to a model's scores of a text: two or more that add up to 1,
 /// highest first. The result adds up to 1 and has the highest first, too.
-pub(crate) fn apply(mut scores: Vec<Score>) -> Vec<Score> {
+pub(crate) fn apply(mut scores: Vec<Score>, Margin(margin): Margin) -> Vec<Score> {
     let [best, second, ..] = scores.as_slice() else {
         return scores;
     };
     let lead = best.score - second.score;
-    let weight = best.score * (2.0 - lead / MARGIN).max(0.0);
-    let place = if lead < MARGIN {
+    let weight = best.score * (2.0 - lead / margin).max(0.0);
+    let place = if lead < margin {
         0
     } else {
         // After labels of the same weight.
@@ -89,7 +115,7 @@ mod tests {
             label: format!("L{id}"),
             score: *score,
         });
-        let answer = apply(model.collect()).into_iter();
+        let answer = apply(model.collect(), Margin::default()).into_iter();
         answer.map(|score| (score.label, score.score)).collect()
     }
 
@@ -160,7 +186,11 @@ mod tests {
             let sum: f32 = answer.iter().map(|(_, score)| score).sum();
             assert!((sum - 1.0).abs() < 1e-6, "{best}: {sum}");
             let leads = answer[0].0 == NEUTRAL;
-            assert_eq!(leads, best - (1.0 - best) < MARGIN, "{best}: {answer:?}");
+            assert_eq!(
+                leads,
+                best - (1.0 - best) < Margin::default().0,
+                "{best}: {answer:?}"
+            );
             leading += u32::from(leads);
             let neutral = answer.iter().find(|(label, _)| label == NEUTRAL);
             let neutral = neutral.expect("it is always there").1;
@@ -168,6 +198,16 @@ mod tests {
             previous = neutral;
         }
         assert!((1_999..=2_001).contains(&leading), "{leading}");
+    }
+
+    #[test]
+    fn a_margin_is_a_part_of_all_leads() {
+        for (text, expected) in [("0.3", Some(0.3)), ("1", Some(1.0)), ("0.01", Some(0.01))] {
+            assert_eq!(text.parse().ok().map(|Margin(margin)| margin), expected);
+        }
+        for wrong in ["", "0", "1.01", "-0.2", "NaN", "inf", "20 %"] {
+            assert!(wrong.parse::<Margin>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

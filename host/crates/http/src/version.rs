@@ -52,7 +52,7 @@ impl From<&Revision> for Document {
             version: env!("CARGO_PKG_VERSION"),
             guest: live.guest().to_string(),
             model: live.model().to_string(),
-            configuration: live.configuration().to_string(),
+            configuration: live.configuration().digest().to_string(),
             revision: live.digest().to_string(),
         }
     }

@@ -13,10 +13,12 @@
 //! This crate must not know how a prediction is made, how it is transported, or what any
 //! layer looks like inside: it depends on none of them.
 
+mod configuration;
 pub mod contract;
 mod model;
 mod revision;
 
+pub use configuration::{Configuration, ConfigurationError, ConfigurationValue};
 pub use model::{Activation, ModelCard, Side};
 pub use revision::{Digest, DigestError, Revision};
 

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::Configuration;
+
 /// A SHA-256 digest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub [u8; 32]);
@@ -83,7 +85,7 @@ pub struct Revision {
     digest: Digest,
     guest: Digest,
     model: Digest,
-    configuration: Digest,
+    configuration: Configuration,
     name: Option<String>,
     version: Option<String>,
 }
@@ -94,12 +96,12 @@ const DOMAIN: &[u8] = b"fastsentiment revision 1\0";
 
 impl Revision {
     /// The configuration of a revision that has none.
-    pub const NO_CONFIGURATION: Digest = Digest::EMPTY;
+    pub const NO_CONFIGURATION: Configuration = Configuration::NONE;
 
     /// The revision of a guest (SHA-256 of its bytes), a model (SHA-256 over the files of
     /// its directory) and a configuration ([`Self::NO_CONFIGURATION`] for none).
-    pub fn new(guest: Digest, model: Digest, configuration: Digest) -> Self {
-        let parts = [guest, model, configuration];
+    pub fn new(guest: Digest, model: Digest, configuration: Configuration) -> Self {
+        let parts = [guest, model, configuration.digest()];
         let hash = Sha256::new().chain_update(DOMAIN);
         let hash = parts
             .iter()
@@ -144,9 +146,9 @@ impl Revision {
         self.model
     }
 
-    /// SHA-256 over the configuration.
-    pub fn configuration(&self) -> Digest {
-        self.configuration
+    /// What the guest is told when it asks for its configuration.
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
     }
 
     /// What people call the revision.
@@ -200,16 +202,23 @@ mod tests {
 
     #[test]
     fn every_part_is_in_the_digest_at_its_own_place_and_the_name_is_not() {
-        let [a, b, c] = [1, 2, 3].map(|byte| Digest([byte; 32]));
-        let revision = Revision::new(a, b, c);
-        for other in [(b, b, c), (a, a, c), (a, b, b), (b, a, c), (a, c, b)] {
-            assert_ne!(revision, Revision::new(other.0, other.1, other.2));
+        let [a, b] = [1, 2].map(|byte| Digest([byte; 32]));
+        let set = |value: &str| Configuration::NONE.with([("k".into(), Some(value.into()))]);
+        let set = |value| set(value).unwrap();
+        let revision = Revision::new(a, b, set("c"));
+        for (guest, model, value) in [(b, b, "c"), (a, a, "c"), (a, b, "d"), (b, a, "c")] {
+            assert_ne!(revision, Revision::new(guest, model, set(value)));
         }
+        assert_ne!(revision, Revision::new(a, b, Revision::NO_CONFIGURATION));
         let named = revision
             .clone()
             .named(Some("lexicon".into()), Some("1.2".into()));
         assert_eq!(named, revision);
         // Servers of different releases share caches and states under it.
-        assert_eq!(revision.short(), "8a17fa891f5f");
+        let none = Revision::new(a, b, Revision::NO_CONFIGURATION);
+        assert_eq!(
+            [revision.short(), none.short()],
+            ["43f38e004656", "b9f65ba4aedc"]
+        );
     }
 }

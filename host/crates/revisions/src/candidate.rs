@@ -10,7 +10,7 @@ use super::control::Revisions;
 use super::registry::Entry;
 use super::state::KeptRevision;
 use super::{Added, Guest, LoadError, Loaded, Model, Refusal, RevisionError, now};
-use predictor::{Digest, Priority, Revision};
+use predictor::{Configuration, Digest, Priority, Revision};
 
 impl Revisions {
     /// Adds a revision without putting it into use. One that is known already is not loaded
@@ -47,7 +47,7 @@ impl Revisions {
     ) -> Result<Added, RevisionError> {
         let begun = Instant::now();
         let (guest, model, revision) = blocking(move || {
-            let revision = revision(&guest.component, &model);
+            let revision = revision(&guest.component, &guest.configuration, &model);
             (guest, model, revision)
         })
         .await?;
@@ -79,12 +79,16 @@ impl Revisions {
         model: Arc<Model>,
         begun: Instant,
     ) -> Result<Added, RevisionError> {
-        let Guest { component, origin } = guest;
+        let Guest {
+            component,
+            origin,
+            configuration,
+        } = guest;
         if component.len() > self.options.max_bytes {
             return Err(too_large(self.options.max_bytes).into());
         }
         let loading = Instant::now();
-        let loaded = self.load_with(&component, &model);
+        let loaded = self.load_with(&component, &configuration, &model);
         self.metrics.loaded(loading.elapsed());
         let loaded = loaded?;
         let revision = Arc::clone(loaded.scorer.revision());
@@ -107,13 +111,20 @@ impl Revisions {
         })
     }
 
-    /// Loads a component with a model. If there is no room for the model, those that are not
+    /// Loads a component with a configuration and a model. If there is no room for the model, those that are not
     /// in use make room.
-    fn load_with(&self, component: &[u8], model: &Model) -> Result<Loaded, LoadError> {
-        match self.loader.load(component, model, Priority::Background) {
-            Err(LoadError::NoRoom(_)) if self.free_models() => {
-                self.loader.load(component, model, Priority::Background)
-            }
+    fn load_with(
+        &self,
+        component: &[u8],
+        configuration: &Configuration,
+        model: &Model,
+    ) -> Result<Loaded, LoadError> {
+        let load = || {
+            let aside = Priority::Background;
+            self.loader.load(component, configuration, model, aside)
+        };
+        match load() {
+            Err(LoadError::NoRoom(_)) if self.free_models() => load(),
             loaded => loaded,
         }
     }
@@ -175,7 +186,10 @@ impl Revisions {
         let model = self.registry().model(&kept.revision.model()).cloned();
         let model = model.ok_or_else(|| unread("its model is not there".to_owned()))?;
         // Nothing makes room for what is not in use itself.
-        let loaded = self.loader.load(&component, &model, Priority::Background)?;
+        let configuration = kept.revision.configuration();
+        let loaded = self
+            .loader
+            .load(&component, configuration, &model, Priority::Background)?;
         let mut registry = self.registry();
         registry.add(Entry {
             scorer: loaded.scorer,
@@ -207,14 +221,14 @@ impl Revisions {
     }
 }
 
-/// The revision that a component and a model are.
-pub(super) fn revision(component: &[u8], model: &Model) -> Arc<Revision> {
-    let guest = Digest::of(component);
-    Arc::new(Revision::new(
-        guest,
-        model.digest,
-        Revision::NO_CONFIGURATION,
-    ))
+/// The revision that a component, a configuration and a model are.
+pub(super) fn revision(
+    component: &[u8],
+    configuration: &Configuration,
+    model: &Model,
+) -> Arc<Revision> {
+    let (guest, configuration) = (Digest::of(component), configuration.clone());
+    Arc::new(Revision::new(guest, model.digest, configuration))
 }
 
 /// The wait before a revision from before the start is tried again.

@@ -1,5 +1,5 @@
-//! Makes what is configured live, a guest's file and a model's directory: when one of them
-//! has changed, and when somebody asks for it.
+//! Makes what is configured live, a guest's file, its configuration and a model's directory:
+//! when one of them has changed, and when somebody asks for it.
 //!
 //! A load takes time, and more may be decided meanwhile: the last decision wins. A content
 //! is recorded as settled once its outcome is certain, and not before: if the process ends
@@ -59,10 +59,11 @@ impl Revisions {
             },
             error => error.into(),
         })?;
+        let configuration = self.options.configuration.read()?;
         let (model, _) = self.registry().add_model(Arc::new(model));
         let component: Arc<[u8]> = component.into();
         Ok(Content {
-            revision: revision(&component, &model),
+            revision: revision(&component, &configuration, &model),
             component,
             model,
         })
@@ -111,6 +112,7 @@ impl Revisions {
         let guest = Guest {
             component: content.component,
             origin,
+            configuration: content.revision.configuration().clone(),
         };
         self.add(guest, content.model).await
     }

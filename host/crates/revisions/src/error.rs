@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{LoadError, Refusal};
+use predictor::ConfigurationError;
 
 /// Why a change was refused. Nothing has changed then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +71,12 @@ pub enum RevisionError {
     /// Several models have a digest that begins like this.
     #[error("more than one model begins with `{0}`; give more digits")]
     AmbiguousModel(String),
+    /// Not one configuration has a digest that begins like this.
+    #[error("there is no configuration `{0}`, or more than one that begins so: send it first")]
+    UnknownConfiguration(String),
+    /// What was received is no configuration.
+    #[error(transparent)]
+    Configuration(ConfigurationError),
     /// What was uploaded is not a model.
     #[error("the model was refused: {0}")]
     ModelRefused(String),

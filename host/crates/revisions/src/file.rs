@@ -5,6 +5,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
+
 /// Tells whether a file has changed, without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
@@ -71,6 +73,23 @@ pub(super) fn read(path: &Path, most: usize) -> Result<(Vec<u8>, Stamp), Unfit> 
         ));
     }
     Ok((bytes, before))
+}
+
+/// What is wrong with a text that is to be TOML, and in which line, from 1.
+pub(super) struct TomlFault {
+    pub(super) line: usize,
+    pub(super) reason: String,
+}
+
+/// Parses TOML.
+pub(super) fn parse_toml<T: DeserializeOwned>(text: &str) -> Result<T, TomlFault> {
+    toml::from_str(text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start);
+        TomlFault {
+            line: 1 + text[..start.min(text.len())].matches('\n').count(),
+            reason: error.message().replace('\n', " "),
+        }
+    })
 }
 
 #[cfg(test)]

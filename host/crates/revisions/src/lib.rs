@@ -75,6 +75,7 @@
 
 mod by_hand;
 mod candidate;
+mod configuration;
 mod configured;
 mod control;
 mod desired;
@@ -90,6 +91,7 @@ mod start;
 mod state;
 mod watch;
 
+pub use configuration::{ConfigurationFileError, ConfiguredValues, read_configuration};
 pub use control::Revisions;
 pub use desired::file::{Desired, DesiredError, DesiredTrial, Parts, Pull};
 pub use desired::{
@@ -110,7 +112,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use predictor::{Digest, ModelCard, Priority, Revision, Scorer};
+use predictor::{Configuration, Digest, ModelCard, Priority, Revision, Scorer};
 
 /// Makes revisions of components and models.
 pub trait Loader: Send + Sync + 'static {
@@ -126,7 +128,7 @@ pub trait Loader: Send + Sync + 'static {
     /// equal stamps, equal files. `None` if the directory cannot be read.
     fn stamp(&self, dir: &Path) -> Option<Digest>;
 
-    /// Loads a component with a model, and tests it. This blocks, for seconds if the
+    /// Loads a component with a model and a configuration, and tests it. This blocks, for seconds if the
     /// component is new to this machine, or if no other revision has the model loaded; with
     /// [`Priority::Background`] it yields to live traffic.
     ///
@@ -136,6 +138,7 @@ pub trait Loader: Send + Sync + 'static {
     fn load(
         &self,
         component: &[u8],
+        configuration: &Configuration,
         model: &Model,
         priority: Priority,
     ) -> Result<Loaded, LoadError>;
@@ -194,6 +197,8 @@ pub struct Options {
     pub guest: PathBuf,
     /// The configured model's directory.
     pub model: PathBuf,
+    /// The configuration of the configured guest.
+    pub configuration: ConfiguredValues,
     /// The fallback guest's file, if any. A start falls back to it if the configured guest
     /// cannot be served, and it stands by for a guest that is not trusted yet.
     pub fallback: Option<PathBuf>,
@@ -215,13 +220,15 @@ pub struct Options {
     pub rollout: Option<Arc<DesiredState>>,
 }
 
-/// A guest that is to be a part of a revision.
+/// A guest that is to be a part of a revision, with what it reads.
 #[derive(Clone)]
 pub struct Guest {
     /// The component.
     pub component: Arc<[u8]>,
     /// Where it came from.
     pub origin: Origin,
+    /// What it is told when it asks for its configuration.
+    pub configuration: Configuration,
 }
 
 /// A revision that was added.

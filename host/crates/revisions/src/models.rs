@@ -32,6 +32,7 @@ impl Revisions {
         registry.find(&revision).map(|entry| Guest {
             component: Arc::clone(&entry.component),
             origin: entry.origin.clone(),
+            configuration: entry.revision().configuration().clone(),
         })
     }
 

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use super::quarantine::{self, Quarantine, Quarantined};
 use super::state::{Configured, KeptRevision, KeptTrial, Record};
 use super::{Model, RevisionError, now};
-use predictor::{ModelCard, Revision, Scorer};
+use predictor::{Configuration, ModelCard, Revision, Scorer};
 use rollout::{Share, Tally, Trial};
 
 /// Where a guest or a model came from.
@@ -71,6 +71,8 @@ pub(super) struct Registry {
     /// The models that revisions are made with: the configured one, those of known revisions,
     /// and those that were uploaded last. The latest is at the end.
     models: Vec<Arc<Model>>,
+    /// Those that were received last. The latest is at the end.
+    pub(super) configurations: Vec<Configuration>,
     /// The revisions that were live, in order; the last one is live now. None follows
     /// itself, and none is quarantined, except possibly the live one after a start.
     history: Vec<Arc<Revision>>,
@@ -127,6 +129,7 @@ impl Registry {
         let mut registry = Self {
             entries: vec![first],
             models,
+            configurations: Vec::new(),
             history,
             quarantine: Quarantine::default(),
             seen: kept

@@ -23,9 +23,10 @@ use super::order::Order;
 use super::registry::{Entry, Registry};
 use super::state::{Configured, Keeper, KnownModels, Record, StateError, Store};
 use super::{
-    Loader, Metrics, Model, Options, Origin, Refusal, RevisionError, now, quarantine, watch,
+    ConfigurationFileError, Loader, Metrics, Model, Options, Origin, Refusal, RevisionError, now,
+    quarantine, watch,
 };
-use candidates::{Candidates, First, read_guest};
+use candidates::{Candidates, First};
 use predictor::{ModelCard, Revision, Scorer};
 use rollout::{Demotion, Rollout};
 
@@ -59,6 +60,9 @@ pub enum StartError {
         /// What was lacking.
         reason: String,
     },
+    /// The configuration of the configured guest cannot be read.
+    #[error(transparent)]
+    Configuration(#[from] ConfigurationFileError),
     /// The state directory is not safe.
     #[error(transparent)]
     State(#[from] StateError),
@@ -104,6 +108,7 @@ impl Beginning {
             loader,
             store,
             guest: options.guest.clone(),
+            configuration: options.configuration.clone(),
             model: Arc::new(model),
             max_bytes: options.max_bytes,
             max_model_bytes: options.max_model_bytes,
@@ -130,9 +135,11 @@ impl Beginning {
                 obstacle: None,
             });
         }
-        let file = read_guest(&options.guest, options.max_bytes);
-        let configured = file.as_ref().ok();
-        let configured = configured.map(|component| revision(component, &installed.model));
+        let read = candidates.read_configured();
+        let configured = read
+            .as_ref()
+            .ok()
+            .map(|(component, configuration)| revision(component, configuration, &installed.model));
         let followed = configured.as_ref().filter(|_| options.rollout.is_none());
         let order = Order::of(&record, followed);
         if configured.is_some() && configured.as_ref() != record.file() {
@@ -141,7 +148,7 @@ impl Beginning {
                 refused: None,
             });
         }
-        let mut obstacle = file.as_ref().err().map(ToString::to_string);
+        let mut obstacle = read.as_ref().err().map(ToString::to_string);
         // A quarantined guest is the last resort.
         let known_bad = configured.as_ref();
         let known_bad = known_bad.filter(|revision| record.quarantined(revision).is_some());
@@ -149,13 +156,13 @@ impl Beginning {
         let before = before.or_else(|| candidates.fallback(Some(known_bad?)));
         let first = match before {
             Some(found) => {
-                match &file {
+                match &read {
                     Err(error) => not_served(error, &found),
                     Ok(_) => passed_over(&record, &found),
                 }
                 found
             }
-            None => match candidates.configured(file) {
+            None => match candidates.configured(read) {
                 Ok(found) => {
                     served_at_last(&mut record);
                     found

@@ -158,7 +158,8 @@ impl Metrics {
 
     pub(super) fn record_live(&self, before: Option<&Revision>, live: &Revision) {
         let labels = |revision: &Revision| {
-            let parts = [revision.configuration(), revision.guest(), revision.model()];
+            let configuration = revision.configuration().digest();
+            let parts = [configuration, revision.guest(), revision.model()];
             let [configuration, guest, model] = parts.map(|digest| digest.short());
             [configuration, guest, model, revision.short()]
         };

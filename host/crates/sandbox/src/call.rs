@@ -12,7 +12,7 @@ use super::error::{CallError, is_exhausted, with_stderr};
 use super::load::LoadedFrom;
 use super::output::{Output, Printer};
 use super::runtime::Runtime;
-use super::state::{MAX_TABLE_ELEMENTS, Refused, State, sandbox};
+use super::state::{Configured, MAX_TABLE_ELEMENTS, Refused, State, configured, sandbox};
 use super::trap;
 use predictor::{CancellationToken, PredictError, Revision, Scorer, Scores};
 
@@ -21,6 +21,7 @@ pub struct Guest {
     runtime: Arc<Runtime>,
     serving: ServingPre<State>,
     version: Arc<Revision>,
+    configured: Configured,
     loaded_from: LoadedFrom,
     labels: Arc<Labels>,
     output: Arc<Output>,
@@ -44,6 +45,7 @@ impl Guest {
     ) -> Self {
         Self {
             output: Output::new(&version.guest()),
+            configured: configured(version.configuration()),
             runtime,
             serving,
             version,
@@ -83,7 +85,9 @@ impl Guest {
             .stderr(stderr.clone())
             .build();
         let serving = self.runtime.serving();
-        let mut store = self.runtime.store(serving, wasi, time, abandoned);
+        let mut store = self
+            .runtime
+            .store(serving, wasi, &self.configured, time, abandoned);
         let run = Arc::clone(&store.data().run);
         let making = self.serving.instantiate_async(&mut store);
         let serving = run.limited(time, making).await?.map_err(|error| {

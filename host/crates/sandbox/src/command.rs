@@ -14,8 +14,9 @@ use wasmtime_wasi::{FsPerms, I32Exit};
 use super::linked_files::LinkedFiles;
 use super::runtime::{Limits, Runtime};
 use super::snapshot::MODEL_DIR;
-use super::state::{Refused, State, sandbox};
+use super::state::{Refused, State, configured, sandbox};
 use super::trap;
+use predictor::Configuration;
 
 /// Why a guest could not be run as a command.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +51,7 @@ pub async fn run_command(
     runtime: &Runtime,
     component: &[u8],
     model_dir: &Path,
+    configuration: &Configuration,
     arguments: &[String],
 ) -> Result<i32, CommandError> {
     let realm = runtime.preparing();
@@ -62,7 +64,13 @@ pub async fn run_command(
         .preopened_dir(model_dir, MODEL_DIR, FsPerms::ReadOnly)
         .map_err(|error| CommandError::Model(format!("{error:#}")))?
         .build();
-    let mut store = runtime.store(realm, wasi, runtime.limits.prepare, None);
+    let mut store = runtime.store(
+        realm,
+        wasi,
+        &configured(configuration),
+        runtime.limits.prepare,
+        None,
+    );
     let links = LinkedFiles::of(model_dir);
     store.data_mut().linked = links.map_err(|error| CommandError::Model(error.to_string()))?;
     let command = Command::instantiate_async(&mut store, &component, &realm.linker)

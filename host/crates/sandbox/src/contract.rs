@@ -18,11 +18,15 @@ const PREDICT: &str = "predict";
 /// The function that a guest of the world `prepared-guest` exports.
 pub(super) const PREPARE: &str = "prepare";
 
+/// The package whose interface a guest reads its configuration through.
+const CONFIG: &str = "wasi:config/";
+
 /// The packages whose interfaces guests are given, with the versions that fit. Whether an
 /// interface is in its package is for the linker to say.
-const GIVEN: [(&str, &str); 7] = [
+const GIVEN: [(&str, &str); 8] = [
     ("wasi:cli", "0.2."),
     ("wasi:clocks", "0.2."),
+    ("wasi:config", "0.2.0-rc.1"),
     ("wasi:filesystem", "0.2."),
     ("wasi:io", "0.2."),
     ("wasi:nn", "0.2.0-rc-2024-10-28"),
@@ -30,16 +34,16 @@ const GIVEN: [(&str, &str); 7] = [
     ("wasi:sockets", "0.2."),
 ];
 
-/// The worlds of the contract.
+/// What a component uses of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum World {
-    /// The world `guest`.
-    Plain,
-    /// The world `prepared-guest`.
-    Prepared,
+pub(super) struct World {
+    /// It is of the world `prepared-guest`, not of the world `guest`.
+    pub(super) is_prepared: bool,
+    /// It can read its configuration.
+    pub(super) reads_configuration: bool,
 }
 
-/// Determines a component's world by the names of its imports and exports. This reads
+/// Determines what a component uses by the names of its imports and exports. This reads
 /// sections only, so a component that is not a guest is refused before it is compiled.
 pub(super) fn world(bytes: &[u8]) -> Result<World, LoadError> {
     if Parser::is_core_wasm(bytes) {
@@ -47,11 +51,11 @@ pub(super) fn world(bytes: &[u8]) -> Result<World, LoadError> {
             "it is a core module; build it as a component (target `wasm32-wasip2`)".to_owned(),
         ));
     }
-    let exports = Names::of(bytes).map_err(|error| LoadError::Compile(error.to_string()))?;
-    if let Some(import) = &exports.foreign_import {
+    let names = Names::of(bytes).map_err(|error| LoadError::Compile(error.to_string()))?;
+    if let Some(import) = &names.foreign_import {
         return Err(LoadError::Link(not_given(import)));
     }
-    match exports.predictor {
+    match names.predictor {
         Some(ComponentExternalKind::Instance) => {}
         Some(_) => {
             return Err(LoadError::Contract(format!(
@@ -61,13 +65,15 @@ pub(super) fn world(bytes: &[u8]) -> Result<World, LoadError> {
         None => {
             return Err(LoadError::Contract(format!(
                 "it must export the interface `{PREDICTOR}`; it exports {}",
-                exports.list()
+                names.list()
             )));
         }
     }
-    match exports.prepare {
-        None => Ok(World::Plain),
-        Some(ComponentExternalKind::Func) => Ok(World::Prepared),
+    match names.prepare {
+        None | Some(ComponentExternalKind::Func) => Ok(World {
+            is_prepared: names.prepare.is_some(),
+            reads_configuration: names.reads_configuration,
+        }),
         Some(_) => Err(LoadError::Contract(format!(
             "its export `{PREPARE}` must be a function"
         ))),
@@ -104,6 +110,7 @@ fn not_given(import: &str) -> String {
 struct Names {
     predictor: Option<ComponentExternalKind>,
     prepare: Option<ComponentExternalKind>,
+    reads_configuration: bool,
     /// The first import that guests are not given.
     foreign_import: Option<String>,
     /// The first names, for the error message.
@@ -127,6 +134,7 @@ impl Names {
                 Payload::ComponentImportSection(section) if depth == 0 => {
                     for import in section {
                         let name = import?.name.name;
+                        exports.reads_configuration |= name.starts_with(CONFIG);
                         if exports.foreign_import.is_none() && !is_given(name) {
                             exports.foreign_import = Some(one_line(name, LISTED_NAME));
                         }

@@ -17,7 +17,7 @@ use super::model_files::{ModelFiles, ModelFilesError};
 use super::runtime::Runtime;
 use super::snapshot::{self, Snapshot};
 use super::trusted::TrustedCode;
-use predictor::{Digest, Revision};
+use predictor::{Configuration, Digest, Revision};
 
 /// Where the compiled code of a guest came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,12 +39,14 @@ pub fn load(
     artifacts: Option<&ArtifactStore>,
     bytes: &[u8],
     model: &ModelFiles,
+    configuration: &Configuration,
 ) -> Result<Guest, LoadError> {
     Load {
         runtime,
         artifacts,
         bytes,
         model,
+        configuration,
         pace: Pace::Foreground,
     }
     .run()
@@ -61,14 +63,17 @@ pub async fn load_aside(
     artifacts: Option<&ArtifactStore>,
     bytes: Arc<[u8]>,
     model: &ModelFiles,
+    configuration: &Configuration,
 ) -> Result<Guest, LoadError> {
     let (runtime, artifacts, model) = (Arc::clone(runtime), artifacts.cloned(), model.clone());
+    let configuration = configuration.clone();
     aside(move || {
         let load = Load {
             runtime: &runtime,
             artifacts: artifacts.as_ref(),
             bytes: &bytes,
             model: &model,
+            configuration: &configuration,
             pace: Pace::Background,
         };
         load.run()
@@ -102,9 +107,9 @@ pub async fn aside<T: Send + 'static>(
         .map_err(|_| LoadError::Host("the load panicked".to_owned()))
 }
 
-/// The revision of a guest, by the SHA-256 of its bytes, beside a model.
-pub fn revision(guest: Digest, model: &ModelFiles) -> Revision {
-    Revision::new(guest, model.digest(), Revision::NO_CONFIGURATION)
+/// The revision of a guest, by the SHA-256 of its bytes, with a model and a configuration.
+pub fn revision(guest: Digest, model: &ModelFiles, configuration: &Configuration) -> Revision {
+    Revision::new(guest, model.digest(), configuration.clone())
 }
 
 /// A load and its options.
@@ -113,14 +118,17 @@ struct Load<'a> {
     artifacts: Option<&'a ArtifactStore>,
     bytes: &'a [u8],
     model: &'a ModelFiles,
+    configuration: &'a Configuration,
     pace: Pace,
 }
 
 impl Load<'_> {
     fn run(&self) -> Result<Guest, LoadError> {
         check_size(self.bytes, self.runtime.compiler.limits().component)?;
-        let version = Arc::new(revision(Digest::of(self.bytes), self.model));
-        let key = artifact_key(self.runtime, &version);
+        let guest = Digest::of(self.bytes);
+        let world = world(self.bytes)?;
+        let version = Arc::new(revision(guest, self.model, self.configuration));
+        let key = artifact_key(self.runtime, &version, world);
         if let Some(known) = self.known(&key, &version) {
             return known;
         }
@@ -130,7 +138,7 @@ impl Load<'_> {
         let _turn = turn.unwrap_or_else(PoisonError::into_inner);
         match self.known(&key, &version) {
             Some(known) => known,
-            None => self.build(&key, &version),
+            None => self.build(&key, &version, world),
         }
     }
 
@@ -151,14 +159,19 @@ impl Load<'_> {
     }
 
     /// Compiles a guest, tests it, and stores the code.
-    fn build(&self, key: &Digest, version: &Arc<Revision>) -> Result<Guest, LoadError> {
-        let world = world(self.bytes)?;
+    fn build(
+        &self,
+        key: &Digest,
+        version: &Arc<Revision>,
+        world: World,
+    ) -> Result<Guest, LoadError> {
         check_structure(self.bytes, self.runtime.limits.memory)?;
         // Before the long work, since a damaged file is found without it.
         let golden = Golden::read(self.model)?;
-        let code = match world {
-            World::Plain => self.compile(self.bytes)?,
-            World::Prepared => self.compile(self.prepare(version)?)?,
+        let code = if world.is_prepared {
+            self.compile(self.prepare(version)?)?
+        } else {
+            self.compile(self.bytes)?
         };
         let component = code
             .component(&self.runtime.serving().engine)
@@ -222,9 +235,18 @@ impl Load<'_> {
 
 /// A digest of everything that the code of a guest depends on: its bytes, the model and
 /// the configuration it was prepared with, and the compiler with all its settings.
-fn artifact_key(runtime: &Runtime, version: &Revision) -> Digest {
+fn artifact_key(runtime: &Runtime, version: &Revision, world: World) -> Digest {
+    let read = match world {
+        World {
+            is_prepared: true,
+            reads_configuration: true,
+        } => version.configuration().clone(),
+        // Read in calls, or never: other values need no other code.
+        _ => Revision::NO_CONFIGURATION,
+    };
+    let compiled = Revision::new(version.guest(), version.model(), read);
     let mut sha = Sha256::new();
     sha.update(fingerprint(&runtime.serving().engine).0);
-    sha.update(version.digest().0);
+    sha.update(compiled.digest().0);
     Digest(sha.finalize().into())
 }

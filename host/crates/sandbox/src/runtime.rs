@@ -12,13 +12,14 @@ use wasmtime::{
     PoolingAllocationConfig, Store, UpdateDeadline,
 };
 use wasmtime_wasi::WasiCtx;
+use wasmtime_wasi_config::WasiConfig;
 use wasmtime_wasi_nn::Graph;
 
 use super::compiler::Compiler;
 use super::linked_files;
 use super::metrics::Metrics;
 use super::processor;
-use super::state::{MAX_HOSTCALL, MAX_TABLE_ELEMENTS, State};
+use super::state::{Configured, MAX_HOSTCALL, MAX_TABLE_ELEMENTS, State};
 use super::wasi_nn::{self, Models};
 use super::watch::Watch;
 use predictor::CancellationToken;
@@ -153,12 +154,13 @@ impl Runtime {
         &self,
         realm: &Realm,
         wasi: WasiCtx,
+        configured: &Configured,
         time: Duration,
         abandoned: Option<CancellationToken>,
     ) -> Store<State> {
         let (models, interrupts) = self.graphs.open();
         let run = self.watch.begin(time, abandoned, interrupts);
-        let state = State::new(wasi, models, &self.limits, run);
+        let state = State::new(wasi, models, Arc::clone(configured), &self.limits, run);
         let mut store = Store::new(&realm.engine, state);
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(MAX_HOSTCALL);
@@ -179,6 +181,9 @@ impl Realm {
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         linked_files::add_to_linker(&mut linker)?;
         wasi_nn::add_to_linker(&mut linker)?;
+        wasmtime_wasi_config::add_to_linker(&mut linker, |state: &mut State| {
+            WasiConfig::from(&*state.configured)
+        })?;
         Ok(Self { engine, linker })
     }
 }

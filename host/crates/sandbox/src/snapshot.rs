@@ -27,7 +27,7 @@ use super::limits::check_image;
 use super::linked_files::LinkedFiles;
 use super::output::{Output, Printer};
 use super::runtime::{Limits, Runtime};
-use super::state::{Refused, State, sandbox};
+use super::state::{Refused, State, configured, sandbox};
 use super::trap;
 use predictor::Revision;
 
@@ -137,7 +137,8 @@ fn run(
         .preopened_dir(model_dir, MODEL_DIR, FsPerms::ReadOnly)
         .map_err(|error| LoadError::Host(format!("{error:#}")))?
         .build();
-    let mut store = runtime.store(runtime.preparing(), wasi, time, None);
+    let configured = configured(version.configuration());
+    let mut store = runtime.store(runtime.preparing(), wasi, &configured, time, None);
     let links = LinkedFiles::of(model_dir);
     store.data_mut().linked = links.map_err(|error| LoadError::Host(error.to_string()))?;
     let preparing = async {

@@ -1,22 +1,33 @@
 //! The state of one instance of a guest, and what it can reach: clocks, random
-//! numbers, the models, and memory up to its limit.
+//! numbers, its configuration, the models, and memory up to its limit.
 
 use std::sync::Arc;
 
 use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_config::WasiConfigVariables;
 
 use super::error::is_exhausted;
 use super::linked_files::LinkedFiles;
 use super::runtime::{Limits, MAX_MEMORIES};
 use super::wasi_nn::Models;
 use super::watch::Run;
+use predictor::Configuration;
+
+/// What a guest reads through `wasi:config/store`; its instances share it.
+pub(super) type Configured = Arc<WasiConfigVariables>;
+
+/// A configuration in the form that instances share.
+pub(super) fn configured(by: &Configuration) -> Configured {
+    Arc::new(by.iter().collect())
+}
 
 /// The data of a store.
 pub(super) struct State {
     pub(super) table: ResourceTable,
     wasi: WasiCtx,
+    pub(super) configured: Configured,
     pub(super) models: Models,
     /// The files that a guest can read though they are outside of its directory.
     pub(super) linked: LinkedFiles,
@@ -25,12 +36,19 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(wasi: WasiCtx, models: Models, limits: &Limits, run: Arc<Run>) -> Self {
+    pub(super) fn new(
+        wasi: WasiCtx,
+        models: Models,
+        configured: Configured,
+        limits: &Limits,
+        run: Arc<Run>,
+    ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         Self {
             table,
             wasi,
+            configured,
             models,
             linked: LinkedFiles::default(),
             memory: MemoryLimiter::new(limits.memory),

@@ -23,7 +23,7 @@ use fastsentiment_sandbox::{
     Runtime, load, run_command,
 };
 use guests::{component, explorer, hostile, hundredths, prepared};
-use predictor::Scores;
+use predictor::{Configuration, Scores};
 use tempfile::TempDir;
 use wasmtime_wasi_nn::backend::{BackendError, BackendGraph};
 use wasmtime_wasi_nn::{ExecutionContext, Graph};
@@ -90,7 +90,13 @@ fn model_dir() -> TempDir {
 fn load_text(runtime: &Arc<Runtime>, text: &str) -> Result<Guest, LoadError> {
     let dir = model_dir();
     let files = ModelFiles::read(dir.path(), []).unwrap();
-    load(runtime, None, &component(text), &files)
+    load(
+        runtime,
+        None,
+        &component(text),
+        &files,
+        &Configuration::NONE,
+    )
 }
 
 /// Runs a future on this thread, with the timer that guests need.
@@ -283,7 +289,14 @@ fn the_explorer_finds_the_environment_of_a_command() {
     let (runtime, bytes, dir) = (roomy(), component(&explorer()), model_dir());
     let run = |arguments: &[&str]| {
         let arguments = texts(arguments);
-        wait(run_command(&runtime, &bytes, dir.path(), &arguments)).unwrap()
+        wait(run_command(
+            &runtime,
+            &bytes,
+            dir.path(),
+            &Configuration::NONE,
+            &arguments,
+        ))
+        .unwrap()
     };
     assert_eq!(run(&["an argument"]), 0);
     assert_eq!(run(&[]), 1);
@@ -329,7 +342,13 @@ fn a_guest_is_refused_if_the_model_changed_since_the_start() {
     let dir = model_dir();
     let files = ModelFiles::read(dir.path(), []).unwrap();
     fs::write(dir.path().join("config.json"), "[]").unwrap();
-    let loaded = load(&roomy(), None, &component(&prepared("")), &files);
+    let loaded = load(
+        &roomy(),
+        None,
+        &component(&prepared("")),
+        &files,
+        &Configuration::NONE,
+    );
     let error = loaded.err().unwrap();
     assert!(matches!(error, LoadError::Host(_)), "{error:?}");
     let expected = "config.json has changed since the model was loaded";

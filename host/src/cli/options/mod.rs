@@ -13,7 +13,8 @@ use fastsentiment::app::Config;
 use sandbox::{CompileLimits, Compiler};
 
 use super::memory;
-use super::values::{AT_LEAST_ONE, AT_LEAST_ONE_32, path_or_none, whole};
+use super::values::{AT_LEAST_ONE, AT_LEAST_ONE_32, path_or_none, setting, whole};
+use ::revisions::ConfiguredValues;
 use cache::CacheOptions;
 use guests::{GuestLimits, TrustOptions};
 use requests::RequestLimits;
@@ -57,6 +58,27 @@ struct FilePaths {
     /// Guest component [default: `fastsentiment_guest.wasm` beside the binary]
     #[arg(long, env = "FASTSENTIMENT_GUEST", value_name = "FILE")]
     guest: Option<PathBuf>,
+
+    /// Configuration of the guest: a file in TOML, with strings, numbers and booleans
+    /// [default: none]
+    ///
+    /// Guests read it through `wasi:config/store`. It has at most 16 KiB, and is a part of the
+    /// version. Values of keys that contain `secret`, `password`, `credential` or `api_key` are
+    /// not shown.
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_GUEST_CONFIG",
+        value_name = "FILE",
+        value_parser = path_or_none()
+    )]
+    guest_config: Option<PathBuf>,
+
+    /// One value of the guest's configuration; may be given several times [default: none]
+    ///
+    /// It comes before that of --guest-config. Other users can see command lines: secrets
+    /// belong into the file.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
+    settings: Vec<(String, String)>,
 
     /// ONNX Runtime library, version 1.24 or newer [default: the one beside the binary]
     #[arg(long, env = "ORT_DYLIB_PATH", value_name = "FILE")]
@@ -185,6 +207,10 @@ impl LoadOptions {
             versions: ::revisions::Options {
                 guest,
                 model,
+                configuration: ConfiguredValues {
+                    file: files.guest_config.clone().and_then(non_empty),
+                    set: files.settings.clone(),
+                },
                 keep: self.trust.keep(),
                 keep_models: self.trust.keep_models(),
                 max_bytes: self.guests.component(),

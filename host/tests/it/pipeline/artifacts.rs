@@ -3,10 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use predictor::Configuration;
 use sandbox::{ArtifactStore, Guest, LoadedFrom, ModelFiles, Runtime, load};
 use tempfile::TempDir;
 
-use crate::harness::{copy_of, fixture, graphs, guest, loading, runtime, wait};
+use crate::harness::{
+    GENEROUS, copy_of, example_path, fixture, graphs, guest, loading, runtime, wait,
+};
 use crate::hostile::{component, files, hostile, hundredths, prepared, roomy, some_files};
 
 pub(super) struct Store {
@@ -22,7 +25,14 @@ impl Store {
     }
 
     pub(super) fn load(&self, runtime: &Arc<Runtime>, text: &str, files: &ModelFiles) -> Guest {
-        load(runtime, Some(&self.store), &component(text), files).unwrap()
+        load(
+            runtime,
+            Some(&self.store),
+            &component(text),
+            files,
+            &Configuration::NONE,
+        )
+        .unwrap()
     }
 
     pub(super) fn store(&self) -> &ArtifactStore {
@@ -51,13 +61,44 @@ pub(super) fn count(guest: &Guest) -> u32 {
 }
 
 #[test]
+fn only_a_guest_that_prepares_with_its_configuration_is_compiled_for_it() {
+    let dir = fixture("tiny-bert");
+    let (runtime, files) = (runtime(GENEROUS, graphs(&dir)), files(&dir));
+    let store = Store::new();
+    let loaded = |component: &[u8], margin: &str| {
+        let _loading = loading();
+        let change = ("margin".to_owned(), Some(margin.to_owned()));
+        let configuration = Configuration::NONE.with([change]).unwrap();
+        let store = Some(&store.store);
+        let loaded = load(&runtime, store, component, &files, &configuration);
+        loaded.unwrap().loaded_from()
+    };
+    let example = |name| std::fs::read(example_path(name)).unwrap();
+    for unaffected in [&example("lexicon")[..], guest()] {
+        assert_eq!(loaded(unaffected, "0.5"), LoadedFrom::Source);
+        assert_eq!(loaded(unaffected, "0.25"), LoadedFrom::Artifact);
+    }
+    let neutral = example("neutral");
+    assert_eq!(loaded(&neutral, "0.5"), LoadedFrom::Source);
+    assert_eq!(loaded(&neutral, "0.25"), LoadedFrom::Source);
+    assert_eq!(loaded(&neutral, "0.5"), LoadedFrom::Artifact);
+}
+
+#[test]
 fn the_second_load_finds_what_the_first_has_compiled() {
     let dir = fixture("tiny-bert");
     let (graphs, files, store) = (graphs(&dir), files(&dir), Store::new());
     let load = || {
         // In a runtime of its own, as after a restart.
-        let runtime = runtime(crate::harness::GENEROUS, graphs.clone());
-        load(&runtime, Some(&store.store), guest(), &files).unwrap()
+        let runtime = runtime(GENEROUS, graphs.clone());
+        load(
+            &runtime,
+            Some(&store.store),
+            guest(),
+            &files,
+            &Configuration::NONE,
+        )
+        .unwrap()
     };
     let _loading = loading();
     let (first, second) = (load(), load());
@@ -73,7 +114,14 @@ fn the_second_load_finds_what_the_first_has_compiled() {
 fn without_a_store_nothing_is_kept() {
     let runtime = roomy();
     for _ in 0..2 {
-        let guest = load(&runtime, None, &component(&hostile()), &some_files()).unwrap();
+        let guest = load(
+            &runtime,
+            None,
+            &component(&hostile()),
+            &some_files(),
+            &Configuration::NONE,
+        )
+        .unwrap();
         assert_eq!(guest.loaded_from(), LoadedFrom::Source);
     }
 }

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use predictor::Configuration;
 use sandbox::{CompileLimits, Compiler, Graphs, LoadError, LoadedFrom, Step, load, load_aside};
 
 use super::artifacts::Store;
@@ -21,7 +22,7 @@ fn limits() -> CompileLimits {
 fn refusal(program: &Path, limits: CompileLimits, guest: &[u8]) -> LoadError {
     let compiler = Compiler::child(program.to_owned(), limits);
     let runtime = runtime_with(GENEROUS, compiler, Graphs::default());
-    let loaded = load(&runtime, None, guest, &some_files());
+    let loaded = load(&runtime, None, guest, &some_files(), &Configuration::NONE);
     loaded.err().expect("it is refused")
 }
 
@@ -127,7 +128,7 @@ fn a_child_compiles_as_this_process_does() {
     ]
     .map(|compiler| {
         let runtime = runtime_with(GENEROUS, compiler, graphs.clone());
-        let guest = load(&runtime, None, guest(), &files).unwrap();
+        let guest = load(&runtime, None, guest(), &files, &Configuration::NONE).unwrap();
         assert_eq!(guest.loaded_from(), LoadedFrom::Source);
         wait(guest.predict(&texts)).unwrap()
     });
@@ -281,7 +282,14 @@ fn a_bomb_ends_its_own_process_only() {
     };
     let compiler = Compiler::child(binary.to_owned(), small);
     let runtime = runtime_with(GENEROUS, compiler, Graphs::default());
-    load(&runtime, None, &doubling(3), &some_files()).unwrap();
+    load(
+        &runtime,
+        None,
+        &doubling(3),
+        &some_files(),
+        &Configuration::NONE,
+    )
+    .unwrap();
     let guest = load_text(&runtime, &prepared("")).unwrap();
     assert_eq!(
         hundredths(&wait(guest.predict(&["count".to_owned()])).unwrap()),
@@ -295,7 +303,15 @@ async fn loads_beside_live_traffic_can_be_awaited_and_share_their_work() {
     let runtime = runtime_with(GENEROUS, compiler, Graphs::default());
     let (store, files) = (Store::new(), some_files());
     let bytes: Arc<[u8]> = component(&prepared("")).into();
-    let load = || load_aside(&runtime, Some(store.store()), Arc::clone(&bytes), &files);
+    let load = || {
+        load_aside(
+            &runtime,
+            Some(store.store()),
+            Arc::clone(&bytes),
+            &files,
+            &Configuration::NONE,
+        )
+    };
     let loaded = tokio::join!(load(), load(), load(), load());
     let mut sources = 0;
     for guest in [loaded.0, loaded.1, loaded.2, loaded.3] {
@@ -305,7 +321,14 @@ async fn loads_beside_live_traffic_can_be_awaited_and_share_their_work() {
         assert_eq!(hundredths(&answer), 41);
     }
     assert_eq!(sources, 1, "one compiles, and the others find it");
-    let error = load_aside(&runtime, None, (*b"\0asm").into(), &files).await;
+    let error = load_aside(
+        &runtime,
+        None,
+        (*b"\0asm").into(),
+        &files,
+        &Configuration::NONE,
+    )
+    .await;
     assert_eq!(error.err().unwrap().step(), Step::Compile);
     // The priority of this thread is unchanged.
     #[cfg(target_os = "linux")]
@@ -331,9 +354,11 @@ fn only_a_load_beside_live_traffic_has_low_priority() {
     let compiler = Compiler::child(program(dir.path(), &script), limits());
     let runtime = runtime_with(GENEROUS, compiler, Graphs::default());
     let (bytes, files) = (component(&hostile()), some_files());
-    load(&runtime, None, &bytes, &files).err().unwrap();
+    load(&runtime, None, &bytes, &files, &Configuration::NONE)
+        .err()
+        .unwrap();
     let before = nice(&stat);
-    let aside = load_aside(&runtime, None, bytes.into(), &files);
+    let aside = load_aside(&runtime, None, bytes.into(), &files, &Configuration::NONE);
     wait(aside).err().unwrap();
     assert!(nice(&stat) > before, "{before}");
 }

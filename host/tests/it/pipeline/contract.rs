@@ -1,6 +1,7 @@
 //! Invalid components, and components that do not fit the contract: each is refused with
 //! a sentence that says what its author must change.
 
+use predictor::Configuration;
 use sandbox::{LoadError, Step, load};
 
 use crate::harness::guest;
@@ -9,7 +10,7 @@ use crate::hostile::{component, hostile, load_text, prepared, some_files, tight}
 const PREDICTOR: &str = "fastsentiment:predict/predictor@0.1.0";
 
 fn refusal(bytes: &[u8]) -> LoadError {
-    load(&tight(), None, bytes, &some_files())
+    load(&tight(), None, bytes, &some_files(), &Configuration::NONE)
         .err()
         .expect("it is refused")
 }
@@ -66,7 +67,8 @@ fn a_damaged_component_does_not_crash_the_host() {
     for at in (0..good.len()).step_by(good.len() / 150) {
         let mut damaged = good.clone();
         damaged[at] ^= 0xff;
-        refused += usize::from(load(&runtime, None, &damaged, &files).is_err());
+        refused +=
+            usize::from(load(&runtime, None, &damaged, &files, &Configuration::NONE).is_err());
     }
     assert!(refused > 50, "{refused}");
 }

@@ -9,6 +9,7 @@ use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use predictor::Configuration;
 use sandbox::{ArtifactError, ArtifactStore, Guest, LoadedFrom, load};
 
 use super::artifacts::count;
@@ -44,6 +45,7 @@ impl Scene {
             Some(&store),
             &component(&hostile()),
             &some_files(),
+            &Configuration::NONE,
         )
         .unwrap();
         let (file, foreign) = (only_file(&dir), only_file(&foreign));
@@ -81,7 +83,14 @@ impl Scene {
 /// Loads the guest, as a start or a swap does.
 fn loaded(store: &ArtifactStore) -> Guest {
     let guest = component(&prepared(""));
-    load(&roomy(), Some(store), &guest, &some_files()).unwrap()
+    load(
+        &roomy(),
+        Some(store),
+        &guest,
+        &some_files(),
+        &Configuration::NONE,
+    )
+    .unwrap()
 }
 
 /// Asserts that the guest is compiled again, and answers as it should.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use predictor::Configuration;
 use sandbox::{Guest, LoadError, Step, load};
 use serde_json::{Value, json};
 
@@ -40,7 +41,13 @@ fn load_beside(text: &str, answers: &[(&str, f64)]) -> Result<Guest, LoadError> 
         .collect();
     let document = json!({"answers": answers}).to_string();
     std::fs::write(dir.path().join("golden.json"), document).unwrap();
-    load(&roomy(), None, &component(text), &files(dir.path()))
+    load(
+        &roomy(),
+        None,
+        &component(text),
+        &files(dir.path()),
+        &Configuration::NONE,
+    )
 }
 
 fn assert_says(error: &LoadError, words: &[&str]) {
@@ -80,7 +87,13 @@ fn a_guest_that_fails_at_a_golden_text_is_refused() {
     // An order to trap.
     let document = json!({"answers": [{"text": "trap", "scores": {"good": 1.0}}]});
     std::fs::write(dir.path().join("golden.json"), document.to_string()).unwrap();
-    let loaded = load(&roomy(), None, &component(&hostile()), &files(dir.path()));
+    let loaded = load(
+        &roomy(),
+        None,
+        &component(&hostile()),
+        &files(dir.path()),
+        &Configuration::NONE,
+    );
     let error = loaded.err().expect("refused");
     assert!(matches!(error, LoadError::SelfTest(_)), "{error:?}");
 }
@@ -91,7 +104,13 @@ fn golden_answers_that_cannot_be_read_are_named() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("golden.json");
         std::fs::write(&path, damaged).unwrap();
-        let loaded = load(&roomy(), None, &component(&hostile()), &files(dir.path()));
+        let loaded = load(
+            &roomy(),
+            None,
+            &component(&hostile()),
+            &files(dir.path()),
+            &Configuration::NONE,
+        );
         let error = loaded.err().expect("refused");
         assert!(matches!(error, LoadError::Golden { .. }), "{error:?}");
         assert_says(&error, &[path.to_str().unwrap()]);
@@ -114,7 +133,15 @@ fn the_default_guest_is_held_to_the_answers_of_its_model() {
     swap_labels(dir.path());
     let runtime = runtime(GENEROUS, graphs(dir.path()));
     let _loading = loading();
-    let load = || load(&runtime, None, guest(), &files(dir.path()));
+    let load = || {
+        load(
+            &runtime,
+            None,
+            guest(),
+            &files(dir.path()),
+            &Configuration::NONE,
+        )
+    };
     let error = load().err().expect("refused");
     assert_says(&error, &["`good`", "`bad`", "8 of 8"]);
 

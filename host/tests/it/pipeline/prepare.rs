@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use predictor::Configuration;
 use sandbox::{LoadError, load};
 
 use crate::harness::{GENEROUS, copy_of, graphs, guest, loading, runtime};
@@ -14,9 +15,15 @@ fn complaint(name: &str, break_it: impl FnOnce(&Path)) -> String {
     break_it(dir.path());
     let runtime = runtime(GENEROUS, graphs(dir.path()));
     let _loading = loading();
-    let error = load(&runtime, None, guest(), &files(dir.path()))
-        .err()
-        .expect("it is refused");
+    let error = load(
+        &runtime,
+        None,
+        guest(),
+        &files(dir.path()),
+        &Configuration::NONE,
+    )
+    .err()
+    .expect("it is refused");
     assert!(matches!(error, LoadError::Prepare(_)), "{error:?}");
     error.to_string()
 }

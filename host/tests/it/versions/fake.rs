@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use predictor::{BoxFuture, Digest, Pending, PredictError, Predictor, Request, Revision};
+use predictor::{
+    BoxFuture, Configuration, Digest, Pending, PredictError, Predictor, Request, Revision,
+};
 use prometheus::{Registry, TextEncoder};
 use revisions::{
-    Added, Beginning, Change, DesiredState, Guest, Loader, Metrics, Model, Options, Origin,
-    RevisionError, Revisions, StartError,
+    Added, Beginning, Change, ConfiguredValues, DesiredState, Guest, Loader, Metrics, Model,
+    Options, Origin, RevisionError, Revisions, StartError,
 };
 use rollout::{Demotion, Rollout};
 use serde_json::Value;
@@ -56,6 +58,8 @@ pub(super) struct Place {
     pub(super) watch: bool,
     /// The rollout file that is in charge, if one is.
     pub(super) rollout: Option<Arc<DesiredState>>,
+    /// The configuration of the configured guest.
+    pub(super) configuration: ConfiguredValues,
     /// Whether there is a fallback guest, whose component is `fallback`.
     pub(super) has_fallback: bool,
     pub(super) probation: Duration,
@@ -70,6 +74,7 @@ impl Place {
             keep: 5,
             watch: false,
             rollout: None,
+            configuration: ConfiguredValues::default(),
             has_fallback: false,
             probation: Duration::ZERO,
             held: false,
@@ -136,6 +141,7 @@ impl Place {
         Options {
             guest: self.guest(),
             model: self.model(),
+            configuration: self.configuration.clone(),
             fallback: self.has_fallback.then(|| self.fallback()),
             keep: self.keep,
             keep_models: 2,
@@ -303,17 +309,21 @@ impl World {
 
     /// It is told that a version was taken out of use.
     pub(super) async fn tell(&self, component: &str, live: &str) {
+        let reason = format!("`{component}` has failed");
+        self.tell_of(revision(component), revision(live), reason)
+            .await;
+    }
+
+    pub(super) async fn tell_of(&self, failed: Arc<Revision>, live: Arc<Revision>, reason: String) {
         let fall = Demotion {
-            revision: revision(component),
-            live: revision(live),
-            reason: format!("`{component}` has failed"),
+            revision: Arc::clone(&failed),
+            live,
+            reason,
         };
         self.demotions.send(fall).unwrap();
         wait_until("it is quarantined", || {
             let quarantined = self.versions.quarantined();
-            quarantined
-                .iter()
-                .any(|entry| entry.revision == revision(component))
+            quarantined.iter().any(|entry| entry.revision == failed)
         })
         .await;
     }
@@ -329,6 +339,7 @@ pub(super) fn guest(component: &str) -> Guest {
     Guest {
         component: component.as_bytes().into(),
         origin: Origin::Upload,
+        configuration: Configuration::NONE,
     }
 }
 

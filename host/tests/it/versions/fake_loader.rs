@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 
-use predictor::{Digest, ModelCard, Priority, Revision, Scorer, Side};
+use predictor::{Configuration, Digest, ModelCard, Priority, Revision, Scorer, Side};
 use revisions::{LoadError, Loaded, Loader, Model, Origin, Refusal};
 
 use super::fake::digest;
@@ -78,7 +78,13 @@ impl Loader for FakeLoader {
         self.model(dir).ok().map(|model| model.digest)
     }
 
-    fn load(&self, component: &[u8], model: &Model, _: Priority) -> Result<Loaded, LoadError> {
+    fn load(
+        &self,
+        component: &[u8],
+        configuration: &Configuration,
+        model: &Model,
+        _: Priority,
+    ) -> Result<Loaded, LoadError> {
         self.loads.fetch_add(1, Ordering::SeqCst);
         let component = std::str::from_utf8(component).unwrap();
         let weights = std::fs::read_to_string(model.dir.join(WEIGHTS)).unwrap_or_default();
@@ -107,7 +113,7 @@ impl Loader for FakeLoader {
             _ => {}
         }
         let guest = digest(component);
-        let revision = Revision::new(guest, model.digest, Revision::NO_CONFIGURATION);
+        let revision = Revision::new(guest, model.digest, configuration.clone());
         let scorer: Arc<dyn Scorer> = Arc::new(Named(Arc::new(revision)));
         self.loaded
             .lock()

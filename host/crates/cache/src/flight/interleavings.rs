@@ -118,7 +118,7 @@ impl Drop for Computing {
 fn answer() -> Answer {
     Answer {
         scores: [].into(),
-        revision: Arc::new(Revision::new(KEY, KEY, KEY)),
+        revision: Arc::new(Revision::new(KEY, KEY, Revision::NO_CONFIGURATION)),
         source: Source::Computed,
         work: None,
     }

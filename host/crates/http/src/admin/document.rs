@@ -6,6 +6,7 @@
 //!
 //! This module must not know HTTP.
 
+mod configurations;
 mod models;
 mod status;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use configurations::{Changes, ReceivedConfiguration, Shown, shown};
 pub use models::{ModelEntry, ModelListing, UploadedModel};
 use predictor::Revision;
 use revisions::KnownRevision;
@@ -88,6 +90,9 @@ pub struct Entry {
     pub origin: Origin,
     /// Where its model came from.
     pub model_origin: Origin,
+    /// What its guest reads, by key; `null` for a value that is secret by the name of its key.
+    #[serde(default)]
+    pub settings: Shown,
     /// The size of its component.
     pub size_bytes: usize,
     /// When it was added.
@@ -237,7 +242,7 @@ impl From<&Revision> for Name {
             short: revision.guest().short(),
             model: revision.model().to_string(),
             model_short: revision.model().short(),
-            configuration: revision.configuration().to_string(),
+            configuration: revision.configuration().digest().to_string(),
         }
     }
 }
@@ -295,6 +300,7 @@ impl Entry {
                 .map(Comparison::from),
             origin: Origin::from(&known.origin),
             model_origin: Origin::from(&known.model_origin),
+            settings: shown(known.revision.configuration()),
             size_bytes: known.size,
             added: time(known.added),
             activated: known.activated.map(time),

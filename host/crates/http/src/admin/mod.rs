@@ -1,6 +1,7 @@
 //! The admin API: health, metrics, and the versions of the guest, for operators.
 
 mod access;
+mod configurations;
 pub mod document;
 mod models;
 mod openapi;

@@ -52,7 +52,14 @@ pub(super) fn document(
     };
     let mut document = complete(&described, &about);
     let refused = responses_of(&access.problems());
-    let closed = ["/versions", "/models", "/trial", "/rollback", "/reload"];
+    let closed = [
+        "/versions",
+        "/models",
+        "/configurations",
+        "/trial",
+        "/rollback",
+        "/reload",
+    ];
     if let Some(paths) = document["paths"].as_object_mut() {
         let is_closed = |path: &str| closed.iter().any(|closed| path.starts_with(closed));
         let items = paths.iter_mut().filter(|(path, _)| is_closed(path));
@@ -83,6 +90,10 @@ pub(super) fn document(
     }
     for status in ["200", "201"] {
         add["responses"][status]["links"] = links();
+    }
+    let send = &mut document["paths"]["/configurations"]["post"];
+    for (status, response) in responses_of(&[BodyError::TimedOut { patience }.into()]) {
+        send["responses"][status] = with_request_id(response);
     }
     let upload = &mut document["paths"]["/models"]["post"];
     for (status, response) in responses_of(&[BodyError::TimedOut { patience }.into()]) {

@@ -75,10 +75,26 @@ pub(super) struct AddParameters {
     #[serde(default, deserialize_with = "some_digits")]
     #[param(value_type = Option<String>, pattern = "^[0-9a-fA-F]{4,64}$")]
     pub(super) model: Option<String>,
+    /// Let the guest read a known configuration, named by its digest or by digits with which it
+    /// alone begins; that of the live version by default.
+    #[serde(default, deserialize_with = "some_digits")]
+    #[param(value_type = Option<String>, pattern = "^[0-9a-fA-F]{4,64}$")]
+    pub(super) configuration: Option<String>,
     /// Do this though a rollout file decides what is used.
     #[serde(default, rename = "override")]
     #[param(default = false)]
     pub(super) overriding: bool,
+}
+
+/// What a configuration begins with.
+#[derive(serde::Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ConfigurationParameters {
+    /// Begin with the configuration of this version; with no keys by default.
+    #[serde(default, deserialize_with = "some_digits")]
+    #[param(value_type = Option<String>, pattern = "^[0-9a-fA-F]{4,64}$")]
+    pub(super) base: Option<String>,
 }
 
 /// How to activate a version.
@@ -161,9 +177,9 @@ fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Share, D::Error> 
 
 fn some_digits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-    digits(&text).map(Some).ok_or_else(|| {
-        D::Error::custom("a guest or a model is named by 4 to 64 hexadecimal digits of its digest")
-    })
+    digits(&text)
+        .map(Some)
+        .ok_or_else(|| D::Error::custom("it is named by 4 to 64 hexadecimal digits of its digest"))
 }
 
 fn some_share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Share>, D::Error> {

@@ -11,6 +11,8 @@ impl From<RevisionError> for Problem {
             }
             RevisionError::Unknown(_) => Kind::UnknownVersion,
             RevisionError::UnknownModel(_) => Kind::UnknownModel,
+            RevisionError::UnknownConfiguration(_) => Kind::UnknownConfiguration,
+            RevisionError::Configuration(_) => Kind::InvalidBody,
             RevisionError::ModelRefused(_) => Kind::ModelRefused,
             RevisionError::NoState
             | RevisionError::Declared(_)

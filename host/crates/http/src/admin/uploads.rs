@@ -9,6 +9,7 @@ use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use connection::body::Whole;
 use connection::{Memory, Session};
+use predictor::Configuration;
 use revisions::{Added, Guest, Model, Origin, RevisionError, Revisions};
 
 use crate::media_type::unsupported;
@@ -42,20 +43,30 @@ impl Uploads {
         (self.max_bytes, self.patience)
     }
 
+    /// Receives a body of at most `limit` bytes.
+    pub(super) async fn read(
+        &self,
+        body: Body,
+        limit: usize,
+        session: &Session,
+    ) -> Result<Whole, Problem> {
+        let whole = session.read_body(body, None, limit, self.patience, &self.memory);
+        Ok(whole.await?)
+    }
+
     /// Adds a version of a model and the component in a body, even if the client leaves after
     /// sending it.
     pub(super) async fn add(
         &self,
         versions: &Arc<Revisions>,
+        configuration: Configuration,
         model: Arc<Model>,
         headers: &HeaderMap,
         body: Body,
         session: &Session,
     ) -> Result<Added, Problem> {
         require_form(headers, Form::Component)?;
-        let (limit, patience) = self.limits();
-        let whole = session.read_body(body, None, limit, patience, &self.memory);
-        let Whole { bytes, reservation } = whole.await?;
+        let Whole { bytes, reservation } = self.read(body, self.max_bytes, session).await?;
         let versions = Arc::clone(versions);
         // The memory is reserved for as long as the component is there, even if nobody
         // waits for it any more.
@@ -63,6 +74,7 @@ impl Uploads {
             let guest = Guest {
                 component: bytes.into(),
                 origin: Origin::Upload,
+                configuration,
             };
             let added = versions.add(guest, model).await;
             drop(reservation);

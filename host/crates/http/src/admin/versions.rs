@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use connection::body::BodyError;
 use connection::{NoRoom, Session};
 use predictor::Revision;
-use revisions::{KnownRevision, RevisionError};
+use revisions::{Guest, KnownRevision, RevisionError};
 use rollout::Trial;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -24,7 +24,7 @@ use super::query::{
     ActivateParameters, AddParameters, NoParameters, Query, RollbackParameters, invalid,
 };
 use super::uploads::{Form, Uploads, require_form};
-use super::{Managed, models, trials};
+use super::{Managed, configurations, models, trials};
 use crate::openapi::problems;
 use crate::problem::{Kind, Problem};
 
@@ -35,7 +35,7 @@ const MIN_DIGITS: usize = 4;
 #[derive(Clone)]
 pub(super) struct Context {
     pub(super) managed: Managed,
-    uploads: Arc<Uploads>,
+    pub(super) uploads: Arc<Uploads>,
 }
 
 impl Context {
@@ -55,6 +55,7 @@ pub(super) fn router(managed: Managed, uploads: Arc<Uploads>) -> OpenApiRouter {
         .routes(routes!(reload))
         .merge(trials::router())
         .merge(models::router())
+        .merge(configurations::router())
         .with_state(Context { managed, uploads })
 }
 
@@ -93,6 +94,7 @@ problems!(AddProblems, {
         RevisionError::Unknown("0123456789ab".to_owned()).into(),
         RevisionError::UnknownModel("0123456789ab".to_owned()).into(),
         RevisionError::AmbiguousModel("0123".to_owned()).into(),
+        RevisionError::UnknownConfiguration("0123456789ab".to_owned()).into(),
         RevisionError::Ended.into(),
     ];
     more.extend(require_form(&text, Form::Component).err());
@@ -144,15 +146,20 @@ async fn add(
         versions.permit(then.overriding)?;
     }
     let model = versions.model(then.model.as_deref())?;
+    let configuration = versions.configuration(then.configuration.as_deref())?;
     let added = match &then.guest {
         Some(guest) if body.is_end_stream() => {
-            versions.add(versions.guest(Some(guest))?, model).await?
+            let guest = Guest {
+                configuration,
+                ..versions.guest(Some(guest))?
+            };
+            versions.add(guest, model).await?
         }
         Some(_) => return Err(invalid("with `guest`, the body must be empty")),
         None => {
             let uploads = &context.uploads;
             uploads
-                .add(versions, model, &headers, body, &session)
+                .add(versions, configuration, model, &headers, body, &session)
                 .await?
         }
     };
@@ -342,7 +349,7 @@ pub(super) struct Id {
 
 impl Id {
     /// Accepts 4 to 64 hexadecimal digits.
-    fn parse(id: &str) -> Result<Self, Problem> {
+    pub(super) fn parse(id: &str) -> Result<Self, Problem> {
         if let Some(id) = digits(id) {
             return Ok(Self { id });
         }

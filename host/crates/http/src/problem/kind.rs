@@ -17,6 +17,7 @@ pub(crate) enum Kind {
     NotFound,
     UnknownVersion,
     UnknownModel,
+    UnknownConfiguration,
     MethodNotAllowed,
     BodyTimeout,
     AnswerNotRead,
@@ -71,6 +72,11 @@ impl Kind {
             Self::NotFound => (S::NOT_FOUND, "not-found", "Not found"),
             Self::UnknownVersion => (S::NOT_FOUND, "unknown-version", "Unknown version"),
             Self::UnknownModel => (S::NOT_FOUND, "unknown-model", "Unknown model"),
+            Self::UnknownConfiguration => (
+                S::NOT_FOUND,
+                "unknown-configuration",
+                "Unknown configuration",
+            ),
             Self::MethodNotAllowed => (
                 S::METHOD_NOT_ALLOWED,
                 "method-not-allowed",

@@ -1,6 +1,6 @@
 //! Every path of the versions API: what it does.
 
-use predictor::Revision;
+use predictor::Digest;
 use reqwest::Method;
 use serde_json::json;
 
@@ -15,7 +15,7 @@ async fn a_version_is_added_made_live_and_left_again() {
     assert_eq!(listing["live"]["guest"], first);
     assert_eq!(listing["live"]["short"], first[..12]);
     assert_eq!(listing["live"]["model"], "12".repeat(32));
-    let configuration = Revision::NO_CONFIGURATION.to_string();
+    let configuration = Digest::EMPTY.to_string();
     assert_eq!(listing["live"]["configuration"], configuration);
     let revision = revision(FIRST).digest().to_string();
     assert_eq!(listing["live"]["revision"], revision);
@@ -227,7 +227,7 @@ async fn the_live_version_is_named_in_full() {
             "version": env!("CARGO_PKG_VERSION"),
             "guest": digest(component),
             "model": "12".repeat(32),
-            "configuration": Revision::NO_CONFIGURATION.to_string(),
+            "configuration": Digest::EMPTY.to_string(),
             "revision": revision(component).digest().to_string(),
         });
         assert_eq!(server.get("/version").await.json(), expected);

@@ -10,8 +10,8 @@ use std::time::Duration;
 use fastsentiment_http::Readiness;
 use fastsentiment_http::admin::{Access, Admin, Managed, Token, Uploads};
 use predictor::{
-    Answer as TextAnswer, BoxFuture, Digest, ModelCard, Pending, PredictError, Predictor, Priority,
-    Request, RequestOptions, Revision, Router, Side, Source,
+    Answer as TextAnswer, BoxFuture, Configuration, Digest, ModelCard, Pending, PredictError,
+    Predictor, Priority, Request, RequestOptions, Revision, Router, Side, Source,
 };
 use prometheus::Registry;
 use reqwest::Method;
@@ -58,7 +58,13 @@ impl Loader for Words {
         None
     }
 
-    fn load(&self, component: &[u8], model: &Model, _: Priority) -> Result<Loaded, LoadError> {
+    fn load(
+        &self,
+        component: &[u8],
+        configuration: &Configuration,
+        model: &Model,
+        _: Priority,
+    ) -> Result<Loaded, LoadError> {
         let word = component.split(|byte| *byte == b' ').next();
         match word.unwrap() {
             b"bad" => {
@@ -79,7 +85,7 @@ impl Loader for Words {
             _ => {}
         }
         let guest = Digest::of(component);
-        let revision = Revision::new(guest, model.digest, Revision::NO_CONFIGURATION);
+        let revision = Revision::new(guest, model.digest, configuration.clone());
         Ok(Loaded {
             scorer: Arc::new(Named(Arc::new(revision))),
             card: Arc::new(ModelCard {
@@ -171,6 +177,7 @@ impl Server {
         let options = revisions::Options {
             guest: dir.path().join("guest.wasm"),
             model: dir.path().join("model"),
+            configuration: revisions::ConfiguredValues::default(),
             state: settings.state.then(|| dir.path().join("state")),
             fallback: None,
             keep: 5,

@@ -13,6 +13,7 @@
 
 mod access;
 mod api;
+mod configurations;
 mod fake;
 mod models;
 mod refusals;

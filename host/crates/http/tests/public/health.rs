@@ -54,7 +54,7 @@ async fn the_live_version_is_named_in_full() {
         "version": env!("CARGO_PKG_VERSION"),
         "guest": "ab".repeat(32),
         "model": "12".repeat(32),
-        "configuration": predictor::Revision::NO_CONFIGURATION.to_string(),
+        "configuration": predictor::Digest::EMPTY.to_string(),
         "revision": super::revision().digest().to_string(),
     });
     assert_eq!(document, expected);

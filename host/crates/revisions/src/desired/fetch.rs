@@ -1,4 +1,4 @@
-//! Gets the guests and models that a rollout file names: from this machine or a registry,
+//! Gets the guests, configurations and models that a rollout file names: from this machine or a registry,
 //! signed if there are keys.
 
 use std::path::{Path, PathBuf};
@@ -13,7 +13,9 @@ use crate::candidate::{blocking, too_large};
 use crate::file::{self, Unfit};
 use crate::models::Unnamed;
 use crate::state::Store;
-use crate::{Guest, LoadError, Loader, Model, Origin, Refusal, RevisionError, Source};
+use crate::{
+    ConfiguredValues, Guest, LoadError, Loader, Model, Origin, Refusal, RevisionError, Source,
+};
 
 /// The directory of pulled artifacts, in that of the state.
 const PULLED: &str = "pulled";
@@ -25,6 +27,8 @@ pub(crate) struct Installed {
     pub(crate) store: Option<Arc<Store>>,
     /// The configured guest's file.
     pub(crate) guest: PathBuf,
+    /// Its configuration.
+    pub(crate) configuration: ConfiguredValues,
     /// The configured model.
     pub(crate) model: Arc<Model>,
     pub(crate) max_bytes: usize,
@@ -117,7 +121,7 @@ impl Fetcher {
         let mut sources = [&parts.guest, &parts.model].into_iter().flatten();
         let is_pulled = sources.any(|source| matches!(source, Source::Artifact(_)));
         Ok(Fetched {
-            guest: self.guest(parts.guest.as_ref(), &mut signed_by).await?,
+            guest: self.guest(parts, &mut signed_by).await?,
             model: self.model(parts.model.as_ref(), &mut signed_by).await?,
             signed_by,
             is_pulled,
@@ -126,11 +130,18 @@ impl Fetcher {
 
     async fn guest(
         &self,
-        source: Option<&Source>,
+        parts: &Parts,
         signed_by: &mut Vec<PathBuf>,
     ) -> Result<Guest, RevisionError> {
+        let configuration = match &parts.configuration {
+            Some(configuration) => configuration.clone(),
+            None => {
+                let configured = self.installed.configuration.clone();
+                blocking(move || configured.read()).await??
+            }
+        };
         let most = self.installed.max_bytes;
-        let path = match source {
+        let path = match &parts.guest {
             None => &self.installed.guest,
             Some(Source::Path(path)) => path,
             Some(Source::Artifact(reference)) => {
@@ -145,6 +156,7 @@ impl Fetcher {
                 return Ok(Guest {
                     component: pulled.component.into(),
                     origin: Origin::Artifact(reference.to_string().into()),
+                    configuration,
                 });
             }
         };
@@ -156,7 +168,7 @@ impl Fetcher {
             Unfit::TooLarge => too_large(most).into(),
             Unfit::Unreadable(reason) => unreadable(path, reason),
         })?;
-        if let (Some(trust), Some(_)) = (&self.trust, source) {
+        if let (Some(trust), Some(_)) = (&self.trust, &parts.guest) {
             let by = trust.verify_file(path, &component);
             let by = by.map_err(|error| of_path(path, &error))?;
             signed_by.push(by.key.clone());
@@ -164,6 +176,7 @@ impl Fetcher {
         Ok(Guest {
             component: component.into(),
             origin: Origin::File(path.clone()),
+            configuration,
         })
     }
 

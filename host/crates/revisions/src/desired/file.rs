@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use artifacts::Reference;
+use predictor::Configuration;
 use rollout::{Share, Trial};
 use serde::Deserialize;
 
 use crate::Source;
-use crate::file::{self, Unfit};
+use crate::file::{self, TomlFault, Unfit, parse_toml};
 
 /// The largest rollout file that is read, in bytes.
 pub(crate) const MOST_BYTES: usize = 64 << 10;
@@ -32,7 +33,7 @@ pub struct Desired {
     pub trust: Vec<PathBuf>,
 }
 
-/// A guest and a model.
+/// A guest, a model and a configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Parts {
@@ -40,6 +41,9 @@ pub struct Parts {
     pub guest: Option<Source>,
     /// The model; `None` for the configured one.
     pub model: Option<Source>,
+    /// What the guest is told when it asks for its configuration; `None` for what is
+    /// configured.
+    pub configuration: Option<Configuration>,
 }
 
 /// What is tried beside the live revision, and how.
@@ -112,7 +116,7 @@ pub enum DesiredError {
     #[error("`share` in [{0}] must be more than 0, and at most 1")]
     Share(&'static str),
     /// What is tried answers already.
-    #[error("[{0}] has the guest and the model of [live]")]
+    #[error("[{0}] has the guest, the model and the configuration of [live]")]
     TrialOfLive(&'static str),
     /// A reference could mean another artifact tomorrow.
     #[error("`{0}` has no digest: what a tag stands for can change; add `@sha256:...`")]
@@ -149,6 +153,7 @@ struct TrialTable {
     share: f64,
     guest: Option<Source>,
     model: Option<Source>,
+    configuration: Option<Configuration>,
 }
 
 #[derive(Default, Deserialize)]
@@ -178,13 +183,8 @@ impl Desired {
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, DesiredError> {
         let text = std::str::from_utf8(bytes)
             .map_err(|_| DesiredError::Unreadable("it is not UTF-8".to_owned()))?;
-        let document: Document = toml::from_str(text).map_err(|error| {
-            let start = error.span().map_or(0, |span| span.start);
-            DesiredError::Invalid {
-                line: 1 + text[..start.min(text.len())].matches('\n').count(),
-                reason: error.message().replace('\n', " "),
-            }
-        })?;
+        let document: Document = parse_toml(text)
+            .map_err(|TomlFault { line, reason }| DesiredError::Invalid { line, reason })?;
         let (trial, table) = match (document.canary, document.shadow) {
             (Some(_), Some(_)) => return Err(DesiredError::TwoTrials),
             (Some(table), None) => (Trial::Canary, Some(table)),
@@ -194,6 +194,7 @@ impl Desired {
             let parts = Parts {
                 guest: table.guest,
                 model: table.model,
+                configuration: table.configuration,
             };
             if parts == document.live {
                 return Err(DesiredError::TrialOfLive(trial.name()));
@@ -327,7 +328,7 @@ mod tests {
             ),
             (
                 "generation = 1\n[canary]\nshare = 0.1",
-                "[canary] has the guest and the model of [live]",
+                "[canary] has the guest, the model and the configuration of [live]",
             ),
             (
                 "generation = 1\n[canary]\nshare = 1\nguest = \"a\"\n[shadow]\nshare = 1\nguest = \"b\"",

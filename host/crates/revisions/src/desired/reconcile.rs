@@ -183,7 +183,7 @@ impl Revisions {
                 FetchedModel::Known(model) => Model::clone(model),
                 FetchedModel::Pulled(pulled, _) => loader.model(pulled.dir())?,
             };
-            Ok::<_, RevisionError>(revision(&guest.component, &model))
+            Ok::<_, RevisionError>(revision(&guest.component, &guest.configuration, &model))
         });
         let revision = found.await??;
         desired.found(Role::Trusted, &revision, signed_by);
@@ -222,8 +222,8 @@ impl Revisions {
             }
         };
         let wanted = {
-            let (component, model) = (Arc::clone(&guest.component), Arc::clone(&model));
-            blocking(move || revision(&component, &model)).await?
+            let (guest, model) = (guest.clone(), Arc::clone(&model));
+            blocking(move || revision(&guest.component, &guest.configuration, &model)).await?
         };
         desired.found(role, &wanted, signed_by);
         self.registry().quarantine.admit(&wanted)?;

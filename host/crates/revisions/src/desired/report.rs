@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::SystemTime;
 
-use predictor::{Digest, Revision, Router};
+use predictor::{Configuration, Digest, Revision, Router};
 use rollout::{Share, Status};
 
 use super::file::{Desired, Parts};
@@ -62,6 +62,9 @@ pub struct RoleReport {
     pub guest: Option<Source>,
     /// Where the model is to be had; `None` for the configured one.
     pub model: Option<Source>,
+    /// What the guest is told when it asks for its configuration; `None` for what is
+    /// configured.
+    pub configuration: Option<Configuration>,
     /// The share of a trial.
     pub share: Option<Share>,
     /// The revision that this turned out to be.
@@ -220,6 +223,7 @@ fn roles(goal: &Desired, progress: &Progress) -> Vec<RoleReport> {
             role,
             guest: parts.guest.clone(),
             model: parts.model.clone(),
+            configuration: parts.configuration.clone(),
             share,
             revision: found.map(|found| Arc::clone(&found.revision)),
             signed_by: found.map_or_else(Vec::new, |found| found.signed_by.clone()),

@@ -14,7 +14,7 @@ use super::super::{
     DesiredState, Guest, LoadError, Loaded, Model, Options, Origin, Parts, RevisionError, Role,
 };
 use super::StartError;
-use predictor::{Digest, Priority, Revision};
+use predictor::{Configuration, Digest, Priority, Revision};
 
 /// A revision that is loaded at the start.
 pub(super) struct First {
@@ -51,6 +51,7 @@ impl Candidates<'_> {
     fn load(
         &self,
         component: impl Into<Arc<[u8]>>,
+        configuration: &Configuration,
         model: &Arc<Model>,
         origin: Origin,
     ) -> Result<First, LoadError> {
@@ -59,7 +60,7 @@ impl Candidates<'_> {
             loaded: self
                 .installed
                 .loader
-                .load(&component, model, Priority::Live)?,
+                .load(&component, configuration, model, Priority::Live)?,
             component,
             model: Arc::clone(model),
             origin,
@@ -68,8 +69,13 @@ impl Candidates<'_> {
     }
 
     /// Loads a component with the configured model.
-    fn load_here(&self, component: Vec<u8>, origin: Origin) -> Result<First, LoadError> {
-        self.load(component, &self.installed.model, origin)
+    fn load_here(
+        &self,
+        component: Vec<u8>,
+        configuration: &Configuration,
+        origin: Origin,
+    ) -> Result<First, LoadError> {
+        self.load(component, configuration, &self.installed.model, origin)
     }
 
     /// What a rollout file declares live, and what stands by for it; if that cannot be
@@ -112,7 +118,12 @@ impl Candidates<'_> {
     ) -> Result<First, RevisionError> {
         desired.begin(role, "fetch");
         let Fetched {
-            guest: Guest { component, origin },
+            guest:
+                Guest {
+                    component,
+                    origin,
+                    configuration,
+                },
             model,
             signed_by,
             is_pulled,
@@ -122,7 +133,7 @@ impl Candidates<'_> {
         }
         desired.begin(role, "load");
         let model = self.installed.keep(model)?;
-        let wanted = revision(&component, &model);
+        let wanted = revision(&component, &configuration, &model);
         desired.found(role, &wanted, signed_by);
         if let Some(entry) = record.quarantined(&wanted) {
             return Err(RevisionError::Quarantined {
@@ -130,14 +141,19 @@ impl Candidates<'_> {
                 reason: entry.reason.clone(),
             });
         }
-        Ok(self.load(component, &model, origin)?)
+        Ok(self.load(component, &configuration, &model, origin)?)
     }
 
     /// Loads a revision from the state.
     fn load_kept(&self, revision: &Revision) -> Result<First, String> {
         let component = self.kept_component(revision)?;
         let model = self.model(&revision.model());
-        let loaded = self.load(component, &model, self.configured_origin());
+        let loaded = self.load(
+            component,
+            revision.configuration(),
+            &model,
+            self.configured_origin(),
+        );
         loaded.map(First::kept).map_err(|error| error.to_string())
     }
 
@@ -174,12 +190,19 @@ impl Candidates<'_> {
         })
     }
 
+    /// Reads the configured guest's file, and its configuration.
+    pub(super) fn read_configured(&self) -> Result<(Vec<u8>, Configuration), StartError> {
+        let component = read_guest(&self.options.guest, self.options.max_bytes)?;
+        Ok((component, self.options.configuration.read()?))
+    }
+
     pub(super) fn configured(
         &self,
-        file: Result<Vec<u8>, StartError>,
+        read: Result<(Vec<u8>, Configuration), StartError>,
     ) -> Result<First, StartError> {
         let path = self.options.guest.clone();
-        let found = self.load_here(file?, self.configured_origin());
+        let (component, configuration) = read?;
+        let found = self.load_here(component, &configuration, self.configured_origin());
         found.map_err(|error| match error {
             LoadError::Refused(refusal) => StartError::Refused { path, refusal },
             LoadError::Unavailable(reason) | LoadError::NoRoom(reason) => {
@@ -191,7 +214,7 @@ impl Candidates<'_> {
     /// The fallback guest, unless it is the one that is configured.
     pub(super) fn fallback(&self, configured: Option<&Revision>) -> Option<First> {
         let (component, origin) = self.fallback_component(configured)?;
-        let found = self.load_here(component, origin);
+        let found = self.load_here(component, FALLBACK, origin);
         found.inspect_err(|error| unusable_fallback(error)).ok()
     }
 
@@ -202,7 +225,7 @@ impl Candidates<'_> {
         let component = component
             .inspect_err(|error| unusable_fallback(error))
             .ok()?;
-        let fallback = revision(&component, &self.installed.model);
+        let fallback = revision(&component, FALLBACK, &self.installed.model);
         (Some(&*fallback) != other).then(|| (component, Origin::File(path.clone())))
     }
 
@@ -236,21 +259,24 @@ impl Candidates<'_> {
         });
         trusted.or_else(declared).or_else(|| {
             let (component, origin) = self.fallback_component(Some(live))?;
-            if !fit(&revision(&component, &self.installed.model)) {
+            if !fit(&revision(&component, FALLBACK, &self.installed.model)) {
                 return None;
             }
-            let loaded = self.load_here(component, origin);
+            let loaded = self.load_here(component, FALLBACK, origin);
             loaded.inspect_err(|error| unusable_fallback(error)).ok()
         })
     }
 }
+
+/// The configuration of the fallback guest: what is configured may be what is wrong.
+const FALLBACK: &Configuration = &Revision::NO_CONFIGURATION;
 
 fn unusable_fallback(error: &dyn Display) {
     tracing::warn!("the fallback guest cannot be used: {error}");
 }
 
 /// Reads a component of at most `most` bytes.
-pub(super) fn read_guest(path: &Path, most: usize) -> Result<Vec<u8>, StartError> {
+fn read_guest(path: &Path, most: usize) -> Result<Vec<u8>, StartError> {
     let reason = match file::read(path, most) {
         Ok((component, _)) => return Ok(component),
         Err(Unfit::TooLarge) => format!("it is larger than {most} bytes"),

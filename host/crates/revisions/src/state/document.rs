@@ -1,5 +1,6 @@
 //! The state as one JSON document, so that it is whole or absent.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::{Origin, Quarantined};
 use super::record::{Configured, KeptRevision, KeptTrial, Record};
-use predictor::{Digest, Revision};
+use predictor::{Configuration, Digest, Revision};
 use rollout::{Share, Trial};
 
 /// The version of the layout that is written.
@@ -33,15 +34,31 @@ impl Record {
         let Format { format } = read(json)?;
         match format {
             FORMAT => {
+                let document: Document<Identity> = read(json)?;
+                let configurations = document.configurations.clone();
+                let missing = Cell::new(None);
+                let configuration = |digest: Digest| {
+                    let mut kept = configurations.iter().chain([&Revision::NO_CONFIGURATION]);
+                    let found = kept.find(|kept| kept.digest() == digest).cloned();
+                    found.unwrap_or_else(|| {
+                        missing.set(Some(digest));
+                        Revision::NO_CONFIGURATION
+                    })
+                };
                 let exactly = |name: Identity| {
-                    Revision::new(name.guest.0, name.model.0, name.configuration.0)
+                    let configuration = configuration(name.configuration.0);
+                    Revision::new(name.guest.0, name.model.0, configuration)
                         .named(name.name, name.version)
                 };
                 let present = |name: Identity| {
                     let model = Hex(models.or_configured(name.model.0));
                     exactly(Identity { model, ..name })
                 };
-                read::<Document<Identity>>(json)?.into_record(exactly, present)
+                let record = document.into_record(exactly, present)?;
+                match missing.get() {
+                    Some(digest) => Err(format!("it has no configuration {digest}")),
+                    None => Ok(record),
+                }
             }
             FORMER => {
                 let model = models.configured;
@@ -91,6 +108,9 @@ struct Document<R> {
     quarantine: Vec<QuarantineEntry<R>>,
     trial: Option<TrialEntry<R>>,
     standby: Option<R>,
+    /// Those that revisions name by their digests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    configurations: Vec<Configuration>,
 }
 
 /// A revision by all of its parts.
@@ -146,7 +166,7 @@ impl From<&Arc<Revision>> for Identity {
         Self {
             guest: Hex(revision.guest()),
             model: Hex(revision.model()),
-            configuration: Hex(revision.configuration()),
+            configuration: Hex(revision.configuration().digest()),
             name: revision.name().map(str::to_owned),
             version: revision.version().map(str::to_owned),
         }
@@ -192,6 +212,7 @@ impl From<&Record> for Document<Identity> {
             quarantine: record.quarantine.iter().map(quarantined).collect(),
             trial: record.trial.as_ref().map(trial),
             standby: record.standby.as_ref().map(Identity::from),
+            configurations: record.configurations(),
         }
     }
 }

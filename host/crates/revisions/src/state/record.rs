@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::super::{Origin, Quarantined};
-use predictor::{Digest, Revision};
+use predictor::{Configuration, Digest, Revision};
 use rollout::{Share, Trial};
 
 /// What is remembered of the revisions.
@@ -61,6 +61,27 @@ impl Record {
     pub(super) fn names(&self, guest: &Digest) -> bool {
         let mut revisions = self.revisions.iter();
         revisions.any(|kept| kept.revision.guest() == *guest)
+    }
+
+    /// The configurations of all revisions that it names, each once.
+    pub(super) fn configurations(&self) -> Vec<Configuration> {
+        let configured = self.configured.iter().map(|file| &file.revision);
+        let kept = self.revisions.iter().map(|kept| &kept.revision);
+        let quarantined = self.quarantine.iter().map(|entry| &entry.revision);
+        let trial = self.trial.iter().map(|trial| &trial.revision);
+        let revisions = self.history.iter().chain(configured).chain(kept);
+        let revisions = revisions
+            .chain(quarantined)
+            .chain(trial)
+            .chain(&self.standby);
+        let configurations = revisions.map(|revision| revision.configuration());
+        let mut found: Vec<_> = configurations
+            .filter(|found| **found != Revision::NO_CONFIGURATION)
+            .cloned()
+            .collect();
+        found.sort_by_key(Configuration::digest);
+        found.dedup();
+        found
     }
 
     /// The models of the known revisions, whose files are kept.

@@ -21,7 +21,7 @@ const SUFFIX: &str = ".wasm";
 const TEMPORARY: &str = ".fastsentiment-";
 
 /// The largest `state.json` that is read, in bytes: many times the largest that is written.
-const MOST_JSON: u64 = 4 << 20;
+const MOST_JSON: u64 = 32 << 20;
 
 /// Why a directory cannot hold the state.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,7 @@
-//! Watches what is configured, a guest's file and a model's directory: waits until a change
-//! is complete, and has the new content made live.
+//! Watches what is configured, a guest's file, its configuration and a model's directory:
+//! waits until a change is complete, and has the new content made live.
 //!
-//! Both are looked at once a second, by their paths. So links on the way, as in Kubernetes
+//! All are looked at once a second, by their paths. So links on the way, as in Kubernetes
 //! volumes, need no care, and file systems without events are no exception. What fails for
 //! a passing reason, such as a lack of threads, is tried again.
 
@@ -46,10 +46,10 @@ impl Pace {
     };
 }
 
-/// A change of the guest's file or of the model's directory.
+/// A change of the guest's file, its configuration or the model's directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum News {
-    /// The file has this content. It, or the model, is or may be new.
+    /// The file has this content. It, or what is beside it, is or may be new.
     Content(Vec<u8>),
     /// The file exists, but cannot be used.
     Unfit(Unfit),
@@ -57,11 +57,18 @@ enum News {
     Gone,
 }
 
-/// Tells whether either of them has changed. A model that cannot be read has no stamp.
+/// Tells whether one of them has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     file: file::Stamp,
+    beside: Beside,
+}
+
+/// The stamps of what is used with a file. What cannot be read has none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Beside {
     model: Option<Digest>,
+    configuration: Option<file::Stamp>,
 }
 
 /// What became of a change.
@@ -85,7 +92,11 @@ pub(super) fn start(revisions: &Arc<Revisions>, runtime: &Handle) -> io::Result<
         revisions.options.model.clone(),
     );
     let model = std::path::absolute(&model).unwrap_or(model);
-    let model = move || loader.stamp(&model);
+    let configuration = revisions.options.configuration.clone();
+    let beside = move || Beside {
+        model: loader.stamp(&model),
+        configuration: configuration.stamp(),
+    };
     let (revisions, runtime) = (Arc::downgrade(revisions), runtime.clone());
     let builder = std::thread::Builder::new().name("watch".to_owned());
     builder.spawn(move || {
@@ -100,7 +111,7 @@ pub(super) fn start(revisions: &Arc<Revisions>, runtime: &Handle) -> io::Result<
             }
             handle(&revisions, &runtime, news, choices)
         };
-        Watch::new(path, most, model, Pace::USUAL).run(|| revisions.strong_count() > 0, handle);
+        Watch::new(path, most, beside, Pace::USUAL).run(|| revisions.strong_count() > 0, handle);
     })?;
     Ok(())
 }
@@ -126,7 +137,7 @@ pub(super) fn follow(desired: &Arc<DesiredState>) -> io::Result<()> {
             }
             Outcome::Settled
         };
-        let watch = Watch::new(path, MOST_BYTES, || None, Pace::SMALL_FILE);
+        let watch = Watch::new(path, MOST_BYTES, Beside::default, Pace::SMALL_FILE);
         watch.run(|| desired.strong_count() > 0, handle);
     })?;
     Ok(())
@@ -166,11 +177,11 @@ fn handle(revisions: &Arc<Revisions>, runtime: &Handle, news: News, choices: u64
     }
 }
 
-struct Watch<M> {
+struct Watch<B> {
     path: PathBuf,
     most: usize,
-    /// The stamp of the model's directory.
-    model: M,
+    /// The stamps of what is used with it.
+    beside: B,
     pace: Pace,
     /// At the last change; `None` if the file did not exist.
     known: Option<Stamp>,
@@ -180,12 +191,12 @@ struct Watch<M> {
     retry: Option<(Instant, Duration)>,
 }
 
-impl<M: Fn() -> Option<Digest>> Watch<M> {
-    fn new(path: PathBuf, most: usize, model: M, pace: Pace) -> Self {
+impl<B: Fn() -> Beside> Watch<B> {
+    fn new(path: PathBuf, most: usize, beside: B, pace: Pace) -> Self {
         Self {
             path: std::path::absolute(&path).unwrap_or(path),
             most,
-            model,
+            beside,
             pace,
             known: None,
             growing: None,
@@ -246,7 +257,7 @@ impl<M: Fn() -> Option<Digest>> Watch<M> {
     fn stamp(&self) -> Option<Stamp> {
         Some(Stamp {
             file: file::Stamp::of(&self.path).ok()?,
-            model: (self.model)(),
+            beside: (self.beside)(),
         })
     }
 

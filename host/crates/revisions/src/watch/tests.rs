@@ -32,8 +32,12 @@ fn follow_with(path: &Path, outcome: impl Fn(&News) -> Outcome + Send + 'static)
     let wanted = Arc::new(AtomicBool::new(true));
     let (tell, news) = channel();
     let model = path.with_file_name("model");
-    let model = move || fs::read(&model).ok().map(|model| Digest::of(&model));
-    let watch = Watch::new(path.to_owned(), 64, model, PACE);
+    let configuration = path.with_file_name("guest.toml");
+    let beside = move || Beside {
+        model: fs::read(&model).ok().map(|model| Digest::of(&model)),
+        configuration: file::Stamp::of(&configuration).ok(),
+    };
+    let watch = Watch::new(path.to_owned(), 64, beside, PACE);
     let is_wanted = Arc::clone(&wanted);
     std::thread::spawn(move || {
         watch.run(

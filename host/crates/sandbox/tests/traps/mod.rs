@@ -111,7 +111,7 @@ fn a_trap_of_a_command_is_described_as_well() {
     let run = |runtime: Arc<Runtime>, body: &str| {
         let text = explorer().replace(export, &format!("{export} {body}"));
         let bytes = component(&text);
-        let ran = run_command(&runtime, &bytes, dir.path(), &[]);
+        let ran = run_command(&runtime, &bytes, dir.path(), &Configuration::NONE, &[]);
         wait(ran).unwrap_err().to_string()
     };
     let said = run(roomy(), "(drop (i32.div_u (i32.const 1) (i32.const 0)))");

@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use revisions::{ConditionKind, DesiredReport, Report, RoleReport};
 
+use super::configurations::{Shown, shown};
 use super::{Name, Trial, time};
 
 /// How a server does: `GET /status`.
@@ -84,6 +85,11 @@ pub struct Declared {
     /// Where the model is to be had; none for the configured one.
     #[schema(required = true)]
     pub model: Option<String>,
+    /// What the guest reads, by key; none for what is configured. A value is `null` if it is
+    /// secret by the name of its key.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub settings: Option<Shown>,
     /// The share of the texts on which it is tried.
     #[schema(required = true)]
     pub share: Option<f64>,
@@ -199,6 +205,7 @@ impl From<&RoleReport> for Declared {
             role: role.role.into(),
             guest: role.guest.as_ref().map(ToString::to_string),
             model: role.model.as_ref().map(ToString::to_string),
+            settings: role.configuration.as_ref().map(shown),
             share: role.share.map(rollout::Share::get),
             revision: revision.map(|revision| revision.digest().to_string()),
             signed_by: keys.collect(),

@@ -86,8 +86,10 @@ fn a_former_document_with_fewer_fields_is_read() {
 #[test]
 fn a_revision_whose_model_is_gone_gets_the_configured_one() {
     let guest = Digest([5; 32]);
-    let of = |model, configuration| {
-        let revision = Revision::new(guest, model, Digest([configuration; 32]));
+    let of = |model, configuration: u8| {
+        let value = Some(configuration.to_string());
+        let set = Configuration::NONE.with([("margin".to_owned(), value)]);
+        let revision = Revision::new(guest, model, set.unwrap());
         Arc::new(revision.named(Some("lexicon".to_owned()), Some("1.2".to_owned())))
     };
     let gone = Digest([3; 32]);
