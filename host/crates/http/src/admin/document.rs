@@ -8,6 +8,7 @@
 
 mod configurations;
 mod models;
+mod origin;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use utoipa::ToSchema;
 
 pub use configurations::{Changes, ReceivedConfiguration, Shown, shown};
 pub use models::{ModelEntry, ModelListing, UploadedModel};
+pub use origin::Origin;
 use predictor::Revision;
 use revisions::KnownRevision;
 use rollout::Share;
@@ -131,24 +133,6 @@ pub struct Quarantine {
     /// Since when.
     #[schema(format = DateTime)]
     pub since: String,
-}
-
-/// Where a version came from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Origin {
-    /// From a file that the server read.
-    File {
-        /// The file, as the server was told of it.
-        path: String,
-    },
-    /// From a request.
-    Upload,
-    /// From a registry.
-    Artifact {
-        /// By this reference.
-        reference: String,
-    },
 }
 
 /// The live version is not trusted yet.
@@ -352,20 +336,6 @@ impl From<rollout::Comparison> for Comparison {
             largest_difference: comparison.largest_difference,
             failed: comparison.failed,
             skipped: comparison.skipped,
-        }
-    }
-}
-
-impl From<&revisions::Origin> for Origin {
-    fn from(origin: &revisions::Origin) -> Self {
-        match origin {
-            revisions::Origin::File(path) => Self::File {
-                path: path.display().to_string(),
-            },
-            revisions::Origin::Upload => Self::Upload,
-            revisions::Origin::Artifact(reference) => Self::Artifact {
-                reference: reference.to_string(),
-            },
         }
     }
 }

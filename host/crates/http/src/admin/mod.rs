@@ -3,6 +3,7 @@
 mod access;
 mod configurations;
 pub mod document;
+mod id;
 mod models;
 mod openapi;
 mod query;

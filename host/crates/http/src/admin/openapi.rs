@@ -13,8 +13,9 @@ use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 
 use super::access::Access;
+use super::id::Id;
 use super::query::Query;
-use super::versions::Id;
+
 use crate::openapi::{
     About, COMMON_RULES, bytes, complete, members, responses_of, with_request_id,
 };

@@ -9,7 +9,7 @@ use rollout::Share;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _};
 use utoipa::IntoParams;
 
-use super::versions::digits;
+use super::id::digits;
 use crate::problem::{Kind, Problem};
 
 /// The query of a request; its rejection is a problem.

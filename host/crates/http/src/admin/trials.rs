@@ -8,9 +8,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::document::{self, Change, Gone};
+use super::id::Id;
 use super::openapi::{common, declared, example, quarantined, unknown};
 use super::query::{CanaryParameters, EndParameters, Query, ShadowParameters};
-use super::versions::{Context, Id, gone};
+use super::versions::{Context, gone};
 use crate::openapi::problems;
 use crate::problem::Problem;
 
