@@ -220,7 +220,7 @@ fn report(fault: &Fault) {
 
 impl RunGuest {
     fn run(self) -> anyhow::Result<ExitCode> {
-        let config = self.load.resolve()?;
+        let config = self.load.resolve_here()?;
         signals::end_on_closed_pipe();
         let ran = runtime()?.block_on(app::run_guest(&config, &self.arguments));
         let code = ran.map_err(|error| match error {

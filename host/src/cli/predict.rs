@@ -38,7 +38,7 @@ pub(super) struct PredictCommand {
 
 impl PredictCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let mut config = self.load.resolve()?;
+        let mut config = self.load.resolve_here()?;
         if self.file.is_given() {
             // No client waits for a row, and a call of the guest has a time limit of its own.
             config.limits.deadline = NO_DEADLINE;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use artifacts::{Options, Registry};
 use clap::Args;
+use revisions::Pull;
 
 /// Credentials, certificates, and what is reached without TLS.
 #[derive(Args)]
@@ -42,6 +43,15 @@ pub(super) struct RegistryOptions {
 }
 
 impl RegistryOptions {
+    /// How a server pulls.
+    pub(super) fn pull(&self) -> Pull {
+        let mut pull = Pull::default();
+        pull.credentials.clone_from(&self.credentials);
+        pull.ca.clone_from(&self.ca);
+        pull.plain_http.clone_from(&self.plain_http);
+        pull
+    }
+
     /// A client for registries. What it pulls is kept in `store`.
     pub(super) fn connect(self, store: PathBuf) -> anyhow::Result<Registry> {
         let mut options = Options::new(store);

@@ -232,7 +232,12 @@ impl ServeCommand {
 
     /// Options that are valid one by one, but conflict with each other.
     pub(super) fn conflicts(&self) -> Vec<String> {
-        let found = [self.clients.conflict(), self.listen.conflict()];
+        let artifacts = self.load.artifacts_of_registries();
+        let found = [
+            self.clients.conflict(),
+            self.listen.conflict(),
+            self.revisions.conflict(artifacts.as_ref()),
+        ];
         found.into_iter().flatten().collect()
     }
 
@@ -242,7 +247,8 @@ impl ServeCommand {
             return Err(exit::UsageError(conflict).into());
         }
         let mut config = self.load.resolve()?;
-        self.revisions.apply(&mut config.versions)?;
+        let artifacts = self.load.artifacts_of_registries();
+        self.revisions.apply(&mut config.versions, artifacts)?;
         let http = HttpConfig {
             log_requests: self.observability.log_requests,
             ..self.clients.http()

@@ -6,9 +6,11 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use artifacts::ReferenceError;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use http::{Origin, OriginError};
 use predictor::Configuration;
+use revisions::Source;
 use tracing_subscriber::EnvFilter;
 
 /// A number, at least 1.
@@ -35,6 +37,15 @@ where
 /// Parses a path that may be empty; clap's own path parser rejects an empty value.
 pub(super) fn path_or_none() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
+}
+
+/// Parses a path or a reference to a registry.
+pub(super) fn source(text: &str) -> Result<Source, String> {
+    if text.is_empty() {
+        return Err("must not be empty".to_owned());
+    }
+    text.parse()
+        .map_err(|error: ReferenceError| error.to_string())
 }
 
 /// Parses a value of a guest's configuration, `KEY=VALUE`.

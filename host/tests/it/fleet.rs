@@ -72,7 +72,7 @@ fn wait_for(servers: &[&ServerProcess], generation: u64) -> String {
 }
 
 /// How many labels it answers with: the guests and models here differ in that.
-async fn labels(server: &ServerProcess) -> usize {
+pub(crate) async fn labels(server: &ServerProcess) -> usize {
     let answer = server.post(&["Is it?".to_owned()]).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     answer.json()["predictions"][0].as_array().unwrap().len()

@@ -44,6 +44,7 @@ mod rollout;
 mod server;
 mod server_process;
 mod swapping;
+mod tags;
 mod truth;
 mod versions;
 mod weights;

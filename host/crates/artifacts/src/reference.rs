@@ -100,6 +100,16 @@ impl Reference {
     }
 }
 
+impl From<PinnedReference> for Reference {
+    fn from(pinned: PinnedReference) -> Self {
+        Self {
+            place: pinned.place,
+            tag: pinned.tag,
+            digest: Some(pinned.digest),
+        }
+    }
+}
+
 impl PinnedReference {
     /// The digest of the artifact's manifest.
     pub fn digest(&self) -> Digest {

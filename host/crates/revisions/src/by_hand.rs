@@ -12,7 +12,11 @@ impl Revisions {
     /// If there is such a file, and the change does not override it.
     pub fn permit(&self, overriding: bool) -> Result<(), RevisionError> {
         match &self.options.rollout {
-            Some(desired) if !overriding => Err(RevisionError::Declared(desired.path().to_owned())),
+            Some(desired) if !overriding => match desired.path() {
+                Some(file) => Err(RevisionError::Declared(file.to_owned())),
+                // The last decision counts, as with the configured guest's file.
+                None => Ok(()),
+            },
             _ => Ok(()),
         }
     }

@@ -53,6 +53,9 @@
 //! (`by_hand.rs`). A start tries what is declared live and what is declared trusted before
 //! anything else, and is then reported as degraded if it is not the former.
 //!
+//! **Tags** of registries (`desired/tags.rs`) that were given in place of the guest's file or
+//! the model's directory are followed in the same way, and looked up from time to time.
+//!
 //! **Start** (`start.rs`):
 //!
 //! - If what is configured is as it was, what was live is live. If it has changed, it is,
@@ -96,7 +99,7 @@ pub use control::Revisions;
 pub use desired::file::{Desired, DesiredError, DesiredTrial, Parts, Pull};
 pub use desired::{
     Condition, ConditionKind, DesiredReport, DesiredState, ErrorReport, Report, Role, RoleReport,
-    StepReport,
+    StepReport, Tags,
 };
 pub use error::RevisionError;
 pub use metrics::Metrics;

@@ -314,7 +314,9 @@ impl Revisions {
             }
         });
         if let Some(desired) = desired {
-            watch::follow(&desired)?;
+            if let Some(path) = desired.path() {
+                watch::follow(&desired, path)?;
+            }
             let revisions = Arc::downgrade(&revisions);
             runtime.spawn(Self::reconcile(revisions, desired, installed));
         } else if watch {

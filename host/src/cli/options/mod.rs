@@ -12,9 +12,10 @@ use clap::Args;
 use fastsentiment::app::Config;
 use sandbox::{CompileLimits, Compiler};
 
+use super::exit::UsageError;
 use super::memory;
-use super::values::{AT_LEAST_ONE, AT_LEAST_ONE_32, path_or_none, setting, whole};
-use ::revisions::ConfiguredValues;
+use super::values::{AT_LEAST_ONE, AT_LEAST_ONE_32, path_or_none, setting, source, whole};
+use ::revisions::{ConfiguredValues, Parts, Source};
 use cache::CacheOptions;
 use guests::{GuestLimits, TrustOptions};
 use requests::RequestLimits;
@@ -51,13 +52,16 @@ struct FilePaths {
     /// directory]
     ///
     /// It holds config.json, tokenizer.json and model.onnx, as Hugging Face Optimum
-    /// writes them.
-    #[arg(long, env = "FASTSENTIMENT_MODEL", value_name = "DIR")]
-    model: Option<PathBuf>,
+    /// writes them. For `serve`, it may be in a registry, as with --guest.
+    #[arg(long, env = "FASTSENTIMENT_MODEL", value_name = "DIR", value_parser = source)]
+    model: Option<Source>,
 
     /// Guest component [default: `fastsentiment_guest.wasm` beside the binary]
-    #[arg(long, env = "FASTSENTIMENT_GUEST", value_name = "FILE")]
-    guest: Option<PathBuf>,
+    ///
+    /// For `serve`, it may be in a registry (`oci://...`), by tag or by digest. It is kept in
+    /// --state, and what a tag stands for is followed (--oci-poll).
+    #[arg(long, env = "FASTSENTIMENT_GUEST", value_name = "FILE", value_parser = source)]
+    guest: Option<Source>,
 
     /// Configuration of the guest: a file in TOML, with strings, numbers and booleans
     /// [default: none]
@@ -75,10 +79,16 @@ struct FilePaths {
 
     /// One value of the guest's configuration; may be given several times [default: none]
     ///
-    /// It comes before that of --guest-config. Other users can see command lines: secrets
-    /// belong into the file.
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
-    settings: Vec<(String, String)>,
+    /// It comes before that of --guest-config. The variable takes one on each line. Other users
+    /// can see command lines: secrets belong into the file.
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_SET",
+        value_name = "KEY=VALUE",
+        value_parser = setting,
+        value_delimiter = '\n'
+    )]
+    set: Vec<(String, String)>,
 
     /// ONNX Runtime library, version 1.24 or newer [default: the one beside the binary]
     #[arg(long, env = "ORT_DYLIB_PATH", value_name = "FILE")]
@@ -146,6 +156,31 @@ struct WorkOptions {
 }
 
 impl LoadOptions {
+    /// The guest and the model, if one of them is in a registry.
+    pub(super) fn artifacts_of_registries(&self) -> Option<Parts> {
+        let of = |source: &Option<Source>| match source {
+            Some(Source::Artifact(reference)) => Some(Source::Artifact(reference.clone())),
+            // A path is what is configured.
+            _ => None,
+        };
+        let parts = Parts {
+            guest: of(&self.files.guest),
+            model: of(&self.files.model),
+            configuration: None,
+        };
+        (parts != Parts::default()).then_some(parts)
+    }
+
+    /// The configuration of a command that has no registry at hand.
+    pub(super) fn resolve_here(&self) -> anyhow::Result<Config> {
+        if self.artifacts_of_registries().is_some() {
+            let why = "only `serve` takes guests and models from registries: pull them first, for \
+                       example with `oras pull`";
+            return Err(UsageError(why.to_owned()).into());
+        }
+        self.resolve()
+    }
+
     /// The configuration, with defaults for what is not set.
     pub(super) fn resolve(&self) -> anyhow::Result<Config> {
         Ok(Config {
@@ -172,14 +207,14 @@ impl LoadOptions {
     pub(super) fn without_cache(&self) -> std::io::Result<Config> {
         let (files, work) = (&self.files, &self.work);
         let guest = match &files.guest {
-            Some(guest) => guest.clone(),
-            None => guest_beside_binary()?,
+            Some(Source::Path(guest)) => guest.clone(),
+            Some(Source::Artifact(_)) | None => guest_beside_binary()?,
         };
         let compile = CompileLimits::default();
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let model = match &files.model {
-            Some(model) => model.clone(),
-            None => default_model()?,
+            Some(Source::Path(model)) => model.clone(),
+            Some(Source::Artifact(_)) | None => default_model()?,
         };
         Ok(Config {
             model: model.clone(),
@@ -209,7 +244,7 @@ impl LoadOptions {
                 model,
                 configuration: ConfiguredValues {
                     file: files.guest_config.clone().and_then(non_empty),
-                    set: files.settings.clone(),
+                    set: files.set.clone(),
                 },
                 keep: self.trust.keep(),
                 keep_models: self.trust.keep_models(),

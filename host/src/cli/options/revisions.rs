@@ -3,12 +3,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use ::revisions::DesiredState;
+use ::revisions::{DesiredState, Parts, Tags};
 use clap::{ArgAction, Args};
 
 use super::{guest_beside_binary, non_empty};
-use crate::cli::values::path_or_none;
+use crate::cli::registry::RegistryOptions;
+use crate::cli::values::{path_or_none, whole};
 
 /// Options of `serve` that decide which version it runs over time.
 #[derive(Args)]
@@ -45,6 +47,36 @@ pub(in crate::cli) struct RevisionOptions {
     )]
     rollout: Option<PathBuf>,
 
+    /// How often to look up what the tags of --guest and --model stand for, in seconds; 0 for
+    /// never after the start
+    ///
+    /// A digest (`oci://...@sha256:...`) always stands for the same, and is not looked up.
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_OCI_POLL_S",
+        value_name = "S",
+        default_value_t = 60,
+        value_parser = whole::<u32>(0..=u32::MAX.into()),
+        hide_short_help = true
+    )]
+    oci_poll: u32,
+
+    /// Public key, as cosign writes it, that must have signed what --guest and --model have from
+    /// a registry [default: none]
+    ///
+    /// Repeat it for several keys: any of them will do.
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_TRUST",
+        value_name = "FILE",
+        value_delimiter = ',',
+        hide_short_help = true
+    )]
+    trust: Vec<PathBuf>,
+
+    #[command(flatten)]
+    registry: RegistryOptions,
+
     /// Guest to start with if --guest cannot be served; empty for none [default:
     /// `fastsentiment_guest.wasm` beside the binary]
     ///
@@ -60,13 +92,44 @@ pub(in crate::cli) struct RevisionOptions {
 }
 
 impl RevisionOptions {
-    /// Adds these options to those that every command has.
-    pub(in crate::cli) fn apply(&self, options: &mut ::revisions::Options) -> std::io::Result<()> {
+    /// Why these options cannot be used with a guest or a model from a registry, if they cannot.
+    pub(in crate::cli) fn conflict(&self, artifacts: Option<&Parts>) -> Option<String> {
+        let why = match artifacts {
+            Some(_) if self.rollout().is_some() => {
+                "--guest and --model cannot be in a registry with --rollout: name them in the file"
+            }
+            Some(_) if self.state().is_none() => {
+                "a guest or a model of a registry is kept in the state directory: add --state DIR"
+            }
+            None if !self.trust.is_empty() => {
+                "--trust is for a guest or a model of a registry (oci://...); a rollout file has \
+                 keys of its own"
+            }
+            _ => return None,
+        };
+        Some(why.to_owned())
+    }
+
+    /// Adds these options to those that every command has. `artifacts` are the guest and the
+    /// model, if one of them is in a registry.
+    pub(in crate::cli) fn apply(
+        &self,
+        options: &mut ::revisions::Options,
+        artifacts: Option<Parts>,
+    ) -> std::io::Result<()> {
         options.watch = self.watch;
         options.state = self.state().map(Path::to_owned);
-        let rollout = self
-            .rollout()
-            .map(|file| DesiredState::new(file.to_owned()));
+        let tags = |parts| {
+            DesiredState::of_tags(Tags {
+                parts,
+                pull: self.registry.pull(),
+                trust: self.trust.clone(),
+                every: (self.oci_poll > 0).then(|| Duration::from_secs(self.oci_poll.into())),
+            })
+        };
+        let file = self.rollout();
+        let rollout = file.map(|file| DesiredState::new(file.to_owned()));
+        let rollout = rollout.or_else(|| artifacts.map(tags));
         options.rollout = rollout.map(Arc::new);
         options.fallback = match &self.fallback_guest {
             Some(guest) => non_empty(guest.clone()),

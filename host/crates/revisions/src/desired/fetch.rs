@@ -115,6 +115,18 @@ impl Fetcher {
         Some(pinned.digest())
     }
 
+    /// The same with the digests of what is in registries now.
+    pub(crate) async fn pinned(&self, parts: &Parts) -> Result<Parts, RevisionError> {
+        let mut pinned = parts.clone();
+        for source in [&mut pinned.guest, &mut pinned.model].into_iter().flatten() {
+            if let Source::Artifact(reference) = source {
+                let found = self.registry()?.resolve(reference).await;
+                *reference = found.map_err(|error| unfetched(&error))?.into();
+            }
+        }
+        Ok(pinned)
+    }
+
     /// Gets a guest and a model, and checks their signatures before anything of them is read.
     pub(crate) async fn fetch(&self, parts: &Parts) -> Result<Fetched, RevisionError> {
         let mut signed_by = Vec::new();

@@ -13,6 +13,7 @@ pub(crate) mod fetch;
 pub(crate) mod file;
 mod reconcile;
 mod report;
+mod tags;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -24,11 +25,13 @@ use rollout::Trial;
 use tokio::sync::watch;
 
 use crate::{RevisionError, now};
+use fetch::Installed;
 use file::{Desired, DesiredError};
 pub(crate) use report::Conditions;
 pub use report::{
     Condition, ConditionKind, DesiredReport, ErrorReport, Report, RoleReport, StepReport,
 };
+pub use tags::Tags;
 
 /// What a revision is declared for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,9 +55,27 @@ impl Role {
     }
 }
 
-/// A rollout file that is in charge, and how far it has come. Whoever has it sees the same.
+/// What is in charge.
+enum Declaration {
+    /// A rollout file.
+    File(PathBuf),
+    /// Tags of the command line.
+    Tags(Box<Tags>),
+}
+
+impl fmt::Display for Declaration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Tags(tags) => tags.fmt(f),
+        }
+    }
+}
+
+/// A rollout file or tags that are in charge, and how far that has come. Whoever has it sees
+/// the same.
 pub struct DesiredState {
-    path: PathBuf,
+    declaration: Declaration,
     progress: Mutex<Progress>,
     /// Counts the orders to reconcile.
     orders: watch::Sender<u64>,
@@ -108,32 +129,40 @@ struct Error {
 impl DesiredState {
     /// Puts a rollout file in charge. It is not read yet.
     pub fn new(path: PathBuf) -> Self {
+        let path = std::path::absolute(&path).unwrap_or(path);
+        Self::new_of(Declaration::File(path))
+    }
+
+    fn new_of(declaration: Declaration) -> Self {
         Self {
-            path: std::path::absolute(&path).unwrap_or(path),
+            declaration,
             progress: Mutex::default(),
             orders: watch::Sender::default(),
             carried_out: watch::Sender::default(),
         }
     }
 
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// The file, if it is one that is in charge.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.declaration {
+            Declaration::File(path) => Some(path),
+            Declaration::Tags(_) => None,
+        }
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a content of the file. The same one as before is no news.
-    pub(crate) fn take(&self, content: &[u8]) {
+    /// Takes a content of the file at `path`. The same one as before is no news.
+    pub(crate) fn take(&self, content: &[u8], path: &Path) {
         let digest = Digest::of(content);
         let mut progress = self.progress();
         let is_news = progress.digest.replace(digest) != Some(digest);
         if !is_news && progress.fault.is_none() {
             return;
         }
-        let desired = Desired::parse(content, &self.path).map(Arc::new);
+        let desired = Desired::parse(content, path).map(Arc::new);
         progress.not_pinned = None;
         match desired {
             Ok(desired) => match desired.not_pinned() {
@@ -169,8 +198,8 @@ impl DesiredState {
 
     fn refuse(&self, progress: &mut Progress, reason: String) {
         if progress.fault.as_ref() != Some(&reason) {
-            let file = self.path.display();
-            tracing::error!("THE ROLLOUT FILE {file} CANNOT BE FOLLOWED: {reason}");
+            let declaration = &self.declaration;
+            tracing::error!("THE ROLLOUT FILE {declaration} CANNOT BE FOLLOWED: {reason}");
         }
         progress.fault = Some(reason);
     }
@@ -183,10 +212,18 @@ impl DesiredState {
     }
 
     /// What should run at a start.
-    pub(crate) fn at_start(&self) -> Option<Arc<Desired>> {
-        match crate::file::read(&self.path, file::MOST_BYTES) {
-            Ok((content, _)) => self.take(&content),
-            Err(unfit) => self.cannot_be_used(DesiredError::from(unfit).to_string()),
+    pub(crate) async fn at_start(&self, installed: &Installed) -> Option<Arc<Desired>> {
+        match &self.declaration {
+            Declaration::File(path) => match crate::file::read(path, file::MOST_BYTES) {
+                Ok((content, _)) => self.take(&content, path),
+                Err(unfit) => self.cannot_be_used(DesiredError::from(unfit).to_string()),
+            },
+            Declaration::Tags(_) => {
+                self.begin(Role::Live, "fetch");
+                if let Err(error) = self.look_up(installed).await {
+                    self.failed(Role::Live, &error);
+                }
+            }
         }
         self.goal()
     }
@@ -247,7 +284,7 @@ impl DesiredState {
             tracing::warn!(
                 role,
                 step,
-                "the rollout file cannot be followed, and what serves stays: {reason}"
+                "what is declared cannot be followed, and what serves stays: {reason}"
             );
         }
         progress.errors.retain(|known| known.role != role);
@@ -263,7 +300,11 @@ impl DesiredState {
     pub(crate) fn overridden(&self) {
         let mut progress = self.progress();
         if progress.overridden.is_none() {
-            tracing::warn!("THE ROLLOUT FILE IS OVERRIDDEN until it changes or is reloaded");
+            if let Declaration::Tags(tags) = &self.declaration {
+                tracing::info!("a change by hand lasts until {tags} stands for something else");
+            } else {
+                tracing::warn!("THE ROLLOUT FILE IS OVERRIDDEN until it changes or is reloaded");
+            }
             progress.overridden = Some(now());
         }
         (progress.step, progress.retry_at) = (None, None);
@@ -282,7 +323,7 @@ impl DesiredState {
         let progress = self.progress();
         if let Some(fault) = &progress.fault {
             return Err(RevisionError::Unreadable {
-                path: self.path.clone(),
+                path: self.declaration.to_string().into(),
                 reason: fault.clone(),
             });
         }
@@ -300,6 +341,6 @@ impl DesiredState {
 
 impl fmt::Debug for DesiredState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("DesiredState").field(&self.path).finish()
+        write!(f, "DesiredState({})", self.declaration)
     }
 }

@@ -60,9 +60,12 @@ impl Revisions {
                     () = tokio::time::sleep(wait + jitter) => wait = (2 * wait).min(LONGEST_RETRY),
                 }
             } else {
-                // The sender is in `desired`.
-                let _ = orders.changed().await;
-                (wait, is_news) = (FIRST_RETRY, true);
+                wait = FIRST_RETRY;
+                tokio::select! {
+                    biased;
+                    _ = orders.changed() => is_news = true,
+                    () = desired.wait_to_look_up() => {}
+                }
             }
         }
     }
@@ -76,6 +79,14 @@ impl Revisions {
         is_news: bool,
     ) -> bool {
         name_the_digest(desired, installed).await;
+        match desired.look_up(installed).await {
+            Ok(false) if self.is_as_desired(desired) => {
+                desired.done(Role::Live);
+                return false;
+            }
+            Ok(_) => {}
+            Err(error) => return failed(desired, Role::Live, &error),
+        }
         let Some(goal) = desired.goal() else {
             return false;
         };

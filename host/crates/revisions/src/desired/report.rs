@@ -31,8 +31,8 @@ pub struct Report {
 /// What a rollout file declares, and how far that has come.
 #[derive(Clone, Debug)]
 pub struct DesiredReport {
-    /// The file.
-    pub file: PathBuf,
+    /// The file, or the tags that are followed in its place.
+    pub file: String,
     /// SHA-256 of the content that was read last.
     pub digest: Option<Digest>,
     /// Why that content cannot be used; what the one before it declares is followed then.
@@ -181,10 +181,12 @@ impl DesiredState {
     fn report(&self, progress: &Progress) -> DesiredReport {
         let goal = progress.goal.as_deref();
         DesiredReport {
-            file: self.path.clone(),
+            file: self.declaration.to_string(),
             digest: progress.digest,
             fault: progress.fault.clone(),
-            generation: goal.map(|goal| goal.generation),
+            generation: goal
+                .filter(|_| self.path().is_some())
+                .map(|goal| goal.generation),
             roles: goal.map_or_else(Vec::new, |goal| roles(goal, progress)),
             step: progress.step.map(|step| StepReport {
                 role: step.role,
@@ -243,7 +245,8 @@ fn degraded(progress: &Progress, registry: Option<&Registry>) -> Verdict {
         return (true, "FileRefused", fault.clone());
     }
     if progress.overridden.is_some() {
-        let message = "a change by hand takes precedence until the file changes or is reloaded";
+        let message =
+            "a change by hand takes precedence until what is declared changes or is reloaded";
         return (true, "Overridden", message.to_owned());
     }
     if let Some(error) = progress.errors.first() {

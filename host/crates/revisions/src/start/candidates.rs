@@ -82,7 +82,7 @@ impl Candidates<'_> {
     /// loaded, what it declares trusted. `None` without a rollout file, too.
     pub(super) fn declared(&self, record: &Record) -> Option<(First, Option<First>)> {
         let desired = self.options.rollout.as_ref()?;
-        let goal = desired.at_start()?;
+        let goal = Handle::current().block_on(desired.at_start(self.installed))?;
         let fetcher = Fetcher::new(&goal, self.installed);
         let fetcher = fetcher.inspect_err(|error| desired.failed(Role::Live, error));
         let fetcher = fetcher.ok()?;

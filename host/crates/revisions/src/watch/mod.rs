@@ -10,7 +10,7 @@ mod tests;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -121,14 +121,15 @@ pub(super) fn start(revisions: &Arc<Revisions>, runtime: &Handle) -> io::Result<
 /// # Errors
 ///
 /// If no thread can be started.
-pub(super) fn follow(desired: &Arc<DesiredState>) -> io::Result<()> {
-    let (path, desired) = (desired.path().to_owned(), Arc::downgrade(desired));
+pub(super) fn follow(desired: &Arc<DesiredState>, path: &Path) -> io::Result<()> {
+    let (path, desired) = (path.to_owned(), Arc::downgrade(desired));
+    let file = path.clone();
     let builder = std::thread::Builder::new().name("watch".to_owned());
     builder.spawn(move || {
         let handle = |news, _| {
             if let Some(desired) = desired.upgrade() {
                 match news {
-                    News::Content(content) => desired.take(&content),
+                    News::Content(content) => desired.take(&content, &file),
                     News::Unfit(unfit) => {
                         desired.cannot_be_used(DesiredError::from(unfit).to_string());
                     }

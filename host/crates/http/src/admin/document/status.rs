@@ -30,7 +30,7 @@ pub struct Status {
 /// What a rollout file declares, and how far that has come.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Rollout {
-    /// The file.
+    /// The file, or the tags of registries that are followed in its place.
     pub file: String,
     /// SHA-256 of the content that was read last.
     #[schema(required = true, pattern = "^[0-9a-f]{64}$")]
@@ -179,7 +179,7 @@ impl From<&DesiredReport> for Rollout {
             at: time(error.at),
         };
         Self {
-            file: report.file.display().to_string(),
+            file: report.file.clone(),
             file_digest: report.digest.map(|digest| digest.to_string()),
             file_fault: report.fault.clone(),
             generation: report.generation,
