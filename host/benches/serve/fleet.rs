@@ -1,5 +1,5 @@
-//! Do servers follow one rollout file without a cost to their clients? Guests, models and
-//! shares change under load, and all servers give a text to the same revision.
+//! Do servers follow one rollout file without a cost to their clients? Guests, models,
+//! configurations and shares change under load, and all servers give a text to the same revision.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -30,6 +30,9 @@ const PACE: Duration = Duration::from_millis(400);
 const SHARE: f64 = 0.1;
 const TEXTS: usize = 10_000;
 
+/// What guests read.
+const MARGINS: [f64; 2] = [0.2, 0.3];
+
 /// How long servers may take to follow what they have never seen.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -42,15 +45,17 @@ struct Declared<'a> {
 }
 
 impl Declared<'_> {
-    /// Declares a guest and a model live, and the other guest a canary.
-    fn write(&mut self, guest: usize, model: usize, share: Option<f64>) {
+    /// Declares a guest, a model and a configuration live, and the other guest a canary.
+    fn write(&mut self, guest: usize, model: usize, margin: usize, share: Option<f64>) {
         self.generation += 1;
         let mut content = format!("generation = {}\n", self.generation);
         let mut parts = |role: &str, guest: &Guest| {
             let (guest, model) = (guest.path.display(), self.models[model].display());
             let _ = writeln!(
                 content,
-                "[{role}]\nguest = \"{guest}\"\nmodel = \"{model}\""
+                "[{role}]\nguest = \"{guest}\"\nmodel = \"{model}\"\n\
+                 configuration = {{ margin = {} }}",
+                MARGINS[margin]
             );
         };
         parts("live", &self.guests[guest]);
@@ -102,7 +107,7 @@ pub(crate) fn run(settings: &Settings) -> Vec<String> {
         guests: &guests,
         models: [model.clone(), other],
     };
-    declared.write(0, 0, None);
+    declared.write(0, 0, 0, None);
     let servers: Vec<Server> = (0..SERVERS)
         .map(|at| {
             let state = dir.path().join(format!("state{at}"));
@@ -118,14 +123,17 @@ pub(crate) fn run(settings: &Settings) -> Vec<String> {
                 // While one is on probation, what was live before is kept as well.
                 "--probation-s",
                 "0",
+                // All that there are.
+                "--keep-versions",
+                "8",
             ];
             Server::start(settings, model, &options)
         })
         .collect();
     let traffic = Traffic::new(Corpus::of(model));
     // All revisions are known, and worn in, before anything is measured.
-    for (guest, model) in [(0, 0), (1, 0), (1, 1), (0, 1)] {
-        declared.write(guest, model, None);
+    for at in 0..8 {
+        declared.write(at & 1, at >> 1 & 1, at >> 2, None);
         declared.wait(&servers);
         for server in &servers {
             traffic.wear_in(server);
@@ -146,7 +154,7 @@ pub(crate) fn run(settings: &Settings) -> Vec<String> {
             for _ in 0..AT_A_TIME {
                 std::thread::sleep(PACE.mul_f64(rng.below(1000) as f64 / 1e3));
                 let share = (rng.below(3) == 0).then(|| 0.1 + rng.below(9) as f64 / 10.0);
-                declared.write(rng.below(2), rng.below(2), share);
+                declared.write(rng.below(2), rng.below(2), rng.below(2), share);
             }
             in_sync.push(declared.wait(&servers).as_secs_f64());
         });
@@ -166,7 +174,7 @@ pub(crate) fn run(settings: &Settings) -> Vec<String> {
     spread("fleet_p99_over_steady", &ratios);
     spread("fleet_in_sync_after_s", &in_sync);
 
-    declared.write(0, 0, Some(SHARE));
+    declared.write(0, 0, 0, Some(SHARE));
     declared.wait(&servers);
     let texts = if settings.quick { TEXTS / 10 } else { TEXTS };
     let texts: Vec<_> = (0..texts)
