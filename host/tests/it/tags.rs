@@ -18,8 +18,8 @@ async fn wait_for_labels(server: &ServerProcess, wanted: usize) {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
     };
-    let waited = tokio::time::timeout(PATIENCE, until).await;
-    assert!(waited.is_ok(), "{}", server.log());
+    let in_time = tokio::time::timeout(PATIENCE, until).await;
+    assert!(in_time.is_ok(), "{}", server.log());
 }
 
 #[tokio::test]
