@@ -64,8 +64,7 @@ async fn a_tag_is_followed_and_without_the_registry_what_it_stood_for_serves() {
     );
     assert_eq!(server.log().matches("followed").count(), lookups);
     push(&example_path("lexicon"));
-    wait_for_labels(&server, 2).await;
-    let said = on(&server, &["status"]);
+    let said = on(&server, &["status", "--wait", "120s"]);
     assert_eq!(said.code, Some(0), "{said:?}");
 
     // What is live stays, and a restart begins with it.
