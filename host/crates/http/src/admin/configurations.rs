@@ -13,7 +13,6 @@ use connection::body::BodyError;
 use connection::{NoRoom, Session};
 use predictor::{ConfigurationError, ConfigurationValue};
 use revisions::RevisionError;
-use serde::de::Error as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -43,10 +42,11 @@ problems!(ReceiveProblems, {
         BodyError::Incomplete.into(),
         BodyError::NoRoom(NoRoom).into(),
         BodyError::TooLarge { limit: LIMIT }.into(),
-        not_an_object(&serde_json::Error::custom("expected value")),
         RevisionError::Configuration(ConfigurationError::TooLarge(20_000)).into(),
     ];
     more.extend(require_json(&text).err());
+    let wrong = [read(b"{").err(), read(b"[]").err()];
+    more.extend(wrong.into_iter().flatten());
     common::<ConfigurationParameters>([unknown(), more].concat())
 });
 
@@ -81,11 +81,8 @@ async fn receive(
         None => None,
     };
     let whole = context.uploads.read(body, LIMIT, &session).await?;
-    let changes: BTreeMap<String, Option<ConfigurationValue>> =
-        serde_json::from_slice(&whole.bytes).map_err(|error| not_an_object(&error))?;
-    let changes = changes
-        .into_iter()
-        .map(|(key, value)| (key, value.map(|value| value.0)));
+    let changes = read(&whole.bytes)?.into_iter();
+    let changes = changes.map(|(key, value)| (key, value.map(|value| value.0)));
     let versions = context.managed.get()?;
     let (received, is_known) = versions.receive_configuration(base.as_deref(), changes)?;
     let status = if is_known {
@@ -97,19 +94,20 @@ async fn receive(
     Ok((status, Json(received)))
 }
 
-fn not_an_object(error: &serde_json::Error) -> Problem {
-    // Where the JSON is wrong, and not what it says, which may be secret.
-    let at = match (error.line(), error.column()) {
-        (0, _) => String::new(),
-        (line, column) => format!(" (line {line}, column {column})"),
-    };
-    let detail = format!(
-        "the body must be a JSON object whose values are strings, numbers, booleans or null{at}"
-    );
-    let kind = if error.is_data() {
-        Kind::InvalidBody
-    } else {
-        Kind::InvalidJson
-    };
-    Problem::new(kind, detail)
+/// Reads a body. The error says where it is wrong, and not what is there, which may be secret.
+fn read(body: &[u8]) -> Result<BTreeMap<String, Option<ConfigurationValue>>, Problem> {
+    serde_json::from_slice(body).map_err(|error: serde_json::Error| {
+        let kind = if error.is_data() {
+            Kind::InvalidBody
+        } else {
+            Kind::InvalidJson
+        };
+        let detail = format!(
+            "the body must be a JSON object whose values are strings, numbers, booleans or null \
+             (line {}, column {})",
+            error.line(),
+            error.column()
+        );
+        Problem::new(kind, detail)
+    })
 }

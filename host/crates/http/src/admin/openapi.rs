@@ -96,6 +96,11 @@ pub(super) fn document(
     for (status, response) in responses_of(&[BodyError::TimedOut { patience }.into()]) {
         send["responses"][status] = with_request_id(response);
     }
+    let changes = &mut document["components"]["schemas"]["Changes"];
+    // Without `=`, spaces and control characters.
+    changes["propertyNames"] =
+        json!({"pattern": "^[^=\\s\\u0000-\\u001f\\u007f-\\u009f]+$", "maxLength": 256});
+    changes["additionalProperties"]["type"] = json!(["string", "number", "boolean", "null"]);
     let upload = &mut document["paths"]["/models"]["post"];
     for (status, response) in responses_of(&[BodyError::TimedOut { patience }.into()]) {
         upload["responses"][status] = with_request_id(response);
