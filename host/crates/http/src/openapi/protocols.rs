@@ -56,7 +56,9 @@ pub(super) fn describe(document: &mut Value, facts: &Facts) {
 
 /// Says what the parameters in the path may be.
 fn name_model(operation: &mut Value, facts: &Facts) {
-    let parameters = operation["parameters"].as_array_mut();
+    let parameters = operation
+        .get_mut("parameters")
+        .and_then(Value::as_array_mut);
     for parameter in parameters.into_iter().flatten() {
         if parameter["in"] != "path" {
             continue;
