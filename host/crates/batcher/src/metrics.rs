@@ -117,6 +117,7 @@ impl Metrics {
                 ErrorKind::Unavailable => "unavailable",
                 ErrorKind::TooManyTexts { .. }
                 | ErrorKind::TextTooLong { .. }
+                | ErrorKind::UnknownRevision
                 | ErrorKind::Overloaded { .. }
                 | ErrorKind::Failed => "failed",
             },

@@ -10,7 +10,8 @@
 //!   request, within a time-out, and not at all while it is known not to work. Reads and
 //!   writes have a connection and a circuit breaker each, repaired in the background and
 //!   never by a request. What Redis does not answer is computed, and its values are
-//!   checked before they are used. So Redis can only make an answer faster, never wrong.
+//!   checked before they are used. So Redis can only make an answer faster, never wrong;
+//!   with a [`Secret`], not even if somebody else writes to it.
 //! - **Flights** (`flight.rs`) are texts that are being computed. A flight belongs to
 //!   everybody who waits for it: it is cancelled when the last of them leaves, and its
 //!   failure is never cached.
@@ -35,7 +36,7 @@ use lookup::{Inner, Recalled};
 use predictor::{BoxFuture, Caching, Pending, PredictError, Predictor, Request};
 #[cfg(any(test, fuzzing))]
 pub use shared::fuzz;
-pub use shared::{Address, AddressError, RedisOptions};
+pub use shared::{Address, AddressError, RedisOptions, Secret, SecretError};
 use shared::{Maintainers, Shared};
 
 /// What is cached, and for how long.

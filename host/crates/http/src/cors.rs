@@ -11,6 +11,7 @@ use axum::http::header::{
 use axum::http::{Method, Uri};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use crate::infer::HEADER_LENGTH;
 use crate::options::TIMEOUT;
 use crate::predict::{CACHE_HITS, GUEST, MODEL, REVISION};
 use crate::request_id::REQUEST_ID;
@@ -48,6 +49,7 @@ pub(crate) fn layer(origins: &[Origin]) -> Option<CorsLayer> {
             HeaderName::from_static("traceparent"),
             HeaderName::from_static("tracestate"),
             TIMEOUT,
+            HEADER_LENGTH,
             REQUEST_ID,
         ])
         .expose_headers([
@@ -57,6 +59,7 @@ pub(crate) fn layer(origins: &[Origin]) -> Option<CorsLayer> {
             GUEST,
             MODEL,
             REVISION,
+            HEADER_LENGTH,
             REQUEST_ID,
         ])
         .max_age(MAX_AGE);

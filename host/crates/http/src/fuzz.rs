@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::bulk::line;
 use crate::bulk::lines::Lines;
+use crate::infer;
 use crate::inputs::Allowed;
 use crate::problem::{Kind, Problem};
 use crate::request;
@@ -38,6 +39,16 @@ pub fn request(body: &[u8]) {
     }
     if let Err(problem) = request::texts(body) {
         check(&problem, body);
+    }
+    if let Err(problem) = infer::read(body, None, TEXTS) {
+        check(&problem, body);
+    }
+    // With binary tensors behind the last closing brace.
+    let json = body.iter().rposition(|byte| *byte == b'}');
+    let json = json.map_or(0, |at| at + 1);
+    match infer::read(body, Some(json), TEXTS) {
+        Ok((texts, _)) => assert_eq!(texts.kept.len(), texts.given.min(TEXTS)),
+        Err(problem) => assert!(problem.detail.len() < 512, "{}", problem.detail),
     }
 }
 

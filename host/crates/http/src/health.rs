@@ -115,6 +115,20 @@ impl Readiness {
     fn has_model(&self) -> bool {
         self.0.has_model.load(Ordering::Relaxed)
     }
+
+    /// What is wrong although requests are answered; or why they are not.
+    pub(crate) fn check(&self) -> Result<Vec<Condition>, Problem> {
+        match self.state() {
+            State::Ready => match self.health() {
+                Health {
+                    is_failing: true, ..
+                } => Err(failing()),
+                Health { conditions, .. } => Ok(conditions),
+            },
+            State::Starting => Err(starting(self.has_model())),
+            State::Draining => Err(draining()),
+        }
+    }
 }
 
 /// Serves the health endpoints of `readiness`.
@@ -181,19 +195,11 @@ problems!(
     responses((status = 200, description = "It does", body = Ready), ReadyProblems)
 )]
 async fn ready(AxumState(readiness): AxumState<Readiness>) -> Result<Json<Ready>, Problem> {
-    match readiness.state() {
-        State::Ready => match readiness.health() {
-            Health {
-                is_failing: true, ..
-            } => Err(failing()),
-            Health { conditions, .. } => Ok(Json(Ready {
-                status: "ready",
-                conditions,
-            })),
-        },
-        State::Starting => Err(starting(readiness.has_model())),
-        State::Draining => Err(draining()),
-    }
+    let conditions = readiness.check()?;
+    Ok(Json(Ready {
+        status: "ready",
+        conditions,
+    }))
 }
 
 fn starting(has_model: bool) -> Problem {

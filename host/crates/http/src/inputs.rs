@@ -52,7 +52,7 @@ pub(crate) enum OneOrMany {
 /// A text; or, as TEI's clients send it in a list, a list of it alone.
 #[derive(ToSchema)]
 #[serde(untagged)]
-enum Input {
+pub(crate) enum Input {
     Text(String),
     Alone([String; 1]),
 }

@@ -50,12 +50,14 @@ pub mod public;
 
 mod assets;
 mod bulk;
+mod classify;
 mod coding;
 mod cors;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod health;
 mod host;
+mod infer;
 mod info;
 mod inputs;
 mod layers;
@@ -68,6 +70,7 @@ mod pages;
 mod predict;
 mod problem;
 mod prometheus_text;
+mod protocol;
 mod request;
 mod request_id;
 mod scores;

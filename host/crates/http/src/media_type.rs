@@ -23,6 +23,23 @@ pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Accepts bytes as well: JSON with binary tensors behind it.
+pub(crate) fn require_json_or_bytes(headers: &HeaderMap) -> Result<(), Problem> {
+    let value = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let is_bytes = |value: &str| {
+        let essence = value.split(';').next().unwrap_or_default();
+        essence
+            .trim()
+            .eq_ignore_ascii_case("application/octet-stream")
+    };
+    if value.is_some_and(is_bytes) {
+        return Ok(());
+    }
+    require_json(headers)
+}
+
 /// Whether the body is lines of JSON.
 pub(crate) fn is_ndjson(headers: &HeaderMap) -> bool {
     let value = headers

@@ -11,11 +11,13 @@ use prometheus::{
 };
 
 /// The values of the label `route`; the last one is for paths that do not exist.
-const ROUTES: [&str; 10] = [
+const ROUTES: [&str; 12] = [
     "/predict",
     "/health",
     "/version",
     "/info",
+    "/v2",
+    "/v1",
     "/openapi.json",
     "/docs",
     "/",
@@ -29,7 +31,11 @@ fn route(method: &Method, matched: Option<&str>) -> usize {
     let name = match matched {
         // Clients of Hugging Face's servers predict there.
         Some("/") if method == Method::POST => "/predict",
-        Some("/tei/predict") => "/predict",
+        Some("/tei/predict" | "/classify" | "/v1/classify") => "/predict",
+        // Neither the name of a model nor its version can be a label's value.
+        Some(path) if path.starts_with("/v2") && path.ends_with("/infer") => "/predict",
+        Some(path) if path.starts_with("/v2") => "/v2",
+        Some(path) if path.starts_with("/v1/") => "/v1",
         Some(path) if path.starts_with("/health") => "/health",
         Some(path) if path.starts_with("/assets/") => "/assets",
         Some(path) => path,
@@ -156,6 +162,11 @@ mod tests {
             (Method::POST, Some("/predict"), "/predict"),
             (Method::POST, Some("/"), "/predict"),
             (Method::POST, Some("/tei/predict"), "/predict"),
+            (Method::POST, Some("/v1/classify"), "/predict"),
+            (Method::POST, Some("/v2/models/{name}/infer"), "/predict"),
+            (Method::GET, Some("/v2/models/{name}"), "/v2"),
+            (Method::GET, Some("/v2"), "/v2"),
+            (Method::GET, Some("/v1/models"), "/v1"),
             (Method::GET, Some("/"), "/"),
             (Method::GET, Some("/health/ready"), "/health"),
             (Method::GET, Some("/assets/{build}/{file}"), "/assets"),

@@ -14,7 +14,7 @@ use axum::response::Response;
 use tracing::{Instrument as _, Span};
 
 use crate::Metrics;
-use crate::problem;
+use crate::problem::{self, Shape};
 use crate::request_id::{self, REQUEST_ID};
 use crate::server_timing::{SERVER_TIMING, Stages};
 
@@ -91,8 +91,9 @@ pub(crate) async fn observe(
         status: None,
         texts: None,
     });
+    let shape = Shape::of(request.uri().path());
     let mut response = next.run(request).instrument(span).await;
-    problem::render(&mut response, &id);
+    problem::render(&mut response, &id, shape);
     if let Some(measured) = measured {
         measured.end(response.status());
     }

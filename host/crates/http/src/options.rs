@@ -20,6 +20,7 @@ pub(crate) fn options(headers: &HeaderMap, client: Client) -> Result<Options, Pr
         request: RequestOptions {
             caching: caching(headers),
             client,
+            revision: None,
         },
     })
 }

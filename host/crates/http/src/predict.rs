@@ -1,4 +1,5 @@
-//! `POST /predict`: texts in, scores out.
+//! `POST /predict`: texts in, scores out. Other protocols differ only in how a request is
+//! read and its answer written (`protocol`).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -6,19 +7,21 @@ use std::time::Instant;
 use arc_swap::ArcSwapOption;
 use axum::body::Body;
 use axum::extract::{Extension, Request, State};
-use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use axum::http::header::{HeaderName, HeaderValue};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use connection::body::Whole;
 use connection::{Memory, Reservation, Session};
 use predictor::{Digest, ErrorKind, PredictError, Revision};
-use service::{Options, Predictions, Service};
+use service::{Options, Service};
 use tracing::Span;
 
 use crate::bulk;
+use crate::infer::Infer;
 use crate::observe::Outcome;
 use crate::options::options;
 use crate::problem::Problem;
+use crate::protocol::{self, Protocol};
 use crate::request::{self, Form, Read};
 use crate::scores::Document;
 use crate::server_timing::Stages;
@@ -42,9 +45,6 @@ pub(crate) const CACHE_HITS: HeaderName = HeaderName::from_static("x-fastsentime
 /// than half a millisecond, not much more than a change of threads costs. 8 MiB would
 /// hold up every other connection of the thread for tens of milliseconds.
 const IN_PLACE: usize = 64 * 1024;
-
-/// About how many bytes a label and its score take in an answer.
-const SCORE_BYTES: usize = 48;
 
 /// What `POST /predict` works with.
 #[derive(Clone)]
@@ -95,7 +95,7 @@ pub(crate) async fn predict(
     Extension(session): Extension<Session>,
     request: Request,
 ) -> Result<Response, Problem> {
-    predict.0.respond(request, session, false).await
+    predict.0.respond(request, session, Protocol::Own).await
 }
 
 /// The same as `POST /predict`
@@ -133,7 +133,7 @@ pub(crate) async fn predict_as_tei(
     Extension(session): Extension<Session>,
     request: Request,
 ) -> Result<Response, Problem> {
-    predict.0.respond(request, session, true).await
+    predict.0.respond(request, session, Protocol::Tei).await
 }
 
 impl Predict {
@@ -148,6 +148,17 @@ impl Predict {
             named: ArcSwapOption::empty(),
         }))
     }
+
+    /// Answers a request of this protocol, which knows no lines.
+    pub(crate) async fn answer(
+        &self,
+        request: Request,
+        session: Session,
+        protocol: Protocol,
+    ) -> Result<Response, Problem> {
+        let (head, body) = request.into_parts();
+        self.0.answer(&head, body, &session, protocol).await
+    }
 }
 
 impl Shared {
@@ -155,13 +166,13 @@ impl Shared {
         &self,
         request: Request,
         session: Session,
-        is_tei: bool,
+        protocol: Protocol,
     ) -> Result<Response, Problem> {
         let (head, body) = request.into_parts();
         if media_type::is_ndjson(&head.headers) {
             return self.bulk.answer(&head, body, session).await;
         }
-        self.answer(&head, body, &session, is_tei).await
+        self.answer(&head, body, &session, protocol).await
     }
 
     async fn answer(
@@ -169,20 +180,25 @@ impl Shared {
         head: &Parts,
         body: Body,
         session: &Session,
-        is_tei: bool,
+        protocol: Protocol,
     ) -> Result<Response, Problem> {
-        media_type::require_json(&head.headers)?;
+        protocol.require_media_type(&head.headers)?;
         let coding = coding::of_request(&head.headers)?;
-        let options = options(&head.headers, session.peer().into())?;
+        let mut options = options(&head.headers, session.peer().into())?;
+        options.request.revision = protocol.revision();
         let (limit, timeout) = (self.config.max_body_bytes, self.config.body_timeout);
         let whole = session.read_body(body, coding, limit, timeout, &self.memory);
         let whole = whole.await?;
         let received = Instant::now();
         let size = whole.bytes.len();
         // The memory is released with the answer: until then the texts use it.
-        let (Read { texts, mut form }, _reservation) = self.parse(whole).await?;
-        if let Form::Inputs(inputs) = &mut form {
-            inputs.is_tei = is_tei;
+        let (Read { texts, form }, _reservation) = self.parse(whole, protocol).await?;
+        if let Form::Infer(Infer {
+            timeout: Some(asked),
+            ..
+        }) = form
+        {
+            options.timeout = Some(options.timeout.map_or(asked, |other| other.min(asked)));
         }
         let parsing = received.elapsed();
         let predictions = if texts.given > texts.kept.len() {
@@ -209,11 +225,10 @@ impl Shared {
             },
         };
         let hits = HeaderValue::from(predictions.hits);
-        let document = in_place_if(size <= IN_PLACE, move || write(&predictions, &form)).await?;
-        let json = HeaderValue::from_static("application/json");
-        let mut response = Body::from(document).into_response();
+        let version = named.revision.clone();
+        let write = move || protocol::write(&predictions, &form, &version);
+        let mut response = in_place_if(size <= IN_PLACE, write).await?.into_response();
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, json);
         headers.insert(GUEST, named.guest.clone());
         headers.insert(MODEL, named.model.clone());
         headers.insert(REVISION, named.revision.clone());
@@ -222,11 +237,11 @@ impl Shared {
         Ok(response)
     }
 
-    async fn parse(&self, body: Whole) -> Result<(Read, Reservation), Problem> {
+    async fn parse(&self, body: Whole, protocol: Protocol) -> Result<(Read, Reservation), Problem> {
         let (max_texts, served) = (self.service.max_texts(), self.served.clone());
         let is_short = body.bytes.len() <= IN_PLACE;
         let parse = move || {
-            let read = request::read(&body.bytes, max_texts, || served.allowed())?;
+            let read = protocol.read(&body.bytes, max_texts, &served)?;
             Ok((read, body.reservation))
         };
         in_place_if(is_short, parse).await
@@ -264,23 +279,6 @@ async fn in_place_if<T: Send + 'static>(
         tracing::error!(%error, "a large request could not be handled");
         Err(Problem::failed())
     })
-}
-
-/// The answer as JSON.
-fn write(predictions: &Predictions, form: &Form) -> Result<Vec<u8>, Problem> {
-    let scores = &*predictions.scores;
-    let labels = scores.first().map_or(0, |scores| scores.len());
-    let size = 32 + scores.len() * (2 + labels * SCORE_BYTES);
-    let mut document = Vec::with_capacity(size);
-    let written = match form {
-        Form::Text => serde_json::to_writer(&mut document, &Document::from(scores)),
-        Form::Inputs(inputs) => serde_json::to_writer(&mut document, &inputs.answer(scores)),
-    };
-    written.map_err(|error| {
-        tracing::error!(%error, "an answer could not be written as JSON");
-        Problem::failed()
-    })?;
-    Ok(document)
 }
 
 /// The texts of a document that `POST /predict` takes, for use without HTTP.
@@ -329,7 +327,8 @@ pub(crate) fn log(error: &PredictError, options: Options) {
         ErrorKind::InvalidText { index } => tracing::debug!(index, "a guest refused a text"),
         ErrorKind::Overloaded { .. }
         | ErrorKind::TooManyTexts { .. }
-        | ErrorKind::TextTooLong { .. } => {
+        | ErrorKind::TextTooLong { .. }
+        | ErrorKind::UnknownRevision => {
             tracing::debug!(reason = message, detail, "a request was refused");
         }
     }

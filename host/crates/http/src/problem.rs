@@ -2,6 +2,7 @@
 //! kind of failure becomes a status.
 
 mod kind;
+mod shape;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use utoipa::ToSchema;
 
 use crate::coding;
 pub(crate) use kind::Kind;
+pub(crate) use shape::{InferError, OpenAiError, Shape};
 
 /// `Retry-After` unless more is known; it counts in whole seconds.
 const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -254,7 +256,7 @@ impl Problem {
                     ..Self::new(kind, error.message)
                 };
             }
-            ErrorKind::TimedOut | ErrorKind::Unavailable => {
+            ErrorKind::UnknownRevision | ErrorKind::TimedOut | ErrorKind::Unavailable => {
                 return Self::new(kind, error.message);
             }
             ErrorKind::Failed => return Self::failed(),
@@ -319,21 +321,19 @@ impl IntoResponse for Problem {
 }
 
 /// Writes the document of a problem into the response to the request with this id.
-pub(crate) fn render(response: &mut Response, request_id: &HeaderValue) {
+pub(crate) fn render(response: &mut Response, request_id: &HeaderValue, shape: Shape) {
     let Some(problem) = response.extensions_mut().remove::<Problem>() else {
         return;
     };
-    let document = serde_json::to_vec(&Document {
+    let document = Document {
         request_id: request_id.to_str().ok(),
         ..problem.document()
-    });
-    // Strings and a number always serialise; if they did not, the status would still say
-    // enough.
-    let document = document.unwrap_or_default();
+    };
+    let document = shape.write(&document);
+    *response.status_mut() = shape.status(response.status());
     let headers = response.headers_mut();
     headers.insert(axum::http::header::CONTENT_LENGTH, document.len().into());
-    let json = HeaderValue::from_static("application/problem+json");
-    headers.insert(CONTENT_TYPE, json);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(shape.media_type()));
     *response.body_mut() = Body::from(document);
 }
 

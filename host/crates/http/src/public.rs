@@ -14,8 +14,8 @@ use crate::openapi::{self, public as document};
 use crate::predict::{self, Predict};
 use crate::problem::{Kind, Problem};
 use crate::{
-    HttpConfig, Metrics, Readiness, Served, cors, health, info, layers, pages, prometheus_text,
-    version,
+    HttpConfig, Metrics, Readiness, Served, classify, cors, health, infer, info, layers, pages,
+    prometheus_text, version,
 };
 
 /// What the public API is made of.
@@ -55,13 +55,24 @@ impl Public {
             config: config.clone(),
             live: service.revision(),
             allowed: served.allowed(),
+            model: (served.live)().0.name.clone(),
         };
         let openapi = openapi::Document::default();
         let mut api = OpenApiRouter::new()
             .routes(routes!(predict::predict))
             .routes(routes!(pages::page, predict::predict_at_root))
             .routes(routes!(predict::predict_as_tei))
-            .with_state(predict)
+            .with_state(predict.clone())
+            .merge(infer::router(infer::Inference {
+                predict: predict.clone(),
+                service: Arc::clone(&service),
+                served: served.clone(),
+                readiness: readiness.clone(),
+            }))
+            .merge(classify::router(classify::Classifier {
+                predict,
+                served: served.clone(),
+            }))
             .merge(health::router(readiness))
             .merge(version::router(live))
             .merge(info::router(info::Info {

@@ -3,6 +3,7 @@
 //!
 //! This module must not know limits on texts, or how they are answered.
 
+pub(crate) mod fields;
 pub(crate) mod json;
 
 use std::fmt;
@@ -10,6 +11,8 @@ use std::fmt;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use utoipa::ToSchema;
 
+use super::classify::Classify;
+use super::infer::Infer;
 use super::inputs::{Allowed, Inputs, InputsRequest, InputsSeed, OneOrMany};
 use super::problem::{FieldError, Kind, Problem};
 use json::{Json, Skipped, Source, found_string};
@@ -17,7 +20,7 @@ use predictor::PredictError;
 
 /// The longest string that an option may hold, in bytes. Serde's errors quote strings, so
 /// that long ones would take much memory.
-const MAX_OPTION_BYTES: usize = 256;
+pub(crate) const MAX_OPTION_BYTES: usize = 256;
 
 /// The texts of a request.
 #[derive(Debug, ToSchema)]
@@ -47,6 +50,14 @@ impl Texts {
         self.given += 1;
     }
 
+    /// The same, of a text that is copied only if it is kept.
+    pub(crate) fn push_str(&mut self, text: &str, max: usize) {
+        if self.kept.len() < max {
+            self.kept.push(text.to_owned());
+        }
+        self.given += 1;
+    }
+
     /// Reads an array whose elements are read as `T`.
     pub(crate) fn read<'de, T, A>(mut array: A, max: usize) -> Result<Self, A::Error>
     where
@@ -68,6 +79,10 @@ pub(crate) enum Form {
     Text,
     /// `{"inputs": ..}`
     Inputs(Inputs),
+    /// The Open Inference Protocol.
+    Infer(Infer),
+    /// `{"input": ..}`
+    Classify(Classify),
 }
 
 impl Form {
@@ -76,6 +91,8 @@ impl Form {
         match self {
             Self::Text => error.into(),
             Self::Inputs(inputs) => inputs.problem(error),
+            Self::Infer(_) => Infer::problem(error),
+            Self::Classify(classify) => classify.problem(error),
         }
     }
 }
@@ -96,7 +113,7 @@ pub(crate) fn texts(bytes: &[u8]) -> Result<Vec<String>, Problem> {
     let read = read(bytes, usize::MAX, Allowed::default)?;
     match read.form {
         Form::Text => Ok(read.texts.kept),
-        Form::Inputs(_) => Err(FieldError::at("/text", "is missing").into()),
+        _ => Err(FieldError::at("/text", "is missing").into()),
     }
 }
 
@@ -111,12 +128,7 @@ pub(crate) fn read(
     max_texts: usize,
     allowed: impl FnOnce() -> Allowed,
 ) -> Result<Read, Problem> {
-    if bytes.is_empty() {
-        let example = Source::Body.example();
-        let detail = format!("the body is empty; it must be a JSON object such as {example}");
-        return Err(Problem::new(Kind::InvalidJson, detail));
-    }
-    let json = Json::new(Source::Body, bytes)?;
+    let json = body(Source::Body, bytes)?;
     read_json(json, max_texts, allowed).map_err(|problem| {
         // Clients of `text` would ignore the fields that this adds, so that a hint is
         // enough where the form cannot be known for sure.
@@ -126,6 +138,21 @@ pub(crate) fn read(
             problem
         }
     })
+}
+
+/// The JSON that is the whole body of a request.
+///
+/// # Errors
+///
+/// As for [`Json::new`], and if there is none.
+#[inline]
+pub(crate) fn body(source: Source, bytes: &[u8]) -> Result<Json<'_>, Problem> {
+    if bytes.is_empty() {
+        let example = source.example();
+        let detail = format!("the body is empty; it must be a JSON object such as {example}");
+        return Err(Problem::new(Kind::InvalidJson, detail));
+    }
+    Json::new(source, bytes)
 }
 
 #[inline]
@@ -156,8 +183,15 @@ fn read_json(
 }
 
 /// Reads all of a request but its texts.
+///
+/// # Errors
+///
+/// As for [`Json::read_with`], and if a string is too long for an option.
 #[inline(never)]
-fn read_options(json: Json<'_>, options: Skipped) -> Result<InputsRequest, Problem> {
+pub(crate) fn read_options<'a, T: Deserialize<'a>>(
+    json: Json<'a>,
+    options: Skipped,
+) -> Result<T, Problem> {
     if options.longest > MAX_OPTION_BYTES {
         let detail = format!(
             "the body must hold no option with a string of more than {MAX_OPTION_BYTES} bytes"

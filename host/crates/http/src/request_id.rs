@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::http::HeaderMap;
 use axum::http::header::{HeaderName, HeaderValue};
 use tracing::{Span, error_span};
-use uuid::Builder;
+use uuid::{Builder, Uuid};
 
 /// The header with the id of a request, and of its answer.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -57,15 +57,18 @@ fn is_id(bytes: &[u8]) -> bool {
 
 /// A UUID of version 7 (RFC 9562), which sorts by time. It must be unique and need not
 /// be secret, so that its random part costs no system call.
-fn new_id() -> HeaderValue {
+pub(crate) fn new() -> Uuid {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let millis = now.unwrap_or_default().as_millis();
     let mut random = [0; 10];
     fastrand::fill(&mut random);
     let millis = u64::try_from(millis).unwrap_or_default();
-    let id = Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
+    Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+}
+
+fn new_id() -> HeaderValue {
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-    let text = id.as_hyphenated().encode_lower(&mut text);
+    let text = new().as_hyphenated().encode_lower(&mut text);
     // Hexadecimal digits are always valid in a header.
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("unknown"))
 }

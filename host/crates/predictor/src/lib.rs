@@ -107,6 +107,8 @@ pub enum ErrorKind {
         /// The longest allowed, in UTF-8 bytes.
         allowed: usize,
     },
+    /// The revision that the request asks for is not one that answers texts now.
+    UnknownRevision,
     /// The guest refuses this text.
     InvalidText {
         /// The text's position, from 0: in the batch, if a [`Scorer`] reports it, and in
@@ -214,6 +216,8 @@ pub struct RequestOptions {
     pub caching: Caching,
     /// Who asks.
     pub client: Client,
+    /// The only revision that may answer; `None` leaves the choice to the rollout.
+    pub revision: Option<Digest>,
 }
 
 impl From<Caching> for RequestOptions {
@@ -338,6 +342,11 @@ pub trait Scorer: Send + Sync + 'static {
 pub trait Router: Send + Sync + 'static {
     /// The revision that is live now.
     fn live(&self) -> Arc<Revision>;
+
+    /// The revisions that answer texts now: the live one, and then any other.
+    fn answering(&self) -> Vec<Arc<Revision>> {
+        vec![self.live()]
+    }
 
     /// Accepts texts, as [`Predictor::predict`] does. Each [`Answer`] names the revision
     /// that made it; while another one is on trial with a share of the texts, they differ

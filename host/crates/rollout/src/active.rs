@@ -244,6 +244,7 @@ pub(super) fn is_failure(error: &PredictError) -> bool {
         ErrorKind::Failed | ErrorKind::TimedOut => true,
         ErrorKind::TooManyTexts { .. }
         | ErrorKind::TextTooLong { .. }
+        | ErrorKind::UnknownRevision
         | ErrorKind::InvalidText { .. }
         | ErrorKind::Overloaded { .. }
         | ErrorKind::Unavailable => false,

@@ -12,6 +12,8 @@
 //! - **Canary.** A revision on trial answers a share of the texts. A digest of the text
 //!   alone decides which ([`Share`]), so a text never changes sides. What a canary fails
 //!   on is answered by the live revision.
+//! - **A request for one revision** ([`RequestOptions::revision`]) is answered by that one
+//!   alone, if it is live or a canary: without a share, a fallback or copies for a shadow.
 //! - **Shadow.** A revision on trial scores copies of a share of the texts, in the
 //!   background of the batcher, after the live revision has answered them. Its answers are
 //!   compared, counted and dropped, and never cached. Copies are bounded in bytes; those
@@ -54,8 +56,8 @@ use tokio::sync::{Semaphore, mpsc};
 use active::ActiveRevision;
 use fallback::FallbackChain;
 use predictor::{
-    BoxFuture, ErrorKind, Pending, PredictError, Predictor, Priority, Request, RequestOptions,
-    Revision, Router, Scorer,
+    BoxFuture, Digest, ErrorKind, Pending, PredictError, Predictor, Priority, Request,
+    RequestOptions, Revision, Router, Scorer,
 };
 use routes::{Control, Routes};
 use shadow::Shadow;
@@ -185,6 +187,12 @@ impl Rollout {
         Box::pin(Arc::new(chain).predict(texts))
     }
 
+    /// The revision with this digest, if it answers texts.
+    fn only(routes: &Routes, digest: Digest) -> Option<&Arc<ActiveRevision>> {
+        let mut answering = routes.answering();
+        answering.find(|active| active.revision().digest() == digest)
+    }
+
     /// Accepts texts while there is more than a trusted live revision.
     fn ask_by(&self, routes: &Routes, texts: Vec<String>, options: RequestOptions) -> Accepting {
         let fallback = routes.fallback();
@@ -255,6 +263,13 @@ impl Rollout {
     }
 }
 
+fn unknown_revision() -> PredictError {
+    PredictError::new(
+        ErrorKind::UnknownRevision,
+        "the version that is asked for answers no texts now",
+    )
+}
+
 /// What [`Predictor::predict`] returns.
 type Accepting = BoxFuture<Result<Vec<Pending>, PredictError>>;
 
@@ -272,8 +287,20 @@ impl Router for Rollout {
         Arc::clone(self.control.routes().live.revision())
     }
 
+    fn answering(&self) -> Vec<Arc<Revision>> {
+        let routes = self.control.routes();
+        let answering = routes.answering();
+        answering.map(|active| active.revision().clone()).collect()
+    }
+
     fn predict(&self, texts: Vec<String>, options: RequestOptions) -> Accepting {
         let routes = self.control.routes();
+        if let Some(digest) = options.revision {
+            return match Self::only(&routes, digest) {
+                Some(only) => self.below.predict(request(only, texts, options)),
+                None => Box::pin(async { Err(unknown_revision()) }),
+            };
+        }
         if routes.probation.is_none() && routes.trial.is_none() {
             let request = request(&routes.live, texts, options);
             return self.below.predict(request);

@@ -62,6 +62,15 @@ impl Routes {
         self.fallback().unwrap_or(&self.live)
     }
 
+    /// The revisions that answer texts: the live one, and a canary.
+    pub(super) fn answering(&self) -> impl Iterator<Item = &Arc<ActiveRevision>> {
+        let canary = self
+            .trial
+            .as_ref()
+            .filter(|active| active.trial == Trial::Canary);
+        std::iter::once(&self.live).chain(canary.map(|active| &active.revision))
+    }
+
     fn is_on_trial(&self, revision: &Revision) -> bool {
         let trial = self.trial.as_ref();
         trial.is_some_and(|trial| **trial.revision.revision() == *revision)

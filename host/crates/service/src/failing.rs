@@ -75,6 +75,7 @@ impl Failures {
             Err(
                 ErrorKind::TooManyTexts { .. }
                 | ErrorKind::TextTooLong { .. }
+                | ErrorKind::UnknownRevision
                 | ErrorKind::Overloaded { .. }
                 | ErrorKind::Unavailable,
             ) => {}

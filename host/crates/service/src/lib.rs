@@ -112,6 +112,12 @@ impl Service {
         self.router.live()
     }
 
+    /// The revisions that answer texts now, and so those that a request may ask for: the
+    /// live one, and then any other.
+    pub fn answering(&self) -> Vec<Arc<Revision>> {
+        self.router.answering()
+    }
+
     /// Scores every text. Dropping the future cancels the request.
     ///
     /// # Errors

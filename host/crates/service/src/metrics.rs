@@ -10,10 +10,11 @@ use super::failing::Failures;
 use predictor::{ErrorKind, PredictError};
 
 /// The outcomes of a request, as values of the label `outcome`.
-const OUTCOMES: [&str; 9] = [
+const OUTCOMES: [&str; 10] = [
     "ok",
     "too_many_texts",
     "text_too_long",
+    "unknown_revision",
     "invalid_text",
     "overloaded",
     "timed_out",
@@ -146,6 +147,7 @@ fn outcome(answer: Result<(), &PredictError>) -> &'static str {
         Err(error) => match error.kind {
             ErrorKind::TooManyTexts { .. } => "too_many_texts",
             ErrorKind::TextTooLong { .. } => "text_too_long",
+            ErrorKind::UnknownRevision => "unknown_revision",
             ErrorKind::InvalidText { .. } => "invalid_text",
             ErrorKind::Overloaded { .. } => "overloaded",
             ErrorKind::TimedOut => "timed_out",

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use cache::{Address, RedisOptions};
+use cache::{Address, RedisOptions, Secret};
 use clap::Args;
 
 use crate::cli::exit::UsageError;
@@ -104,6 +104,21 @@ pub(in crate::cli) struct CacheOptions {
         hide_short_help = true
     )]
     redis_ca: Option<PathBuf>,
+
+    /// File with a key that marks what this server writes to Redis [default: none]
+    ///
+    /// Servers that share a Redis need the same key, of 32 to 1024 bytes, such as
+    /// `openssl rand -hex 32` prints. With it, answers that anybody else wrote are not used,
+    /// and the names of the entries do not show which texts were asked. It is read when the
+    /// server starts.
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_CACHE_KEY_FILE",
+        value_name = "FILE",
+        value_parser = path_or_none(),
+        hide_short_help = true
+    )]
+    cache_key_file: Option<PathBuf>,
 }
 
 impl CacheOptions {
@@ -129,6 +144,9 @@ impl CacheOptions {
             std::fs::read(path)
                 .with_context(|| format!("--redis-ca: cannot read {}", path.display()))
         });
+        let secret = non_empty(self.cache_key_file.as_ref()).map(|path| {
+            read_secret(path).with_context(|| format!("--cache-key-file {}", path.display()))
+        });
         Ok(Some(RedisOptions {
             address: Address::parse(
                 url,
@@ -139,6 +157,7 @@ impl CacheOptions {
             prefix: self.redis_prefix.clone(),
             ttl: Duration::from_secs(self.redis_ttl_s),
             timeout: Duration::from_millis(self.redis_timeout_ms),
+            secret: secret.transpose()?,
         }))
     }
 }
@@ -156,6 +175,17 @@ fn read_password(path: &Path) -> anyhow::Result<String> {
         "the file must have one line, the password, of at most {MAX_BYTES} bytes"
     );
     Ok(password.to_owned())
+}
+
+/// Reads a key. A file that is too large for one is not read in full.
+fn read_secret(path: &Path) -> anyhow::Result<Secret> {
+    // With white space around it.
+    const MAX_BYTES: usize = 2 * Secret::MAX_BYTES;
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(MAX_BYTES as u64)
+        .read_to_end(&mut bytes)?;
+    Ok(Secret::new(&bytes)?)
 }
 
 /// An option's value, unless it is empty: an environment file may set a variable to

@@ -243,6 +243,7 @@ pub(crate) fn with_certified_redis(url: &str, authority: Option<&Path>) -> Optio
         // The default; what has to be in time on a busy machine is told to
         // have more.
         timeout: Duration::from_millis(50),
+        secret: None,
     };
     Options {
         redis: Some(redis),

@@ -86,6 +86,35 @@ fn a_url_that_is_not_understood_is_said_without_its_password() {
 }
 
 #[test]
+fn a_key_is_read_from_a_file() {
+    let redis = RedisServer::start();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key");
+    let key = "0123456789abcdef".repeat(4);
+    let check = |content: &str| {
+        std::fs::write(&path, content).unwrap();
+        let mut command = subcommand("check", &fixture("tiny-bert"));
+        command.arg("--cache-key-file").arg(&path);
+        run(command.env("REDIS_URL", redis.url()))
+    };
+    assert!(check(&format!("{key}\n")).status.success());
+    for (content, said) in [
+        (String::new(), "this one has 0"),
+        ("secret\n".to_owned(), "must have 32 to 1024 bytes"),
+        (key.repeat(17), "this one has 1088"),
+        (key.repeat(100), "this one has 2048"),
+    ] {
+        let output = check(&content);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && error.contains(said), "{error}");
+        assert!(
+            error.contains("--cache-key-file") && !error.contains("abcdef"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn a_password_is_read_from_a_file() {
     let redis = RedisServer::with_user("somebody", "s3:c/r@e%t#1");
     let folder = tempfile::tempdir().unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cache::Options;
+use cache::{Options, Secret};
 use predictor::{Caching, Source};
 
 use super::fake::{Setup, ask_as, until, with_certified_redis};
@@ -175,6 +175,61 @@ async fn values_that_are_no_answers_are_misses_and_are_replaced() {
     two.until_written(4).await;
     let three = Setup::connected(&redis.url()).await;
     assert_eq!(three.ask(&texts).await, [Source::Shared; 5]);
+}
+
+/// Servers with a key believe only each other, and do not say which texts were asked.
+#[tokio::test]
+async fn with_a_key_only_values_of_servers_that_know_it_are_used() {
+    let redis = RedisServer::start();
+    let connected = async |secret: Option<&[u8; 32]>| {
+        let mut options = with_certified_redis(&redis.url(), None);
+        let shared = options.redis.as_mut().unwrap();
+        shared.timeout = PATIENCE;
+        shared.secret = secret.map(|secret| Secret::new(secret).unwrap());
+        let setup = Setup::new(&options);
+        setup.until_open(false).await;
+        setup
+    };
+    let (ours, theirs) = (
+        b"a secret that all servers know..",
+        b"another, that an attacker knows.",
+    );
+    let texts = ["a", "b", "c", "d"];
+    let one = connected(Some(ours)).await;
+    assert_eq!(one.ask(&texts).await, [Source::Computed; 4]);
+    one.until_written(4).await;
+    let two = connected(Some(ours)).await;
+    assert_eq!(two.ask(&texts).await, [Source::Shared; 4]);
+    // Nobody else finds these values; and what they write is not found by those who know.
+    for secret in [None, Some(theirs)] {
+        let other = connected(secret).await;
+        assert_eq!(other.ask(&texts).await, [Source::Computed; 4], "{secret:?}");
+        other.until_written(4).await;
+    }
+    let names = redis.command(&["KEYS", "test:*"]);
+    let names: Vec<&str> = names
+        .lines()
+        .filter(|name| !name.contains("probe"))
+        .collect();
+    assert_eq!(names.len(), 12);
+    // An attacker puts the values that he can make under all names.
+    let lengths: Vec<usize> = names
+        .iter()
+        .map(|name| redis.command(&["STRLEN", name]).parse().unwrap())
+        .collect();
+    let plain = *lengths.iter().min().unwrap();
+    let forged = names
+        .iter()
+        .zip(&lengths)
+        .find(|(_, length)| **length == plain);
+    let forged = *forged.unwrap().0;
+    for name in names.iter().filter(|name| **name != forged) {
+        redis.command(&["COPY", forged, name, "REPLACE"]);
+    }
+    let three = connected(Some(ours)).await;
+    assert_eq!(three.ask(&texts).await, [Source::Computed; 4]);
+    let corrupt = three.metric("fastsentiment_redis_corrupt_values_total", &[]);
+    assert_eq!(corrupt, 4);
 }
 
 /// Nothing is left behind that would keep a connection for nobody.

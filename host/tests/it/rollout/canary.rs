@@ -12,7 +12,9 @@ use prometheus::Registry;
 use rollout::{Share, Trial};
 use sha2::{Digest as _, Sha256};
 
-use super::fake::{FORGIVING, Fake, Mode, STRICT, Setup, numbered, refs, resolve, revision};
+use super::fake::{
+    FORGIVING, Fake, Mode, STRICT, Setup, numbered, refs, resolve, revision, versions,
+};
 use crate::cache::fake::until;
 
 fn share(share: f64) -> Share {
@@ -59,6 +61,47 @@ async fn every_text_goes_to_its_version_and_comes_back_in_its_place() {
     for number in [1, 2] {
         assert!(setup.rollout.tally(&revision(number)).texts >= 1900);
     }
+}
+
+#[tokio::test]
+async fn a_request_for_one_revision_is_answered_by_that_one_alone() {
+    let (old, new) = (Fake::new(1, Mode::Good), Fake::new(2, Mode::Good));
+    let setup = Setup::new(&old, FORGIVING);
+    let texts = numbered(20);
+    let texts = refs(&texts);
+    let ask = async |number: u8, texts: &[&str]| {
+        let options = RequestOptions {
+            revision: Some(revision(number).digest()),
+            ..RequestOptions::default()
+        };
+        let texts = texts.iter().map(ToString::to_string).collect();
+        setup.rollout.predict(texts, options).await
+    };
+    let answered = async |number: u8| {
+        let pending = ask(number, &texts).await.unwrap();
+        versions(&texts, resolve(pending).await)
+    };
+    let is_unknown = async |number: u8| {
+        let error = ask(number, &texts).await.err();
+        error.map(|error| error.kind) == Some(ErrorKind::UnknownRevision)
+    };
+    assert_eq!(answered(1).await, [1; 20]);
+    assert!(is_unknown(2).await);
+    for (trial, reachable) in [(Trial::Canary, 2), (Trial::Shadow, 1)] {
+        setup.rollout.begin_trial(new.clone(), trial, share(0.5));
+        assert_eq!(setup.rollout.answering().len(), reachable);
+        assert_eq!(answered(1).await, [1; 20]);
+        if trial == Trial::Canary {
+            assert_eq!(answered(2).await, [2; 20]);
+        } else {
+            assert!(is_unknown(2).await);
+        }
+    }
+    // Nor does another answer where it fails.
+    setup.rollout.begin_trial(new, Trial::Canary, share(0.5));
+    let pending = ask(2, &["poison 2"]).await.unwrap();
+    let answers = resolve(pending).await;
+    assert_eq!(answers[0].as_ref().unwrap_err().kind, ErrorKind::Failed);
 }
 
 #[tokio::test]

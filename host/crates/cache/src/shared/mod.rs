@@ -11,6 +11,7 @@ mod connection;
 mod fault;
 mod link;
 mod metrics;
+mod secret;
 mod stream;
 mod value;
 mod writer;
@@ -28,9 +29,10 @@ pub use address::{Address, AddressError};
 use link::{Link, LinkOptions, Operation};
 use metrics::Metrics;
 use predictor::Scores;
+pub use secret::{Secret, SecretError};
 #[cfg(any(test, fuzzing))]
 pub use value::fuzz;
-use value::{Labels, decode};
+use value::{Labels, decode, encode};
 pub(super) use writer::Outbox;
 use writer::Writes;
 
@@ -45,6 +47,9 @@ pub struct RedisOptions {
     pub ttl: Duration,
     /// How long a request waits for Redis.
     pub timeout: Duration,
+    /// What only servers know whose answers are trusted; without it, everybody's are who can
+    /// write to Redis.
+    pub secret: Option<Secret>,
 }
 
 impl RedisOptions {
@@ -69,7 +74,7 @@ impl RedisOptions {
 
 /// The answers that are cached in Redis.
 pub(super) struct Shared {
-    prefix: String,
+    marks: Marks,
     labels: Labels,
     reads: Arc<Link>,
     writes: Writes,
@@ -102,12 +107,15 @@ impl Shared {
         let timeout = writer::timeout(options.timeout);
         let link = Link::new(Operation::Write, options.link(timeout), &metrics);
         let (writes, task) = Writes::new(Arc::clone(&link), &metrics);
-        let (prefix, ttl) = (options.prefix.clone(), options.ttl);
-        runtime.spawn(task.run(move |key| name(&prefix, key), ttl));
+        let marks = Marks {
+            prefix: options.prefix.clone(),
+            secret: options.secret.clone(),
+        };
+        runtime.spawn(task.run(marks.clone(), options.ttl));
         let maintain = |link: Arc<Link>| runtime.spawn(link::maintain(link)).abort_handle();
         let maintainers = Maintainers([maintain(Arc::clone(&reads)), maintain(link)]);
         let shared = Self {
-            prefix: options.prefix.clone(),
+            marks,
             labels: Labels::default(),
             reads,
             writes,
@@ -121,7 +129,7 @@ impl Shared {
         let Some(lease) = self.reads.lease() else {
             return Found::Skipped;
         };
-        let names: Vec<String> = keys.iter().map(|key| name(&self.prefix, key)).collect();
+        let names: Vec<String> = keys.iter().map(|key| self.marks.name(key)).collect();
         let (reads, seconds) = (Arc::clone(&self.reads), self.metrics.lookup_seconds.clone());
         // A task of its own, so that the outcome is reported even if the caller leaves.
         let lookup = tokio::spawn(async move {
@@ -148,7 +156,7 @@ impl Shared {
     fn scores(&self, key: &Key, value: &Value) -> Option<Scores> {
         let scores = match value {
             Value::Nil => return None,
-            Value::BulkString(bytes) => decode(key, bytes, &self.labels),
+            Value::BulkString(bytes) => self.marks.read(key, bytes, &self.labels),
             _ => None,
         };
         if scores.is_none() {
@@ -164,7 +172,36 @@ impl Drop for Maintainers {
     }
 }
 
-/// The name of a key in Redis: readable, and easy to type.
-fn name(prefix: &str, key: &Key) -> String {
-    format!("{prefix}{key}")
+/// What keys are called, and how values are marked.
+#[derive(Clone)]
+struct Marks {
+    prefix: String,
+    secret: Option<Secret>,
+}
+
+impl Marks {
+    /// The name of a key in Redis: readable, and easy to type.
+    fn name(&self, key: &Key) -> String {
+        let name = match &self.secret {
+            None => *key,
+            Some(secret) => secret.name(key),
+        };
+        format!("{}{name}", self.prefix)
+    }
+
+    fn write(&self, key: &Key, scores: &Scores) -> Option<Vec<u8>> {
+        let mut value = encode(key, scores)?;
+        if let Some(secret) = &self.secret {
+            secret.seal(key, &mut value);
+        }
+        Some(value)
+    }
+
+    fn read(&self, key: &Key, bytes: &[u8], labels: &Labels) -> Option<Scores> {
+        let value = match &self.secret {
+            None => bytes,
+            Some(secret) => secret.open(key, bytes)?,
+        };
+        decode(key, value, labels)
+    }
 }

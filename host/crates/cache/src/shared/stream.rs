@@ -16,11 +16,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio_rustls::TlsConnector;
 
+use super::secret::TAG;
 use super::value::MAX_VALUE;
 
 /// How many bytes may come back for each byte of a request: no key has fewer bytes than its
-/// digest in hexadecimal digits, and no value has more than `MAX_VALUE`.
-const PER_BYTE: usize = MAX_VALUE.div_ceil(64);
+/// digest in hexadecimal digits, and no value has more than `MAX_VALUE` and a tag.
+const PER_BYTE: usize = (MAX_VALUE + TAG).div_ceil(64);
 
 /// How many bytes may come back for whatever is sent: a reply that is not values, such as an
 /// error, or the nodes of a cluster.

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::Marks;
 use super::link::Link;
 use super::metrics::Metrics;
-use super::value::encode;
 use crate::key::Key;
 use predictor::Scores;
 
@@ -119,7 +119,7 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Writes until all senders are gone. Each write takes whatever waits.
-    pub(super) async fn run(mut self, name: impl Fn(&Key) -> String, ttl: Duration) {
+    pub(super) async fn run(mut self, marks: Marks, ttl: Duration) {
         while let Some(first) = self.batches.recv().await {
             let mut count = first.answers.len();
             let mut batches = vec![first];
@@ -132,7 +132,7 @@ impl Writer {
             }
             let answers = batches.iter().flat_map(|batch| &batch.answers);
             let entries: Vec<(String, Vec<u8>)> = answers
-                .filter_map(|(key, scores)| Some((name(key), encode(key, scores)?)))
+                .filter_map(|(key, scores)| Some((marks.name(key), marks.write(key, scores)?)))
                 .collect();
             self.write(&entries, ttl).await;
         }

@@ -4,6 +4,7 @@
 //! here.
 
 mod examples;
+mod protocols;
 pub(crate) mod public;
 
 use std::collections::BTreeMap;
@@ -45,7 +46,7 @@ pub(crate) const COMMON_RULES: &str = "\
 /// Declares a type that lists the problems of an operation for `#[utoipa::path]`.
 macro_rules! problems {
     ($name:ident, $problems:expr $(,)?) => {
-        struct $name;
+        pub(crate) struct $name;
 
         impl utoipa::IntoResponses for $name {
             fn responses()

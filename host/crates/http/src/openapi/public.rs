@@ -13,11 +13,13 @@ use utoipa::openapi::OpenApi;
 use super::examples::{
     exact, example_answers, example_requests, example_scores, parameters, problems,
 };
-use super::{About, COMMON_RULES, bytes, complete, reference, responses_of, with_request_id};
+use super::{
+    About, COMMON_RULES, bytes, complete, protocols, reference, responses_of, with_request_id,
+};
 use crate::bulk::{ErrorLine, ScoredLine, TextLine};
 use crate::inputs::{Allowed, InputsRequest};
 use crate::predict::{CACHE_HITS, GUEST, MODEL, REVISION};
-use crate::{HttpConfig, Served, assets, coding, problem, scores, version};
+use crate::{HttpConfig, Served, assets, classify, coding, problem, scores, version};
 
 const ABOUT_PREDICT: &str = "\
     One list of scores for each text, in the order of the texts; the answer to a text does \
@@ -34,8 +36,13 @@ const ABOUT_PREDICT: &str = "\
     line is answered is a problem with a status, as otherwise. Of the headers of the answer \
     only `Content-Type` is there, since versions may change on the way.";
 
-const TAGS: [(&str, &str); 4] = [
+const TAGS: [(&str, &str); 5] = [
     ("Predictions", "What the server is for."),
+    (
+        "Open Inference Protocol",
+        "The same for clients of KServe, Triton, OpenVINO Model Server and Seldon (version 2, \
+         with Triton's extension for binary tensors).",
+    ),
     ("Operation", "For probes and operators."),
     (
         "Documentation",
@@ -46,6 +53,16 @@ const TAGS: [(&str, &str); 4] = [
 
 const TEI: &str = "/tei/predict";
 
+/// The operations that take the same requests as others.
+const ALIASES: [(&str, &[&str]); 3] = [
+    ("/predict", &["/", TEI]),
+    (
+        "/v2/models/{name}/infer",
+        &["/v2/models/{name}/versions/{version}/infer"],
+    ),
+    ("/classify", &["/v1/classify"]),
+];
+
 const NDJSON: &str = "application/x-ndjson";
 
 /// What the running server knows.
@@ -55,24 +72,28 @@ pub(crate) struct Facts {
     pub(crate) config: HttpConfig,
     pub(crate) live: Arc<Revision>,
     pub(crate) allowed: Allowed,
+    /// The name of the model that is live.
+    pub(crate) model: String,
 }
 
 /// Gives the document of the public API: made anew when the model that is live allows other
 /// things than the one before.
 pub(crate) fn following(described: OpenApi, facts: Facts, served: Served) -> impl Fn() -> Bytes {
     let first = document(described.clone(), &facts);
-    let latest = Mutex::new((facts.allowed, first));
+    let latest = Mutex::new((facts.allowed, facts.model.clone(), first));
     move || {
-        let allowed = served.allowed();
+        let (card, _) = (served.live)();
+        let (allowed, model) = (Allowed::from(&*card), card.name.clone());
         let mut latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
-        if latest.0 != allowed {
+        if latest.0 != allowed || latest.1 != model {
             let facts = Facts {
                 allowed,
+                model: model.clone(),
                 ..facts.clone()
             };
-            *latest = (allowed, document(described.clone(), &facts));
+            *latest = (allowed, model, document(described.clone(), &facts));
         }
-        latest.1.clone()
+        latest.2.clone()
     }
 }
 
@@ -85,6 +106,9 @@ pub(crate) fn following(described: OpenApi, facts: Facts, served: Served) -> imp
     ScoredLine<'static>,
     ErrorLine<'static>,
     scores::LabelledScore<'static>,
+    problem::InferError<'static>,
+    problem::OpenAiError<'static>,
+    classify::ClassifiedText<'static>,
 )))]
 struct Schemas;
 
@@ -100,13 +124,16 @@ pub(crate) fn document(mut described: OpenApi, facts: &Facts) -> Bytes {
         tags: &TAGS,
     };
     let paths = &mut described.paths.paths;
-    let predict = paths.get("/predict").and_then(|item| item.post.clone());
-    for path in ["/", TEI] {
-        let alias = paths.get_mut(path).and_then(|item| item.post.as_mut());
-        if let (Some(predict), Some(alias)) = (&predict, alias) {
-            alias.parameters.clone_from(&predict.parameters);
-            alias.request_body.clone_from(&predict.request_body);
-            alias.responses.clone_from(&predict.responses);
+    for (path, aliases) in ALIASES {
+        let like = paths.get(path).and_then(|item| item.post.clone());
+        for alias in aliases {
+            let alias = paths.get_mut(*alias).and_then(|item| item.post.as_mut());
+            if let (Some(like), Some(alias)) = (&like, alias) {
+                alias.request_body.clone_from(&like.request_body);
+                let answer = like.responses.responses.get_key_value("200");
+                let answer = answer.map(|(status, answer)| (status.clone(), answer.clone()));
+                alias.responses.responses.extend(answer);
+            }
         }
     }
     let mut document = complete(&described, &about);
@@ -123,6 +150,7 @@ pub(crate) fn document(mut described: OpenApi, facts: &Facts) -> Bytes {
         parameters[0]["schema"]["enum"] = json!([assets::BUILD]);
         parameters[1]["schema"]["enum"] = assets::names().collect();
     }
+    protocols::describe(&mut document, facts);
     limit_schemas(&mut document["components"]["schemas"], facts);
     bytes(&document)
 }
@@ -177,7 +205,7 @@ fn describe_predict(operation: &mut Value, facts: &Facts, is_tei: bool) {
 }
 
 /// Lines come without these headers, so that none is required.
-fn describe_headers(headers: &mut Value, facts: &Facts) {
+pub(super) fn describe_headers(headers: &mut Value, facts: &Facts) {
     for (name, digest) in [
         (GUEST, facts.live.guest().short()),
         (MODEL, facts.live.model().short()),

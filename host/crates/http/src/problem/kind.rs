@@ -48,6 +48,7 @@ impl From<&ErrorKind> for Kind {
             ErrorKind::TooManyTexts { .. } => Self::TooManyTexts,
             ErrorKind::TextTooLong { .. } => Self::TextTooLong,
             ErrorKind::InvalidText { .. } => Self::InvalidText,
+            ErrorKind::UnknownRevision => Self::UnknownVersion,
             ErrorKind::Overloaded { .. } => Self::Overloaded,
             ErrorKind::TimedOut => Self::TimedOut,
             ErrorKind::Unavailable => Self::Unavailable,

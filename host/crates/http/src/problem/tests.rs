@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 async fn sent(problem: Problem) -> (axum::http::response::Parts, Value) {
     let mut response = problem.into_response();
-    render(&mut response, &HeaderValue::from_static("an-id"));
+    let shape = Shape::of("/predict");
+    render(&mut response, &HeaderValue::from_static("an-id"), shape);
     let (head, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     (head, serde_json::from_slice(&body).unwrap())

@@ -35,6 +35,9 @@ const HALF_PAIR: [&str; 2] = [
 /// one.
 const NOT_JSON: [&str; 2] = ["NaN", "Infinity"];
 
+/// The fields that hold texts.
+const KNOWN: [&str; 4] = ["text", "inputs", "data", "input"];
+
 /// Where a JSON text comes from, for messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
@@ -42,6 +45,10 @@ pub(crate) enum Source {
     Body,
     /// One line of newline-delimited JSON.
     Line,
+    /// The body of a request of the Open Inference Protocol, or the JSON that it begins with.
+    Infer,
+    /// The body of a request for classification.
+    Classify,
 }
 
 impl Source {
@@ -50,6 +57,10 @@ impl Source {
         match self {
             Self::Body => r#"{"text": ["I love it"]}"#,
             Self::Line => r#"{"text": "I love it"}"#,
+            Self::Infer => {
+                r#"{"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["I love it"]}]}"#
+            }
+            Self::Classify => r#"{"input": ["I love it"]}"#,
         }
     }
 }
@@ -57,7 +68,7 @@ impl Source {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Body => "the body",
+            Self::Body | Self::Infer | Self::Classify => "the body",
             Self::Line => "the line",
         })
     }
@@ -141,10 +152,11 @@ impl<'a> Json<'a> {
         let path = track.path();
         if !error.is_data() {
             // Other keys are the client's own.
-            let is_known = matches!(
-                path.iter().next(),
-                Some(Segment::Map { key }) if key == "text" || key == "inputs"
-            );
+            let mut segments = path.iter();
+            let is_known = segments.all(|segment| match segment {
+                Segment::Map { key } => KNOWN.contains(&&**key),
+                _ => true,
+            });
             let pointer = if is_known {
                 pointer(&path)
             } else {
@@ -174,8 +186,8 @@ impl<'a> Json<'a> {
             None => detail.write_str(&message),
         };
         _ = match self.source {
-            Source::Body => write!(detail, " at line {line} column {column}"),
             Source::Line => write!(detail, " at column {column}"),
+            _ => write!(detail, " at line {line} column {column}"),
         };
         if !pointer.is_empty() {
             _ = write!(detail, ", in `{pointer}`");
@@ -284,21 +296,21 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
 
 /// The error of a visitor that found a string. Serde's own would quote it, escaped, which
 /// can take six times as much memory as the body.
-pub(super) fn found_string<E: de::Error>(expected: &dyn de::Expected) -> E {
+pub(crate) fn found_string<E: de::Error>(expected: &dyn de::Expected) -> E {
     E::invalid_type(de::Unexpected::Other("string"), expected)
 }
 
 /// Any JSON value, of which nothing is kept. Unlike `IgnoredAny`, it is checked in full:
 /// half surrogate pairs and deep nesting are errors.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Skipped {
+pub(crate) struct Skipped {
     /// The length of the longest string or name in it, in bytes.
-    pub(super) longest: usize,
+    pub(crate) longest: usize,
 }
 
 impl Skipped {
     /// Notes the strings of another value.
-    pub(super) fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.longest = self.longest.max(other.longest);
     }
 }

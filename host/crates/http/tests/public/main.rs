@@ -22,6 +22,7 @@ mod headers;
 mod health;
 mod hosts;
 mod identity;
+mod infer;
 mod inputs;
 mod memory;
 mod metrics;
