@@ -22,6 +22,9 @@ static WIT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../wit");
 /// The bindings of the contract for C.
 static BINDINGS_FOR_C: Dir<'_> = include_dir!("$OUT_DIR/c");
 
+/// The same for Go, and an adapter for its components.
+static BINDINGS_FOR_GO: Dir<'_> = include_dir!("$OUT_DIR/go");
+
 /// What a file of a template has behind its name if its own name would mean something here.
 const SUFFIX: &str = ".template";
 
@@ -56,12 +59,14 @@ pub(super) struct NewCommand {
 enum Language {
     /// Built by cargo, with wit-bindgen
     Rust,
-    /// JavaScript, run by QuickJS
+    /// JavaScript, with an engine, built by componentize-qjs
     Js,
     /// Built by componentize-py
     Python,
     /// Built by clang
     C,
+    /// Built by Go and wasm-tools
+    Go,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -123,8 +128,9 @@ impl NewCommand {
             (Kind::Words, Language::Js) => Ok("js"),
             (Kind::Words, Language::Python) => Ok("python"),
             (Kind::Words, Language::C) => Ok("c"),
+            (Kind::Words, Language::Go) => Ok("go"),
             (Kind::Model, Language::Rust) => Ok("rust-model"),
-            (Kind::Model, Language::Js | Language::Python | Language::C) => Err(UsageError(
+            (Kind::Model, _) => Err(UsageError(
                 "there is a template of the kind `model` for Rust alone: use `--lang rust`, or \
                  leave out `--kind model` and call `wasi:nn` as wit/ describes it"
                     .to_owned(),
@@ -140,10 +146,11 @@ impl NewCommand {
         self.copy(part("common")?, project)?;
         self.copy(part(template)?, project)?;
         self.copy(&WIT, &project.join("wit"))?;
-        if self.lang == Language::C {
-            self.copy(&BINDINGS_FOR_C, project)?;
+        match self.lang {
+            Language::C => self.copy(&BINDINGS_FOR_C, project),
+            Language::Go => self.copy(&BINDINGS_FOR_GO, project),
+            Language::Rust | Language::Js | Language::Python => Ok(()),
         }
-        Ok(())
     }
 
     /// Copies what is in an embedded directory.

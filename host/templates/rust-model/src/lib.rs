@@ -51,13 +51,17 @@ impl Predict for Classifier {
         let graph = load_by_name("model").map_err(failed)?;
         let context = graph.init_execution_context().map_err(failed)?;
         // One by one, so that no answer depends on other texts.
-        texts.iter().map(|text| files.scores(&context, text)).collect()
+        texts
+            .iter()
+            .map(|text| files.scores(&context, text))
+            .collect()
     }
 }
 
 impl Files {
     fn read(dir: &Path) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        let config = std::fs::read(dir.join("config.json"))?;
+        let config = std::fs::read(dir.join("config.json"));
+        let config = config.map_err(|error| format!("config.json cannot be read: {error}"))?;
         let config: Value = serde_json::from_slice(&config)?;
         let labels = (0..).map_while(|id| config["id2label"][id.to_string()].as_str());
         let labels: Vec<String> = labels.map(str::to_owned).collect();
@@ -81,12 +85,22 @@ impl Files {
         // Some models take `token_type_ids` as well: `encoded.get_type_ids()`.
         let inputs = vec![
             ("input_ids".to_owned(), tensor(encoded.get_ids())),
-            ("attention_mask".to_owned(), tensor(encoded.get_attention_mask())),
+            (
+                "attention_mask".to_owned(),
+                tensor(encoded.get_attention_mask()),
+            ),
         ];
         let outputs = context.compute(inputs);
         let outputs = outputs.map_err(|error| Error::InferenceFailed(error.data()))?;
-        let logits = outputs.first().map(|(_, tensor)| tensor.data()).unwrap_or_default();
-        let logits = logits.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+        let logits = outputs
+            .first()
+            .map(|(_, tensor)| tensor.data())
+            .unwrap_or_default();
+        let logits = logits
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|bytes| f32::from_le_bytes(*bytes));
         let logits: Vec<f32> = logits.collect();
         if logits.len() != self.labels.len() {
             return Err(Error::ModelUnsuitable(format!(
@@ -96,7 +110,9 @@ impl Files {
             )));
         }
         let scores = self.labels.iter().cloned().zip(softmax(&logits));
-        let mut scores: Vec<Score> = scores.map(|(label, score)| Score { label, score }).collect();
+        let mut scores: Vec<Score> = scores
+            .map(|(label, score)| Score { label, score })
+            .collect();
         scores.sort_by(|a, b| b.score.total_cmp(&a.score));
         Ok(scores)
     }
@@ -104,7 +120,10 @@ impl Files {
 
 /// Ids as one row of 64-bit integers.
 fn tensor(ids: &[u32]) -> Tensor {
-    let bytes: Vec<u8> = ids.iter().flat_map(|id| i64::from(*id).to_le_bytes()).collect();
+    let bytes: Vec<u8> = ids
+        .iter()
+        .flat_map(|id| i64::from(*id).to_le_bytes())
+        .collect();
     Tensor::new(&[1, ids.len() as u32], TensorType::I64, &bytes)
 }
 
