@@ -28,7 +28,7 @@ enum Expected {
 
 /// A line as it is written.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a JSON object with `text`")]
+#[serde(deny_unknown_fields)]
 struct Line {
     text: String,
     label: Option<String>,
@@ -73,6 +73,10 @@ pub(super) fn parse(file: &str) -> Result<Vec<Case>, CasesError> {
 }
 
 fn expected(line: &str) -> Result<(String, Expected), String> {
+    // Lists of values would do as well, for the parser.
+    if !line.trim_start().starts_with('{') {
+        return Err("must be a JSON object with `text`".to_owned());
+    }
     let line: Line = serde_json::from_str(line).map_err(|error| {
         // Each line is a document of its own.
         let error = error.to_string();
@@ -120,17 +124,17 @@ impl Case {
                         (f64::from(first.score) - score).abs() <= *within
                     }
                 };
-                (!is_close).then(|| self.expectation(label, *score))
+                (!is_close).then(|| expectation(label, *score))
             }
-            (Expected::Label { label, score }, Err(_)) => Some(self.expectation(label, *score)),
+            (Expected::Label { label, score }, Err(_)) => Some(expectation(label, *score)),
         }
     }
+}
 
-    fn expectation(&self, label: &str, score: Option<(f64, f64)>) -> String {
-        match score {
-            None => format!("expected {label}"),
-            Some((score, within)) => format!("expected {label} {score} within {within}"),
-        }
+fn expectation(label: &str, score: Option<(f64, f64)>) -> String {
+    match score {
+        None => format!("expected {label}"),
+        Some((score, within)) => format!("expected {label} {score} within {within}"),
     }
 }
 
@@ -147,8 +151,8 @@ mod tests {
     fn a_line_that_is_no_case_is_named() {
         for (line, words) in [
             ("{", "EOF while parsing"),
-            ("[]", "`label` or `error` is missing"),
-            ("3", "a JSON object with `text`"),
+            (r#"["a", "A"]"#, "must be a JSON object with `text`"),
+            ("3", "must be a JSON object with `text`"),
             (r#"{"label": "A"}"#, "missing field `text`"),
             (r#"{"text": "a"}"#, "`label` or `error` is missing"),
             (r#"{"text": "a", "lable": "A"}"#, "unknown field `lable`"),

@@ -11,6 +11,7 @@ mod client;
 mod compile;
 mod completions;
 mod confinement;
+mod dev;
 mod exit;
 mod health;
 mod heap;
@@ -99,6 +100,8 @@ enum Command {
     New(new::NewCommand),
     /// Test a guest with cases from a file, without a server.
     Test(Box<test_guest::TestCommand>),
+    /// Build, test and serve a guest anew whenever its project changes.
+    Dev(dev::DevCommand),
     /// Ask a running server whether it is ready.
     Health(health::HealthCommand),
     /// Run a guest as a command (`wasi:cli/run`).
@@ -185,6 +188,7 @@ pub(crate) fn run() -> ExitCode {
             Command::Check(command) => command.run(faults, &resolved),
             Command::New(command) => command.run(),
             Command::Test(command) => command.run(),
+            Command::Dev(command) => command.run(),
             Command::Health(command) => command.run(),
             Command::RunGuest(command) => command.run(),
             Command::Swap(command) => command.run(),

@@ -136,6 +136,8 @@ fn report(case: &Case, called: &Called, fault: Option<&str>, has_model: bool) ->
     );
     let error = match &called.answer {
         Err(error @ CallError::Model(_)) if !has_model => Some(format!("{error} ({NO_MODEL})")),
+        // Its standard error has a line of its own.
+        Err(CallError::Trapped { why, .. }) => Some(format!("the guest trapped: {why}")),
         Err(error) => Some(error.to_string()),
         Ok(_) => None,
     };
@@ -149,11 +151,10 @@ fn report(case: &Case, called: &Called, fault: Option<&str>, has_model: bool) ->
         stream("stdout", &called.printed.stdout),
         stream("stderr", &called.printed.stderr),
     ];
-    let mut lines = format!("{}\n", escape(line.trim_end()));
-    for line in more.iter().flatten() {
-        lines.push_str(&format!("           {}\n", escape(line)));
-    }
-    lines
+    let line = format!("{}\n", escape(line.trim_end()));
+    let more = more.iter().flatten();
+    let more = more.map(|line| format!("           {}\n", escape(line)));
+    [line].into_iter().chain(more).collect()
 }
 
 /// The beginning of a text.
