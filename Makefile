@@ -153,6 +153,7 @@ test: guest onnxruntime test-venv export-venv redis registry ## Run all tests
 	  set -x; $(EXPORT) $(EXPORT_VENV)/bin/python -m unittest export.tests.test_export; \
 	else $(EXPORT_SKIPPED); fi
 	@$(MAKE) --no-print-directory test-api
+	@$(MAKE) --no-print-directory test-languages
 	@$(MAKE) --no-print-directory test-deployment
 	@if [ -e $(BULK_VENV)/.complete ]; then $(MAKE) --no-print-directory test-bulk; \
 	else $(SKIPPED_BULK); fi
@@ -162,6 +163,16 @@ test: guest onnxruntime test-venv export-venv redis registry ## Run all tests
 test-api: build examples api-venv test-page ## Test the API against its OpenAPI document, and the pages in Chromium
 	@if [ -e $(API_VENV)/.complete ]; then set -x; \
 	  $(API_VENV)/bin/python -m pytest -q -rs -p no:cacheprovider host/tests/api; \
+	else $(SKIPPED_API); fi
+
+# Compilers are kept in target/languages. The others are `go`, whose compiler is 80 MB, and
+# `rust-model`, which takes two minutes to build.
+LANGUAGES := rust js python c
+
+.PHONY: test-languages
+test-languages: build examples api-venv ## Make, build, test and swap in a guest in each of LANGUAGES
+	@if [ -e $(API_VENV)/.complete ]; then set -x; \
+	  LANGUAGES='$(LANGUAGES)' $(API_VENV)/bin/python -m pytest -q -rs -p no:cacheprovider host/tests/languages; \
 	else $(SKIPPED_API); fi
 
 .PHONY: test-page
@@ -373,10 +384,10 @@ check-dependencies:
 check-scripts: $(LINT_VENV)/.ruff-$(RUFF)
 	$(LINT_VENV)/bin/ruff format --check .
 	$(LINT_VENV)/bin/ruff check .
-	for script in host/tools/with-server.sh host/fuzz/rustc.sh guest/tools/wasmtime-cli.sh deployment/build/*.sh; do sh -n $$script || exit 1; done
+	for script in host/tools/with-server.sh host/fuzz/rustc.sh guest/tools/wasmtime-cli.sh deployment/build/*.sh host/templates/*/build.sh; do sh -n $$script || exit 1; done
 	bash -n .ci/run
 	@if command -v shellcheck >/dev/null; \
-	then set -x; shellcheck host/tools/with-server.sh host/fuzz/rustc.sh guest/tools/wasmtime-cli.sh deployment/build/*.sh .ci/run; \
+	then set -x; shellcheck host/tools/with-server.sh host/fuzz/rustc.sh guest/tools/wasmtime-cli.sh deployment/build/*.sh host/templates/*/build.sh .ci/run; \
 	else echo '*** SKIPPED: shellcheck is not installed' >&2; fi
 	$(PYTHON) .ci/check-links.py
 	$(PYTHON) load-testing/tables.py --check

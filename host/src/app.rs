@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+pub mod alone;
 mod engine;
 mod loader;
 pub mod memory;

@@ -21,7 +21,8 @@ pub(super) const READER_GONE: u8 = 141;
 pub(super) const ALL: &str = "\
 Exit codes:
     0         success; `serve`: stopped on request, with every request answered
-    1         failure: something is missing, broken or unreachable
+    1         failure: something is missing, broken or unreachable; `test`: a
+              case failed
     2         usage error in the command line, environment or configuration file
     3         rejected by the server; `predict --file`: bad rows were skipped
     130, 143  interrupted by SIGINT or SIGTERM (`predict --file`)

@@ -4,12 +4,14 @@ mod admin;
 mod archive;
 mod banner;
 mod bulk;
+mod cases;
 mod change;
 mod check;
 mod client;
 mod compile;
 mod completions;
 mod confinement;
+mod dev;
 mod exit;
 mod health;
 mod heap;
@@ -17,6 +19,7 @@ mod hints;
 mod listen;
 mod log;
 mod memory;
+mod new;
 mod observability;
 mod options;
 mod output;
@@ -33,6 +36,7 @@ mod startup;
 mod status;
 mod swap;
 mod terminal;
+mod test_guest;
 mod values;
 mod versions;
 
@@ -92,6 +96,12 @@ enum Command {
     /// predicts a text; then it prints what it found, and the value of every option as a
     /// configuration file with secrets hidden.
     Check(Box<check::CheckCommand>),
+    /// Make a project for a guest of your own.
+    New(new::NewCommand),
+    /// Test a guest with cases from a file, without a server.
+    Test(Box<test_guest::TestCommand>),
+    /// Build, test and serve a guest anew whenever its project changes.
+    Dev(dev::DevCommand),
     /// Ask a running server whether it is ready.
     Health(health::HealthCommand),
     /// Run a guest as a command (`wasi:cli/run`).
@@ -176,6 +186,9 @@ pub(crate) fn run() -> ExitCode {
             Command::Serve(command) => command.run(confinement.as_ref()),
             Command::Predict(command) => command.run(),
             Command::Check(command) => command.run(faults, &resolved),
+            Command::New(command) => command.run(),
+            Command::Test(command) => command.run(),
+            Command::Dev(command) => command.run(),
             Command::Health(command) => command.run(),
             Command::RunGuest(command) => command.run(),
             Command::Swap(command) => command.run(),

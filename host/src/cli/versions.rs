@@ -222,7 +222,7 @@ fn origin(origin: &Origin) -> String {
     }
 }
 
-fn size(bytes: usize) -> String {
+pub(super) fn size(bytes: usize) -> String {
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     let bytes_f = bytes as f64;
     match bytes {

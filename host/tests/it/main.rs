@@ -24,9 +24,11 @@ mod command;
 mod configuration;
 #[cfg(target_os = "linux")]
 mod confinement;
+mod dev;
 mod draining;
 mod examples;
 mod fleet;
+mod guests;
 mod harness;
 mod health;
 mod help;

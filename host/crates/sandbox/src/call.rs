@@ -33,7 +33,18 @@ pub struct Instance {
     store: Store<State>,
     serving: Serving,
     labels: Arc<Labels>,
+    stdout: Printer,
     stderr: Printer,
+}
+
+/// The end of what an instance has printed, each stream in one line of at most 2 KiB, without
+/// characters that cannot be seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Printed {
+    /// Standard output; empty if nothing was printed.
+    pub stdout: String,
+    /// Standard error; empty if nothing was printed.
+    pub stderr: String,
 }
 
 impl Guest {
@@ -79,9 +90,9 @@ impl Guest {
         abandoned: Option<CancellationToken>,
     ) -> Result<Instance, CallError> {
         let time = self.runtime.limits.call;
-        let stderr = self.output.stderr();
+        let (stdout, stderr) = (self.output.stdout(), self.output.stderr());
         let wasi = sandbox()
-            .stdout(self.output.stdout())
+            .stdout(stdout.clone())
             .stderr(stderr.clone())
             .build();
         let serving = self.runtime.serving();
@@ -105,6 +116,7 @@ impl Guest {
             store,
             serving,
             labels: Arc::clone(&self.labels),
+            stdout,
             stderr,
         })
     }
@@ -141,6 +153,19 @@ impl Instance {
             (Ok(Err(_)), Some(stopped)) => Err(stopped.error(time)),
             (Ok(Err(error)), None) => Err(reported(error, texts.len())),
             (Err(error), _) => Err(self.trapped(&error)),
+        }
+    }
+
+    /// The size of its linear memories, in bytes.
+    pub fn memory(&self) -> usize {
+        self.store.data().memory.used()
+    }
+
+    /// What it has printed so far. It may contain a client's text.
+    pub fn printed(&self) -> Printed {
+        Printed {
+            stdout: self.stdout.tail(),
+            stderr: self.stderr.tail(),
         }
     }
 

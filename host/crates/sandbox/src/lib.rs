@@ -87,7 +87,7 @@ mod wasi_nn;
 mod watch;
 
 pub use artifact::{ArtifactError, ArtifactStore};
-pub use call::{Guest, Instance};
+pub use call::{Guest, Instance, Printed};
 pub use command::{CommandError, run_command};
 pub use compiler::{COMPILE_COMMAND, CompileError, CompileLimits, Compiler, compile_for_parent};
 pub use error::{CallError, LoadError, Step};

@@ -130,6 +130,11 @@ impl MemoryLimiter {
         self.memory.limit += WASM_PAGE * MAX_MEMORIES as usize;
     }
 
+    /// The size of all memories, in bytes.
+    pub(super) fn used(&self) -> usize {
+        self.memory.used
+    }
+
     /// What the guest was refused last.
     pub(super) fn refused(&self) -> Option<Refused> {
         self.refused

@@ -189,6 +189,11 @@ impl LoadOptions {
         })
     }
 
+    /// Whether there is a model: one was chosen, or the default one exists.
+    pub(super) fn has_model(&self, config: &Config) -> bool {
+        self.files.model.is_some() || config.model.is_dir()
+    }
+
     /// The options of the cache.
     pub(super) fn cache(&self) -> anyhow::Result<::cache::Options> {
         self.cache.resolve()

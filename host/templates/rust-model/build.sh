@@ -1,0 +1,9 @@
+#!/bin/sh
+# Builds guest.wasm. Needs Rust 1.87 or newer; cargo fetches the rest.
+set -eu
+cd "$(dirname "$0")"
+
+if command -v rustup >/dev/null; then rustup --quiet target add wasm32-wasip2; fi
+target=${CARGO_TARGET_DIR:-target}
+cargo build --quiet --release --target wasm32-wasip2 --target-dir "$target"
+cp "$target/wasm32-wasip2/release/guest.wasm" guest.wasm

@@ -1,0 +1,225 @@
+"""Makes, builds, tests and swaps in a guest in each language, as its README says.
+
+A twin of each then loops or traps for one text, and the server goes on. Compilers are kept in
+target/languages.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+FASTSENTIMENT = TARGET / "release/fastsentiment"
+TOOLS = TARGET / "languages"
+MODEL = ROOT / "model/default"
+# How long anything may take before it counts as hung, in seconds.
+PATIENCE = 240
+# The time limit of a call of a guest, in milliseconds: enough for any guest on a busy machine.
+LIMIT = 3000
+
+
+class Twin(NamedTuple):
+    """An edit of the guest's source, after which it fails for the text `hang`."""
+
+    file: str
+    before: str
+    after: str
+
+
+TWINS = {
+    "rust": Twin(
+        "src/lib.rs",
+        "    let text = text.to_ascii_lowercase();\n",
+        '    assert_ne!(text, "hang");\n    let text = text.to_ascii_lowercase();\n',
+    ),
+    "js": Twin(
+        "guest.js",
+        "function score(text) {\n",
+        'function score(text) {\n  while (text === "hang");\n',
+    ),
+    "python": Twin(
+        "app.py",
+        '    """Every label of a text, highest score first."""\n',
+        '    assert text != "hang"\n',
+    ),
+    "c": Twin(
+        "guest.c",
+        "  size_t length = 0;\n",
+        "  size_t length = 0;\n"
+        '  if (text->len == 4 && memcmp(text->ptr, "hang", 4) == 0)\n'
+        "    for (volatile int forever = 1; forever;)\n      ;\n",
+    ),
+    "go": Twin(
+        "export_fastsentiment_predict_predictor/guest.go",
+        "func score(text string) []Score {\n",
+        'func score(text string) []Score {\n\tfor text == "hang" {\n\t}\n',
+    ),
+    # With `--kind model`.
+    "rust-model": Twin(
+        "src/lib.rs",
+        "        let encoded = self.tokenizer.encode(text, true);\n",
+        '        assert_ne!(text, "hang");\n'
+        "        let encoded = self.tokenizer.encode(text, true);\n",
+    ),
+}
+LANGUAGES = os.environ.get("LANGUAGES", " ".join(TWINS)).split()
+
+
+class Server(NamedTuple):
+    port: int
+    admin: int
+
+    def ask(
+        self, port: int, path: str, body: bytes, media_type: str
+    ) -> tuple[int, dict[str, Any]]:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        try:
+            connection.request("POST", path, body, {"Content-Type": media_type})
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        finally:
+            connection.close()
+
+    def swap(self, guest: Path) -> None:
+        path = "/versions?activate=true"
+        status, answer = self.ask(
+            self.admin, path, guest.read_bytes(), "application/wasm"
+        )
+        assert status in (200, 201), answer
+
+    def predict(self, text: str) -> tuple[int, Any]:
+        body = json.dumps({"text": [text]}).encode()
+        status, answer = self.ask(self.port, "/predict", body, "application/json")
+        return status, answer["predictions"][0] if status == 200 else answer
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `test` has compiled is there for the server."""
+    return tmp_path_factory.mktemp("artifacts") / "compiled"
+
+
+@pytest.fixture(scope="module")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, artifacts: Path
+) -> Iterator[Server]:
+    server = Server(free_port(), free_port())
+    log = tmp_path_factory.mktemp("server") / "log"
+    command = [
+        *(FASTSENTIMENT, "serve", "--model", MODEL, "--artifacts", artifacts),
+        *("--guest", TARGET / "release/fastsentiment_lexicon.wasm"),
+        *("--listen", f"127.0.0.1:{server.port}"),
+        *("--admin-listen", f"127.0.0.1:{server.admin}"),
+        *("--guest-timeout-ms", str(LIMIT)),
+        # Otherwise the last trusted guest answers where a new one fails.
+        *("--probation-s", "0"),
+    ]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+    try:
+        until = time.monotonic() + PATIENCE
+        while b" is ready" not in log.read_bytes():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.1)
+        yield server
+        assert process.poll() is None, f"the server has ended:\n{log.read_text()}"
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    environment = os.environ | {
+        "TOOLS": str(TOOLS),
+        "CARGO_TARGET_DIR": str(TOOLS / "cargo"),
+        "GOCACHE": str(TOOLS / "go-cache"),
+    }
+    ran = subprocess.run(
+        command,
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert ran.returncode == 0, f"{command}: {ran.stdout}"
+    return ran.stdout
+
+
+def require_tools(language: str) -> None:
+    missing = {
+        "rust": [],
+        "js": ["node", "npm"],
+        "python": ["python3"],
+        "c": ["clang", "wasm-ld"],
+        "go": ["python3"],
+        "rust-model": [],
+    }
+    for tool in missing[language]:
+        if shutil.which(tool) is None and os.environ.get("CI") != "true":
+            pytest.skip(f"{language} needs {tool}")
+
+
+def build(project: Path, artifacts: Path) -> Path:
+    """Builds and tests a project."""
+    run("./build.sh", cwd=project)
+    options = ["--model", MODEL, "--artifacts", artifacts]
+    tested = run(
+        FASTSENTIMENT, "test", "guest.wasm", "cases.jsonl", *options, cwd=project
+    )
+    cases = len((project / "cases.jsonl").read_text().splitlines())
+    assert cases >= 3
+    assert tested.endswith(f"\n{cases} passed, 0 failed\n"), tested
+    return project / "guest.wasm"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_guest_from_nothing_to_swapped_in(
+    language: str, tmp_path: Path, server: Server, artifacts: Path
+) -> None:
+    require_tools(language)
+    lang, _, kind = language.partition("-")
+    options = ["--lang", lang, "--kind", kind or "words"]
+    run(FASTSENTIMENT, "new", "mine", *options, cwd=tmp_path)
+    project = tmp_path / "mine"
+    twin = TWINS[language]
+    source = project / twin.file
+    good = source.read_text()
+    evil = good.replace(twin.before, twin.after)
+    assert evil != good
+    # Python's compiled guest takes 10 s to load, so only its twin is.
+    if language != "python":
+        server.swap(build(project, artifacts))
+        status, answer = server.predict(f"Good in {language}: great, lovely.")
+        assert status == 200, answer
+        assert answer[0]["label"] == "POSITIVE"
+        if not kind:
+            assert answer[0]["score"] == pytest.approx(0.8)
+    source.write_text(evil)
+    server.swap(build(project, artifacts))
+    status, answer = server.predict("hang")
+    assert status in (500, 503, 504), answer
+    status, answer = server.predict(f"Awful in {language}.")
+    assert status == 200, answer
+    assert [score["label"] for score in answer] == ["NEGATIVE", "POSITIVE"]
