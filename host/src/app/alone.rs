@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use inference::{Library, Model};
 use predictor::Scores;
+use revisions::ConfigurationFileError;
 use sandbox::{CallError, Graphs, Guest, LoadError, LoadedFrom, ModelFiles, Printed};
 
 use super::loader::open_artifacts;
@@ -23,6 +24,9 @@ pub enum AloneError {
     /// Something that it needs is missing.
     #[error(transparent)]
     App(#[from] AppError),
+    /// Its configuration cannot be read.
+    #[error(transparent)]
+    Configuration(#[from] ConfigurationFileError),
     /// It is refused.
     #[error("the guest was refused at the step `{}`: {}", .0.step(), .0.in_a_line())]
     Load(LoadError),
@@ -71,7 +75,9 @@ impl Alone {
         };
         let metrics = sandbox::Metrics::new(&registry).map_err(AppError::from)?;
         let runtime = new_runtime(config, graphs, metrics)?;
-        let guest = sandbox::load(&runtime, artifacts.as_ref(), &component, &files);
+        let configuration = config.versions.configuration.read()?;
+        let artifacts = artifacts.as_ref();
+        let guest = sandbox::load(&runtime, artifacts, &component, &files, &configuration);
         Ok(Self {
             guest: guest.map_err(AloneError::Load)?,
             size: component.len(),

@@ -63,7 +63,7 @@ impl TestCommand {
         let guest = Alone::load(&config, has_model).map_err(|error| match error {
             AloneError::App(error) => hints::explain(&config, error),
             AloneError::Load(_) if !has_model => anyhow::anyhow!("{error} ({NO_MODEL})"),
-            AloneError::Load(_) => error.into(),
+            AloneError::Configuration(_) | AloneError::Load(_) => error.into(),
         })?;
         let took = begun.elapsed().as_secs_f64();
         output::print(&heading(&config, has_model, &guest, took))?;
