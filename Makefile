@@ -137,6 +137,20 @@ test: guest onnxruntime test-venv export-venv redis registry ## Run all tests
 	$(CARGO) test $(CARGO_FLAGS) --release
 	@# Compiled for this machine, not for the sandbox, which these tests do not need.
 	$(CARGO) test $(CARGO_FLAGS) --release $(GUEST_PACKAGES) --lib
+	@# The first one computes while the others mostly wait.
+	@[ -e $(BULK_VENV)/.complete ] || $(SKIPPED_BULK)
+	@log=$$(mktemp); status=0; \
+	nice $(MAKE) --no-print-directory test-model >"$$log" 2>&1 & model=$$!; \
+	for tests in $(TESTS); do \
+	  $(MAKE) --no-print-directory $$tests || { status=1; break; }; \
+	done; \
+	wait $$model || status=1; \
+	cat "$$log"; rm "$$log"; exit $$status
+
+TESTS = test-api test-languages test-deployment $(if $(wildcard $(BULK_VENV)/.complete),test-bulk) test-load
+
+.PHONY: test-model
+test-model: test-venv export-venv ## Test what makes, fetches and measures models
 	@if [ -e $(TEST_VENV)/.complete ]; then set -x; \
 	  HF_HUB_OFFLINE=1 $(TEST_VENV)/bin/python model/tools/golden.py --check \
 	    model/default $(dir $(wildcard host/tests/fixtures/models/*/golden.json)); \
@@ -152,12 +166,6 @@ test: guest onnxruntime test-venv export-venv redis registry ## Run all tests
 	@if [ -e $(EXPORT_VENV)/.complete ]; then \
 	  set -x; $(EXPORT) $(EXPORT_VENV)/bin/python -m unittest export.tests.test_export; \
 	else $(EXPORT_SKIPPED); fi
-	@$(MAKE) --no-print-directory test-api
-	@$(MAKE) --no-print-directory test-languages
-	@$(MAKE) --no-print-directory test-deployment
-	@if [ -e $(BULK_VENV)/.complete ]; then $(MAKE) --no-print-directory test-bulk; \
-	else $(SKIPPED_BULK); fi
-	@$(MAKE) --no-print-directory test-load
 
 .PHONY: test-api
 test-api: build examples api-venv test-page ## Test the API against its OpenAPI document, and the pages in Chromium
