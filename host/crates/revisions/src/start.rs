@@ -209,9 +209,11 @@ impl Beginning {
         &self.first.loaded.card
     }
 
-    /// Where its guest came from; for one from the state, the configured file.
+    /// Where its guest came from.
     pub fn origin(&self) -> &Origin {
-        &self.first.origin
+        let mut known = self.record.revisions.iter();
+        let kept = known.find(|kept| self.first.is_kept && kept.revision == *self.revision());
+        kept.map_or(&self.first.origin, |kept| &kept.origin)
     }
 
     /// What a rollout has to begin with: the revision, or its fallback.
