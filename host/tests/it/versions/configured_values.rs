@@ -236,6 +236,10 @@ async fn each_role_of_a_rollout_file_has_its_own() {
         .iter()
         .find(|one| one.kind == ConditionKind::Degraded);
     assert!(!degraded.unwrap().holds);
-    let trusted = &report.desired.unwrap().roles[1];
-    assert_eq!(trusted.revision, Some(of("a", &[])));
+    let trusted = of("a", &[]);
+    wait_until("the trusted one is here as well", || {
+        let roles = world.versions.report().desired.unwrap().roles;
+        roles[1].revision.as_ref() == Some(&trusted)
+    })
+    .await;
 }
