@@ -250,6 +250,17 @@ async fn a_change_by_hand_has_to_be_an_override_and_lasts_until_the_file_is_foll
 }
 
 #[tokio::test]
+async fn what_a_path_leads_to_is_read_again_on_reload() {
+    let place = declaring("a", "");
+    let world = place.start();
+    world.wait_until_in_sync_with("a").await;
+    place.write("a.wasm", "another a");
+    let (_, change) = world.versions.reload().await.unwrap();
+    assert_eq!(change.live, revision("another a"));
+    assert!(world.versions.report().in_sync);
+}
+
+#[tokio::test]
 async fn a_revision_that_fails_in_use_is_not_made_live_again() {
     let place = declaring("a", "");
     let world = place.start();

@@ -312,10 +312,16 @@ impl DesiredState {
         self.order();
     }
 
-    /// Follows the file again after a change by hand, and waits until that is done as far as
-    /// it can be. The error is why the live revision is not what it should be.
+    /// Follows the file again after a change by hand or of what it names, and waits until that
+    /// is done as far as it can be. The error is why the live revision is not what it should
+    /// be.
     pub(crate) async fn resume(&self) -> Result<(), RevisionError> {
-        self.progress().overridden = None;
+        {
+            let mut progress = self.progress();
+            progress.overridden = None;
+            // Files are read again.
+            progress.found.clear();
+        }
         let order = self.order();
         let mut carried_out = self.carried_out.subscribe();
         // The sender is here.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::fetch::{Fetcher, Installed};
 use super::file::{Desired, Parts, Pull};
 use super::{Declaration, DesiredState, Progress};
-use crate::{RevisionError, Source};
+use crate::{RevisionError, Source, now};
 
 /// A guest and a model, at least one of which is in a registry.
 #[derive(Clone, Debug)]
@@ -67,6 +67,7 @@ impl DesiredState {
         let live = fetcher.pinned(&declared.live).await?;
         let goal = Arc::new(Desired { live, ..declared });
         let mut progress = self.progress();
+        progress.last_fetch = Some(now());
         if progress.goal.as_ref() == Some(&goal) {
             return Ok(false);
         }
