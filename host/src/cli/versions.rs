@@ -149,8 +149,8 @@ pub(super) fn describe_settings(settings: &Shown) -> String {
         return "none".to_owned();
     }
     let shown = settings.iter().map(|(key, value)| match value {
-        Some(value) => format!("{key}={}", terminal::escape(value)),
-        None => format!("{key} (hidden)"),
+        Some(value) => format!("{}={}", terminal::escape(key), terminal::escape(value)),
+        None => format!("{} (hidden)", terminal::escape(key)),
     });
     shown.collect::<Vec<_>>().join(", ")
 }

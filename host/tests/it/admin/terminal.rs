@@ -30,6 +30,7 @@ fn document() -> Value {
             "origin": {"kind": "file", "path": HOSTILE},
             "model_origin": {"kind": "file", "path": HOSTILE}, "size_bytes": 1,
             "added": HOSTILE, "activated": HOSTILE, "texts": 1, "failures": 0,
+            "settings": {HOSTILE: HOSTILE, "secret": null},
         }),
     );
     let trial = json!({"standing": "shadow", "share": 1.0, "comparison": comparison});
@@ -110,8 +111,8 @@ fn run(server: SocketAddr, arguments: &[&str]) -> Said {
 /// Every command that asks a server, with the number of lines that it prints.
 fn commands(component: &str) -> [(Vec<&str>, usize); 11] {
     [
-        (vec!["versions"], 7),
-        (vec!["versions", "abcd"], 13),
+        (vec!["versions"], 8),
+        (vec!["versions", "abcd"], 14),
         (vec!["swap", component], 1),
         (vec!["activate", "abcd"], 1),
         (vec!["rollback"], 1),
