@@ -33,7 +33,13 @@ def test_the_page_loads_and_predicts(browser: webdriver.Chrome, server: Server) 
         tag.get_attribute("data-tag")
         for tag in browser.find_elements(By.CSS_SELECTOR, ".opblock-tag")
     ]
-    assert groups == ["Predictions", "Operation", "Documentation", "Pages"]
+    assert groups == [
+        "Predictions",
+        "Open Inference Protocol",
+        "Operation",
+        "Documentation",
+        "Pages",
+    ]
     click(f"{PREDICT} .opblock-summary-control")
     click(f"{PREDICT} .execute")
     live = f"{PREDICT} .live-responses-table tbody"
