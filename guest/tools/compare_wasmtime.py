@@ -85,7 +85,13 @@ def main() -> None:
         sys.exit(
             f"{copy}: the directory must be called `model`, as guests name the graph"
         )
-    cli: list[str | Path] = [wasmtime, "run", "-Snn", f"-Snn-graph=onnx::{copy}", "-Sconfig"]
+    cli: list[str | Path] = [
+        wasmtime,
+        "run",
+        "-Snn",
+        f"-Snn-graph=onnx::{copy}",
+        "-Sconfig",
+    ]
     cli += ["--dir", f"{copy}::/model"]
     lines = "".join(f"{text}\n" for text in TEXTS)
     call = f"predict({json.dumps(TEXTS, ensure_ascii=False)})"
