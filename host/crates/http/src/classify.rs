@@ -12,7 +12,6 @@ use axum::extract::{Extension, Request, State};
 use axum::response::Response;
 use connection::Session;
 use predictor::{PredictError, Scores};
-use serde::de::{Deserialize, Deserializer, IgnoredAny};
 use serde::{Serialize, Serializer};
 use service::Predictions;
 use utoipa::ToSchema;
@@ -26,7 +25,7 @@ use crate::openapi::problems;
 use crate::predict::Predict;
 use crate::problem::{FieldError, Problem};
 use crate::protocol::{Protocol, Written};
-use crate::request::fields::OneField;
+use crate::request::fields::{OneField, skip};
 use crate::request::json::Source;
 use crate::request::{self, Texts};
 use crate::request_id;
@@ -48,10 +47,6 @@ pub(crate) struct ClassifyRequest {
     activation: Option<bool>,
     /// Texts that are too long for the model are always truncated, at its own limit.
     truncate_prompt_tokens: Option<i64>,
-}
-
-fn skip<'de, D: Deserializer<'de>>(json: D) -> Result<(), D::Error> {
-    IgnoredAny::deserialize(json).map(|_| ())
 }
 
 /// What a request asks for beside its texts.

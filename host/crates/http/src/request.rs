@@ -7,6 +7,7 @@ pub(crate) mod fields;
 pub(crate) mod json;
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use utoipa::ToSchema;
@@ -43,17 +44,9 @@ pub(crate) struct Texts {
 
 impl Texts {
     /// Adds a text, which is only counted where `max` are kept.
-    pub(crate) fn push(&mut self, text: String, max: usize) {
+    pub(crate) fn push(&mut self, text: impl Into<String>, max: usize) {
         if self.kept.len() < max {
-            self.kept.push(text);
-        }
-        self.given += 1;
-    }
-
-    /// The same, of a text that is copied only if it is kept.
-    pub(crate) fn push_str(&mut self, text: &str, max: usize) {
-        if self.kept.len() < max {
-            self.kept.push(text.to_owned());
+            self.kept.push(text.into());
         }
         self.given += 1;
     }
@@ -66,7 +59,7 @@ impl Texts {
     {
         let mut texts = Self::default();
         while let Some(text) = array.next_element::<T>()? {
-            texts.push(text.into(), max);
+            texts.push(text, max);
         }
         Ok(texts)
     }
@@ -258,7 +251,7 @@ impl<'de> Visitor<'de> for RequestSeed {
         while let Some(field) = object.next_key()? {
             match (field, &request) {
                 (Field::Text, None) => {
-                    let text = object.next_value_seed(TextsSeed { max })?;
+                    let text = object.next_value_seed(TextsSeed::<String>::new(max))?;
                     request = Some(Request::Text(PredictRequest { text }));
                 }
                 (Field::Inputs, None) => {
@@ -301,13 +294,21 @@ impl<'de> DeserializeSeed<'de> for SecondForm {
     }
 }
 
-/// Reads an array of strings.
-#[derive(Clone, Copy)]
-struct TextsSeed {
+/// Reads an array of texts, each of which is read as `T`.
+pub(crate) struct TextsSeed<T> {
     max: usize,
+    element: PhantomData<T>,
 }
 
-impl<'de> DeserializeSeed<'de> for TextsSeed {
+impl<T> TextsSeed<T> {
+    /// Keeps `max` texts.
+    pub(crate) fn new(max: usize) -> Self {
+        let element = PhantomData;
+        Self { max, element }
+    }
+}
+
+impl<'de, T: Deserialize<'de> + Into<String>> DeserializeSeed<'de> for TextsSeed<T> {
     type Value = Texts;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Texts, D::Error> {
@@ -315,7 +316,7 @@ impl<'de> DeserializeSeed<'de> for TextsSeed {
     }
 }
 
-impl<'de> Visitor<'de> for TextsSeed {
+impl<'de, T: Deserialize<'de> + Into<String>> Visitor<'de> for TextsSeed<T> {
     type Value = Texts;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -327,7 +328,7 @@ impl<'de> Visitor<'de> for TextsSeed {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, array: A) -> Result<Texts, A::Error> {
-        Texts::read::<String, A>(array, self.max)
+        Texts::read::<T, A>(array, self.max)
     }
 }
 

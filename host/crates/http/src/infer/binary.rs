@@ -44,7 +44,7 @@ pub(super) fn texts(binary: &[u8], size: usize, max: usize) -> Result<Texts, Pro
         };
         let text = std::str::from_utf8(text)
             .map_err(|error| wrong(format!("is not UTF-8 at its byte {}", error.valid_up_to())))?;
-        texts.push_str(text, max);
+        texts.push(text, max);
         rest = after;
     }
     Ok(texts)

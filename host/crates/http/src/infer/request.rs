@@ -16,9 +16,9 @@ use super::values::{Few, Whole};
 use super::{HEADER_LENGTH, Infer, Output, Wanted};
 use crate::inputs::Input;
 use crate::problem::{FieldError, Kind, Problem};
-use crate::request::fields::OneField;
+use crate::request::fields::{OneField, skip};
 use crate::request::json::{Json, Object, Skipped, Source, found_string};
-use crate::request::{self, Texts};
+use crate::request::{self, Texts, TextsSeed};
 
 /// Texts to score, as the Open Inference Protocol has them.
 #[derive(serde::Deserialize, ToSchema)]
@@ -99,10 +99,6 @@ struct InferRequestedOutputParameters {
     classification: Option<IgnoredAny>,
     #[schema(ignore)]
     shared_memory_region: Option<IgnoredAny>,
-}
-
-fn skip<'de, D: Deserializer<'de>>(json: D) -> Result<(), D::Error> {
-    IgnoredAny::deserialize(json).map(|_| ())
 }
 
 /// Reads a request, of which at most `max_texts` texts are kept. `header` is the length of
@@ -334,25 +330,9 @@ impl<'de> DeserializeSeed<'de> for DataSeed {
     type Value = Texts;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Texts, D::Error> {
-        if self.max.is_none() {
-            return Skipped::deserialize(json).map(|_| Texts::default());
+        match self.max {
+            Some(max) => TextsSeed::<Input>::new(max).deserialize(json),
+            None => Skipped::deserialize(json).map(|_| Texts::default()),
         }
-        json.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for DataSeed {
-    type Value = Texts;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of strings")
-    }
-
-    fn visit_str<E: Error>(self, _: &str) -> Result<Texts, E> {
-        Err(found_string(&self))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, array: A) -> Result<Texts, A::Error> {
-        Texts::read::<Input, A>(array, self.max.unwrap_or_default())
     }
 }

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor,
+};
 
 use super::json::{Skipped, found_string};
 
@@ -49,6 +51,11 @@ impl<'de, S: DeserializeSeed<'de> + Copy> Visitor<'de> for OneField<S> {
         }
         Ok((found, others))
     }
+}
+
+/// Skips a field that [`OneField`] has read.
+pub(crate) fn skip<'de, D: Deserializer<'de>>(json: D) -> Result<(), D::Error> {
+    IgnoredAny::deserialize(json).map(|_| ())
 }
 
 /// Reads whether the name of a field is this one, and how long it is.
