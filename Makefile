@@ -137,8 +137,8 @@ test: guest onnxruntime test-venv export-venv redis registry ## Run all tests
 	$(CARGO) test $(CARGO_FLAGS) --release
 	@# Compiled for this machine, not for the sandbox, which these tests do not need.
 	$(CARGO) test $(CARGO_FLAGS) --release $(GUEST_PACKAGES) --lib
-	@# The first one computes while the others mostly wait.
 	@[ -e $(BULK_VENV)/.complete ] || $(SKIPPED_BULK)
+	@# The first one computes while the others mostly wait.
 	@log=$$(mktemp); status=0; \
 	nice $(MAKE) --no-print-directory test-model >"$$log" 2>&1 & model=$$!; \
 	for tests in $(TESTS); do \

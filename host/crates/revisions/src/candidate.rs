@@ -111,8 +111,8 @@ impl Revisions {
         })
     }
 
-    /// Loads a component with a configuration and a model. If there is no room for the model, those that are not
-    /// in use make room.
+    /// Loads a component with a configuration and a model. If there is no room for the model,
+    /// those that are not in use make room.
     fn load_with(
         &self,
         component: &[u8],
