@@ -3,8 +3,10 @@
 //! The classifier is a crate of its own so that other guests can build on it, as
 //! `examples/neutral` does.
 
-use fastsentiment_classifier::bindings::{self, Error, Guest as Prepare, Predict, Score};
-use fastsentiment_classifier::{Kept, Predictor, said};
+use fastsentiment_classifier::bindings::{
+    self, Describe, Description, Error, Guest as Prepare, Predict, Score,
+};
+use fastsentiment_classifier::{Kept, Predictor, described, said};
 
 /// The component, which the host or a command line calls.
 struct Component;
@@ -14,6 +16,12 @@ static PREDICTOR: Kept<Predictor> = Kept::new(Predictor::load);
 impl Predict for Component {
     fn predict(texts: Vec<String>) -> Result<Vec<Vec<Score>>, Error> {
         PREDICTOR.get()?.predict(&texts)
+    }
+}
+
+impl Describe for Component {
+    fn describe() -> Result<Description, String> {
+        described(PREDICTOR.get().map(Predictor::description))
     }
 }
 

@@ -14,7 +14,6 @@ pub mod alone;
 mod engine;
 mod loader;
 pub mod memory;
-mod model_card;
 pub mod model_dir;
 mod run_guest;
 
@@ -204,9 +203,8 @@ impl App {
         on_model_loaded();
         let options = config.versions.clone();
         let first = Beginning::choose(Arc::clone(&loader) as Arc<dyn Loader>, model, options)?;
-        let digest = first.revision().model();
         let calibration = loader
-            .calibration(&digest)
+            .calibration(first.revision())
             .ok_or_else(|| AppError::Host("the guest was not measured".to_owned()))?;
         drop(configured);
         let revision = Arc::clone(first.revision());

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use tokenizers::{PostProcessor, Tokenizer, TruncationDirection, TruncationParams};
 
 use crate::adapt::adapt;
-use crate::bindings::Error;
+use crate::bindings::{self, Error, Limit};
 use crate::read::read;
 
 /// The most tokens of a row, which the contract limits by the size of an input.
@@ -92,6 +92,18 @@ impl Encoder {
     pub(crate) fn max_tokens(&self) -> Option<usize> {
         let truncation = self.tokenizer.get_truncation();
         truncation.map(|params| params.max_length)
+    }
+
+    /// How texts are truncated, if they are.
+    pub(crate) fn limit(&self) -> Option<Limit> {
+        let tokens = self.max_tokens()?;
+        Some(Limit {
+            tokens: tokens.try_into().unwrap_or(u32::MAX),
+            cut: match self.direction {
+                TruncationDirection::Left => bindings::Side::Left,
+                TruncationDirection::Right => bindings::Side::Right,
+            },
+        })
     }
 
     /// Truncates texts to `max_tokens`, special tokens included.

@@ -38,16 +38,36 @@ pub mod bindings {
 
     wit_bindgen::generate!({
         path: "../../wit",
-        world: "fastsentiment:predict/prepared-guest",
+        inline: "
+            package fastsentiment:classifier;
+
+            world classifying {
+                include fastsentiment:predict/prepared-guest@0.1.0;
+                include fastsentiment:predict/described-guest@0.1.0;
+            }
+        ",
+        world: "fastsentiment:classifier/classifying",
         generate_all,
         pub_export_macro: true,
         default_bindings_module: "$crate::bindings",
     });
 
+    pub use exports::fastsentiment::predict::descriptor::{
+        Activation, Description, Guest as Describe, Limit, Side,
+    };
     pub use exports::fastsentiment::predict::predictor::{Error, Guest as Predict, Score};
 }
 
 use bindings::{Error, Score};
+
+/// Converts the error of a guest that cannot describe itself.
+///
+/// # Errors
+///
+/// If the description is an error.
+pub fn described<T>(description: Result<T, Error>) -> Result<T, String> {
+    description.map_err(|error| describe(&error))
+}
 
 /// Converts an answer for `fastsentiment-command`: labels with their scores, or an
 /// error in one sentence.

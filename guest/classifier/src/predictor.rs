@@ -4,7 +4,7 @@ use std::path::Path;
 
 use fastsentiment_config::Activation;
 
-use crate::bindings::{Error, Score};
+use crate::bindings::{self, Description, Error, Score};
 use crate::classify::rank;
 use crate::config::read_config;
 use crate::describe;
@@ -139,6 +139,19 @@ impl Predictor {
     /// The labels, in the order of the logits.
     pub fn labels(&self) -> &[String] {
         &self.labels
+    }
+
+    /// What is true of all answers.
+    pub fn description(&self) -> Description {
+        Description {
+            labels: self.labels.clone(),
+            activation: Some(match self.activation {
+                Activation::Softmax => bindings::Activation::Softmax,
+                Activation::Sigmoid => bindings::Activation::Sigmoid,
+            }),
+            limit: self.encoder.limit(),
+            batches: self.batch_invariant,
+        }
     }
 
     /// How logits become scores.

@@ -4,16 +4,17 @@
 //! answer of it any more. Guests of one model share it.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::runtime::Handle;
 
 use batcher::{Calibration, Clock};
 use inference::{Library, ModelError, SessionOptions};
 use predictor::{
-    CancellationToken, Configuration, Digest, ErrorKind, ModelCard, PredictError, Priority,
-    Revision, Scorer, Scores,
+    CancellationToken, Configuration, Description, Digest, ErrorKind, ModelCard, PredictError,
+    Priority, Revision, Scorer, Scores,
 };
 use revisions::{LoadError, Loaded, Loader, Model, Origin, Refusal};
 use sandbox::{
@@ -22,7 +23,7 @@ use sandbox::{
 };
 
 use super::model_dir::{self, ModelDirError};
-use super::{Config, memory, model_card};
+use super::{Config, memory};
 
 /// Loads guests with models.
 pub(super) struct RevisionLoader {
@@ -56,10 +57,12 @@ struct Files {
 /// A model that is loaded.
 pub(super) struct LoadedModel {
     files: ModelFiles,
-    card: Arc<ModelCard>,
+    /// What clients call it.
+    name: String,
     /// Its guests run in this, and so keep the session.
     runtime: Arc<Runtime>,
-    calibration: OnceLock<Calibration>,
+    /// What texts cost with each guest.
+    calibrations: Mutex<HashMap<Digest, Calibration>>,
 }
 
 /// Why a model was not loaded.
@@ -175,22 +178,18 @@ impl RevisionLoader {
             }
         };
         let session = session?;
-        let card = model_card::read(&model.dir);
         files.all.check_unchanged()?;
         let loaded = Arc::new(LoadedModel {
-            card: Arc::new(match model.origin {
-                Origin::File(_) => card,
+            name: match model.origin {
+                Origin::File(_) => name(&model.dir),
                 // Its directory is named by its digest.
-                Origin::Upload | Origin::Artifact(_) => ModelCard {
-                    name: model.digest.short(),
-                    ..card
-                },
-            }),
+                Origin::Upload | Origin::Artifact(_) => model.digest.short(),
+            },
             runtime: self
                 .runtime
                 .with_graphs(Graphs::of(move || session.graph())),
             files: files.all,
-            calibration: OnceLock::new(),
+            calibrations: Mutex::default(),
         });
         if let Some(known) = self.known().get_mut(&model.digest) {
             known.loaded = Arc::downgrade(&loaded);
@@ -251,15 +250,16 @@ impl RevisionLoader {
         })
     }
 
-    /// Measures a model with its first guest.
+    /// Measures a guest with a model, unless that was done before.
     fn measure(
         &self,
         guest: &Arc<Guest>,
         model: &LoadedModel,
         priority: Priority,
     ) -> Result<Calibration, LoadError> {
-        if let Some(known) = model.calibration.get() {
-            return Ok(*known);
+        let digest = guest.revision().guest();
+        if let Some(known) = model.calibration(&digest) {
+            return Ok(known);
         }
         let measured = match priority {
             Priority::Live => Calibration::measure(&**guest, Clock::Wall),
@@ -271,17 +271,30 @@ impl RevisionLoader {
             }
         };
         let calibration = measured.map_err(not_measured)?;
-        Ok(*model.calibration.get_or_init(|| calibration))
+        model.calibrations().insert(digest, calibration);
+        Ok(calibration)
     }
 
-    /// What a text costs with a model that has a guest, alone and in a batch.
-    pub(super) fn calibration(&self, model: &Digest) -> Option<Calibration> {
-        let loaded = self.known().get(model)?.loaded.upgrade()?;
-        loaded.calibration.get().copied()
+    /// What a text costs with a revision that is loaded, alone and in a batch.
+    pub(super) fn calibration(&self, revision: &Revision) -> Option<Calibration> {
+        let loaded = self.known().get(&revision.model())?.loaded.upgrade()?;
+        loaded.calibration(&revision.guest())
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<Digest, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LoadedModel {
+    fn calibration(&self, guest: &Digest) -> Option<Calibration> {
+        self.calibrations().get(guest).copied()
+    }
+
+    fn calibrations(&self) -> MutexGuard<'_, HashMap<Digest, Calibration>> {
+        self.calibrations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -304,13 +317,19 @@ impl Loader for RevisionLoader {
         let model = self.model(model, priority)?;
         let guest = Arc::new(self.guest(component, configuration, &model, priority)?);
         let calibration = self.measure(&guest, &model, priority)?;
+        let description = guest.description().cloned();
+        let description = description.unwrap_or(Description::UNKNOWN);
+        let batches_pay = description.batches && calibration.batches_pay();
         Ok(Loaded {
             compiled: guest.loaded_from() == LoadedFrom::Source,
-            card: Arc::clone(&model.card),
+            card: Arc::new(ModelCard {
+                name: model.name.clone(),
+                description,
+            }),
             scorer: Arc::new(LoadedRevision {
                 guest,
                 batch_tokens: match self.batch_tokens {
-                    None if !calibration.batches_pay() => 1,
+                    None if !batches_pay => 1,
                     _ => u32::MAX,
                 },
                 _model: model,
@@ -323,6 +342,17 @@ impl Loader for RevisionLoader {
 /// one stays as it is.
 fn real(dir: &Path) -> PathBuf {
     dir.canonicalize().unwrap_or_else(|_| dir.to_owned())
+}
+
+/// The last part of the path of a directory; clients must not learn the whole path.
+fn name(dir: &Path) -> String {
+    // A link keeps its own name.
+    let own = dir.file_name().map(OsStr::to_owned);
+    let own = own.or_else(|| real(dir).file_name().map(OsStr::to_owned));
+    own.map_or_else(
+        || "model".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }
 
 /// A guest and its model.

@@ -10,6 +10,7 @@ use clap::Args;
 use http::admin::document::{
     Added, Changes, Listing, ReceivedConfiguration, Standing, UploadedModel,
 };
+use predictor::RevisionName;
 use reqwest::Method;
 use revisions::{Source, read_configuration};
 use rollout::Share;
@@ -39,6 +40,11 @@ pub(super) struct SwapCommand {
 
     #[command(flatten)]
     settings: Settings,
+
+    /// What to call the new version, such as `neutral@1.2.0` [default: what the guest calls
+    /// itself]
+    #[arg(long, value_name = "NAME")]
+    name: Option<RevisionName>,
 
     #[command(flatten)]
     role: Role,
@@ -153,6 +159,9 @@ impl SwapCommand {
             Some(component) => call.component(component),
             None => call.query("guest", &listing.live.revision),
         };
+        if let Some(name) = &self.name {
+            call = call.query("name", name);
+        }
         let Role {
             canary,
             shadow,

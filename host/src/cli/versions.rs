@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use clap::Args;
-use http::admin::document::{Comparison, Entry, Listing, Origin, Shown, Standing};
+use http::admin::document::{Comparison, Entry, Listing, Name, Origin, Shown, Standing};
 use reqwest::Method;
 
 use super::client::{Call, Client, ClientOptions, id};
@@ -40,11 +40,13 @@ impl VersionsCommand {
 /// A table of all versions, and details of those on probation, on trial or in quarantine.
 fn describe_listing(listing: &Listing, now: SystemTime) -> String {
     let head = [
-        "VERSION", "GUEST", "MODEL", "STANDING", "SIZE", "ADDED", "TEXTS", "FAILURES", "ORIGIN",
+        "VERSION", "NAME", "GUEST", "MODEL", "STANDING", "SIZE", "ADDED", "TEXTS", "FAILURES",
+        "ORIGIN",
     ];
     let row = |entry: &Entry| {
         [
             entry.name.revision_short.clone(),
+            called(&entry.name),
             entry.name.short.clone(),
             entry.name.model_short.clone(),
             standing(entry.standing, entry.share),
@@ -107,6 +109,7 @@ fn describe_entry(entry: &Entry, now: SystemTime) -> String {
     let activated = entry.activated.as_deref();
     let mut lines = vec![
         ("revision", entry.name.revision.clone()),
+        ("name", called(&entry.name)),
         ("guest", entry.name.guest.clone()),
         ("model", entry.name.model.clone()),
         ("standing", standing(entry.standing, entry.share)),
@@ -141,6 +144,12 @@ fn describe_entry(entry: &Entry, now: SystemTime) -> String {
         let _ = writeln!(text, "{name:<12}{value}");
     }
     text
+}
+
+/// What people call a version; `-` if it has no name.
+fn called(name: &Name) -> String {
+    let name = name.name.as_deref().map(terminal::escape);
+    name.map_or_else(|| "-".to_owned(), |name| name.to_string())
 }
 
 /// What a guest reads, in a line.
@@ -258,7 +267,7 @@ mod tests {
             "guest": "9".repeat(64), "short": "9".repeat(12),
             "model": "e".repeat(64), "model_short": "e".repeat(12),
             "revision": digit.repeat(64), "revision_short": digit.repeat(12),
-            "configuration": "0".repeat(64),
+            "configuration": "0".repeat(64), "name": (digit == "b").then_some("neutral@1.2"),
         })
     }
 
@@ -319,11 +328,11 @@ mod tests {
         });
         let listing: Listing = serde_json::from_value(listing).unwrap();
         let expected = "\
-VERSION       GUEST         MODEL         STANDING       SIZE     ADDED      TEXTS  FAILURES  ORIGIN
-bbbbbbbbbbbb  999999999999  eeeeeeeeeeee  shadow 12.5 %  2.7 MiB  3 min ago  0      0         upload
-aaaaaaaaaaaa  999999999999  eeeeeeeeeeee  live           2.7 MiB  3 min ago  1204   2         upload
-dddddddddddd  999999999999  eeeeeeeeeeee  quarantined    900 B    3 min ago  0      0         upload
-cccccccccccc  999999999999  eeeeeeeeeeee  ready          2.0 KiB  2 d ago    0      0         guest.wasm
+VERSION       NAME         GUEST         MODEL         STANDING       SIZE     ADDED      TEXTS  FAILURES  ORIGIN
+bbbbbbbbbbbb  neutral@1.2  999999999999  eeeeeeeeeeee  shadow 12.5 %  2.7 MiB  3 min ago  0      0         upload
+aaaaaaaaaaaa  -            999999999999  eeeeeeeeeeee  live           2.7 MiB  3 min ago  1204   2         upload
+dddddddddddd  -            999999999999  eeeeeeeeeeee  quarantined    900 B    3 min ago  0      0         upload
+cccccccccccc  -            999999999999  eeeeeeeeeeee  ready          2.0 KiB  2 d ago    0      0         guest.wasm
 the configured guest is not live: guest.wasm cannot be read
 aaaaaaaaaaaa is on probation for another 212 s; its fallback is cccccccccccc
 bbbbbbbbbbbb is on trial: shadow 12.5 %

@@ -2,6 +2,7 @@
 //! from its start to its end; and what it is for, the versions.
 
 mod models;
+mod names;
 pub(crate) mod swapping;
 mod terminal;
 mod tokens;

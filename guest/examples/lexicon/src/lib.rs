@@ -1,6 +1,6 @@
 //! A guest that needs no model: it looks up words in a list.
 //!
-//! It has the world `guest`, without `prepare`, since it loads nothing. It is small,
+//! It has no `prepare`, since it loads nothing. It is small,
 //! and quick to compile and to call, so it is a good first guest to swap in. Its
 //! answers are only as good as a list of words.
 
@@ -17,7 +17,7 @@ mod bindings {
 
     wit_bindgen::generate!({
         path: "../../../wit",
-        world: "fastsentiment:predict/guest",
+        world: "fastsentiment:predict/described-guest",
         generate_all,
     });
 
@@ -25,6 +25,7 @@ mod bindings {
     export!(Component);
 }
 
+use bindings::exports::fastsentiment::predict::descriptor::{Description, Guest as Describe};
 use bindings::exports::fastsentiment::predict::predictor::{Error, Guest as Predict, Score};
 
 struct Component;
@@ -41,6 +42,21 @@ impl Predict for Component {
     }
 }
 
+impl Describe for Component {
+    fn describe() -> Result<Description, String> {
+        Ok(Description {
+            labels: LABELS.map(str::to_owned).to_vec(),
+            // No model, and so no logits and no tokens.
+            activation: None,
+            limit: None,
+            batches: true,
+        })
+    }
+}
+
+/// In the order of the included model.
+const LABELS: [&str; 2] = ["NEGATIVE", "POSITIVE"];
+
 fastsentiment_command::export!(|texts| Ok(texts.iter().map(|text| rank(text)).collect()));
 
 /// Both labels with their scores, the higher first; `POSITIVE` comes first in a tie.
@@ -48,8 +64,8 @@ fn rank(text: &str) -> Vec<(String, f32)> {
     let positive = probability(sentiment::of(text));
     let negative = 1.0 - positive;
     let mut ranked = vec![
-        ("POSITIVE".to_owned(), positive),
-        ("NEGATIVE".to_owned(), negative),
+        (LABELS[1].to_owned(), positive),
+        (LABELS[0].to_owned(), negative),
     ];
     if negative > positive {
         ranked.reverse();

@@ -8,8 +8,10 @@ mod rule;
 
 use std::path::Path;
 
-use fastsentiment_classifier::bindings::{self, Error, Guest as Prepare, Predict, Score};
-use fastsentiment_classifier::{Kept, Predictor, said, setting};
+use fastsentiment_classifier::bindings::{
+    self, Describe, Description, Error, Guest as Prepare, Predict, Score,
+};
+use fastsentiment_classifier::{Kept, Predictor, described, said, setting};
 use rule::Margin;
 
 struct Component;
@@ -32,6 +34,12 @@ impl Neutral {
         Ok(Self { predictor, margin })
     }
 
+    fn description(&self) -> Description {
+        let mut description = self.predictor.description();
+        description.labels.push(rule::NEUTRAL.to_owned());
+        description
+    }
+
     fn predict(&self, texts: &[String]) -> Result<Vec<Vec<Score>>, Error> {
         let answers = self.predictor.predict(texts)?.into_iter();
         let applied = answers.map(|scores| rule::apply(scores, self.margin));
@@ -42,6 +50,12 @@ impl Neutral {
 impl Predict for Component {
     fn predict(texts: Vec<String>) -> Result<Vec<Vec<Score>>, Error> {
         NEUTRAL.get()?.predict(&texts)
+    }
+}
+
+impl Describe for Component {
+    fn describe() -> Result<Description, String> {
+        described(NEUTRAL.get().map(Neutral::description))
     }
 }
 

@@ -26,7 +26,7 @@ use fastsentiment_classifier::Activation;
 use fastsentiment_classifier::bindings::Score;
 
 /// The label that is added to those of the model.
-const NEUTRAL: &str = "NEUTRAL";
+pub(crate) const NEUTRAL: &str = "NEUTRAL";
 
 /// The lead below which `NEUTRAL` is the answer.
 #[derive(Clone, Copy, Debug)]

@@ -159,7 +159,7 @@ pub(crate) fn read(
     };
     let classify = Classify {
         model,
-        labels: card.labels.clone(),
+        labels: card.description.labels.clone(),
         is_one: matches!(input, OneOrMany::One(_)),
     };
     Ok((input.into_texts(max_texts), classify))

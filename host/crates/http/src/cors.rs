@@ -13,7 +13,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::infer::HEADER_LENGTH;
 use crate::options::TIMEOUT;
-use crate::predict::{CACHE_HITS, GUEST, MODEL, REVISION};
+use crate::predict::{CACHE_HITS, GUEST, MODEL, NAME, REVISION};
 use crate::request_id::REQUEST_ID;
 use crate::server_timing::SERVER_TIMING;
 
@@ -56,6 +56,7 @@ pub(crate) fn layer(origins: &[Origin]) -> Option<CorsLayer> {
             RETRY_AFTER,
             SERVER_TIMING,
             CACHE_HITS,
+            NAME,
             GUEST,
             MODEL,
             REVISION,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use connection::OVERHEAD;
-use predictor::{ModelCard, Revision};
+use predictor::{Description, ModelCard, Revision};
 use serde::Serialize;
 use service::{Limits, Service};
 use utoipa::ToSchema;
@@ -19,7 +19,7 @@ use crate::inputs::Allowed;
 /// Describes what is served.
 #[derive(Clone)]
 pub struct Served {
-    /// The model that is live, and the most tokens that are scored together; 1 if each text
+    /// The model that is live with what its guest says, and the most tokens that are scored together; 1 if each text
     /// is scored by itself.
     pub live: Arc<dyn Fn() -> (Arc<ModelCard>, u32) + Send + Sync>,
     /// The most texts that are scored together.
@@ -58,7 +58,7 @@ pub(crate) struct Document {
     /// fewer, since the queue is bounded by tokens.
     max_concurrent_requests: usize,
     /// The longest text that is not truncated, in tokens, special tokens included; `null`
-    /// if the model's files do not say.
+    /// if the guest does not say.
     max_input_length: Option<usize>,
     /// The most tokens that are scored together.
     max_batch_tokens: usize,
@@ -87,7 +87,7 @@ struct ModelType {
     classifier: Classifier,
 }
 
-/// The labels, as the model's `config.json` has them; a guest may answer with others.
+/// The labels, as the guest describes them; none if it does not.
 #[derive(Serialize, ToSchema)]
 struct Classifier {
     #[schema(value_type = BTreeMap<String, String>)]
@@ -103,12 +103,9 @@ impl Document {
         config: &HttpConfig,
     ) -> Self {
         let (model, together) = (served.live)();
-        let ModelCard {
-            name,
-            labels,
-            max_tokens,
-            ..
-        } = &*model;
+        let ModelCard { name, description } = &*model;
+        let Description { labels, limit, .. } = description;
+        let max_tokens = limit.map(|limit| limit.tokens);
         let together = together as usize;
         Self {
             model_id: name.clone(),
@@ -122,7 +119,7 @@ impl Document {
                 },
             },
             max_concurrent_requests: config.body_memory / OVERHEAD,
-            max_input_length: *max_tokens,
+            max_input_length: max_tokens,
             // A longer text is scored all the same, by itself.
             max_batch_tokens: together.max(max_tokens.unwrap_or_default()),
             max_batch_requests: if together > 1 { served.batch_texts } else { 1 },

@@ -120,8 +120,11 @@ impl Default for Allowed {
 impl From<&ModelCard> for Allowed {
     fn from(model: &ModelCard) -> Self {
         Self {
-            cut: model.cut,
-            activation: model.activation,
+            cut: model
+                .description
+                .limit
+                .map_or(Side::Right, |limit| limit.cut),
+            activation: model.description.activation,
         }
     }
 }

@@ -12,7 +12,7 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use connection::body::Whole;
 use connection::{Memory, Reservation, Session};
-use predictor::{Digest, ErrorKind, PredictError, Revision};
+use predictor::{Digest, ErrorKind, PredictError, Revision, RevisionName};
 use service::{Options, Service};
 use tracing::Span;
 
@@ -36,6 +36,9 @@ pub(crate) const MODEL: HeaderName = HeaderName::from_static("x-fastsentiment-mo
 
 /// The same for the revisions, which guest and model are parts of.
 pub(crate) const REVISION: HeaderName = HeaderName::from_static("x-fastsentiment-revision");
+
+/// What people call the revisions, if they have names.
+pub(crate) const NAME: HeaderName = HeaderName::from_static("x-fastsentiment-name");
 
 /// How many of the texts were answered from the cache.
 pub(crate) const CACHE_HITS: HeaderName = HeaderName::from_static("x-fastsentiment-cache-hits");
@@ -66,6 +69,7 @@ struct Named {
     guest: HeaderValue,
     model: HeaderValue,
     revision: HeaderValue,
+    name: Option<HeaderValue>,
 }
 
 /// Score texts
@@ -85,6 +89,7 @@ struct Named {
             ("x-fastsentiment-guest" = String, description = "The first 12 digits of the SHA-256 of the guest that made the answer; of each, if another version is on trial with a share of the texts."),
             ("x-fastsentiment-model" = String, description = "The same for the model."),
             ("x-fastsentiment-revision" = String, description = "The same for the revision: guest, model and configuration."),
+            ("x-fastsentiment-name" = String, description = "What people call these revisions, if they have names."),
             ("x-fastsentiment-cache-hits" = u64, description = "How many of the texts were answered from the cache."),
             ("Server-Timing" = String, description = "Where the time went, in milliseconds (W3C Server Timing): `read`, from the head of the request to the end of its body; `parse`; `cache`, until all texts were found or queued; of those that were computed the longest wait in the `queue`, and the longest `predict`, a batch in the guest and the model; `total`, to the answer."),
         ),
@@ -232,6 +237,9 @@ impl Shared {
         headers.insert(GUEST, named.guest.clone());
         headers.insert(MODEL, named.model.clone());
         headers.insert(REVISION, named.revision.clone());
+        if let Some(name) = &named.name {
+            headers.insert(NAME, name.clone());
+        }
         headers.insert(CACHE_HITS, hits);
         response.extensions_mut().insert(outcome);
         Ok(response)
@@ -251,18 +259,32 @@ impl Shared {
     fn named(&self, revisions: &[Arc<Revision>]) -> Result<Arc<Named>, Problem> {
         if let Some(named) = &*self.named.load()
             && named.revisions == revisions
+            // One that was forgotten can come back under another name.
+            && names(&named.revisions).eq(names(revisions))
         {
             return Ok(Arc::clone(named));
         }
+        let called: Vec<_> = names(revisions)
+            .flatten()
+            .map(RevisionName::as_str)
+            .collect();
         let named = Arc::new(Named {
             revisions: revisions.to_vec(),
             guest: short(revisions.iter().map(|revision| revision.guest()))?,
             model: short(revisions.iter().map(|revision| revision.model()))?,
             revision: short(revisions.iter().map(|revision| revision.digest()))?,
+            name: (!called.is_empty())
+                .then(|| HeaderValue::try_from(called.join(", ")).map_err(|_| Problem::failed()))
+                .transpose()?,
         });
         self.named.store(Some(Arc::clone(&named)));
         Ok(named)
     }
+}
+
+/// What people call revisions.
+fn names(revisions: &[Arc<Revision>]) -> impl Iterator<Item = Option<&RevisionName>> {
+    revisions.iter().map(|revision| revision.name())
 }
 
 /// Runs `work` here if it is short, and else on a thread that serves no connections.

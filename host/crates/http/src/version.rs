@@ -43,6 +43,9 @@ pub(crate) struct Document {
     /// SHA-256 over the three digests above, which names what makes the answers.
     #[schema(pattern = "^[0-9a-f]{64}$")]
     revision: String,
+    /// What people call that, if it has a name.
+    #[schema(required = true, pattern = "^[!-~]{1,100}$")]
+    revision_name: Option<String>,
 }
 
 impl From<&Revision> for Document {
@@ -54,6 +57,7 @@ impl From<&Revision> for Document {
             model: live.model().to_string(),
             configuration: live.configuration().digest().to_string(),
             revision: live.digest().to_string(),
+            revision_name: live.name().map(ToString::to_string),
         }
     }
 }

@@ -29,21 +29,38 @@ const RULE: &str = "a label is 1 to 1,024 bytes of text without control, invisib
 /// How scores break the contract, if they do: a phrase for the log. It has nothing of a
 /// label, which a guest may have made of a client's text.
 pub fn broken(scores: &[(&str, f32)]) -> Option<String> {
-    let labels = || scores.iter().map(|(label, _)| *label);
-    let bytes: usize = labels().map(str::len).sum();
-    if scores.is_empty() {
+    let labels = scores.iter().map(|(label, _)| *label);
+    if let Some(broken) = broken_labels(labels) {
+        return Some(broken);
+    }
+    if let Some((_, score)) = scores
+        .iter()
+        .find(|(_, score)| !(0.0..=1.0).contains(score))
+    {
+        return Some(format!("a score of {score}"));
+    }
+    if !scores.is_sorted_by(|a, b| a.1 >= b.1) {
+        return Some("labels that are not in order".to_owned());
+    }
+    None
+}
+
+/// How labels break the contract, if they do, as [`broken`] says it.
+pub fn broken_labels<'a>(labels: impl ExactSizeIterator<Item = &'a str> + Clone) -> Option<String> {
+    let bytes: usize = labels.clone().map(str::len).sum();
+    let count = labels.len();
+    if count == 0 {
         return Some("no label".to_owned());
     }
-    if scores.len() > MAX_LABELS {
-        let labels = scores.len();
-        return Some(format!("{labels} labels; there may be {MAX_LABELS}"));
+    if count > MAX_LABELS {
+        return Some(format!("{count} labels; there may be {MAX_LABELS}"));
     }
     if bytes > MAX_LABELS_BYTES {
         return Some(format!(
             "labels of {bytes} bytes; there may be {MAX_LABELS_BYTES}"
         ));
     }
-    for (at, (label, score)) in scores.iter().enumerate() {
+    for (at, label) in labels.clone().enumerate() {
         if label.is_empty() || label.len() > MAX_LABEL {
             return Some(format!("a label of {} bytes: {RULE}", label.len()));
         }
@@ -53,20 +70,13 @@ pub fn broken(scores: &[(&str, f32)]) -> Option<String> {
                 "the character U+{code:04X} in label {at}, counted from 0: {RULE}"
             ));
         }
-        if !(0.0..=1.0).contains(score) {
-            return Some(format!("a score of {score}"));
-        }
     }
-    if !scores.is_sorted_by(|a, b| a.1 >= b.1) {
-        return Some("labels that are not in order".to_owned());
-    }
-    let twice = if scores.len() <= FEW {
-        labels()
-            .enumerate()
-            .find(|(at, label)| labels().take(*at).any(|other| other == *label))
+    let (all, mut numbered) = (labels.clone(), labels.enumerate());
+    let twice = if count <= FEW {
+        numbered.find(|(at, label)| all.clone().take(*at).any(|other| other == *label))
     } else {
-        let mut seen = HashSet::with_capacity(scores.len());
-        labels().enumerate().find(|(_, label)| !seen.insert(*label))
+        let mut seen = HashSet::with_capacity(count);
+        numbered.find(|(_, label)| !seen.insert(*label))
     };
     twice.map(|(at, _)| format!("label {at} twice, counted from 0: {RULE}"))
 }

@@ -16,10 +16,12 @@
 mod configuration;
 pub mod contract;
 mod model;
+mod name;
 mod revision;
 
 pub use configuration::{Configuration, ConfigurationError, ConfigurationValue};
-pub use model::{Activation, ModelCard, Side};
+pub use model::{Activation, Description, Limit, ModelCard, Side};
+pub use name::{RevisionName, RevisionNameError};
 pub use revision::{Digest, DigestError, Revision};
 
 use std::fmt;

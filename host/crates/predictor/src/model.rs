@@ -1,20 +1,45 @@
-//! What a model directory says of its model.
+//! What is known of a revision beside its answers.
 
-/// Facts about a model, from its directory. A guest may do otherwise: what it answers
-/// with is in its answers.
+/// A model, and what the guest that calls it says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelCard {
-    /// The directory's name.
+    /// The name of the model's directory.
     pub name: String,
+    /// What the guest says.
+    pub description: Description,
+}
+
+/// What a guest says of itself; see `describe` in the contract.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
     /// The labels, in the order of the model's outputs; empty if unknown.
     pub labels: Vec<String>,
-    /// The longest text that is not truncated, in tokens, special tokens included; `None`
-    /// if no limit is known.
-    pub max_tokens: Option<usize>,
-    /// The end at which longer texts are truncated.
-    pub cut: Side,
     /// How the model's outputs become scores; `None` if unknown.
     pub activation: Option<Activation>,
+    /// How long a text may be; `None` if no limit is known.
+    pub limit: Option<Limit>,
+    /// Whether the texts of a call are computed together; otherwise calls of several texts
+    /// are no faster.
+    pub batches: bool,
+}
+
+impl Description {
+    /// Of a guest that does not describe itself.
+    pub const UNKNOWN: Self = Self {
+        labels: Vec::new(),
+        activation: None,
+        limit: None,
+        batches: true,
+    };
+}
+
+/// How long a text may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// The longest text that is scored as a whole, in tokens, special tokens included.
+    pub tokens: usize,
+    /// The end at which longer texts are truncated.
+    pub cut: Side,
 }
 
 /// An end of a text.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::Configuration;
+use crate::{Configuration, RevisionName};
 
 /// A SHA-256 digest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,15 +79,14 @@ impl FromStr for Digest {
 ///
 /// A revision is immutable. Answers of equal revisions can be compared with each other,
 /// and an answer may be cached only under the revision that made it. Two revisions are
-/// equal if their digests are: the name and the version are for people.
+/// equal if their digests are: the name is for people.
 #[derive(Clone, Debug)]
 pub struct Revision {
     digest: Digest,
     guest: Digest,
     model: Digest,
     configuration: Configuration,
-    name: Option<String>,
-    version: Option<String>,
+    name: Option<RevisionName>,
 }
 
 /// Starts the bytes that a revision's digest is taken over, so that it can never equal a
@@ -112,18 +111,13 @@ impl Revision {
             model,
             configuration,
             name: None,
-            version: None,
         }
     }
 
-    /// The same revision under a name and a version for people.
+    /// The same revision under a name for people.
     #[must_use]
-    pub fn named(self, name: Option<String>, version: Option<String>) -> Self {
-        Self {
-            name,
-            version,
-            ..self
-        }
+    pub fn named(self, name: Option<RevisionName>) -> Self {
+        Self { name, ..self }
     }
 
     /// The digest that names the revision, over all of its parts.
@@ -152,13 +146,8 @@ impl Revision {
     }
 
     /// What people call the revision.
-    pub fn name(&self) -> Option<&str> {
-        self.name.as_deref()
-    }
-
-    /// Which version of `name` it is, in its author's numbering.
-    pub fn version(&self) -> Option<&str> {
-        self.version.as_deref()
+    pub fn name(&self) -> Option<&RevisionName> {
+        self.name.as_ref()
     }
 }
 
@@ -210,9 +199,7 @@ mod tests {
             assert_ne!(revision, Revision::new(guest, model, set(value)));
         }
         assert_ne!(revision, Revision::new(a, b, Revision::NO_CONFIGURATION));
-        let named = revision
-            .clone()
-            .named(Some("lexicon".into()), Some("1.2".into()));
+        let named = revision.clone().named("lexicon@1.2".parse().ok());
         assert_eq!(named, revision);
         // Servers of different releases share caches and states under it.
         let none = Revision::new(a, b, Revision::NO_CONFIGURATION);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::control::Revisions;
+use super::naming;
 use super::registry::Entry;
 use super::state::KeptRevision;
 use super::{Added, Guest, LoadError, Loaded, Model, Refusal, RevisionError, now};
@@ -52,12 +53,12 @@ impl Revisions {
         })
         .await?;
         if let Some(added) = self.known(&revision, begun) {
-            return Ok(added);
+            return naming::keeps(added, guest.name.as_ref());
         }
         let _loading = self.loading.lock().await;
         // The load before this one may have been of the same component.
         if let Some(added) = self.known(&revision, begun) {
-            return Ok(added);
+            return naming::keeps(added, guest.name.as_ref());
         }
         let revisions = Arc::clone(self);
         blocking(move || revisions.load(guest, model, begun)).await?
@@ -83,6 +84,7 @@ impl Revisions {
             component,
             origin,
             configuration,
+            name,
         } = guest;
         if component.len() > self.options.max_bytes {
             return Err(too_large(self.options.max_bytes).into());
@@ -90,7 +92,7 @@ impl Revisions {
         let loading = Instant::now();
         let loaded = self.load_with(&component, &configuration, &model);
         self.metrics.loaded(loading.elapsed());
-        let loaded = loaded?;
+        let loaded = naming::called(loaded?, name.as_ref());
         let revision = Arc::clone(loaded.scorer.revision());
         let mut registry = self.registry();
         registry.add(Entry {
@@ -190,6 +192,7 @@ impl Revisions {
         let loaded = self
             .loader
             .load(&component, configuration, &model, Priority::Background)?;
+        let loaded = naming::called(loaded, kept.revision.name());
         let mut registry = self.registry();
         registry.add(Entry {
             scorer: loaded.scorer,

@@ -113,6 +113,7 @@ impl Revisions {
             component: content.component,
             origin,
             configuration: content.revision.configuration().clone(),
+            name: None,
         };
         self.add(guest, content.model).await
     }

@@ -10,7 +10,7 @@ use super::quarantine::Quarantined;
 use super::registry::{KnownRevision, Registry, Standing};
 use super::state::{Keeper, KeptTrial, Store};
 use super::{Change, Loader, Options, RevisionError, now};
-use predictor::{Digest, Revision, Router};
+use predictor::{Digest, Revision, RevisionName, Router};
 use rollout::{Demotion, Rollout, Share, Status, Trial};
 
 /// The revisions, and the ways to change which is in use.
@@ -277,6 +277,7 @@ impl Revisions {
             tracing::info!(
                 guest = live.guest().short(),
                 revision = live.short(),
+                name = live.name().map(RevisionName::as_str),
                 before = before.short(),
                 trigger = trigger.name(),
                 "swapped"

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{LoadError, Refusal};
-use predictor::ConfigurationError;
+use predictor::{ConfigurationError, RevisionName};
 
 /// Why a change was refused. Nothing has changed then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +23,18 @@ pub enum RevisionError {
          the revision"
     )]
     Ambiguous(String),
+    /// The revision is here under another name, or under none.
+    #[error(
+        "the version {revision} is here already, {}, and is not renamed: forget it, and add it \
+         again",
+        .name.as_ref().map_or("without a name".to_owned(), |name| format!("called {name}"))
+    )]
+    OtherName {
+        /// The revision, short.
+        revision: String,
+        /// Its name.
+        name: Option<RevisionName>,
+    },
     /// The revision is in use, and cannot be forgotten.
     #[error("the version {0} is in use")]
     InUse(String),

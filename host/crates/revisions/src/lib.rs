@@ -86,6 +86,7 @@ mod error;
 mod file;
 mod metrics;
 mod models;
+mod naming;
 mod order;
 mod quarantine;
 mod registry;
@@ -115,7 +116,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use predictor::{Configuration, Digest, ModelCard, Priority, Revision, Scorer};
+use predictor::{Configuration, Digest, ModelCard, Priority, Revision, RevisionName, Scorer};
 
 /// Makes revisions of components and models.
 pub trait Loader: Send + Sync + 'static {
@@ -162,7 +163,7 @@ pub struct Model {
 pub struct Loaded {
     /// Scores texts. The model is loaded for as long as a scorer of it lives.
     pub scorer: Arc<dyn Scorer>,
-    /// What the model's directory says of it.
+    /// What is known of it beside its answers.
     pub card: Arc<ModelCard>,
     /// Whether the component had to be compiled.
     pub compiled: bool,
@@ -232,6 +233,8 @@ pub struct Guest {
     pub origin: Origin,
     /// What it is told when it asks for its configuration.
     pub configuration: Configuration,
+    /// What the revision is to be called; by default what the component calls itself.
+    pub name: Option<RevisionName>,
 }
 
 /// A revision that was added.

@@ -33,6 +33,7 @@ impl Revisions {
             component: Arc::clone(&entry.component),
             origin: entry.origin.clone(),
             configuration: entry.revision().configuration().clone(),
+            name: None,
         })
     }
 
@@ -146,8 +147,8 @@ impl Revisions {
         Ok((model, is_known))
     }
 
-    /// What the directory of the live revision's model says of it, and the most tokens of a
-    /// batch of the revision; `None` only while the live revision is not known here.
+    /// What is known of the live revision beside its answers, and the most tokens of a batch
+    /// of it; `None` only while the live revision is not known here.
     pub fn live_model(&self) -> Option<(Arc<ModelCard>, u32)> {
         let live = self.rollout.live();
         let registry = self.registry();

@@ -93,7 +93,7 @@ impl Metrics {
             live: register_int_gauge_vec_with_registry!(
                 "fastsentiment_live_version_info",
                 "The version that is live, always 1.",
-                &["configuration", "guest", "model", "revision"],
+                &["configuration", "guest", "model", "name", "revision"],
                 registry
             )?,
             share: register_gauge_vec_with_registry!(
@@ -161,7 +161,14 @@ impl Metrics {
             let configuration = revision.configuration().digest();
             let parts = [configuration, revision.guest(), revision.model()];
             let [configuration, guest, model] = parts.map(|digest| digest.short());
-            [configuration, guest, model, revision.short()]
+            let name = revision.name().map(ToString::to_string);
+            [
+                configuration,
+                guest,
+                model,
+                name.unwrap_or_default(),
+                revision.short(),
+            ]
         };
         self.live.with_label_values(&labels(live)).set(1);
         if let Some(before) = before.filter(|before| *before != live) {

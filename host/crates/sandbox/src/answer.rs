@@ -34,8 +34,13 @@ pub(super) fn reported(error: Error, texts: usize) -> CallError {
             CallError::Model(one_line(why, MAX_REASON))
         }
         Error::InferenceFailed(why) => CallError::Inference(one_line(why, MAX_REASON)),
-        Error::Internal(why) => CallError::Internal(one_line(why, MAX_REASON)),
+        Error::Internal(why) => failed(&why),
     }
+}
+
+/// Converts a failure that a guest reports of itself.
+pub(super) fn failed(why: &str) -> CallError {
+    CallError::Internal(one_line(why, MAX_REASON))
 }
 
 /// Checks an answer to so many texts.

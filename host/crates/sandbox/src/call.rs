@@ -6,15 +6,15 @@ use std::time::Instant;
 use wasmtime::Store;
 use wasmtime_wasi::I32Exit;
 
-use super::answer::{Labels, check, reported};
-use super::bindings::{Serving, ServingPre};
+use super::answer::{Labels, check, failed, reported};
+use super::bindings::{Describing, DescribingPre, Serving, ServingPre, descriptor};
 use super::error::{CallError, is_exhausted, with_stderr};
 use super::load::LoadedFrom;
 use super::output::{Output, Printer};
 use super::runtime::Runtime;
 use super::state::{Configured, MAX_TABLE_ELEMENTS, Refused, State, configured, sandbox};
 use super::trap;
-use predictor::{CancellationToken, PredictError, Revision, Scorer, Scores};
+use predictor::{CancellationToken, Description, PredictError, Revision, Scorer, Scores};
 
 /// A guest that is ready to serve.
 pub struct Guest {
@@ -25,13 +25,14 @@ pub struct Guest {
     loaded_from: LoadedFrom,
     labels: Arc<Labels>,
     output: Arc<Output>,
+    pub(super) description: Option<Description>,
 }
 
-/// One instance of a guest.
-pub struct Instance {
+/// One instance of a guest, which exports `E`.
+pub struct Instance<E = Serving> {
     runtime: Arc<Runtime>,
     store: Store<State>,
-    serving: Serving,
+    exports: E,
     labels: Arc<Labels>,
     stdout: Printer,
     stderr: Printer,
@@ -62,12 +63,18 @@ impl Guest {
             version,
             loaded_from,
             labels: Arc::default(),
+            description: None,
         }
     }
 
     /// The revision of this guest's answers.
     pub fn revision(&self) -> &Arc<Revision> {
         &self.version
+    }
+
+    /// What the guest says of itself; `None` if it says nothing.
+    pub fn description(&self) -> Option<&Description> {
+        self.description.as_ref()
     }
 
     /// Whether the guest was compiled, or its code was found.
@@ -89,6 +96,15 @@ impl Guest {
         &self,
         abandoned: Option<CancellationToken>,
     ) -> Result<Instance, CallError> {
+        let make = async |store: &mut Store<State>| self.serving.instantiate_async(store).await;
+        self.instance(abandoned, make).await
+    }
+
+    async fn instance<E>(
+        &self,
+        abandoned: Option<CancellationToken>,
+        make: impl AsyncFnOnce(&mut Store<State>) -> wasmtime::Result<E>,
+    ) -> Result<Instance<E>, CallError> {
         let time = self.runtime.limits.call;
         let (stdout, stderr) = (self.output.stdout(), self.output.stderr());
         let wasi = sandbox()
@@ -100,8 +116,8 @@ impl Guest {
             .runtime
             .store(serving, wasi, &self.configured, time, abandoned);
         let run = Arc::clone(&store.data().run);
-        let making = self.serving.instantiate_async(&mut store);
-        let serving = run.limited(time, making).await?.map_err(|error| {
+        let making = make(&mut store);
+        let exports = run.limited(time, making).await?.map_err(|error| {
             if is_exhausted(&error) {
                 return CallError::NoRoom(format!("{error:#}"));
             }
@@ -114,11 +130,20 @@ impl Guest {
         Ok(Instance {
             runtime: Arc::clone(&self.runtime),
             store,
-            serving,
+            exports,
             labels: Arc::clone(&self.labels),
             stdout,
             stderr,
         })
+    }
+
+    /// Asks a fresh instance to describe itself.
+    pub(super) async fn describe(
+        &self,
+        describing: &DescribingPre<State>,
+    ) -> Result<descriptor::Description, CallError> {
+        let make = async |store: &mut Store<State>| describing.instantiate_async(store).await;
+        self.instance(None, make).await?.describe().await
     }
 
     /// Scores texts in a fresh instance. Must be called in a tokio runtime with a
@@ -142,7 +167,7 @@ impl Instance {
         let time = self.runtime.limits.call;
         let run = Arc::clone(&self.store.data().run);
         run.restart(time);
-        let predictor = self.serving.fastsentiment_predict_predictor();
+        let predictor = self.exports.fastsentiment_predict_predictor();
         let call = predictor.call_predict(&mut self.store, texts);
         let answer = run.limited(time, call).await?;
         run.pause();
@@ -156,17 +181,34 @@ impl Instance {
         }
     }
 
-    /// The size of its linear memories, in bytes.
-    pub fn memory(&self) -> usize {
-        self.store.data().memory.used()
-    }
-
     /// What it has printed so far. It may contain a client's text.
     pub fn printed(&self) -> Printed {
         Printed {
             stdout: self.stdout.tail(),
             stderr: self.stderr.tail(),
         }
+    }
+}
+
+impl Instance<Describing> {
+    async fn describe(&mut self) -> Result<descriptor::Description, CallError> {
+        let time = self.runtime.limits.call;
+        let run = Arc::clone(&self.store.data().run);
+        run.restart(time);
+        let descriptor = self.exports.fastsentiment_predict_descriptor();
+        let call = descriptor.call_describe(&mut self.store);
+        match run.limited(time, call).await? {
+            Ok(Ok(description)) => Ok(description),
+            Ok(Err(why)) => Err(failed(&why)),
+            Err(error) => Err(self.trapped(&error)),
+        }
+    }
+}
+
+impl<E> Instance<E> {
+    /// The size of its linear memories, in bytes.
+    pub fn memory(&self) -> usize {
+        self.store.data().memory.used()
     }
 
     fn trapped(&self, error: &wasmtime::Error) -> CallError {

@@ -1,20 +1,26 @@
 //! Checks a component against the contract. Errors say what its author must change.
 
-use wasmparser::{ComponentExternalKind, Parser, Payload};
+use wasmparser::{
+    CanonicalFunction, CanonicalOption, ComponentExternalKind, ComponentName, CustomSectionReader,
+    KnownCustom, Parser, Payload,
+};
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre};
 use wasmtime::error::Context as _;
 
-use super::bindings::{Error, Score, ServingPre};
+use super::bindings::{DescribingPre, Error, Score, ServingPre};
 use super::error::LoadError;
 use super::output::one_line;
 use super::runtime::Realm;
 use super::state::State;
+use predictor::RevisionName;
 
 /// The interface that every guest must export.
 const PREDICTOR: &str = "fastsentiment:predict/predictor@0.1.0";
 /// Its function.
 const PREDICT: &str = "predict";
+/// The interface that a guest exports that describes itself.
+const DESCRIPTOR: &str = "fastsentiment:predict/descriptor@0.1.0";
 /// The function that a guest of the world `prepared-guest` exports.
 pub(super) const PREPARE: &str = "prepare";
 
@@ -34,16 +40,20 @@ const GIVEN: [(&str, &str); 8] = [
     ("wasi:sockets", "0.2."),
 ];
 
-/// What a component uses of the contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a component says of itself in its sections.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct World {
+    /// Its own name and version.
+    pub(super) name: Option<RevisionName>,
     /// It is of the world `prepared-guest`, not of the world `guest`.
     pub(super) is_prepared: bool,
+    /// It describes itself.
+    pub(super) is_described: bool,
     /// It can read its configuration.
     pub(super) reads_configuration: bool,
 }
 
-/// Determines what a component uses by the names of its imports and exports. This reads
+/// Determines what a component uses, by the names of its imports and exports. This reads
 /// sections only, so a component that is not a guest is refused before it is compiled.
 pub(super) fn world(bytes: &[u8]) -> Result<World, LoadError> {
     if Parser::is_core_wasm(bytes) {
@@ -55,29 +65,44 @@ pub(super) fn world(bytes: &[u8]) -> Result<World, LoadError> {
     if let Some(import) = &names.foreign_import {
         return Err(LoadError::Link(not_given(import)));
     }
-    match names.predictor {
-        Some(ComponentExternalKind::Instance) => {}
-        Some(_) => {
-            return Err(LoadError::Contract(format!(
-                "its export `{PREDICTOR}` must be an interface"
-            )));
-        }
-        None => {
-            return Err(LoadError::Contract(format!(
-                "it must export the interface `{PREDICTOR}`; it exports {}",
-                names.list()
-            )));
-        }
+    if names.is_asynchronous {
+        return Err(LoadError::Link(
+            "it uses asynchronous functions of the component model, which guests are not given; \
+             with jco, `--backend-qjs-disable-async` builds JavaScript without them"
+                .to_owned(),
+        ));
     }
-    match names.prepare {
-        None | Some(ComponentExternalKind::Func) => Ok(World {
-            is_prepared: names.prepare.is_some(),
-            reads_configuration: names.reads_configuration,
-        }),
-        Some(_) => Err(LoadError::Contract(format!(
-            "its export `{PREPARE}` must be a function"
+    let exports = |name: &str, kind, wanted| match kind {
+        None => Ok(false),
+        Some(found) if found == wanted => Ok(true),
+        Some(_) if wanted == ComponentExternalKind::Func => Err(LoadError::Contract(format!(
+            "its export `{name}` must be a function"
         ))),
+        Some(_) => Err(LoadError::Contract(format!(
+            "its export `{name}` must be an interface"
+        ))),
+    };
+    let (function, interface) = (ComponentExternalKind::Func, ComponentExternalKind::Instance);
+    if !exports(PREDICTOR, names.predictor, interface)? {
+        return Err(LoadError::Contract(format!(
+            "it must export the interface `{PREDICTOR}`; it exports {}",
+            names.list()
+        )));
     }
+    let is_prepared = exports(PREPARE, names.prepare, function)?;
+    if is_prepared && names.is_nested {
+        return Err(LoadError::Prepare(
+            "it has code in nested components, whose memory cannot be kept: build it without \
+             `prepare`, for the world `guest`, or as one component"
+                .to_owned(),
+        ));
+    }
+    Ok(World {
+        name: names.full_name(),
+        is_prepared,
+        is_described: exports(DESCRIPTOR, names.descriptor, interface)?,
+        reads_configuration: names.reads_configuration,
+    })
 }
 
 /// Whether a name is that of an interface that guests are given. Other imports are left to
@@ -109,8 +134,14 @@ fn not_given(import: &str) -> String {
 #[derive(Default)]
 struct Names {
     predictor: Option<ComponentExternalKind>,
+    descriptor: Option<ComponentExternalKind>,
     prepare: Option<ComponentExternalKind>,
     reads_configuration: bool,
+    is_asynchronous: bool,
+    /// It has modules in nested components.
+    is_nested: bool,
+    name: Option<String>,
+    version: Option<String>,
     /// The first import that guests are not given.
     foreign_import: Option<String>,
     /// The first names, for the error message.
@@ -129,7 +160,11 @@ impl Names {
         let mut depth = 0_usize;
         for payload in Parser::new(0).parse_all(bytes) {
             match payload? {
-                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+                Payload::ModuleSection { .. } => {
+                    exports.is_nested |= depth > 0;
+                    depth += 1;
+                }
+                Payload::ComponentSection { .. } => depth += 1,
                 Payload::End(_) => depth = depth.saturating_sub(1),
                 Payload::ComponentImportSection(section) if depth == 0 => {
                     for import in section {
@@ -146,15 +181,46 @@ impl Names {
                         exports.add(export.name.name, export.kind);
                     }
                 }
+                Payload::ComponentCanonicalSection(section) => {
+                    for function in section {
+                        exports.is_asynchronous |= is_asynchronous(&function?);
+                    }
+                }
+                Payload::CustomSection(section) if depth == 0 => exports.note(&section),
                 _ => {}
             }
         }
         Ok(exports)
     }
 
+    /// Reads a name or a version, as `wasm-tools metadata` writes them.
+    fn note(&mut self, section: &CustomSectionReader) {
+        match section.as_known() {
+            KnownCustom::ComponentName(mut names) => {
+                if let Some(Ok(ComponentName::Component { name, .. })) = names.next() {
+                    self.name = Some(name.to_owned());
+                }
+            }
+            _ if section.name() == "version" => {
+                self.version = String::from_utf8(section.data().to_owned()).ok();
+            }
+            _ => {}
+        }
+    }
+
+    /// The component's name with its version; none if that is not fit to be shown.
+    fn full_name(&self) -> Option<RevisionName> {
+        let name = self.name.as_ref()?;
+        match &self.version {
+            Some(version) => format!("{name}@{version}").parse().ok(),
+            None => name.parse().ok(),
+        }
+    }
+
     fn add(&mut self, name: &str, kind: ComponentExternalKind) {
         match name {
             PREDICTOR => self.predictor = self.predictor.or(Some(kind)),
+            DESCRIPTOR => self.descriptor = self.descriptor.or(Some(kind)),
             PREPARE => self.prepare = self.prepare.or(Some(kind)),
             _ => {}
         }
@@ -174,6 +240,19 @@ impl Names {
     }
 }
 
+/// Whether a component that has such a function must be run asynchronously.
+fn is_asynchronous(function: &CanonicalFunction) -> bool {
+    match function {
+        CanonicalFunction::Lift { options, .. } | CanonicalFunction::Lower { options, .. } => {
+            options.contains(&CanonicalOption::Async)
+        }
+        CanonicalFunction::ResourceNew { .. }
+        | CanonicalFunction::ResourceDrop { .. }
+        | CanonicalFunction::ResourceRep { .. } => false,
+        _ => true,
+    }
+}
+
 /// Links a component's imports to the host's functions.
 pub(super) fn link(realm: &Realm, component: &Component) -> Result<InstancePre<State>, LoadError> {
     realm
@@ -186,6 +265,14 @@ pub(super) fn link(realm: &Realm, component: &Component) -> Result<InstancePre<S
 pub(super) fn bind(linked: InstancePre<State>) -> Result<ServingPre<State>, LoadError> {
     check_types(&linked)
         .and_then(|()| ServingPre::new(linked))
+        .map_err(|error| LoadError::Contract(format!("an export has the wrong type: {error:#}")))
+}
+
+/// Like [`bind`], for a guest that describes itself.
+pub(super) fn bind_descriptor(
+    linked: InstancePre<State>,
+) -> Result<DescribingPre<State>, LoadError> {
+    DescribingPre::new(linked)
         .map_err(|error| LoadError::Contract(format!("an export has the wrong type: {error:#}")))
 }
 

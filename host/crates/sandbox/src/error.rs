@@ -31,6 +31,9 @@ pub enum LoadError {
     /// The component has an import that the host does not provide.
     #[error("the guest cannot be linked: {0}")]
     Link(String),
+    /// The guest failed to describe itself.
+    #[error("the guest could not describe itself: {0}")]
+    Describe(CallError),
     /// A call of the self-test failed.
     #[error("the guest failed its self-test: {0}")]
     SelfTest(CallError),
@@ -105,7 +108,7 @@ impl LoadError {
     pub fn step(&self) -> Step {
         match self {
             Self::Size(_) => Step::Size,
-            Self::Contract(_) => Step::Contract,
+            Self::Contract(_) | Self::Describe(_) => Step::Contract,
             Self::Compile(_) | Self::Compiler(_) => Step::Compile,
             Self::Prepare(_) => Step::Prepare,
             Self::Link(_) => Step::Link,

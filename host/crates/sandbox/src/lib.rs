@@ -68,6 +68,7 @@ mod call;
 mod command;
 mod compiler;
 mod contract;
+mod describe;
 mod error;
 mod golden;
 mod limits;

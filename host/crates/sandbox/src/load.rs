@@ -10,6 +10,7 @@ use super::artifact::ArtifactStore;
 use super::call::Guest;
 use super::compiler::{Pace, Purpose, Source, fingerprint, lower_priority};
 use super::contract::{World, bind, link, world};
+use super::describe::describe;
 use super::error::LoadError;
 use super::golden::Golden;
 use super::limits::{check_size, check_structure};
@@ -127,24 +128,30 @@ impl Load<'_> {
         check_size(self.bytes, self.runtime.compiler.limits().component)?;
         let guest = Digest::of(self.bytes);
         let world = world(self.bytes)?;
-        let version = Arc::new(revision(guest, self.model, self.configuration));
-        let key = artifact_key(self.runtime, &version, world);
-        if let Some(known) = self.known(&key, &version) {
+        let version = revision(guest, self.model, self.configuration);
+        let version = Arc::new(version.named(world.name.clone()));
+        let key = artifact_key(self.runtime, &version, &world);
+        if let Some(known) = self.known(&key, &version, &world) {
             return known;
         }
         // One at a time: two compilers would take twice the memory, and of two loads
         // of one guest the second finds the artefact of the first.
         let turn = self.runtime.compiling.lock();
         let _turn = turn.unwrap_or_else(PoisonError::into_inner);
-        match self.known(&key, &version) {
+        match self.known(&key, &version, &world) {
             Some(known) => known,
-            None => self.build(&key, &version, world),
+            None => self.build(&key, &version, &world),
         }
     }
 
     /// A guest that was compiled before. It passed its self-test then, with the same
     /// model, so one text is enough to check that it runs on this machine.
-    fn known(&self, key: &Digest, version: &Arc<Revision>) -> Option<Result<Guest, LoadError>> {
+    fn known(
+        &self,
+        key: &Digest,
+        version: &Arc<Revision>,
+        world: &World,
+    ) -> Option<Result<Guest, LoadError>> {
         let code = self.artifacts?.find(key)?;
         let component = code
             .component(&self.runtime.serving().engine)
@@ -153,7 +160,7 @@ impl Load<'_> {
             })
             .ok()?;
         Some(
-            self.guest(&component, version, LoadedFrom::Artifact)
+            self.guest(&component, version, world, LoadedFrom::Artifact)
                 .and_then(|guest| guest.test_again().map(|()| guest)),
         )
     }
@@ -163,7 +170,7 @@ impl Load<'_> {
         &self,
         key: &Digest,
         version: &Arc<Revision>,
-        world: World,
+        world: &World,
     ) -> Result<Guest, LoadError> {
         check_structure(self.bytes, self.runtime.limits.memory)?;
         // Before the long work, since a damaged file is found without it.
@@ -176,7 +183,7 @@ impl Load<'_> {
         let component = code
             .component(&self.runtime.serving().engine)
             .map_err(|error| LoadError::Host(format!("{error:#}")))?;
-        let guest = self.guest(&component, version, LoadedFrom::Source)?;
+        let guest = self.guest(&component, version, world, LoadedFrom::Source)?;
         guest.test(&golden)?;
         if let Some(artifacts) = self.artifacts {
             artifacts.put(key, &code);
@@ -225,21 +232,28 @@ impl Load<'_> {
         &self,
         component: &Component,
         version: &Arc<Revision>,
+        world: &World,
         from: LoadedFrom,
     ) -> Result<Guest, LoadError> {
-        let serving = bind(link(self.runtime.serving(), component)?)?;
+        let linked = link(self.runtime.serving(), component)?;
+        let serving = bind(linked.clone())?;
         let runtime = Arc::clone(self.runtime);
-        Ok(Guest::new(runtime, serving, Arc::clone(version), from))
+        let mut guest = Guest::new(runtime, serving, Arc::clone(version), from);
+        if world.is_described {
+            guest.description = Some(describe(&guest, linked)?);
+        }
+        Ok(guest)
     }
 }
 
 /// A digest of everything that the code of a guest depends on: its bytes, the model and
 /// the configuration it was prepared with, and the compiler with all its settings.
-fn artifact_key(runtime: &Runtime, version: &Revision, world: World) -> Digest {
+fn artifact_key(runtime: &Runtime, version: &Revision, world: &World) -> Digest {
     let read = match world {
         World {
             is_prepared: true,
             reads_configuration: true,
+            ..
         } => version.configuration().clone(),
         // Read in calls, or never: other values need no other code.
         _ => Revision::NO_CONFIGURATION,

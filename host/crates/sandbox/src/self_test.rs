@@ -4,7 +4,7 @@
 //! depends on chance, on the time or on the other texts of the call: answers are cached, and
 //! texts of many clients are scored together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::call::{Executor, Guest, executor};
 use super::error::{CallError, LoadError};
@@ -41,6 +41,9 @@ impl Guest {
     pub(super) fn test(&self, golden: &Golden) -> Result<(), LoadError> {
         let runner = runner()?;
         let alone = self.ask(&runner, &[TEXT])?;
+        if let (Some(description), [answer]) = (self.description(), &*alone) {
+            check_labels(&description.labels, answer)?;
+        }
         let again = self.ask(&runner, &[TEXT])?;
         if let Some(answers) = differ(&alone, &again, AGAIN) {
             return Err(LoadError::WrongAnswers(format!(
@@ -74,9 +77,33 @@ impl Guest {
     }
 }
 
-fn runner() -> Result<Executor, LoadError> {
+/// What runs calls while a guest is loaded.
+pub(super) fn runner() -> Result<Executor, LoadError> {
     executor().map_err(|error| LoadError::Host(error.to_string()))
 }
+
+/// Compares the labels that a guest says that it has with those of an answer.
+fn check_labels(described: &[String], answer: &Scores) -> Result<(), LoadError> {
+    let said: BTreeSet<&str> = described.iter().map(String::as_str).collect();
+    let given: BTreeSet<&str> = answer.iter().map(|score| &*score.label).collect();
+    if said == given {
+        return Ok(());
+    }
+    let list = |labels: &BTreeSet<&str>| {
+        let first = labels.iter().take(LABELS).copied();
+        first.map(shown).collect::<Vec<_>>().join(", ")
+    };
+    Err(LoadError::WrongAnswers(format!(
+        "it describes itself with {} labels, such as {}, and answers with {}, such as {}",
+        said.len(),
+        list(&said),
+        given.len(),
+        list(&given),
+    )))
+}
+
+/// The most labels of an answer in a message.
+const LABELS: usize = 3;
 
 /// Describes the first answers of two calls if they have other labels, or a score that
 /// differs by more than `tolerance`.
@@ -97,7 +124,6 @@ fn differ(one: &[Scores], other: &[Scores], tolerance: f32) -> Option<(String, S
 
 /// The first labels of an answer, with their scores.
 fn described(answer: &Scores) -> String {
-    const LABELS: usize = 3;
     let first = answer.iter().take(LABELS);
     let described: Vec<String> = first
         .map(|score| format!("{} {:.4}", shown(&score.label), score.score))

@@ -11,6 +11,7 @@
     reason = "a test that cannot continue fails"
 )]
 
+mod descriptions;
 mod guests;
 mod traps;
 

@@ -165,3 +165,70 @@ fn a_prepare_of_a_wrong_kind_is_refused() {
     let error = refusal(&component(&asking));
     assert!(error.to_string().contains("prepare"), "{error}");
 }
+
+#[test]
+fn asynchronous_components_are_refused_before_they_are_compiled() {
+    // No compiler takes the module.
+    let broken = "(core module (func (result i32)))";
+    let asks = format!("{broken} (core func (canon task.cancel)) {}", hostile());
+    let words = ["asynchronous", "--backend-qjs-disable-async"];
+    assert_refused_at(Step::Link, &asks, &words);
+    let nested = format!(
+        "{broken} (component (core func (canon task.cancel))) {}",
+        hostile()
+    );
+    assert_refused_at(Step::Link, &nested, &words);
+}
+
+#[test]
+fn nested_components_with_code_are_not_prepared() {
+    let inner = "(component (core module (func)))";
+    let asks = format!("{inner} {}", prepared(""));
+    assert_refused_at(Step::Prepare, &asks, &["nested", "without `prepare`"]);
+    // They are served as they are.
+    assert!(load_text(&tight(), &format!("{inner} {}", hostile())).is_ok());
+    // The usual tools make nested components without code.
+    assert!(load_text(&tight(), &format!("(component) {}", prepared(""))).is_ok());
+}
+
+/// The bytes of a custom section.
+fn custom(name: &str, content: &[u8]) -> Vec<u8> {
+    let length = |of: usize| {
+        u8::try_from(of)
+            .ok()
+            .filter(|length| *length < 128)
+            .unwrap()
+    };
+    let mut section = vec![
+        0,
+        length(1 + name.len() + content.len()),
+        length(name.len()),
+    ];
+    section.extend(name.bytes());
+    section.extend(content);
+    section
+}
+
+#[test]
+fn a_guest_is_called_what_it_calls_itself() {
+    let name = |name: &str| {
+        let length = u8::try_from(name.len()).unwrap();
+        let content = [&[0, length + 1, length], name.as_bytes()].concat();
+        custom("component-name", &content)
+    };
+    let version = |number: &str| custom("version", number.as_bytes());
+    for (sections, called) in [
+        (vec![], None),
+        (vec![name("mine")], Some("mine")),
+        (vec![version("1.2.0"), name("mine")], Some("mine@1.2.0")),
+        (vec![version("1.2.0")], None),
+        // It would not fit into a header.
+        (vec![name("two words")], None),
+        (vec![name("mine"), version("\u{202e}")], None),
+    ] {
+        let bytes = [component(&hostile()), sections.concat()].concat();
+        let guest = load(&tight(), None, &bytes, &some_files(), &Configuration::NONE).unwrap();
+        let name = guest.revision().name().map(ToString::to_string);
+        assert_eq!(name.as_deref(), called);
+    }
+}

@@ -340,6 +340,7 @@ pub(super) fn guest(component: &str) -> Guest {
         component: component.as_bytes().into(),
         origin: Origin::Upload,
         configuration: Configuration::NONE,
+        name: None,
     }
 }
 

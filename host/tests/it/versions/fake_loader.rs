@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 
-use predictor::{Configuration, Digest, ModelCard, Priority, Revision, Scorer, Side};
+use predictor::{Configuration, Description, Digest, ModelCard, Priority, Revision, Scorer};
 use revisions::{LoadError, Loaded, Loader, Model, Origin, Refusal};
 
 use super::fake::digest;
@@ -123,10 +123,7 @@ impl Loader for FakeLoader {
             scorer,
             card: Arc::new(ModelCard {
                 name: weights,
-                labels: Vec::new(),
-                max_tokens: None,
-                cut: Side::Right,
-                activation: None,
+                description: Description::UNKNOWN,
             }),
             compiled: true,
         })

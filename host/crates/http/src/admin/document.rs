@@ -51,6 +51,10 @@ pub struct Name {
     /// SHA-256 over the configuration; that of no bytes if there is none.
     #[schema(pattern = "^[0-9a-f]{64}$")]
     pub configuration: String,
+    /// What people call it, if it has a name.
+    #[serde(default)]
+    #[schema(required = true, pattern = "^[!-~]{1,100}$")]
+    pub name: Option<String>,
 }
 
 /// All versions: `GET /versions`.
@@ -227,6 +231,7 @@ impl From<&Revision> for Name {
             model: revision.model().to_string(),
             model_short: revision.model().short(),
             configuration: revision.configuration().digest().to_string(),
+            name: revision.name().map(ToString::to_string),
         }
     }
 }

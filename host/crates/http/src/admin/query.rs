@@ -5,6 +5,7 @@
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use predictor::RevisionName;
 use rollout::Share;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _};
 use utoipa::IntoParams;
@@ -80,6 +81,10 @@ pub(super) struct AddParameters {
     #[serde(default, deserialize_with = "some_digits")]
     #[param(value_type = Option<String>, pattern = "^[0-9a-fA-F]{4,64}$")]
     pub(super) configuration: Option<String>,
+    /// What to call it; by default what the component calls itself.
+    #[serde(default, deserialize_with = "some_name")]
+    #[param(value_type = Option<String>, pattern = "^[!-~]{1,100}$", example = "neutral@1.2.0")]
+    pub(super) name: Option<RevisionName>,
     /// Do this though a rollout file decides what is used.
     #[serde(default, rename = "override")]
     #[param(default = false)]
@@ -180,6 +185,11 @@ fn some_digits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Stri
     digits(&text)
         .map(Some)
         .ok_or_else(|| D::Error::custom("it is named by 4 to 64 hexadecimal digits of its digest"))
+}
+
+fn some_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RevisionName>, D::Error> {
+    let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+    text.parse().map(Some).map_err(D::Error::custom)
 }
 
 fn some_share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Share>, D::Error> {

@@ -19,6 +19,7 @@ impl From<RevisionError> for Problem {
             | RevisionError::AmbiguousModel(_)
             | RevisionError::Ambiguous(_)
             | RevisionError::InUse(_)
+            | RevisionError::OtherName { .. }
             | RevisionError::NotLive { .. }
             | RevisionError::NothingBefore
             | RevisionError::Overtaken { .. }

@@ -9,8 +9,7 @@ use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use connection::body::Whole;
 use connection::{Memory, Session};
-use predictor::Configuration;
-use revisions::{Added, Guest, Model, Origin, RevisionError, Revisions};
+use revisions::{Added, Guest, Model, RevisionError, Revisions};
 
 use crate::media_type::unsupported;
 use crate::problem::Problem;
@@ -59,7 +58,7 @@ impl Uploads {
     pub(super) async fn add(
         &self,
         versions: &Arc<Revisions>,
-        configuration: Configuration,
+        guest: Guest,
         model: Arc<Model>,
         headers: &HeaderMap,
         body: Body,
@@ -73,8 +72,7 @@ impl Uploads {
         let adding = tokio::spawn(async move {
             let guest = Guest {
                 component: bytes.into(),
-                origin: Origin::Upload,
-                configuration,
+                ..guest
             };
             let added = versions.add(guest, model).await;
             drop(reservation);

@@ -10,8 +10,8 @@ use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use connection::body::BodyError;
 use connection::{NoRoom, Session};
-use predictor::Revision;
-use revisions::{Guest, RevisionError};
+use predictor::{Configuration, Revision};
+use revisions::{Guest, Origin, RevisionError};
 use rollout::Trial;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -91,6 +91,11 @@ problems!(AddProblems, {
         RevisionError::UnknownModel("0123456789ab".to_owned()).into(),
         RevisionError::AmbiguousModel("0123".to_owned()).into(),
         RevisionError::UnknownConfiguration("0123456789ab".to_owned()).into(),
+        RevisionError::OtherName {
+            revision: example("the revision").short(),
+            name: None,
+        }
+        .into(),
         RevisionError::Ended.into(),
     ];
     more.extend(require_form(&text, Form::Component).err());
@@ -143,19 +148,27 @@ async fn add(
     }
     let model = versions.model(then.model.as_deref())?;
     let configuration = versions.configuration(then.configuration.as_deref())?;
+    let guest = match &then.guest {
+        Some(guest) => versions.guest(Some(guest))?,
+        None => Guest {
+            component: Arc::default(),
+            origin: Origin::Upload,
+            configuration: Configuration::NONE,
+            name: None,
+        },
+    };
+    let guest = Guest {
+        configuration,
+        name: then.name,
+        ..guest
+    };
     let added = match &then.guest {
-        Some(guest) if body.is_end_stream() => {
-            let guest = Guest {
-                configuration,
-                ..versions.guest(Some(guest))?
-            };
-            versions.add(guest, model).await?
-        }
+        Some(_) if body.is_end_stream() => versions.add(guest, model).await?,
         Some(_) => return Err(invalid("with `guest`, the body must be empty")),
         None => {
             let uploads = &context.uploads;
             uploads
-                .add(versions, configuration, model, &headers, body, &session)
+                .add(versions, guest, model, &headers, body, &session)
                 .await?
         }
     };

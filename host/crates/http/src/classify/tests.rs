@@ -2,16 +2,17 @@
 
 use super::*;
 use crate::problem::Kind;
-use predictor::{Activation, ModelCard, Score, Side};
+use predictor::{Activation, Description, ModelCard, Score};
 use serde_json::{Value, json};
 
 fn served() -> Served {
     let card = Arc::new(ModelCard {
         name: "tiny".to_owned(),
-        labels: vec!["NEGATIVE".to_owned(), "POSITIVE".to_owned()],
-        max_tokens: None,
-        cut: Side::Right,
-        activation: Some(Activation::Softmax),
+        description: Description {
+            labels: vec!["NEGATIVE".to_owned(), "POSITIVE".to_owned()],
+            activation: Some(Activation::Softmax),
+            ..Description::UNKNOWN
+        },
     });
     Served {
         live: Arc::new(move || (Arc::clone(&card), 1)),

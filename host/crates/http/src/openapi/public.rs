@@ -18,7 +18,7 @@ use super::{
 };
 use crate::bulk::{ErrorLine, ScoredLine, TextLine};
 use crate::inputs::{Allowed, InputsRequest};
-use crate::predict::{CACHE_HITS, GUEST, MODEL, REVISION};
+use crate::predict::{CACHE_HITS, GUEST, MODEL, NAME, REVISION};
 use crate::{HttpConfig, Served, assets, classify, coding, problem, scores, version};
 
 const ABOUT_PREDICT: &str = "\
@@ -217,6 +217,11 @@ pub(super) fn describe_headers(headers: &mut Value, facts: &Facts) {
             "examples": [digest],
         });
     }
+    headers[NAME.as_str()]["schema"] = json!({
+        "type": "string",
+        "pattern": "^[!-~]+(, [!-~]+)*$",
+        "examples": ["neutral@1.2.0"],
+    });
     headers[CACHE_HITS.as_str()]["schema"] =
         json!({"type": "integer", "minimum": 0, "maximum": facts.limits.max_texts});
     headers["Server-Timing"]["schema"] = json!({

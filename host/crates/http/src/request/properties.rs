@@ -1,6 +1,6 @@
 //! What the reader makes of any input, compared with `serde_json::Value`.
 
-use predictor::{Activation, ModelCard, Side};
+use predictor::{Activation, Description, ModelCard};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -80,10 +80,10 @@ fn request() -> impl Strategy<Value = Value> {
 fn allowed() -> Allowed {
     Allowed::from(&ModelCard {
         name: String::new(),
-        labels: Vec::new(),
-        max_tokens: None,
-        cut: Side::Right,
-        activation: Some(Activation::Softmax),
+        description: Description {
+            activation: Some(Activation::Softmax),
+            ..Description::UNKNOWN
+        },
     })
 }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 use fastsentiment_http::Readiness;
 use fastsentiment_http::admin::{Access, Admin, Managed, Token, Uploads};
 use predictor::{
-    Answer as TextAnswer, BoxFuture, Configuration, Digest, ModelCard, Pending, PredictError,
-    Predictor, Priority, Request, RequestOptions, Revision, Router, Side, Source,
+    Answer as TextAnswer, BoxFuture, Configuration, Description, Digest, ModelCard, Pending,
+    PredictError, Predictor, Priority, Request, RequestOptions, Revision, Router, Source,
 };
 use prometheus::Registry;
 use reqwest::Method;
@@ -90,10 +90,7 @@ impl Loader for Words {
             scorer: Arc::new(Named(Arc::new(revision))),
             card: Arc::new(ModelCard {
                 name: "fake".to_owned(),
-                labels: Vec::new(),
-                max_tokens: None,
-                cut: Side::Right,
-                activation: None,
+                description: Description::UNKNOWN,
             }),
             compiled: true,
         })

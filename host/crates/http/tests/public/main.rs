@@ -42,8 +42,8 @@ use connection::serve;
 use fastsentiment_http::public::Public;
 use fastsentiment_http::{Metrics, Readiness, Served};
 use predictor::{
-    Activation, Answer as TextAnswer, BoxFuture, Caching, Digest, ErrorKind, ModelCard, Pending,
-    PredictError, Predictor, Request, Revision, Score, Side, Source, Work,
+    Activation, Answer as TextAnswer, BoxFuture, Caching, Description, Digest, ErrorKind, Limit,
+    ModelCard, Pending, PredictError, Predictor, Request, Revision, Score, Side, Source, Work,
 };
 use prometheus::Registry;
 use rollout::Rollout;
@@ -305,10 +305,15 @@ impl Drop for Server {
 fn served() -> Served {
     let model = Arc::new(ModelCard {
         name: "fake".to_owned(),
-        labels: vec!["LENGTH".to_owned(), "DEPTH".to_owned()],
-        max_tokens: Some(512),
-        cut: Side::Right,
-        activation: Some(Activation::Softmax),
+        description: Description {
+            labels: vec!["LENGTH".to_owned(), "DEPTH".to_owned()],
+            activation: Some(Activation::Softmax),
+            limit: Some(Limit {
+                tokens: 512,
+                cut: Side::Right,
+            }),
+            ..Description::UNKNOWN
+        },
     });
     Served {
         live: Arc::new(move || (Arc::clone(&model), 256)),

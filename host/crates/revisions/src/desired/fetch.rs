@@ -169,6 +169,7 @@ impl Fetcher {
                     component: pulled.component.into(),
                     origin: Origin::Artifact(reference.to_string().into()),
                     configuration,
+                    name: None,
                 });
             }
         };
@@ -189,6 +190,7 @@ impl Fetcher {
             component: component.into(),
             origin: Origin::File(path.clone()),
             configuration,
+            name: None,
         })
     }
 

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use super::super::candidate::revision;
 use super::super::desired::fetch::{Fetched, Fetcher, Installed};
 use super::super::file::{self, Unfit};
+use super::super::naming;
 use super::super::state::Record;
 use super::super::{
     DesiredState, Guest, LoadError, Loaded, Model, Options, Origin, Parts, RevisionError, Role,
@@ -123,6 +124,7 @@ impl Candidates<'_> {
                     component,
                     origin,
                     configuration,
+                    ..
                 },
             model,
             signed_by,
@@ -154,7 +156,14 @@ impl Candidates<'_> {
             &model,
             self.configured_origin(),
         );
-        loaded.map(First::kept).map_err(|error| error.to_string())
+        let called = |first: First| First {
+            loaded: naming::called(first.loaded, revision.name()),
+            ..first
+        };
+        loaded
+            .map(called)
+            .map(First::kept)
+            .map_err(|error| error.to_string())
     }
 
     /// A model: the configured one, or else one in the state directory.

@@ -48,7 +48,7 @@ impl Record {
                 let exactly = |name: Identity| {
                     let configuration = configuration(name.configuration.0);
                     Revision::new(name.guest.0, name.model.0, configuration)
-                        .named(name.name, name.version)
+                        .named(name.name.and_then(|name| name.parse().ok()))
                 };
                 let present = |name: Identity| {
                     let model = Hex(models.or_configured(name.model.0));
@@ -121,8 +121,6 @@ struct Identity {
     configuration: Hex,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     name: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    version: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -167,8 +165,7 @@ impl From<&Arc<Revision>> for Identity {
             guest: Hex(revision.guest()),
             model: Hex(revision.model()),
             configuration: Hex(revision.configuration().digest()),
-            name: revision.name().map(str::to_owned),
-            version: revision.version().map(str::to_owned),
+            name: revision.name().map(ToString::to_string),
         }
     }
 }

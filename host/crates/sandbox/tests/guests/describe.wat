@@ -1,0 +1,58 @@
+  ;; For a guest that describes itself: with what lies in its memory from 0 on.
+  (core module $said
+    (memory (export "memory") 1)
+    ;; Not an error; one label, at 64; sigmoid; 7 tokens, cut on the left; no batches.
+    (data (i32.const 0)
+      "\00\00\00\00" "\40\00\00\00\01\00\00\00" "\01\01\00\00"
+      "\01\00\00\00\07\00\00\00\00\00\00\00" "\00")
+    (data (i32.const 64) "\80\00\00\00\05\00\00\00")
+    (data (i32.const 128) "COUNT")
+    (func (export "describe") (result i32)
+      (;describe;)
+      (i32.const 0)))
+  (core instance $said (instantiate $said))
+  (type $activation (enum "softmax" "sigmoid"))
+  (type $side (enum "left" "right"))
+  (type $limit (record (field "tokens" u32) (field "cut" $side)))
+  (type $description (record
+    (field "labels" (list string))
+    (field "activation" (option $activation))
+    (field "limit" (option $limit))
+    (field "batches" bool)))
+  (func $describe (result (result $description (error string)))
+    (canon lift
+      (core func $said "describe")
+      (memory (core memory $said "memory"))))
+  (component $descriptor
+    (type $activation' (enum "softmax" "sigmoid"))
+    (import "activation" (type $activation (eq $activation')))
+    (type $side' (enum "left" "right"))
+    (import "side" (type $side (eq $side')))
+    (type $limit' (record (field "tokens" u32) (field "cut" $side)))
+    (import "limit" (type $limit (eq $limit')))
+    (type $description' (record
+      (field "labels" (list string))
+      (field "activation" (option $activation))
+      (field "limit" (option $limit))
+      (field "batches" bool)))
+    (import "description" (type $description (eq $description')))
+    (import "describe" (func $describe (result (result $description (error string)))))
+    (export $activation-out "activation" (type $activation))
+    (export $side-out "side" (type $side))
+    (type $limit'' (record (field "tokens" u32) (field "cut" $side-out)))
+    (export $limit-out "limit" (type $limit) (type (eq $limit'')))
+    (type $description'' (record
+      (field "labels" (list string))
+      (field "activation" (option $activation-out))
+      (field "limit" (option $limit-out))
+      (field "batches" bool)))
+    (export $description-out "description" (type $description) (type (eq $description'')))
+    (export "describe" (func $describe)
+      (func (result (result $description-out (error string))))))
+  (instance $described (instantiate $descriptor
+    (with "activation" (type $activation))
+    (with "side" (type $side))
+    (with "limit" (type $limit))
+    (with "description" (type $description))
+    (with "describe" (func $describe))))
+  (export "fastsentiment:predict/descriptor@0.1.0" (instance $described))
