@@ -69,10 +69,10 @@ examples: wasm-target ## Build the example guests (guest/examples)
 # Moved into place atomically, and only if it has changed: a running server may be
 # watching it.
 define put-guest
-mkdir -p $(OUT) && { \
-cmp -s target/$(GUEST_TARGET)/guest/fastsentiment_$(1).wasm $(OUT)/fastsentiment_$(1).wasm \
-|| { cp target/$(GUEST_TARGET)/guest/fastsentiment_$(1).wasm $(OUT)/.guest.$$$$ \
-  && mv $(OUT)/.guest.$$$$ $(OUT)/fastsentiment_$(1).wasm; }; }
+mkdir -p $(OUT) && $(PYTHON) guest/tools/name.py fastsentiment-$(1) \
+  target/$(GUEST_TARGET)/guest/fastsentiment_$(1).wasm $(OUT)/.guest.$$$$ \
+&& if cmp -s $(OUT)/.guest.$$$$ $(OUT)/fastsentiment_$(1).wasm; then rm $(OUT)/.guest.$$$$; \
+else mv $(OUT)/.guest.$$$$ $(OUT)/fastsentiment_$(1).wasm; fi
 endef
 
 .PHONY: wasm-target
@@ -175,7 +175,7 @@ test-api: build examples api-venv test-page ## Test the API against its OpenAPI 
 
 # Compilers are kept in target/languages. The others are `go`, whose compiler is 80 MB, and
 # `rust-model`, which takes two minutes to build.
-LANGUAGES := rust js python c
+LANGUAGES := rust js js-spidermonkey python c
 
 .PHONY: test-languages
 test-languages: build examples api-venv ## Make, build, test and swap in a guest in each of LANGUAGES

@@ -63,7 +63,8 @@ collect() {
   # The build id is a digest that includes stripped sections, which contain paths.
   strip --strip-all --remove-section=.note.gnu.build-id "$out/fastsentiment"
   chmod 755 "$out/fastsentiment"
-  cp "$from/$guest_target/guest/fastsentiment_guest.wasm" "$out/fastsentiment_guest.wasm"
+  python3 guest/tools/name.py fastsentiment-guest \
+    "$from/$guest_target/guest/fastsentiment_guest.wasm" "$out/fastsentiment_guest.wasm"
   chmod 644 "$out/fastsentiment_guest.wasm"
   # Use the pinned library even if a developer has set another one.
   env -u ORT_DYLIB_PATH python3 host/tools/fetch-onnxruntime.py "$out"

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 pub mod alone;
+mod calibrations;
 mod engine;
 mod loader;
 pub mod memory;

@@ -4,7 +4,6 @@
 //! answer of it any more. Guests of one model share it.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -22,7 +21,8 @@ use sandbox::{
     Step,
 };
 
-use super::model_dir::{self, ModelDirError};
+use super::calibrations::Calibrations;
+use super::model_dir::{self, ModelDirError, name, real};
 use super::{Config, memory};
 
 /// Loads guests with models.
@@ -62,7 +62,7 @@ pub(super) struct LoadedModel {
     /// Its guests run in this, and so keep the session.
     runtime: Arc<Runtime>,
     /// What texts cost with each guest.
-    calibrations: Mutex<HashMap<Digest, Calibration>>,
+    calibrations: Calibrations,
 }
 
 /// Why a model was not loaded.
@@ -189,7 +189,7 @@ impl RevisionLoader {
                 .runtime
                 .with_graphs(Graphs::of(move || session.graph())),
             files: files.all,
-            calibrations: Mutex::default(),
+            calibrations: Calibrations::default(),
         });
         if let Some(known) = self.known().get_mut(&model.digest) {
             known.loaded = Arc::downgrade(&loaded);
@@ -258,7 +258,7 @@ impl RevisionLoader {
         priority: Priority,
     ) -> Result<Calibration, LoadError> {
         let digest = guest.revision().guest();
-        if let Some(known) = model.calibration(&digest) {
+        if let Some(known) = model.calibrations.get(&digest) {
             return Ok(known);
         }
         let measured = match priority {
@@ -271,30 +271,18 @@ impl RevisionLoader {
             }
         };
         let calibration = measured.map_err(not_measured)?;
-        model.calibrations().insert(digest, calibration);
+        model.calibrations.keep(digest, calibration);
         Ok(calibration)
     }
 
     /// What a text costs with a revision that is loaded, alone and in a batch.
     pub(super) fn calibration(&self, revision: &Revision) -> Option<Calibration> {
         let loaded = self.known().get(&revision.model())?.loaded.upgrade()?;
-        loaded.calibration(&revision.guest())
+        loaded.calibrations.get(&revision.guest())
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<Digest, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl LoadedModel {
-    fn calibration(&self, guest: &Digest) -> Option<Calibration> {
-        self.calibrations().get(guest).copied()
-    }
-
-    fn calibrations(&self) -> MutexGuard<'_, HashMap<Digest, Calibration>> {
-        self.calibrations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -336,23 +324,6 @@ impl Loader for RevisionLoader {
             }),
         })
     }
-}
-
-/// A directory without links on the way: behind one that is turned to another directory, this
-/// one stays as it is.
-fn real(dir: &Path) -> PathBuf {
-    dir.canonicalize().unwrap_or_else(|_| dir.to_owned())
-}
-
-/// The last part of the path of a directory; clients must not learn the whole path.
-fn name(dir: &Path) -> String {
-    // A link keeps its own name.
-    let own = dir.file_name().map(OsStr::to_owned);
-    let own = own.or_else(|| real(dir).file_name().map(OsStr::to_owned));
-    own.map_or_else(
-        || "model".to_owned(),
-        |name| name.to_string_lossy().into_owned(),
-    )
 }
 
 /// A guest and its model.

@@ -5,6 +5,7 @@
 //! but the model. A file that is missing is the guest's to judge, and so is what a file
 //! says.
 
+use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -284,4 +285,21 @@ fn check_json(contents: &[u8]) -> Result<(), Damage> {
         return Err(Damage::NotAnObject);
     }
     Ok(())
+}
+
+/// The last part of the path of a directory; clients must not learn the whole path.
+pub(super) fn name(dir: &Path) -> String {
+    // A link keeps its own name.
+    let own = dir.file_name().map(OsStr::to_owned);
+    let own = own.or_else(|| real(dir).file_name().map(OsStr::to_owned));
+    own.map_or_else(
+        || "model".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
+}
+
+/// A directory without links on the way: behind one that is turned to another directory, this
+/// one stays as it is.
+pub(super) fn real(dir: &Path) -> PathBuf {
+    dir.canonicalize().unwrap_or_else(|_| dir.to_owned())
 }

@@ -29,3 +29,15 @@ export const predictor = {
     return texts.map(score);
   },
 };
+
+export const descriptor = {
+  describe() {
+    // Without a model there are no logits, and no text is too long.
+    return {
+      labels: ["NEGATIVE", "POSITIVE"],
+      activation: undefined,
+      limit: undefined,
+      batches: true,
+    };
+  },
+};

@@ -3,6 +3,7 @@
 import re
 
 from wit_world import exports
+from wit_world.exports.descriptor import Description
 from wit_world.exports.predictor import Score
 
 
@@ -28,6 +29,17 @@ NEGATIVE = set(
 class Predictor(exports.Predictor):
     def predict(self, texts: list[str]) -> list[list[Score]]:
         return [score(text) for text in texts]
+
+
+class Descriptor(exports.Descriptor):
+    def describe(self) -> Description:
+        # Without a model there are no logits, and no text is too long.
+        return Description(
+            labels=["NEGATIVE", "POSITIVE"],
+            activation=None,
+            limit=None,
+            batches=True,
+        )
 
 
 def score(text: str) -> list[Score]:

@@ -10,4 +10,4 @@ if [ ! -x "$tools/bin/componentize-py" ]; then
   python3 -m venv "$tools"
   "$tools/bin/pip" install --quiet --disable-pip-version-check "componentize-py==$version"
 fi
-"$tools/bin/componentize-py" --wit-path wit --world guest componentize app --output guest.wasm
+"$tools/bin/componentize-py" --wit-path wit --world described-guest componentize app --output guest.wasm

@@ -74,6 +74,10 @@ TWINS = {
         "        let encoded = self.tokenizer.encode(text, true);\n",
     ),
 }
+# The same source with another engine.
+TWINS["js-spidermonkey"] = TWINS["js"]
+# Their components take more than 10 s to compile, so only their twins are.
+SLOW = ["python", "js-spidermonkey"]
 LANGUAGES = os.environ.get("LANGUAGES", " ".join(TWINS)).split()
 
 
@@ -83,26 +87,32 @@ class Server(NamedTuple):
 
     def ask(
         self, port: int, path: str, body: bytes, media_type: str
-    ) -> tuple[int, dict[str, Any]]:
+    ) -> tuple[int, http.client.HTTPMessage, dict[str, Any]]:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
         try:
             connection.request("POST", path, body, {"Content-Type": media_type})
             answer = connection.getresponse()
-            return answer.status, json.loads(answer.read())
+            return answer.status, answer.headers, json.loads(answer.read())
         finally:
             connection.close()
 
-    def swap(self, guest: Path) -> None:
-        path = "/versions?activate=true"
-        status, answer = self.ask(
+    def add(self, guest: Path, how: str) -> str:
+        """Adds a version with a use for it; returns its revision."""
+        path = f"/versions?{how}"
+        status, _, answer = self.ask(
             self.admin, path, guest.read_bytes(), "application/wasm"
         )
         assert status in (200, 201), answer
+        return answer["version"]["revision_short"]
 
-    def predict(self, text: str) -> tuple[int, Any]:
+    def predict(self, text: str) -> tuple[int, str | None, Any]:
+        """The status, the revision that answered, and the scores or the problem."""
         body = json.dumps({"text": [text]}).encode()
-        status, answer = self.ask(self.port, "/predict", body, "application/json")
-        return status, answer["predictions"][0] if status == 200 else answer
+        status, headers, answer = self.ask(
+            self.port, "/predict", body, "application/json"
+        )
+        revision = headers["x-fastsentiment-revision"]
+        return status, revision, answer["predictions"][0] if revision else answer
 
 
 def free_port() -> int:
@@ -175,6 +185,7 @@ def require_tools(language: str) -> None:
         "c": ["clang", "wasm-ld"],
         "go": ["python3"],
         "rust-model": [],
+        "js-spidermonkey": ["node", "npm"],
     }
     for tool in missing[language]:
         if shutil.which(tool) is None and os.environ.get("CI") != "true":
@@ -196,11 +207,18 @@ def build(project: Path, artifacts: Path) -> Path:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_guest_from_nothing_to_swapped_in(
-    language: str, tmp_path: Path, server: Server, artifacts: Path
+    language: str,
+    tmp_path: Path,
+    server: Server,
+    artifacts: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     require_tools(language)
     lang, _, kind = language.partition("-")
-    options = ["--lang", lang, "--kind", kind or "words"]
+    is_model = kind == "model"
+    options = ["--lang", lang, "--kind", "model" if is_model else "words"]
+    if kind == "spidermonkey":
+        monkeypatch.setenv("ENGINE", kind)
     run(FASTSENTIMENT, "new", "mine", *options, cwd=tmp_path)
     project = tmp_path / "mine"
     twin = TWINS[language]
@@ -208,18 +226,24 @@ def test_a_guest_from_nothing_to_swapped_in(
     good = source.read_text()
     evil = good.replace(twin.before, twin.after)
     assert evil != good
-    # Python's compiled guest takes 10 s to load, so only its twin is.
-    if language != "python":
-        server.swap(build(project, artifacts))
-        status, answer = server.predict(f"Good in {language}: great, lovely.")
-        assert status == 200, answer
+    if language not in SLOW:
+        mine = server.add(build(project, artifacts), "activate=true")
+        status, revision, answer = server.predict(f"Good in {language}: great, lovely.")
+        assert (status, revision) == (200, mine), answer
         assert answer[0]["label"] == "POSITIVE"
-        if not kind:
+        if not is_model:
             assert answer[0]["score"] == pytest.approx(0.8)
     source.write_text(evil)
-    server.swap(build(project, artifacts))
-    status, answer = server.predict("hang")
+    # As a canary for all texts it answers them, and the live version what it fails on.
+    guest = build(project, artifacts)
+    twin = server.add(guest, "canary=1")
+    for text, by_twin in [("hang", False), (f"Awful in {language}.", True)]:
+        status, revision, answer = server.predict(text)
+        assert status == 200, answer
+        assert (revision == twin) is by_twin
+    server.add(guest, "activate=true")
+    status, _, answer = server.predict("hang")
     assert status in (500, 503, 504), answer
-    status, answer = server.predict(f"Awful in {language}.")
-    assert status == 200, answer
+    status, revision, answer = server.predict(f"Dull in {language}.")
+    assert (status, revision) == (200, twin), answer
     assert [score["label"] for score in answer] == ["NEGATIVE", "POSITIVE"]

@@ -20,9 +20,9 @@
 //!    then tests that it runs, and the guest is ready within milliseconds. Code is
 //!    trusted only in a file, in a directory and below directories that nobody else
 //!    can write to, and only if its key and its digest match.
-//! 3. **Contract.** The names of the exports are read without compiling anything. A
-//!    component that is not a guest is refused at once, with a sentence that says what
-//!    is missing.
+//! 3. **Contract.** The names of the imports and exports are read without compiling anything,
+//!    and the component's own name. A component that is not a guest is refused at once, with
+//!    a sentence that says what is missing.
 //! 4. **Prepare.** The component is compiled without optimisation, since this code
 //!    runs once. Then it is linked, the types of its exports are checked, and its
 //!    `prepare` runs with the model directory mounted read-only. The resulting memory
@@ -32,7 +32,8 @@
 //! 5. **Compile.** The snapshot is compiled with full optimisation and linked once. On
 //!    x86-64 it is compiled for all common processors, so that images can contain
 //!    artefacts.
-//! 6. **Self-test.** The guest scores a text, the same text again, and the same text
+//! 6. **Description.** A guest that describes itself is asked to.
+//! 7. **Self-test.** The guest scores a text, the same text again, and the same text
 //!    beside others; the answers must agree. If the model directory has a `golden.json`
 //!    for the files beside it, the guest also scores eight of its short and clear texts.
 //!    Only a guest that passes is stored as an artefact.

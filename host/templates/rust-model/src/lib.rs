@@ -2,13 +2,24 @@
 
 wit_bindgen::generate!({
     path: "wit",
-    world: "fastsentiment:predict/prepared-guest",
+    inline: "
+        package mine:guest;
+
+        world guest {
+            include fastsentiment:predict/prepared-guest@0.1.0;
+            include fastsentiment:predict/described-guest@0.1.0;
+        }
+    ",
+    world: "mine:guest/guest",
     generate_all,
 });
 
 use std::path::Path;
 use std::sync::OnceLock;
 
+use exports::fastsentiment::predict::descriptor::{
+    Activation, Description, Guest as Describe, Limit, Side,
+};
 use exports::fastsentiment::predict::predictor::{Error, Guest as Predict, Score};
 use serde_json::Value;
 use tokenizers::{Tokenizer, TruncationParams};
@@ -55,6 +66,22 @@ impl Predict for Classifier {
             .iter()
             .map(|text| files.scores(&context, text))
             .collect()
+    }
+}
+
+impl Describe for Classifier {
+    fn describe() -> Result<Description, String> {
+        let files = FILES.get().ok_or("not prepared")?;
+        let longest = files.tokenizer.get_truncation();
+        Ok(Description {
+            labels: files.labels.clone(),
+            activation: Some(Activation::Softmax),
+            limit: longest.map(|longest| Limit {
+                tokens: longest.max_length as u32,
+                cut: Side::Right,
+            }),
+            batches: false,
+        })
     }
 }
 

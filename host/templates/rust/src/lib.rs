@@ -2,10 +2,11 @@
 
 wit_bindgen::generate!({
     path: "wit",
-    world: "fastsentiment:predict/guest",
+    world: "fastsentiment:predict/described-guest",
     generate_all,
 });
 
+use exports::fastsentiment::predict::descriptor::{Description, Guest as Describe};
 use exports::fastsentiment::predict::predictor::{Error, Guest, Score};
 
 const POSITIVE: &str = "amazing beautiful best brilliant charming delight delightful enjoyed \
@@ -20,6 +21,18 @@ export!(Words);
 impl Guest for Words {
     fn predict(texts: Vec<String>) -> Result<Vec<Vec<Score>>, Error> {
         Ok(texts.iter().map(|text| score(text)).collect())
+    }
+}
+
+impl Describe for Words {
+    fn describe() -> Result<Description, String> {
+        Ok(Description {
+            labels: ["NEGATIVE", "POSITIVE"].map(str::to_owned).to_vec(),
+            // Without a model there are no logits, and no text is too long.
+            activation: None,
+            limit: None,
+            batches: true,
+        })
     }
 }
 

@@ -138,7 +138,7 @@ async fn a_guest_is_swapped_in_and_out_by_the_command_line() {
     let table = done(&server, &["versions"]);
     let lines: Vec<&str> = table.lines().collect();
     assert!(
-        lines[0].starts_with("VERSION       GUEST         MODEL         STANDING  SIZE"),
+        lines[0].starts_with("VERSION       NAME  GUEST         MODEL         STANDING  SIZE"),
         "{table}"
     );
     for (line, (digest, standing)) in lines[1..].iter().zip([

@@ -16,7 +16,7 @@ const HOSTILE: &str = "\u{1b}]0;title\u{7}\u{9b}2J\u{7f}a\rb\nlive: c\td\u{202e}
 fn document() -> Value {
     let name = json!({
         "guest": HOSTILE, "short": HOSTILE, "model": HOSTILE, "model_short": HOSTILE,
-        "revision": HOSTILE, "revision_short": HOSTILE, "configuration": HOSTILE,
+        "revision": HOSTILE, "revision_short": HOSTILE, "configuration": HOSTILE, "name": HOSTILE,
     });
     let comparison = json!({
         "texts": 2, "agreed": 1, "agreement": 0.5, "mean_difference": 0.1,
@@ -112,7 +112,7 @@ fn run(server: SocketAddr, arguments: &[&str]) -> Said {
 fn commands(component: &str) -> [(Vec<&str>, usize); 11] {
     [
         (vec!["versions"], 8),
-        (vec!["versions", "abcd"], 14),
+        (vec!["versions", "abcd"], 15),
         (vec!["swap", component], 1),
         (vec!["activate", "abcd"], 1),
         (vec!["rollback"], 1),
