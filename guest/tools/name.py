@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Gives a component its name, and the version in Cargo.toml, as `wasm-tools metadata add` does.
 
 name.py NAME FROM TO

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use inference::{Library, Model};
-use predictor::Scores;
+use predictor::{Description, RevisionName, Scores};
 use revisions::ConfigurationFileError;
 use sandbox::{CallError, Graphs, Guest, LoadError, LoadedFrom, ModelFiles, Printed};
 
@@ -87,6 +87,16 @@ impl Alone {
     /// The size of the component, in bytes.
     pub fn size(&self) -> usize {
         self.size
+    }
+
+    /// What the guest calls itself.
+    pub fn name(&self) -> Option<&RevisionName> {
+        self.guest.revision().name()
+    }
+
+    /// What the guest says of itself; `None` if it says nothing.
+    pub fn description(&self) -> Option<&Description> {
+        self.guest.description()
     }
 
     /// Whether the guest was compiled, not found in the artefact store.

@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use fastsentiment::app::Config;
 use fastsentiment::app::alone::{Alone, AloneError, Called};
+use predictor::{Activation, Description, Limit, Side};
 use sandbox::CallError;
 
 use super::cases::{self, Case};
@@ -96,11 +97,14 @@ fn read(path: &Path) -> anyhow::Result<Vec<Case>> {
     Ok(cases?)
 }
 
-/// The line about the guest.
+/// The lines about the guest.
 fn heading(config: &Config, has_model: bool, guest: &Alone, seconds: f64) -> String {
     let line = format!(
-        "{}: {}, {} in {seconds:.1} s, {}",
+        "{}: {}{}, {} in {seconds:.1} s, {}",
         config.guest.display(),
+        guest
+            .name()
+            .map_or_else(String::new, |name| format!("{name}, ")),
         size(guest.size()),
         if guest.compiled() {
             "compiled"
@@ -113,7 +117,37 @@ fn heading(config: &Config, has_model: bool, guest: &Alone, seconds: f64) -> Str
             "without a model".to_owned()
         }
     );
-    format!("{}\n", escape(&line))
+    let said = match guest.description() {
+        Some(description) => describe(description),
+        None => "does not describe itself".to_owned(),
+    };
+    format!("{}\n{}\n", escape(&line), escape(&said))
+}
+
+/// What a guest says of itself, in a line.
+fn describe(description: &Description) -> String {
+    let mut parts = vec![format!("labels {}", description.labels.join(", "))];
+    parts.extend(description.activation.map(|activation| {
+        let name = match activation {
+            Activation::Softmax => "softmax",
+            Activation::Sigmoid => "sigmoid",
+        };
+        name.to_owned()
+    }));
+    parts.extend(description.limit.map(|Limit { tokens, cut }| {
+        let end = match cut {
+            Side::Left => "beginning",
+            Side::Right => "end",
+        };
+        format!("longer texts than {tokens} tokens lose their {end}")
+    }));
+    let how = if description.batches {
+        "together"
+    } else {
+        "one by one"
+    };
+    parts.push(format!("texts are computed {how}"));
+    parts.join("; ")
 }
 
 /// The lines about a case: what came out, the time, the memory and the text; what was

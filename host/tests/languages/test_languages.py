@@ -22,6 +22,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 FASTSENTIMENT = TARGET / "release/fastsentiment"
+LEXICON = TARGET / "release/fastsentiment_lexicon.wasm"
 TOOLS = TARGET / "languages"
 MODEL = ROOT / "model/default"
 # How long anything may take before it counts as hung, in seconds.
@@ -135,7 +136,7 @@ def server(
     log = tmp_path_factory.mktemp("server") / "log"
     command = [
         *(FASTSENTIMENT, "serve", "--model", MODEL, "--artifacts", artifacts),
-        *("--guest", TARGET / "release/fastsentiment_lexicon.wasm"),
+        *("--guest", LEXICON),
         *("--listen", f"127.0.0.1:{server.port}"),
         *("--admin-listen", f"127.0.0.1:{server.admin}"),
         *("--guest-timeout-ms", str(LIMIT)),
@@ -234,6 +235,8 @@ def test_a_guest_from_nothing_to_swapped_in(
         if not is_model:
             assert answer[0]["score"] == pytest.approx(0.8)
     source.write_text(evil)
+    # The twin of another language may be live.
+    server.add(LEXICON, "activate=true")
     # As a canary for all texts it answers them, and the live version what it fails on.
     guest = build(project, artifacts)
     twin = server.add(guest, "canary=1")

@@ -147,8 +147,8 @@ async fn a_guest_is_swapped_in_and_out_by_the_command_line() {
         (default.as_str(), "ready"),
     ]) {
         let cells: Vec<&str> = line.split_whitespace().collect();
-        assert_eq!((cells[0], cells[3]), (digest, standing), "{table}");
-        assert_eq!(cells[2], live("model_short"), "{table}");
+        assert_eq!((cells[0], cells[4]), (digest, standing), "{table}");
+        assert_eq!(cells[3], live("model_short"), "{table}");
     }
     let full = done(&server, &["versions", &one[..6]]);
     assert!(full.contains(&one) && full.contains("upload"), "{full}");
