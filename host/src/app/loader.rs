@@ -22,12 +22,14 @@ use sandbox::{
 };
 
 use super::model_dir::{self, ModelDirError};
+use super::wide::Wide;
 use super::{Config, memory, model_card};
 
 /// Loads guests with models.
 pub(super) struct RevisionLoader {
     pub(super) library: Arc<Library>,
     pub(super) session: SessionOptions,
+    pub(super) wide: Wide,
     pub(super) metrics: inference::Metrics,
     /// Without a model.
     pub(super) runtime: Arc<Runtime>,
@@ -55,9 +57,12 @@ struct Files {
 
 /// A model that is loaded.
 pub(super) struct LoadedModel {
-    files: ModelFiles,
+    pub(super) files: ModelFiles,
     card: Arc<ModelCard>,
-    /// Its guests run in this, and so keep the session.
+    /// The graph's file.
+    pub(super) path: PathBuf,
+    pub(super) model: Arc<inference::Model>,
+    /// Its guests run in this, and so keep the sessions.
     runtime: Arc<Runtime>,
     calibration: OnceLock<Calibration>,
 }
@@ -165,18 +170,12 @@ impl RevisionLoader {
         }
         let path = files.all.dir().join(&files.graph);
         let (library, session) = (Arc::clone(&self.library), self.session);
-        let metrics = self.metrics.clone();
-        let load = move || inference::Model::load(&library, &path, session, metrics);
-        let session = match priority {
-            Priority::Live => load(),
-            Priority::Background => {
-                let aside = self.executor.block_on(sandbox::aside(load));
-                aside.map_err(LoadModelError::Host)?
-            }
-        };
-        let session = session?;
+        let (metrics, file) = (self.metrics.clone(), path.clone());
+        let load = move || inference::Model::load(&library, &file, session, metrics);
+        let session = Arc::new(self.aside(priority, load).map_err(LoadModelError::Host)??);
         let card = model_card::read(&model.dir);
         files.all.check_unchanged()?;
+        let graphs = Arc::clone(&session);
         let loaded = Arc::new(LoadedModel {
             card: Arc::new(match model.origin {
                 Origin::File(_) => card,
@@ -186,10 +185,10 @@ impl RevisionLoader {
                     ..card
                 },
             }),
-            runtime: self
-                .runtime
-                .with_graphs(Graphs::of(move || session.graph())),
+            runtime: self.runtime.with_graphs(Graphs::of(move || graphs.graph())),
             files: files.all,
+            path,
+            model: session,
             calibration: OnceLock::new(),
         });
         if let Some(known) = self.known().get_mut(&model.digest) {
@@ -261,23 +260,36 @@ impl RevisionLoader {
         if let Some(known) = model.calibration.get() {
             return Ok(*known);
         }
-        let measured = match priority {
-            Priority::Live => Calibration::measure(&**guest, Clock::Wall),
-            Priority::Background => {
-                let guest = Arc::clone(guest);
-                let measure = move || Calibration::measure(&*guest, Clock::Thread);
-                let aside = self.executor.block_on(sandbox::aside(measure));
-                aside.map_err(|error| LoadError::Unavailable(error.in_a_line()))?
-            }
+        let clock = match priority {
+            Priority::Live => Clock::Wall,
+            Priority::Background => Clock::Thread,
         };
+        let guest = Arc::clone(guest);
+        let measured = self.aside(priority, move || Calibration::measure(&*guest, clock));
+        let measured = measured.map_err(|error| LoadError::Unavailable(error.in_a_line()))?;
         let calibration = measured.map_err(not_measured)?;
+        self.wide.widen(self, model, &calibration, priority);
         Ok(*model.calibration.get_or_init(|| calibration))
     }
 
-    /// What a text costs with a model that has a guest, alone and in a batch.
-    pub(super) fn calibration(&self, model: &Digest) -> Option<Calibration> {
+    /// Does a part of a load: here, or if others are served meanwhile, on a thread of low
+    /// priority.
+    pub(super) fn aside<T: Send + 'static>(
+        &self,
+        priority: Priority,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, sandbox::LoadError> {
+        match priority {
+            Priority::Live => Ok(work()),
+            Priority::Background => self.executor.block_on(sandbox::aside(work)),
+        }
+    }
+
+    /// What a text costs with a model that has a guest, alone and in a batch; and how many
+    /// threads it has if nothing else is running, if these are more.
+    pub(super) fn measured(&self, model: &Digest) -> Option<(Calibration, Option<usize>)> {
         let loaded = self.known().get(model)?.loaded.upgrade()?;
-        loaded.calibration.get().copied()
+        Some((*loaded.calibration.get()?, loaded.model.wide_threads()))
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<Digest, Known>> {

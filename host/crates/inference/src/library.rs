@@ -6,6 +6,7 @@
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use ort::environment::Environment;
 use ort::logging::LogLevel;
@@ -48,6 +49,8 @@ pub struct Library {
     environment: Environment,
     path: PathBuf,
     version: String,
+    /// How many graphs are open, of all models.
+    open: Arc<AtomicUsize>,
 }
 
 impl Library {
@@ -75,6 +78,7 @@ impl Library {
             environment,
             path,
             version,
+            open: Arc::default(),
         })
     }
 
@@ -100,6 +104,11 @@ impl Library {
     /// The environment of all sessions.
     pub fn environment(&self) -> &Environment {
         &self.environment
+    }
+
+    /// Counts the graphs that are open, of all models.
+    pub(super) fn open_graphs(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.open)
     }
 }
 

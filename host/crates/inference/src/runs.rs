@@ -1,9 +1,12 @@
-//! The options of the runs for one instance of a guest, through which they can be
-//! ended.
+//! The runs for one instance of a guest: their options, through which they can be ended,
+//! and whether the instance has the machine to itself.
 //!
 //! ONNX Runtime keeps the memory of its largest run for the next one. That is right
 //! for runs of the usual size, but not for a guest that makes the largest possible run
 //! once: after a large run, unused memory is returned.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ort::session::RunOptions;
 use wasmtime_wasi_nn::backend::NamedTensor;
@@ -16,16 +19,41 @@ const USUAL_ELEMENTS: usize = 512;
 pub(super) struct Runs {
     usual: RunOptions,
     large: RunOptions,
+    open: Open,
+}
+
+/// Counts a graph for as long as it is open.
+struct Open(Arc<AtomicUsize>);
+
+impl Open {
+    fn new(count: Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Runs {
-    pub(super) fn new() -> ort::Result<Self> {
+    /// `open` counts the graphs of all models.
+    pub(super) fn new(open: Arc<AtomicUsize>) -> ort::Result<Self> {
         let mut large = RunOptions::new()?;
         large.set("memory.enable_memory_arena_shrinkage", "cpu:0")?;
         Ok(Self {
             usual: RunOptions::new()?,
             large,
+            open: Open::new(open),
         })
+    }
+
+    /// Whether no other instance has a graph. Another may get one at any time: this only
+    /// decides how many threads a run begins with.
+    pub(super) fn are_alone(&self) -> bool {
+        self.open.0.load(Ordering::Relaxed) == 1
     }
 
     /// The options of a run on these inputs.
