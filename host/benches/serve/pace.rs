@@ -95,7 +95,7 @@ impl Pace {
     pub(crate) fn print(&self, name: &str) {
         figure(&format!("{name}_comparisons"), self.kept.len() as f64);
         figure(&format!("{name}_comparisons_dropped"), self.dropped as f64);
-        spread(&format!("{name}_pace_within"), &self.kept);
+        spread(&format!("{name}_within"), &self.kept);
     }
 }
 
