@@ -311,6 +311,10 @@ fn a_run_alone_has_several_threads_and_the_same_outputs() {
             assert_eq!(run(&wide), alone);
             assert_eq!(wide_runs(&registry), runs, "another instance has a graph");
             drop(other);
+            let calls = [(); 2].map(|()| library().begin_call());
+            assert_eq!(run(&wide), alone);
+            assert_eq!(wide_runs(&registry), runs, "another call has begun");
+            drop(calls);
             assert_eq!(run(&narrow), alone);
         }
         end_a_run(&wide);

@@ -9,8 +9,8 @@
 //! its next operator.
 //!
 //! [`Model::widen`] adds a second session, with more threads, for runs that have the
-//! machine to themselves: those of an instance while no other instance of any guest has a
-//! graph. Its weights are in memory a second time. ONNX Runtime shares packed weights
+//! machine to themselves: those of an instance while there is no other instance of any guest
+//! with a graph, and no other [`Call`]. Its weights are in memory a second time. ONNX Runtime shares packed weights
 //! between sessions only if they are tensors of the caller's that no optimisation renames,
 //! and keeps the originals of those.
 //!
@@ -20,6 +20,7 @@
 //! shape of inputs are off: ONNX Runtime would keep every plan, and guests choose the
 //! shapes.
 
+mod activity;
 mod backend;
 mod external;
 mod library;
@@ -30,6 +31,7 @@ mod session;
 mod tensor;
 mod wide;
 
+pub use activity::Call;
 pub use external::{ExternalData, external_data};
 pub use library::{API_VERSION, Library, LibraryError};
 pub use metrics::Metrics;

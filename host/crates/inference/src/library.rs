@@ -6,10 +6,11 @@
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use ort::environment::Environment;
 use ort::logging::LogLevel;
+
+use super::activity::{Activity, Call};
 
 /// The file name of ONNX Runtime.
 #[cfg(target_os = "macos")]
@@ -49,8 +50,7 @@ pub struct Library {
     environment: Environment,
     path: PathBuf,
     version: String,
-    /// How many graphs are open, of all models.
-    open: Arc<AtomicUsize>,
+    activity: Arc<Activity>,
 }
 
 impl Library {
@@ -78,7 +78,7 @@ impl Library {
             environment,
             path,
             version,
-            open: Arc::default(),
+            activity: Arc::default(),
         })
     }
 
@@ -106,9 +106,14 @@ impl Library {
         &self.environment
     }
 
-    /// Counts the graphs that are open, of all models.
-    pub(super) fn open_graphs(&self) -> Arc<AtomicUsize> {
-        Arc::clone(&self.open)
+    /// Begins a call of a guest. While there is another, no run has several threads.
+    pub fn begin_call(&self) -> Call {
+        Activity::begin_call(&self.activity)
+    }
+
+    /// What uses models at the moment.
+    pub(super) fn activity(&self) -> &Arc<Activity> {
+        &self.activity
     }
 }
 

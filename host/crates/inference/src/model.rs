@@ -1,7 +1,6 @@
 //! A model: an ONNX file, loaded once for everything that runs it.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 
 use ort::session::Session;
@@ -10,6 +9,7 @@ use ort::value::ValueType;
 use wasmtime_wasi_nn::Graph;
 use wasmtime_wasi_nn::backend::BackendGraph;
 
+use super::activity::Activity;
 use super::backend::OnnxGraph;
 use super::runs::Runs;
 use super::session::SharedSession;
@@ -55,8 +55,7 @@ pub(super) struct Loaded {
     pub(super) outputs: Vec<Port>,
     session: SharedSession,
     wide: OnceLock<Wide>,
-    /// Counts the graphs of all models.
-    open: Arc<AtomicUsize>,
+    activity: Arc<Activity>,
     pub(super) metrics: Metrics,
 }
 
@@ -100,7 +99,7 @@ impl Model {
                 outputs,
                 session,
                 wide: OnceLock::new(),
-                open: library.open_graphs(),
+                activity: Arc::clone(library.activity()),
                 metrics,
             }),
         })
@@ -159,7 +158,7 @@ impl Model {
     /// only: the current run at its next operator, and later runs at once. All graphs
     /// share the sessions.
     pub fn graph(&self) -> (Graph, Box<dyn Fn() + Send + Sync>) {
-        let runs = Arc::new(Runs::new(Arc::clone(&self.inner.open)));
+        let runs = Arc::new(Runs::new(Arc::clone(&self.inner.activity)));
         let graph: Box<dyn BackendGraph> =
             Box::new(OnnxGraph::new(Arc::clone(&self.inner), Arc::clone(&runs)));
         let terminate = move || {

@@ -6,10 +6,11 @@
 //! once: after a large run, unused memory is returned.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ort::session::RunOptions;
 use wasmtime_wasi_nn::backend::NamedTensor;
+
+use super::activity::{Activity, Counted};
 
 /// The most elements of an input, such as the tokens of all texts, of a run whose
 /// memory is kept. The default guest stays within this, unless a single text is longer.
@@ -19,41 +20,31 @@ const USUAL_ELEMENTS: usize = 512;
 pub(super) struct Runs {
     usual: RunOptions,
     large: RunOptions,
-    open: Open,
-}
-
-/// Counts a graph for as long as it is open.
-struct Open(Arc<AtomicUsize>);
-
-impl Open {
-    fn new(count: Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+    activity: Arc<Activity>,
+    /// Whether there was nothing else when the instance was made.
+    began_alone: bool,
+    _graph: Counted,
 }
 
 impl Runs {
-    /// `open` counts the graphs of all models.
-    pub(super) fn new(open: Arc<AtomicUsize>) -> ort::Result<Self> {
+    pub(super) fn new(activity: Arc<Activity>) -> ort::Result<Self> {
+        let graph = Activity::open_graph(&activity);
         let mut large = RunOptions::new()?;
         large.set("memory.enable_memory_arena_shrinkage", "cpu:0")?;
         Ok(Self {
             usual: RunOptions::new()?,
             large,
-            open: Open::new(open),
+            began_alone: activity.is_one(),
+            activity,
+            _graph: graph,
         })
     }
 
-    /// Whether no other instance has a graph. Another may get one at any time: this only
-    /// decides how many threads a run begins with.
+    /// Whether the instance has had the machine to itself so far. A thread that is between
+    /// two calls on a busy machine looks idle for a moment, but not for as long as it takes
+    /// from here to the first run.
     pub(super) fn are_alone(&self) -> bool {
-        self.open.0.load(Ordering::Relaxed) == 1
+        self.began_alone && self.activity.is_one()
     }
 
     /// The options of a run on these inputs.
