@@ -17,11 +17,13 @@ mod loader;
 pub mod memory;
 pub mod model_dir;
 mod run_guest;
+mod wide;
 
 pub use run_guest::{RunGuestError, run_guest};
 
 use loader::{LoadModelError, RevisionLoader, open_artifacts};
 use model_dir::ModelDirError;
+use wide::Wide;
 
 use batcher::{Batcher, Calibration};
 use cache::Cache;
@@ -56,8 +58,9 @@ pub struct Config {
     pub compiler: Compiler,
     /// How many threads call guests.
     pub workers: NonZeroUsize,
-    /// How many threads one run of the model uses.
-    pub threads: NonZeroUsize,
+    /// How many threads one run of the model uses; `None` for one, or for one per worker if
+    /// nothing else is running.
+    pub threads: Option<NonZeroUsize>,
     /// The most memory of a guest, in bytes.
     pub guest_memory: usize,
     /// The time limit of one call of a guest.
@@ -140,6 +143,7 @@ pub struct App {
     onnxruntime: PathBuf,
     onnxruntime_version: String,
     calibration: Calibration,
+    wide_threads: Option<usize>,
     batching: batcher::Options,
 }
 
@@ -188,6 +192,7 @@ impl App {
         let loader = Arc::new(RevisionLoader {
             library: Arc::clone(&library),
             session: session(config),
+            wide: Wide::new(config.workers, config.threads),
             metrics: inference::Metrics::new(registry)?,
             runtime: new_runtime(config, Graphs::default(), metrics)?,
             artifacts: open_artifacts(config)?,
@@ -204,8 +209,8 @@ impl App {
         on_model_loaded();
         let options = config.versions.clone();
         let first = Beginning::choose(Arc::clone(&loader) as Arc<dyn Loader>, model, options)?;
-        let calibration = loader
-            .calibration(first.revision())
+        let (calibration, wide_threads) = loader
+            .measured(first.revision())
             .ok_or_else(|| AppError::Host("the guest was not measured".to_owned()))?;
         drop(configured);
         let revision = Arc::clone(first.revision());
@@ -238,6 +243,7 @@ impl App {
             onnxruntime: library.path().to_owned(),
             onnxruntime_version: library.version().to_owned(),
             calibration,
+            wide_threads,
             batching,
         })
     }
@@ -280,6 +286,12 @@ impl App {
     /// The measured cost of texts, alone and in batches.
     pub fn calibration(&self) -> &Calibration {
         &self.calibration
+    }
+
+    /// How many threads work on a text that is alone on the machine, if these are more than
+    /// on any other.
+    pub fn wide_threads(&self) -> Option<usize> {
+        self.wide_threads
     }
 
     /// What `GET /info` reports.
@@ -331,7 +343,7 @@ fn cached(
 
 fn session(config: &Config) -> SessionOptions {
     SessionOptions {
-        threads: config.threads.get(),
+        threads: config.threads.map_or(1, NonZeroUsize::get),
     }
 }
 

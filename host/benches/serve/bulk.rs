@@ -11,6 +11,7 @@ use inference::Library;
 
 use crate::corpus::{Corpus, Lengths};
 use crate::figures::spread;
+use crate::pace::Pace;
 use crate::process::{Server, binary};
 use crate::raw::Raw;
 use crate::settings::{NamedModel, Settings};
@@ -22,13 +23,13 @@ const FEW: usize = 512;
 pub(crate) fn run(settings: &Settings) -> Vec<String> {
     // ONNX Runtime has one environment in a process.
     let library = Library::open(Some(&settings.library)).unwrap();
-    for model in &settings.models {
-        measure(settings, &library, model);
-    }
-    Vec::new()
+    let models = settings.models.iter();
+    models
+        .filter_map(|model| measure(settings, &library, model))
+        .collect()
 }
 
-fn measure(settings: &Settings, library: &Library, model: &NamedModel) {
+fn measure(settings: &Settings, library: &Library, model: &NamedModel) -> Option<String> {
     let corpus = Corpus::of(&model.dir);
     let mut raw = Raw::open(library, model, settings.cores);
     let work = raw.table(model, &corpus, Lengths::Mixed, settings.slice() * 6);
@@ -36,12 +37,19 @@ fn measure(settings: &Settings, library: &Library, model: &NamedModel) {
     let folder = tempfile::tempdir().unwrap();
     let texts = if settings.quick { 2_000 } else { 10_000 };
     let (mut per_second, mut over_raw) = ([const { Vec::new() }; 3], [const { Vec::new() }; 3]);
+    let mut pace = Pace::new(settings.cores);
     for _ in 0..settings.rounds {
-        let few = file(settings, model, folder.path(), &corpus, FEW);
-        let more = file(settings, model, folder.path(), &corpus, FEW + texts);
-        let lines = over_http(&server, &corpus.texts(Lengths::Mixed, texts));
-        let raw = raw.all_cores(&work, settings.slice()).texts_per_second;
-        let rates = [raw, texts as f64 / (more - few), texts as f64 / lines];
+        let compared = pace.compare(|pace| {
+            let few = file(settings, model, folder.path(), &corpus, FEW);
+            let more = file(settings, model, folder.path(), &corpus, FEW + texts);
+            pace.look();
+            let raw = raw.all_cores(&work, settings.slice()).texts_per_second;
+            pace.look();
+            let lines = over_http(&server, &corpus.texts(Lengths::Mixed, texts));
+            [raw, texts as f64 / (more - few), texts as f64 / lines]
+        });
+        let Some(rates) = compared else { continue };
+        let raw = rates[0];
         for (at, rate) in rates.into_iter().enumerate() {
             per_second[at].push(rate);
             over_raw[at].push(rate / raw);
@@ -54,6 +62,9 @@ fn measure(settings: &Settings, library: &Library, model: &NamedModel) {
             spread(&figure("throughput_over_raw"), &over_raw[at]);
         }
     }
+    pace.print(&model.figure("bulk_pace"));
+    let unsteady = per_second[0].is_empty();
+    unsteady.then(|| format!("{}: the machine was never steady", model.name))
 }
 
 /// Has `predict --file` score so many rows; how many seconds it takes.

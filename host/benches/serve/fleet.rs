@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::client::{Connection, GuestName, request};
 use crate::corpus::{Corpus, Rng};
 use crate::figures::{figure, spread};
+use crate::pace::Pace;
 use crate::process::Server;
 use crate::scenario::Traffic;
 use crate::settings::Settings;
@@ -148,7 +149,9 @@ pub(crate) fn run(settings: &Settings) -> Vec<String> {
     let mut rng = Rng::fresh();
     let (mut steady, mut changing) = (Seen::default(), Seen::default());
     let (mut ratios, mut in_sync) = (Vec::new(), Vec::new());
+    let mut pace = Pace::new(settings.cores);
     for _ in 0..changes / AT_A_TIME {
+        pace.begin();
         let begun = Instant::now();
         let during = load(&servers, &traffic, &guests, || {
             for _ in 0..AT_A_TIME {
@@ -159,13 +162,18 @@ pub(crate) fn run(settings: &Settings) -> Vec<String> {
             in_sync.push(declared.wait(&servers).as_secs_f64());
         });
         // For as long, with what has just been made live.
+        let time = begun.elapsed();
+        pace.look();
         let calm = load(&servers, &traffic, &guests, || {
-            std::thread::sleep(begun.elapsed());
+            std::thread::sleep(time);
         });
-        ratios.push(during.latencies().percentile(0.99) / calm.latencies().percentile(0.99));
+        if pace.was_steady() {
+            ratios.push(during.p99() / calm.p99());
+        }
         absorb(&mut changing, during);
         absorb(&mut steady, calm);
     }
+    pace.print("fleet_pace");
     figure("fleet_changes", changes as f64);
     figure("fleet_answers", changing.samples.len() as f64);
     figure("fleet_failed_requests", changing.faults.len() as f64);

@@ -7,8 +7,8 @@
 //! thread for each connection, prepared requests, since client and server share
 //! the cores and what the client uses is lost for the server.
 //!
-//! Everything that is compared is measured in one run, in several rounds that
-//! take turns, so that what else the machine does meets all alike. Times of a
+//! Everything that is compared is measured in one run, in slices of a second or two that
+//! take turns, and again if the machine's speed has changed meanwhile (`pace.rs`). Times of a
 //! process are CPU time, which other processes lengthen little; where a wall
 //! time has to be used, it is put in relation to the core-seconds that were
 //! there to be used:
@@ -45,6 +45,7 @@ mod fleet;
 mod load;
 mod memory;
 mod overload;
+mod pace;
 mod peers;
 mod process;
 mod raw;

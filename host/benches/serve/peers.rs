@@ -14,6 +14,7 @@ use crate::agreement::disagreements;
 use crate::corpus::Corpus;
 use crate::figures::{Latencies, figure, median, spread};
 use crate::load::Outcome;
+use crate::pace::Pace;
 use crate::process::Server;
 use crate::scenario::{SCENARIOS, Scenario, Traffic};
 use crate::settings::{NamedModel, Settings, repository};
@@ -192,20 +193,33 @@ fn measure(settings: &Settings, model: &NamedModel, runtimes: &[Runtime]) -> Vec
     }
 
     let count = contenders.len();
+    let mut pace = Pace::new(settings.cores);
     for round in 0..settings.rounds {
         for (at, scenario) in scenarios.iter().enumerate() {
-            // Nobody is always measured first.
-            for turn in 0..count {
-                let contender = &mut contenders[(turn + round) % count];
-                let outcome = traffic.run(scenario, &contender.server, settings.slice());
-                contender.outcomes[at].push(outcome);
+            let compared = pace.compare(|pace| {
+                // Nobody is always measured first.
+                let turns = (0..count).map(|turn| (turn + round) % count);
+                let outcomes = turns.map(|turn| {
+                    pace.look();
+                    let server = &contenders[turn].server;
+                    (turn, traffic.run(scenario, server, settings.slice()))
+                });
+                outcomes.collect::<Vec<_>>()
+            });
+            for (turn, outcome) in compared.into_iter().flatten() {
+                contenders[turn].outcomes[at].push(outcome);
             }
         }
     }
 
+    pace.print(&name(model, "pace"));
     let mut faults = Vec::new();
     for (at, scenario) in scenarios.iter().enumerate() {
         let name = name(model, scenario.name);
+        if contenders[0].outcomes[at].is_empty() {
+            faults.push(format!("{name}: the machine was never steady"));
+            continue;
+        }
         for contender in &contenders {
             faults.extend(print(&name, scenario, contender, at));
         }

@@ -1,31 +1,37 @@
-//! Throughput, latency and cost of the server, in rounds with what they are
-//! compared to.
+//! Throughput, latency and cost of the server, each beside what it is compared to.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use inference::Library;
 
 use crate::corpus::{Corpus, Lengths};
 use crate::figures::{Latencies, figure, median, spread};
 use crate::load::Outcome;
+use crate::pace::Pace;
 use crate::process::Server;
 use crate::raw::{AllCores, Raw, Work};
 use crate::scenario::{Kind, SCENARIOS, Scenario, Traffic};
 use crate::settings::{NamedModel, Settings};
 
-/// What one corpus costs ONNX Runtime alone, round by round.
-struct RawRounds {
+/// What ONNX Runtime alone is given of one corpus.
+struct Baseline {
     lengths: Lengths,
     work: Work,
-    /// CPU seconds of a text.
-    alone: Vec<f64>,
-    all_cores: Vec<AllCores>,
 }
 
-/// A scenario, and what came of it in each round.
+/// What it costs ONNX Runtime alone.
+struct RawCost {
+    /// CPU seconds of a text.
+    alone: f64,
+    all_cores: AllCores,
+}
+
+/// A scenario, and what came of it in each round in which the machine was steady.
 struct Measured {
     scenario: &'static Scenario,
     server: Vec<Outcome>,
+    /// ONNX Runtime, for new texts.
+    raw: Vec<RawCost>,
     /// The bare server, for known texts.
     bare: Vec<Outcome>,
 }
@@ -48,6 +54,7 @@ fn measure(settings: &Settings, library: &Library, model: &NamedModel) -> Vec<St
         .map(|scenario| Measured {
             scenario,
             server: Vec::new(),
+            raw: Vec::new(),
             bare: Vec::new(),
         })
         .collect();
@@ -62,11 +69,9 @@ fn measure(settings: &Settings, library: &Library, model: &NamedModel) -> Vec<St
         if wanted {
             let raw = raw.get_or_insert_with(|| Raw::open(library, model, settings.cores));
             let budget = settings.slice() * 6;
-            baselines.push(RawRounds {
+            baselines.push(Baseline {
                 lengths,
                 work: raw.table(model, &corpus, lengths, budget),
-                alone: Vec::new(),
-                all_cores: Vec::new(),
             });
         }
     }
@@ -78,26 +83,23 @@ fn measure(settings: &Settings, library: &Library, model: &NamedModel) -> Vec<St
     let server = Server::start(settings, &model.dir, &[]);
     let bytes = traffic.wear_in(&server);
     let bare = Server::bare(bytes);
+    let mut pace = Pace::new(settings.cores);
     for _ in 0..settings.rounds {
-        let slice = settings.slice();
-        if let Some(raw) = &mut raw {
-            for baseline in &mut baselines {
-                baseline.alone.push(raw.alone(&baseline.work, slice / 2));
-                baseline
-                    .all_cores
-                    .push(raw.all_cores(&baseline.work, slice));
-            }
-        }
         for measured in &mut measured {
-            measured.run(&traffic, &server, &bare, slice);
+            let baseline = baselines
+                .iter()
+                .find(|baseline| measured.scenario.kind == Kind::Misses(baseline.lengths));
+            let raw = raw.as_mut().zip(baseline);
+            measured.run(settings, &mut pace, &traffic, &server, &bare, raw);
         }
     }
+    pace.print(&model.figure("pace"));
     for baseline in &baselines {
-        baseline.print(model);
+        baseline.print(model, &measured);
     }
     let faults = measured
         .iter()
-        .flat_map(|measured| measured.print(settings, model, &baselines))
+        .flat_map(|measured| measured.print(settings, model))
         .collect();
     let (rss, pss) = server.memory();
     figure(&model.figure("rss_mib"), rss);
@@ -106,7 +108,7 @@ fn measure(settings: &Settings, library: &Library, model: &NamedModel) -> Vec<St
     faults
 }
 
-impl RawRounds {
+impl Baseline {
     fn name(&self) -> &'static str {
         match self.lengths {
             Lengths::Short => "raw",
@@ -115,42 +117,74 @@ impl RawRounds {
         }
     }
 
-    fn print(&self, model: &NamedModel) {
-        let name = self.name();
-        let each = |value: fn(&AllCores) -> f64| -> f64 {
-            median(&self.all_cores.iter().map(value).collect::<Vec<_>>())
+    fn print(&self, model: &NamedModel, measured: &[Measured]) {
+        let costs: Vec<&RawCost> = measured
+            .iter()
+            .filter(|measured| measured.scenario.kind == Kind::Misses(self.lengths))
+            .flat_map(|measured| &measured.raw)
+            .collect();
+        if costs.is_empty() {
+            return;
+        }
+        let print = |what: &str, value: &dyn Fn(&RawCost) -> f64| {
+            let values: Vec<f64> = costs.iter().map(|cost| value(cost)).collect();
+            figure(
+                &model.figure(&format!("{}_{what}", self.name())),
+                median(&values),
+            );
         };
-        figure(
-            &model.figure(&format!("{name}_alone_cpu_us_per_text")),
-            median(&self.alone) * 1e6,
-        );
-        figure(
-            &model.figure(&format!("{name}_all_cores_cpu_us_per_text")),
-            each(|all| all.seconds_per_text) * 1e6,
-        );
-        figure(
-            &model.figure(&format!("{name}_all_cores_texts_per_s")),
-            each(|all| all.texts_per_second),
-        );
+        print("alone_cpu_us_per_text", &|cost| cost.alone * 1e6);
+        print("all_cores_cpu_us_per_text", &|cost| {
+            cost.all_cores.seconds_per_text * 1e6
+        });
+        print("all_cores_texts_per_s", &|cost| {
+            cost.all_cores.texts_per_second
+        });
     }
 }
 
 impl Measured {
-    fn run(&mut self, traffic: &Traffic, server: &Server, bare: &Server, slice: Duration) {
-        self.server.push(traffic.run(self.scenario, server, slice));
-        if self.scenario.kind == Kind::Hits {
-            self.bare.push(traffic.run(self.scenario, bare, slice));
+    /// Measures the server between slices of what it is compared to.
+    fn run(
+        &mut self,
+        settings: &Settings,
+        pace: &mut Pace,
+        traffic: &Traffic,
+        server: &Server,
+        bare: &Server,
+        mut raw: Option<(&mut Raw, &Baseline)>,
+    ) {
+        let slice = settings.slice();
+        let compared = pace.compare(|pace| {
+            let alone = raw.as_mut().map(|(raw, of)| {
+                let alone = raw.alone(&of.work, slice / 4);
+                pace.look();
+                alone
+            });
+            let server = traffic.run(self.scenario, server, slice);
+            pace.look();
+            let all_cores = raw
+                .as_mut()
+                .map(|(raw, of)| raw.all_cores(&of.work, slice / 2));
+            let raw = alone.zip(all_cores);
+            let raw = raw.map(|(alone, all_cores)| RawCost { alone, all_cores });
+            let is_bare = self.scenario.kind == Kind::Hits;
+            let bare = is_bare.then(|| traffic.run(self.scenario, bare, slice));
+            (server, raw, bare)
+        });
+        if let Some((server, raw, bare)) = compared {
+            self.server.push(server);
+            self.raw.extend(raw);
+            self.bare.extend(bare);
         }
     }
 
     /// Prints its figures, and gives what went wrong.
-    fn print(
-        &self,
-        settings: &Settings,
-        model: &NamedModel,
-        baselines: &[RawRounds],
-    ) -> Vec<String> {
+    fn print(&self, settings: &Settings, model: &NamedModel) -> Vec<String> {
         let name = model.figure(self.scenario.name);
+        if self.server.is_empty() {
+            return vec![format!("{name}: the machine was never steady")];
+        }
         let of = |value: &dyn Fn(&Outcome) -> f64| -> Vec<f64> {
             self.server.iter().map(value).collect()
         };
@@ -172,11 +206,8 @@ impl Measured {
         });
         let samples = self.server.iter().flat_map(|outcome| &outcome.latencies);
         Latencies::of(samples.copied().collect()).print(&name);
-        if let Some(baseline) = baselines
-            .iter()
-            .find(|baseline| self.scenario.kind == Kind::Misses(baseline.lengths))
-        {
-            self.print_over_raw(settings, &name, baseline);
+        if !self.raw.is_empty() {
+            self.print_over_raw(settings, &name);
         }
         if !self.bare.is_empty() {
             self.print_over_bare(&name);
@@ -184,14 +215,14 @@ impl Measured {
         self.faults(&name)
     }
 
-    fn print_over_raw(&self, settings: &Settings, name: &str, raw: &RawRounds) {
+    fn print_over_raw(&self, settings: &Settings, name: &str) {
         let (mut alone, mut all, mut throughput) = (Vec::new(), Vec::new(), Vec::new());
-        for (at, outcome) in self.server.iter().enumerate() {
+        for (outcome, raw) in self.server.iter().zip(&self.raw) {
             let cost = outcome.server_seconds_per_text();
-            alone.push(cost / raw.alone[at]);
-            all.push(cost / raw.all_cores[at].seconds_per_text);
+            alone.push(cost / raw.alone);
+            all.push(cost / raw.all_cores.seconds_per_text);
             throughput.push(
-                outcome.texts_per_available(settings.cores) / raw.all_cores[at].texts_per_available,
+                outcome.texts_per_available(settings.cores) / raw.all_cores.texts_per_available,
             );
         }
         spread(&format!("{name}_cpu_over_raw"), &alone);

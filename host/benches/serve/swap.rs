@@ -17,6 +17,7 @@ use crate::client::{Connection, GuestName, admin_request};
 use crate::corpus::{Corpus, Lengths, Rng};
 use crate::figures::{Latencies, figure, spread};
 use crate::load::STACK;
+use crate::pace::Pace;
 use crate::process::Server;
 use crate::scenario::Traffic;
 use crate::settings::{NamedModel, Settings};
@@ -126,6 +127,11 @@ impl Seen {
         )
     }
 
+    /// In milliseconds.
+    pub(crate) fn p99(&self) -> f64 {
+        self.latencies().percentile(0.99)
+    }
+
     /// The longest time in which no client was answered, in milliseconds.
     fn longest_gap(&self) -> f64 {
         let mut answered: Vec<Instant> = self.samples.iter().map(|at| at.answered).collect();
@@ -162,13 +168,16 @@ fn swap(settings: &Settings, model: &NamedModel) -> Vec<String> {
     let mut ratios = Vec::new();
     let mut gaps = Vec::new();
     let mut rss = Vec::new();
+    let mut pace = Pace::new(settings.cores);
     for round in 0..settings.rounds {
         let share = swaps * (round + 1) / settings.rounds - swaps * round / settings.rounds;
         activate(&mut admin, &guests[round % 2]);
-        let pace = PACE * u32::try_from(share).unwrap();
+        let time = PACE * u32::try_from(share).unwrap();
+        pace.begin();
         let before = load(from_ref(&server), &traffic, &guests, || {
-            std::thread::sleep(pace);
+            std::thread::sleep(time);
         });
+        pace.look();
         let mut done: Vec<Swap> = Vec::new();
         let during = load(from_ref(&server), &traffic, &guests, || {
             let start = Instant::now();
@@ -182,14 +191,17 @@ fn swap(settings: &Settings, model: &NamedModel) -> Vec<String> {
             }
         });
         faults.extend(wrong_version(&during.samples, &done));
-        ratios.push(during.latencies().percentile(0.99) / before.latencies().percentile(0.99));
-        gaps.push(during.longest_gap() / before.longest_gap());
+        if pace.was_steady() {
+            ratios.push(during.p99() / before.p99());
+            gaps.push(during.longest_gap() / before.longest_gap());
+        }
         calls.extend(done);
         absorb(&mut steady, before);
         absorb(&mut swapping, during);
     }
     rss.push(server.memory().0);
 
+    pace.print(&format!("{name}_pace"));
     figure(&format!("{name}_swaps"), calls.len() as f64);
     figure(&format!("{name}_answers"), swapping.samples.len() as f64);
     figure(
@@ -235,7 +247,7 @@ fn unseen(
             std::thread::sleep(took);
         });
         loaded.push(took.as_secs_f64());
-        ratios.push(during.latencies().percentile(0.99) / steady.latencies().percentile(0.99));
+        ratios.push(during.p99() / steady.p99());
         faults.extend(during.faults.into_iter().chain(steady.faults));
     }
     spread(&format!("{name}_unseen_live_after_s"), &idle);

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crate::corpus::Corpus;
 use crate::figures::{figure, spread};
+use crate::pace::Pace;
 use crate::process::{Server, binary_alone};
 use crate::scenario::Traffic;
 use crate::settings::{NamedModel, Settings};
@@ -46,17 +47,23 @@ pub(crate) fn run(settings: &Settings) -> Vec<String> {
     let (mut to, mut back, mut seconds) = (Vec::new(), Vec::new(), Vec::new());
     std::thread::sleep(std::time::Duration::from_secs(RETURN_S));
     let before = server.memory().0;
+    let mut pace = Pace::new(settings.cores);
     for _ in 0..settings.rounds {
         for (model, ratios) in [(second, &mut to), (first, &mut back)] {
+            pace.begin();
             let begun = Instant::now();
             let during = load(from_ref(&server), &traffic, &[], || swap(&server, model));
             seconds.push(begun.elapsed().as_secs_f64());
             // For as long, with what has just been made live: the slower model of the two
             // would otherwise be compared with the faster one.
+            let time = begun.elapsed();
+            pace.look();
             let calm = load(from_ref(&server), &traffic, &[], || {
-                std::thread::sleep(begun.elapsed());
+                std::thread::sleep(time);
             });
-            ratios.push(during.latencies().percentile(0.99) / calm.latencies().percentile(0.99));
+            if pace.was_steady() {
+                ratios.push(during.p99() / calm.p99());
+            }
             absorb(&mut swapping, during);
             absorb(&mut steady, calm);
         }
@@ -70,6 +77,7 @@ pub(crate) fn run(settings: &Settings) -> Vec<String> {
     );
     steady.latencies().print(&format!("{name}_steady"));
     swapping.latencies().print(&format!("{name}_swapping"));
+    pace.print(&format!("{name}_pace"));
     spread(&format!("{name}_live_after_s"), &seconds);
     spread(&format!("{name}_p99_over_steady"), &to);
     spread(&format!("{name}_back_p99_over_steady"), &back);

@@ -23,12 +23,14 @@ use sandbox::{
 
 use super::calibrations::Calibrations;
 use super::model_dir::{self, ModelDirError, name, real};
+use super::wide::Wide;
 use super::{Config, memory};
 
 /// Loads guests with models.
 pub(super) struct RevisionLoader {
     pub(super) library: Arc<Library>,
     pub(super) session: SessionOptions,
+    pub(super) wide: Wide,
     pub(super) metrics: inference::Metrics,
     /// Without a model.
     pub(super) runtime: Arc<Runtime>,
@@ -56,10 +58,13 @@ struct Files {
 
 /// A model that is loaded.
 pub(super) struct LoadedModel {
-    files: ModelFiles,
+    pub(super) files: ModelFiles,
     /// What clients call it.
     name: String,
-    /// Its guests run in this, and so keep the session.
+    /// The graph's file.
+    pub(super) path: PathBuf,
+    pub(super) model: Arc<inference::Model>,
+    /// Its guests run in this, and so keep the sessions.
     runtime: Arc<Runtime>,
     /// What texts cost with each guest.
     calibrations: Calibrations,
@@ -168,27 +173,21 @@ impl RevisionLoader {
         }
         let path = files.all.dir().join(&files.graph);
         let (library, session) = (Arc::clone(&self.library), self.session);
-        let metrics = self.metrics.clone();
-        let load = move || inference::Model::load(&library, &path, session, metrics);
-        let session = match priority {
-            Priority::Live => load(),
-            Priority::Background => {
-                let aside = self.executor.block_on(sandbox::aside(load));
-                aside.map_err(LoadModelError::Host)?
-            }
-        };
-        let session = session?;
+        let (metrics, file) = (self.metrics.clone(), path.clone());
+        let load = move || inference::Model::load(&library, &file, session, metrics);
+        let session = Arc::new(self.aside(priority, load).map_err(LoadModelError::Host)??);
         files.all.check_unchanged()?;
+        let graphs = Arc::clone(&session);
         let loaded = Arc::new(LoadedModel {
             name: match model.origin {
                 Origin::File(_) => name(&model.dir),
                 // Its directory is named by its digest.
                 Origin::Upload | Origin::Artifact(_) => model.digest.short(),
             },
-            runtime: self
-                .runtime
-                .with_graphs(Graphs::of(move || session.graph())),
+            runtime: self.runtime.with_graphs(Graphs::of(move || graphs.graph())),
             files: files.all,
+            path,
+            model: session,
             calibrations: Calibrations::default(),
         });
         if let Some(known) = self.known().get_mut(&model.digest) {
@@ -261,24 +260,38 @@ impl RevisionLoader {
         if let Some(known) = model.calibrations.get(&digest) {
             return Ok(known);
         }
-        let measured = match priority {
-            Priority::Live => Calibration::measure(&**guest, Clock::Wall),
-            Priority::Background => {
-                let guest = Arc::clone(guest);
-                let measure = move || Calibration::measure(&*guest, Clock::Thread);
-                let aside = self.executor.block_on(sandbox::aside(measure));
-                aside.map_err(|error| LoadError::Unavailable(error.in_a_line()))?
-            }
+        let clock = match priority {
+            Priority::Live => Clock::Wall,
+            Priority::Background => Clock::Thread,
         };
+        let guest = Arc::clone(guest);
+        let measured = self.aside(priority, move || Calibration::measure(&*guest, clock));
+        let measured = measured.map_err(|error| LoadError::Unavailable(error.in_a_line()))?;
         let calibration = measured.map_err(not_measured)?;
+        self.wide.widen(self, model, &calibration, priority);
         model.calibrations.keep(digest, calibration);
         Ok(calibration)
     }
 
-    /// What a text costs with a revision that is loaded, alone and in a batch.
-    pub(super) fn calibration(&self, revision: &Revision) -> Option<Calibration> {
+    /// Does a part of a load: here, or if others are served meanwhile, on a thread of low
+    /// priority.
+    pub(super) fn aside<T: Send + 'static>(
+        &self,
+        priority: Priority,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, sandbox::LoadError> {
+        match priority {
+            Priority::Live => Ok(work()),
+            Priority::Background => self.executor.block_on(sandbox::aside(work)),
+        }
+    }
+
+    /// What a text costs with a revision that is loaded, alone and in a batch; and how many
+    /// threads it has if nothing else is running, if these are more.
+    pub(super) fn measured(&self, revision: &Revision) -> Option<(Calibration, Option<usize>)> {
         let loaded = self.known().get(&revision.model())?.loaded.upgrade()?;
-        loaded.calibrations.get(&revision.guest())
+        let calibration = loaded.calibrations.get(&revision.guest())?;
+        Some((calibration, loaded.model.wide_threads()))
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<Digest, Known>> {
@@ -316,6 +329,7 @@ impl Loader for RevisionLoader {
             }),
             scorer: Arc::new(LoadedRevision {
                 guest,
+                library: Arc::clone(&self.library),
                 batch_tokens: match self.batch_tokens {
                     None if !batches_pay => 1,
                     _ => u32::MAX,
@@ -329,6 +343,7 @@ impl Loader for RevisionLoader {
 /// A guest and its model.
 struct LoadedRevision {
     guest: Arc<Guest>,
+    library: Arc<Library>,
     batch_tokens: u32,
     /// So that other guests find it.
     _model: Arc<LoadedModel>,
@@ -348,6 +363,7 @@ impl Scorer for LoadedRevision {
         texts: &[String],
         cancellation: &CancellationToken,
     ) -> Result<Vec<Scores>, PredictError> {
+        let _call = self.library.begin_call();
         self.guest.score(texts, cancellation)
     }
 }

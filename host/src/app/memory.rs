@@ -27,6 +27,11 @@ pub(super) fn require_room(size: u64) -> Result<(), String> {
     }
 }
 
+/// Whether `size` bytes are free; so they are if nobody knows.
+pub(super) fn is_free(size: u64) -> bool {
+    Memory::read().is_none_or(|memory| memory.free >= size)
+}
+
 /// The memory of the machine, or that of the container if it is less; in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
@@ -73,5 +78,6 @@ mod tests {
         assert_eq!(require_room(0), Ok(()));
         let refused = require_room(1 << 50).unwrap_err();
         assert!(refused.contains("may take 3221225536 MiB"), "{refused}");
+        assert!(is_free(0) && !is_free(1 << 60));
     }
 }

@@ -1,6 +1,7 @@
 //! `fastsentiment check`: validates the options of `serve`, and loads what it would load.
 
 use std::io::ErrorKind;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -171,7 +172,7 @@ fn report(mut config: Config, runtime: &tokio::runtime::Runtime) -> anyhow::Resu
          model        {} ({})\n\
          guest        {} ({}, {})\n\
          artefacts    {}\n\
-         workers      {}, with {} thread(s) per inference\n\
+         workers      {}, with {} thread(s) per inference{}\n\
          compiler     at most {} MiB of memory\n\
          batches      {}; a short text takes {:.2} ms alone, {:.2} ms in a batch\n\
          redis        {redis}\n\
@@ -188,7 +189,11 @@ fn report(mut config: Config, runtime: &tokio::runtime::Runtime) -> anyhow::Resu
             None => "not kept".to_owned(),
         },
         config.workers,
-        config.threads,
+        config.threads.map_or(1, NonZeroUsize::get),
+        match app.wide_threads() {
+            Some(threads) => format!(", {threads} for a text alone"),
+            None => String::new(),
+        },
         config.compiler.limits().memory >> 20,
         match app.batch_tokens() {
             1 => "off".to_owned(),

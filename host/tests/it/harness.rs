@@ -126,7 +126,7 @@ pub(crate) fn onnxruntime() -> PathBuf {
 }
 
 /// ONNX Runtime, which a process can open only once.
-fn library() -> &'static Library {
+pub(crate) fn library() -> &'static Library {
     static LIBRARY: OnceLock<Library> = OnceLock::new();
     LIBRARY.get_or_init(|| Library::open(Some(&onnxruntime())).unwrap())
 }

@@ -2,13 +2,17 @@
 //! what is wrong, and never crashes.
 
 use std::error::Error;
+use std::process::Command;
 use std::sync::mpsc;
 
+use inference::{Model, SessionOptions, Threads};
+use prometheus::Registry;
+use prometheus::proto::MetricFamily;
 use wasmtime_wasi_nn::backend::{BackendError, Id, NamedTensor};
 use wasmtime_wasi_nn::wit::TensorType;
 use wasmtime_wasi_nn::{ExecutionContext, Tensor};
 
-use crate::harness::{FIXTURES, default_model, fixture, model};
+use crate::harness::{FIXTURES, default_model, fixture, library, model};
 
 /// A tensor of `input_ids` and the like: zeros, or ones, of 64 bits.
 fn ids(name: &str, shape: &[u32], value: i64) -> NamedTensor {
@@ -234,11 +238,114 @@ fn threads_share_a_session() {
     });
 }
 
+/// The included model with a second session of `threads` threads.
+fn wide_model(threads: usize) -> (Model, Registry) {
+    let registry = Registry::new();
+    let metrics = inference::Metrics::new(&registry).unwrap();
+    let path = default_model().join("model.onnx");
+    let options = SessionOptions { threads: 1 };
+    let model = Model::load(library(), &path, options, metrics).unwrap();
+    let threads = Threads::start(threads - 1).unwrap();
+    model.widen(library(), &path, threads, || true).unwrap();
+    (model, registry)
+}
+
+/// The runs that used the second session.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "they count things"
+)]
+fn wide_runs(registry: &Registry) -> u64 {
+    let families = registry.gather();
+    let is_it = |family: &&MetricFamily| family.name() == "fastsentiment_inference_wide_total";
+    let family = families.iter().find(is_it).unwrap();
+    family.get_metric()[0].get_counter().get_value() as u64
+}
+
+/// Other tests open graphs in this process, so a test of which session a run has is alone in
+/// one of its own.
+const ALONE: &str = "FASTSENTIMENT_TEST_ALONE";
+
+/// A run has several threads only while its graph is the only one, of all models; and its
+/// outputs are those of one thread, to the bit, for texts and batches of any length. It can be
+/// ended like any other.
+#[test]
+fn a_run_alone_has_several_threads_and_the_same_outputs() {
+    if std::env::var_os(ALONE).is_none() {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args([
+            "--exact",
+            "nn::a_run_alone_has_several_threads_and_the_same_outputs",
+        ]);
+        let output = command.env(ALONE, "1").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        return;
+    }
+    let narrow = model(&default_model());
+    let mut rng = 1_u64;
+    for threads in [2, 3, 4] {
+        let (wide, registry) = wide_model(threads);
+        assert_eq!(wide.wide_threads(), Some(threads));
+        let mut runs = 0;
+        for shape in [[1, 3], [1, 17], [3, 16], [2, 77], [5, 31], [1, 512]] {
+            let mut next = || {
+                rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                1000 + i64::try_from(rng >> 52).unwrap()
+            };
+            let data = (0..shape[0] * shape[1]).flat_map(|_| next().to_le_bytes());
+            let data: Vec<u8> = data.collect();
+            let run = |model: &Model| {
+                let (graph, _) = model.graph();
+                let mut context = graph.init_execution_context().unwrap();
+                let inputs = vec![
+                    tensor("input_ids", &shape, TensorType::I64, data.clone()),
+                    ids("attention_mask", &shape, 1),
+                ];
+                context.compute_with_io(inputs).unwrap().remove(0).tensor
+            };
+            let alone = run(&wide);
+            runs += 1;
+            assert_eq!(wide_runs(&registry), runs, "nothing else is running");
+            let other = narrow.graph();
+            assert_eq!(run(&wide), alone);
+            assert_eq!(wide_runs(&registry), runs, "another instance has a graph");
+            drop(other);
+            let calls = [(); 2].map(|()| library().begin_call());
+            assert_eq!(run(&wide), alone);
+            assert_eq!(wide_runs(&registry), runs, "another call has begun");
+            drop(calls);
+            assert_eq!(run(&narrow), alone);
+        }
+        end_a_run(&wide);
+        assert!(wide_runs(&registry) > runs);
+    }
+}
+
+/// The file must be what the model was loaded from.
+#[test]
+fn a_file_that_has_changed_is_not_opened_again() {
+    let model = model(&default_model());
+    let path = default_model().join("model.onnx");
+    let threads = Threads::start(1).unwrap();
+    let refused = model.widen(library(), &path, threads, || false);
+    assert!(
+        refused
+            .unwrap_err()
+            .to_string()
+            .ends_with("the file has changed")
+    );
+    assert_eq!(model.wide_threads(), None);
+}
+
 /// A run in progress ends at once, as do later runs of the same graph; other graphs of
 /// the model are not affected.
 #[test]
 fn a_run_can_be_ended() {
-    let model = model(&default_model());
+    end_a_run(&model(&default_model()));
+}
+
+fn end_a_run(model: &Model) {
     let (graph, terminate) = model.graph();
     let mut context = graph.init_execution_context().unwrap();
     let work = |rows: u32| {

@@ -6,8 +6,14 @@
 //! has. This is self-clocked fair queueing (Golestani, 1994) on two levels; a turn here is
 //! called a finish tag there, and the newest turn taken is its virtual time. So a short
 //! request does not wait for the whole of a long one that came first, nor for the many
-//! requests of another client; and because a long text counts for only a few short ones,
-//! it is not overtaken for long.
+//! requests of another client.
+//!
+//! Turns alone would let short texts overtake a long one for as long as they come. So the
+//! next text of a request is *late* once as many texts of its client have been taken as
+//! the client had requests waiting, and [`PATIENCE`] more. Late texts go first: if not one
+//! text overtook another, it would have been taken by then. While clients wait for answers
+//! before they send more, letting texts overtake longer moves time from the median to the
+//! slowest: mean latency is the same for every order.
 //!
 //! This module must not know threads, time or metrics.
 
@@ -66,13 +72,25 @@ pub(super) struct Queue<T> {
 /// The texts of one client that wait.
 struct Lane<T> {
     entries: BTreeMap<Place, Entry<T>>,
-    /// The tokens that wait, by request.
-    requests: HashMap<u64, u64>,
+    requests: HashMap<u64, Waiting>,
+    /// When the next text of each request is late, in texts taken, and the request.
+    late: BTreeSet<(u64, u64)>,
+    /// How many texts were taken.
+    taken: u64,
     /// The newest turn taken.
     turn: u64,
     /// The turn that the lane has come to, among the lanes.
     served: u64,
     sums: Sums,
+}
+
+/// What waits of one request.
+#[derive(Default)]
+struct Waiting {
+    tokens: u64,
+    places: BTreeSet<Place>,
+    /// When the first of them is late.
+    late: u64,
 }
 
 /// What waits, in all lanes or in one.
@@ -93,6 +111,10 @@ const LOAD_OF_A_REQUEST: u64 = 2048;
 /// counted for what it costs, some 50 short texts of everybody else would go first, and it
 /// would be late.
 const TURN_OF_A_TEXT: u32 = 64;
+
+/// How many texts may overtake the next text of a request even if its client has few
+/// requests; for example, short requests one long text of a bulk request.
+const PATIENCE: u64 = 16;
 
 /// How many texts a batch looks at, after the first, for texts of like length.
 const LOOK_AHEAD: usize = 128;
@@ -172,7 +194,7 @@ impl<T> Queue<T> {
     /// Takes the next text, and others of the same revision and of like length, within
     /// `limits` and those of the revision; but leaves their share to `idle` more workers.
     pub(super) fn take(&mut self, limits: BatchLimits, idle: usize) -> Vec<(Place, Entry<T>)> {
-        let Some((first, head)) = self.in_order().next() else {
+        let Some((first, head)) = self.first() else {
             return Vec::new();
         };
         let share = self.sums.tokens.div_ceil(idle as u64 + 1);
@@ -182,7 +204,11 @@ impl<T> Queue<T> {
         let mut longest = head.tokens;
         // Often there is no room for a second text.
         let has_room = 2 * u64::from(head.tokens) <= budget;
-        for (place, entry) in has_room.then(|| self.like(head)).into_iter().flatten() {
+        for (place, entry) in has_room
+            .then(|| self.like(first, head))
+            .into_iter()
+            .flatten()
+        {
             let max = longest.max(entry.tokens);
             let padded = (places.len() as u64 + 1) * u64::from(max);
             if places.len() >= limits.texts || padded > budget {
@@ -200,6 +226,7 @@ impl<T> Queue<T> {
         }
         let take = |place: Place| {
             let entry = self.change(place.client, |lane| {
+                lane.taken += 1;
                 let entry = lane.remove(place)?;
                 lane.served += entry.turn();
                 Some(entry)
@@ -215,6 +242,12 @@ impl<T> Queue<T> {
         lanes.flat_map(|lane| lane.entries.into_values()).collect()
     }
 
+    /// The next text.
+    fn first(&self) -> Option<(Place, &Entry<T>)> {
+        let (_, client) = self.turns.first()?;
+        self.lanes.get(client)?.first()
+    }
+
     /// All texts, those of the client whose turn it is first.
     fn in_order(&self) -> impl Iterator<Item = (Place, &Entry<T>)> {
         let lanes = self.turns.iter();
@@ -223,9 +256,9 @@ impl<T> Queue<T> {
         entries.map(|(place, entry)| (*place, entry))
     }
 
-    /// The texts that can share a batch with the first one, `head`, the most similar length
+    /// The texts that can share a batch with the one at `first`, the most similar length
     /// first.
-    fn like(&self, head: &Entry<T>) -> Vec<(Place, &Entry<T>)> {
+    fn like(&self, first: Place, head: &Entry<T>) -> Vec<(Place, &Entry<T>)> {
         if head.alone {
             return Vec::new();
         }
@@ -233,7 +266,7 @@ impl<T> Queue<T> {
         let most = 4.max(head.tokens / 4);
         let mut like: Vec<(Place, &Entry<T>)> = self
             .in_order()
-            .skip(1)
+            .filter(|(place, _)| *place != first)
             .take(LOOK_AHEAD)
             .filter(|(_, entry)| !entry.alone && difference(entry) <= most)
             .filter(|(_, entry)| entry.scorer.revision() == head.scorer.revision())
@@ -248,6 +281,8 @@ impl<T> Queue<T> {
         let lane = self.lanes.entry(client).or_insert_with(|| Lane {
             entries: BTreeMap::new(),
             requests: HashMap::new(),
+            late: BTreeSet::new(),
+            taken: 0,
             turn: self.text_turn,
             served: self.turn,
             sums: Sums::default(),
@@ -276,33 +311,63 @@ impl<T> Queue<T> {
 impl<T> Lane<T> {
     /// The turn of the lane's first text among those of other lanes.
     fn next_turn(&self) -> Option<u64> {
-        let (_, entry) = self.entries.first_key_value()?;
+        let (_, entry) = self.first()?;
         Some(self.served + entry.turn())
+    }
+
+    /// The next text: the latest one, or the one whose turn it is.
+    fn first(&self) -> Option<(Place, &Entry<T>)> {
+        let late = self.late.first().filter(|(late, _)| *late <= self.taken);
+        let late = late.and_then(|(_, request)| self.requests.get(request)?.places.first());
+        let place = late.or_else(|| self.entries.keys().next())?;
+        self.entries
+            .get_key_value(place)
+            .map(|(place, entry)| (*place, entry))
     }
 
     fn insert(&mut self, place: Place, entry: Entry<T>) {
         self.sums.texts += 1;
-        self.count(entry.request, i64::from(entry.tokens));
+        self.change(&entry, |waiting, tokens| {
+            waiting.places.insert(place);
+            waiting.tokens += tokens;
+        });
         self.entries.insert(place, entry);
     }
 
     fn remove(&mut self, place: Place) -> Option<Entry<T>> {
         let entry = self.entries.remove(&place)?;
         self.sums.texts -= 1;
-        self.count(entry.request, -i64::from(entry.tokens));
+        self.change(&entry, |waiting, tokens| {
+            waiting.places.remove(&place);
+            waiting.tokens -= tokens;
+        });
         Some(entry)
     }
 
-    fn count(&mut self, request: u64, change: i64) {
+    /// Changes what waits of the request of `entry`, and keeps the sums, and when its next
+    /// text is late, right.
+    fn change(&mut self, entry: &Entry<T>, change: impl FnOnce(&mut Waiting, u64)) {
+        let request = entry.request;
         let waiting = self.requests.entry(request).or_default();
-        let before = (*waiting).min(LOAD_OF_A_REQUEST);
-        *waiting = waiting.saturating_add_signed(change);
-        let after = (*waiting).min(LOAD_OF_A_REQUEST);
-        if *waiting == 0 {
-            self.requests.remove(&request);
+        let (tokens, first) = (waiting.tokens, waiting.places.first().copied());
+        change(waiting, u64::from(entry.tokens));
+        let load = |tokens: u64| tokens.min(LOAD_OF_A_REQUEST);
+        self.sums.load = self.sums.load + load(waiting.tokens) - load(tokens);
+        self.sums.tokens = self.sums.tokens + waiting.tokens - tokens;
+        let next = waiting.places.first().copied();
+        if first == next {
+            return;
         }
-        self.sums.load = self.sums.load + after - before;
-        self.sums.tokens = self.sums.tokens.saturating_add_signed(change);
+        self.late.remove(&(waiting.late, request));
+        if next.is_none() {
+            self.requests.remove(&request);
+            return;
+        }
+        let requests = self.requests.len() as u64;
+        if let Some(waiting) = self.requests.get_mut(&request) {
+            waiting.late = self.taken + requests + PATIENCE;
+            self.late.insert((waiting.late, request));
+        }
     }
 }
 

@@ -80,7 +80,7 @@ fn run(
     let values = in_order(model, inputs)?;
     model.metrics.record(inputs);
     let timer = model.metrics.seconds.start_timer();
-    let outputs = model.session.run(runs.options(inputs), &values);
+    let outputs = model.session(runs).run(runs.options(inputs), &values);
     timer.observe_duration();
     let outputs = outputs.inspect_err(|_| model.metrics.failures.inc())?;
     let mut room = MAX_OUTPUT_BYTES;

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 
+use super::activity::{Activity, Call};
+
 /// The file name of ONNX Runtime.
 #[cfg(target_os = "macos")]
 const FILE_NAME: &str = "libonnxruntime.dylib";
@@ -48,6 +50,7 @@ pub struct Library {
     environment: Environment,
     path: PathBuf,
     version: String,
+    activity: Arc<Activity>,
 }
 
 impl Library {
@@ -75,6 +78,7 @@ impl Library {
             environment,
             path,
             version,
+            activity: Arc::default(),
         })
     }
 
@@ -100,6 +104,16 @@ impl Library {
     /// The environment of all sessions.
     pub fn environment(&self) -> &Environment {
         &self.environment
+    }
+
+    /// Begins a call of a guest. While there is another, no run has several threads.
+    pub fn begin_call(&self) -> Call {
+        Activity::begin_call(&self.activity)
+    }
+
+    /// What uses models at the moment.
+    pub(super) fn activity(&self) -> &Arc<Activity> {
+        &self.activity
     }
 }
 

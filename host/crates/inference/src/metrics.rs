@@ -15,6 +15,8 @@ const MASK: &str = "attention_mask";
 pub struct Metrics {
     pub(super) seconds: Histogram,
     pub(super) failures: IntCounter,
+    /// Runs that had the machine to themselves.
+    pub(super) wide: IntCounter,
     rows: Histogram,
     tokens: IntCounter,
     padding: IntCounter,
@@ -45,6 +47,11 @@ impl Metrics {
             "Runs of the model that failed or were ended.",
             registry
         )?;
+        let wide = register_int_counter_with_registry!(
+            "fastsentiment_inference_wide_total",
+            "Runs of the model that used several cores, because nothing else was running.",
+            registry
+        )?;
         let tokens = register_int_counter_vec_with_registry!(
             "fastsentiment_inference_tokens_total",
             "Tokens that the model was run on: those of texts, and those that only pad \
@@ -55,6 +62,7 @@ impl Metrics {
         Ok(Self {
             seconds,
             failures,
+            wide,
             rows,
             tokens: tokens.with_label_values(&["text"]),
             padding: tokens.with_label_values(&["padding"]),

@@ -1,17 +1,19 @@
 //! A model: an ONNX file, loaded once for everything that runs it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ort::session::Session;
-use ort::session::builder::GraphOptimizationLevel;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::ValueType;
 use wasmtime_wasi_nn::Graph;
 use wasmtime_wasi_nn::backend::BackendGraph;
 
+use super::activity::Activity;
 use super::backend::OnnxGraph;
 use super::runs::Runs;
 use super::session::SharedSession;
+use super::wide::{Threads, Wide};
 use super::{Library, Metrics};
 
 /// Options of a model's session.
@@ -47,12 +49,27 @@ pub struct Model {
     inner: Arc<Loaded>,
 }
 
-/// A session and its ports.
+/// The sessions of a model, and its ports.
 pub(super) struct Loaded {
     pub(super) inputs: Vec<Port>,
     pub(super) outputs: Vec<Port>,
-    pub(super) session: SharedSession,
+    session: SharedSession,
+    wide: OnceLock<Wide>,
+    activity: Arc<Activity>,
     pub(super) metrics: Metrics,
+}
+
+impl Loaded {
+    /// The session for one of these runs.
+    pub(super) fn session(&self, runs: &Runs) -> &SharedSession {
+        match self.wide.get() {
+            Some(wide) if runs.are_alone() => {
+                self.metrics.wide.inc();
+                &wide.session
+            }
+            _ => &self.session,
+        }
+    }
 }
 
 impl Model {
@@ -71,7 +88,8 @@ impl Model {
             path: path.to_owned(),
             reason: error.message().to_owned(),
         };
-        let session = open(library, path, options.threads).map_err(failed)?;
+        let builder = builder(library, options.threads.max(1)).map_err(failed)?;
+        let session = commit(builder, path).map_err(failed)?;
         let inputs: Vec<Port> = session.inputs().iter().map(port).collect();
         let outputs: Vec<Port> = session.outputs().iter().map(port).collect();
         let session = SharedSession::new(session, &inputs, &outputs).map_err(failed)?;
@@ -80,16 +98,72 @@ impl Model {
                 inputs,
                 outputs,
                 session,
+                wide: OnceLock::new(),
+                activity: Arc::clone(library.activity()),
                 metrics,
             }),
         })
     }
 
+    /// Opens a second session, in which `threads` and the thread that asks for a run work
+    /// on it, for runs of an instance that has the machine to itself. `unchanged` is asked
+    /// once `path` has been read: whether it holds the file that the model was loaded from.
+    ///
+    /// Outputs are the same, to the bit: ONNX Runtime gives each thread rows and columns of
+    /// an operator's output, and parts of no sum.
+    ///
+    /// # Errors
+    ///
+    /// If the file has changed, or ONNX Runtime cannot read it any more.
+    pub fn widen(
+        &self,
+        library: &Library,
+        path: &Path,
+        threads: Threads,
+        unchanged: impl FnOnce() -> bool,
+    ) -> Result<(), ModelError> {
+        let failed = |error: ort::Error| ModelError {
+            path: path.to_owned(),
+            reason: error.message().to_owned(),
+        };
+        let Loaded {
+            inputs,
+            outputs,
+            wide,
+            ..
+        } = &*self.inner;
+        let threads_of_a_run = threads.count() + 1;
+        let open = || -> ort::Result<SharedSession> {
+            let builder = builder(library, threads_of_a_run)?
+                .with_thread_manager(threads)?
+                // Waking a sleeping thread takes as long as many an operator does. They spin
+                // only during a run, on cores that nothing else uses.
+                .with_intra_op_spinning(true)?
+                .with_config_entry("session.force_spinning_stop", "1")?;
+            SharedSession::new(commit(builder, path)?, inputs, outputs)
+        };
+        let session = open().map_err(failed)?;
+        if !unchanged() {
+            return Err(failed(ort::Error::new("the file has changed")));
+        }
+        wide.get_or_init(|| Wide {
+            session,
+            threads: threads_of_a_run,
+        });
+        Ok(())
+    }
+
+    /// How many threads work on a run that has the machine to itself, if these are more
+    /// than on any other.
+    pub fn wide_threads(&self) -> Option<usize> {
+        self.inner.wide.get().map(|wide| wide.threads)
+    }
+
     /// A `wasi:nn` graph of the model, and a function that ends the runs of this graph
     /// only: the current run at its next operator, and later runs at once. All graphs
-    /// share the weights.
+    /// share the sessions.
     pub fn graph(&self) -> (Graph, Box<dyn Fn() + Send + Sync>) {
-        let runs = Arc::new(Runs::new());
+        let runs = Arc::new(Runs::new(Arc::clone(&self.inner.activity)));
         let graph: Box<dyn BackendGraph> =
             Box::new(OnnxGraph::new(Arc::clone(&self.inner), Arc::clone(&runs)));
         let terminate = move || {
@@ -101,18 +175,21 @@ impl Model {
     }
 }
 
-fn open(library: &Library, path: &Path, threads: usize) -> Result<Session, ort::Error> {
-    Session::builder(library.environment())?
+fn builder(library: &Library, threads: usize) -> ort::Result<SessionBuilder> {
+    Ok(Session::builder(library.environment())?
         .with_optimization_level(GraphOptimizationLevel::All)?
-        .with_intra_threads(threads.max(1))?
+        .with_intra_threads(threads)?
         .with_inter_threads(1)?
         // A thread that spins while it waits takes the core from other workers.
         .with_intra_op_spinning(false)?
         .with_inter_op_spinning(false)?
         // ONNX Runtime would keep a memory plan for every shape it has seen, and guests
         // choose the shapes. Runs are not slower without.
-        .with_memory_pattern(false)?
-        .commit_from_file(path)
+        .with_memory_pattern(false)?)
+}
+
+fn commit(mut builder: SessionBuilder, path: &Path) -> ort::Result<Session> {
+    builder.commit_from_file(path)
 }
 
 fn port(outlet: &ort::value::Outlet) -> Port {

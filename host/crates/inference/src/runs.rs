@@ -1,12 +1,16 @@
-//! The options of the runs for one instance of a guest, through which they can be
-//! ended.
+//! The runs for one instance of a guest: their options, through which they can be ended,
+//! and whether the instance has the machine to itself.
 //!
 //! ONNX Runtime keeps the memory of its largest run for the next one. That is right
 //! for runs of the usual size, but not for a guest that makes the largest possible run
 //! once: after a large run, unused memory is returned.
 
+use std::sync::Arc;
+
 use ort::session::RunOptions;
 use wasmtime_wasi_nn::backend::NamedTensor;
+
+use super::activity::{Activity, Counted};
 
 /// The most elements of an input, such as the tokens of all texts, of a run whose
 /// memory is kept. The default guest stays within this, unless a single text is longer.
@@ -16,16 +20,31 @@ const USUAL_ELEMENTS: usize = 512;
 pub(super) struct Runs {
     usual: RunOptions,
     large: RunOptions,
+    activity: Arc<Activity>,
+    /// Whether there was nothing else when the instance was made.
+    began_alone: bool,
+    _graph: Counted,
 }
 
 impl Runs {
-    pub(super) fn new() -> ort::Result<Self> {
+    pub(super) fn new(activity: Arc<Activity>) -> ort::Result<Self> {
+        let graph = Activity::open_graph(&activity);
         let mut large = RunOptions::new()?;
         large.set("memory.enable_memory_arena_shrinkage", "cpu:0")?;
         Ok(Self {
             usual: RunOptions::new()?,
             large,
+            began_alone: activity.is_one(),
+            activity,
+            _graph: graph,
         })
+    }
+
+    /// Whether the instance has had the machine to itself so far. A thread that is between
+    /// two calls on a busy machine looks idle for a moment, but not for as long as it takes
+    /// from here to the first run.
+    pub(super) fn are_alone(&self) -> bool {
+        self.began_alone && self.activity.is_one()
     }
 
     /// The options of a run on these inputs.

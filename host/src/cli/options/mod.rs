@@ -117,16 +117,16 @@ struct WorkOptions {
     )]
     workers: Option<NonZeroUsize>,
 
-    /// Number of threads for one inference
+    /// Number of threads for one inference [default: 1, or one per worker while nothing else
+    /// is running and the model is large enough to gain from it]
     #[arg(
         long,
         env = "FASTSENTIMENT_INTRA_THREADS",
         value_name = "N",
-        default_value = "1",
         value_parser = whole::<NonZeroUsize>(AT_LEAST_ONE),
         hide_short_help = true
     )]
-    intra_threads: NonZeroUsize,
+    intra_threads: Option<NonZeroUsize>,
 
     /// How many tokens, as estimated, may wait in the queue
     ///

@@ -82,11 +82,23 @@ struct Known {
     alone: bool,
 }
 
+/// The next text of a request that waits, since it became that.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    /// The most requests that its client had waiting then.
+    requests: u64,
+    /// Batches that began with another text of the client.
+    batches: u64,
+    /// Texts of the client that were taken.
+    texts: u64,
+}
+
 /// The queue, and what it should hold.
 #[derive(Default)]
 struct Model {
     queue: Queue<usize>,
     waiting: BTreeMap<Place, Known>,
+    heads: BTreeMap<Place, Head>,
     taken: Vec<(Place, Known)>,
     texts: usize,
 }
@@ -124,26 +136,64 @@ impl Model {
             );
             places.push(place);
         }
+        self.find_heads();
         places
     }
 
+    /// The next text of each request of each client.
+    fn next_texts(&self) -> BTreeMap<(Client, u64), Place> {
+        let mut next = BTreeMap::new();
+        for (place, known) in &self.waiting {
+            next.entry((place.client, known.request)).or_insert(*place);
+        }
+        next
+    }
+
+    /// Keeps `heads` to the next texts of requests. Call it whenever these change.
+    fn find_heads(&mut self) {
+        let next = self.next_texts();
+        let before = std::mem::take(&mut self.heads);
+        let requests = |client: Client, of: &mut dyn Iterator<Item = Client>| {
+            of.filter(|other| *other == client).count() as u64
+        };
+        for ((client, _), place) in &next {
+            let known = before.get(place).copied();
+            let head = known.unwrap_or_else(|| Head {
+                requests: requests(*client, &mut before.keys().map(|place| place.client)).max(
+                    requests(*client, &mut next.keys().map(|(client, _)| *client)),
+                ),
+                batches: 0,
+                texts: 0,
+            });
+            self.heads.insert(*place, head);
+        }
+    }
+
     fn take(&mut self, limits: BatchLimits, idle: usize) -> Vec<(Place, Known)> {
-        let waiting = self.waiting.clone();
         let batch = self.queue.take(limits, idle);
-        let batch = batch.into_iter().map(|(place, entry)| {
+        let Some((first, _)) = batch.first() else {
+            assert!(self.waiting.is_empty());
+            return Vec::new();
+        };
+        let mut places = self.waiting.keys();
+        let next = places.find(|place| place.client == first.client);
+        let is_late = self.heads[first].texts > PATIENCE;
+        assert!(next == Some(first) || is_late, "the first of its client");
+        let heads = self.heads.iter_mut();
+        for (_, head) in heads.filter(|(place, _)| place.client == first.client) {
+            head.batches += 1;
+        }
+        let take = |(place, entry): (Place, Entry<usize>)| {
             let known = self.waiting.remove(&place).expect("it waits, and once");
             assert_eq!(known.text, entry.waiter);
-            (place, known)
-        });
-        let batch: Vec<_> = batch.collect();
-        match batch.first() {
-            Some((first, _)) => {
-                let mut places = waiting.keys();
-                let next = places.find(|place| place.client == first.client);
-                assert_eq!(next, Some(first), "the first of its client");
+            let heads = self.heads.iter_mut();
+            for (_, head) in heads.filter(|(other, _)| other.client == place.client) {
+                head.texts += 1;
             }
-            None => assert!(waiting.is_empty()),
-        }
+            self.find_heads();
+            (place, known)
+        };
+        let batch: Vec<_> = batch.into_iter().map(take).collect();
         self.taken.extend(&batch);
         batch
     }
@@ -162,6 +212,7 @@ impl Model {
         let removed = self.queue.remove(place).map(|entry| entry.waiter);
         assert_eq!(removed, known.map(|known| known.text));
         assert!(self.queue.remove(place).is_none(), "it was removed");
+        self.find_heads();
     }
 
     fn put_back(&mut self, index: Index) {
@@ -175,6 +226,7 @@ impl Model {
         };
         self.queue.put_back(place, Self::entry(known));
         self.waiting.insert(place, known);
+        self.find_heads();
     }
 
     fn check_counts(&self) {
@@ -233,9 +285,47 @@ proptest! {
         model.check_counts();
     }
 
+    /// However many texts come, and however short, the next text of a request waits for a
+    /// bounded number of batches of its client: as many as there were requests, twice, and a
+    /// few more.
+    #[test]
+    fn no_text_is_overtaken_for_ever(
+        events in events(any_limits()),
+        stream in vec(2..=64_u32, 0..120),
+    ) {
+        let mut model = Model::default();
+        let check = |model: &Model| {
+            for (place, head) in &model.heads {
+                let most = 2 * head.requests + PATIENCE;
+                prop_assert!(head.batches <= most, "{place:?} {head:?}");
+            }
+            Ok(())
+        };
+        for event in events {
+            match event {
+                Event::Request { client, tokens, revision } => {
+                    model.request(client, &tokens, revision);
+                }
+                Event::Leave(index) => model.leave(index),
+                Event::PutBack(index) => model.put_back(index),
+                Event::Take { limits, idle } => {
+                    model.take(limits, idle);
+                }
+            }
+            check(&model)?;
+        }
+        // Each time a text is taken, another comes.
+        let limits = BatchLimits { texts: 1, tokens: u32::MAX };
+        for tokens in stream {
+            model.take(limits, 0);
+            model.request(0, &[tokens], 0);
+            check(&model)?;
+        }
+    }
+
     /// One at a time, before a text has its turn each request of its client that came later
     /// is served no more than the text's own request up to it, in the tokens that turns
-    /// count.
+    /// count; texts that were late aside.
     #[test]
     fn no_later_request_overtakes_by_more_than_a_request_has_asked_for(
         events in events(one_by_one()),
@@ -256,8 +346,13 @@ proptest! {
                     }
                 }
                 Event::Take { limits, idle } => {
+                    let before = model.waiting.clone();
                     for (of, taken) in model.take(limits, idle) {
                         served.remove(&of);
+                        let mut places = before.keys();
+                        if places.find(|place| place.client == of.client) != Some(&of) {
+                            continue;
+                        }
                         for (place, by) in &mut served {
                             let Some(waiting) = model.waiting.get(place) else { continue };
                             if place.client == of.client && waiting.request < taken.request {
