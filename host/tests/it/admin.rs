@@ -2,6 +2,7 @@
 //! from its start to its end; and what it is for, the versions.
 
 mod models;
+mod own_token;
 pub(crate) mod swapping;
 mod terminal;
 mod tokens;
@@ -21,7 +22,7 @@ use crate::limits::hostile_path;
 use crate::server_process::{Answer, ServerProcess, answer, subcommand_with, terminate};
 
 fn client() -> reqwest::Client {
-    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE);
+    let client = testing::client().timeout(PATIENCE);
     client.build().unwrap()
 }
 
