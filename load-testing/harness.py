@@ -124,9 +124,10 @@ class Server:
 def serving(*arguments: str | Path) -> Iterator[Server]:
     """Runs a server on free ports, without the caller's environment."""
     listeners = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
+    access = ["--admin-token-file", "none"]
     model = () if "--model" in arguments else ("--model", ROOT / "model/default")
     process = subprocess.Popen(
-        [RELEASE / "fastsentiment", "serve", *listeners, *model, *arguments],
+        [RELEASE / "fastsentiment", "serve", *listeners, *access, *model, *arguments],
         env={"FASTSENTIMENT_LOG": "error", "HOME": os.environ.get("HOME", "/tmp")},
         stdout=subprocess.PIPE,
         text=True,

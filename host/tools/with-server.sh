@@ -5,7 +5,7 @@
 #
 # The server listens on free ports. Its address, such as http://127.0.0.1:40123, is
 # appended as the last argument and exported as URL; the address of the admin listener is
-# exported as ADMIN_URL. The exit code is that of the command.
+# exported as ADMIN_URL, and asks for no token. The exit code is that of the command.
 
 set -eu
 model=$1
@@ -26,7 +26,7 @@ trap stop EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-target/release/fastsentiment serve --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --model "$model" >"$work/out" &
+target/release/fastsentiment serve --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --admin-token-file none --model "$model" >"$work/out" &
 server=$!
 # The server prints its addresses once it can answer, which takes seconds the first time.
 url=

@@ -32,6 +32,7 @@ impl Server {
         let mut command = binary("serve", settings, model);
         command.args(["--listen", "127.0.0.1:0"]);
         command.env("FASTSENTIMENT_ADMIN_LISTEN", "");
+        command.env("FASTSENTIMENT_ADMIN_TOKEN_FILE", "none");
         command.args(&settings.server_arguments).args(options);
         Self::spawn(&mut command, options.contains(&"--admin-listen"))
     }

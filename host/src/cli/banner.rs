@@ -1,14 +1,14 @@
 //! What a server prints when it is ready: its addresses, and what it has loaded.
 
 use std::fmt;
-use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fastsentiment::app::{App, Config};
 use revisions::Origin;
 
 use super::compilation;
-use super::listen::reachable;
+use super::endpoint::Endpoint;
+use super::listen::Place;
 use super::terminal::escape;
 
 /// The startup banner. Its last line is the one that starts with `config`: programs that
@@ -16,8 +16,10 @@ use super::terminal::escape;
 pub(super) struct Banner<'a> {
     pub(super) app: &'a App,
     pub(super) config: &'a Config,
-    pub(super) main: SocketAddr,
-    pub(super) admin: Option<SocketAddr>,
+    pub(super) main: &'a Place,
+    pub(super) admin: Option<&'a Place>,
+    /// The file of the admin token that the server has made.
+    pub(super) token: Option<PathBuf>,
     /// The state of Redis, in words.
     pub(super) redis: &'a str,
     /// The configuration file.
@@ -27,13 +29,16 @@ pub(super) struct Banner<'a> {
 impl fmt::Display for Banner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "FastSentiment {} is ready", env!("CARGO_PKG_VERSION"))?;
-        let main = Listener(self.main);
+        let main = self.main;
         line(f, "page", main.url("/") + main.other_addresses())?;
         line(f, "predict", main.url("/predict"))?;
         line(f, "docs", main.url("/docs"))?;
-        match self.admin {
-            Some(admin) => line(f, "metrics", Listener(admin).url("/metrics"))?,
+        match &self.admin {
+            Some(admin) => line(f, "metrics", admin.url("/metrics"))?,
             None => line(f, "metrics", "off")?,
+        }
+        if let Some(token) = &self.token {
+            line(f, "admin token", token.display())?;
         }
         let revision = self.app.revision();
         let (guest, model) = (revision.guest().short(), revision.model().short());
@@ -75,20 +80,22 @@ fn line(f: &mut fmt::Formatter<'_>, name: &str, value: impl fmt::Display) -> fmt
     writeln!(f, "  {name:<13}{}", escape(&value))
 }
 
-/// The address of a listener.
-struct Listener(SocketAddr);
-
-impl Listener {
-    /// The URL of a path, as it can be reached from this machine.
-    fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", reachable(self.0))
+impl Place {
+    /// The URL of a path, as it can be reached from this machine; or the socket and the path.
+    pub(super) fn url(&self, path: &str) -> String {
+        match (self.at.reachable(), self.is_tls) {
+            (at @ Endpoint::Unix(_), _) => format!("{at} {path}"),
+            (at, false) => format!("http://{at}{path}"),
+            (at, true) => format!("https://{at}{path}"),
+        }
     }
 
     fn other_addresses(&self) -> &'static str {
-        if self.0.ip().is_unspecified() {
-            " (and on all other addresses of this machine)"
-        } else {
-            ""
+        match &self.at {
+            Endpoint::Tcp(address) if address.ip().is_unspecified() => {
+                " (and on all other addresses of this machine)"
+            }
+            _ => "",
         }
     }
 }
@@ -96,6 +103,7 @@ impl Listener {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::endpoint::endpoint;
     use crate::cli::terminal::tests::{HOSTILE, harmful};
 
     struct Line;
@@ -113,12 +121,14 @@ mod tests {
 
     #[test]
     fn printed_urls_can_be_opened() {
-        for (address, url, everywhere) in [
-            ("10.1.2.3:80", "http://10.1.2.3:80/docs", false),
-            ("0.0.0.0:8000", "http://127.0.0.1:8000/docs", true),
-            ("[::]:8000", "http://[::1]:8000/docs", true),
+        for (address, is_tls, url, everywhere) in [
+            ("10.1.2.3:80", false, "http://10.1.2.3:80/docs", false),
+            ("0.0.0.0:8000", false, "http://127.0.0.1:8000/docs", true),
+            ("[::]:8000", true, "https://[::1]:8000/docs", true),
+            ("unix:/run/s", false, "unix:/run/s /docs", false),
         ] {
-            let listener = Listener(address.parse().unwrap());
+            let at = endpoint(address).unwrap();
+            let listener = Place { at, is_tls };
             assert_eq!(listener.url("/docs"), url);
             assert_eq!(listener.other_addresses().contains("all other"), everywhere);
         }

@@ -6,11 +6,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
+use connection::{SocketFile, SocketFileError};
 use fastsentiment::app::{App, Config};
 use http::admin::Access;
 use sandbox::{ArtifactError, ArtifactStore};
 use tokio::net::TcpListener;
 
+use super::admin::Wanted;
+use super::endpoint::Endpoint;
 use super::exit::UsageError;
 use super::listen::user_of;
 use super::serve::ServeCommand;
@@ -51,6 +54,7 @@ impl CheckCommand {
         }
         faults.extend(errors.iter().map(|error| Fault::of(format!("{error:#}"))));
         faults.extend(self.serve.unusable_files()?);
+        faults.extend(self.serve.unusable_certificates());
         if !faults.is_empty() {
             faults.iter().for_each(super::report);
             return Ok(if is_usage_error {
@@ -82,7 +86,22 @@ impl ServeCommand {
     /// the server itself may be using it.
     async fn unusable_addresses(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
-        for (option, address) in self.listen.each() {
+        for (option, at) in self.listen.each() {
+            let address = match at {
+                Endpoint::Tcp(address) => *address,
+                Endpoint::Unix(path) => {
+                    match SocketFile::check(path) {
+                        Ok(()) => {}
+                        Err(SocketFileError::InUse) => warn(&format!(
+                            "{option}: a process uses {at}, maybe the server itself"
+                        )),
+                        Err(error) => faults.push(Fault::of(format!(
+                            "{option}: cannot listen on {at}: {error}"
+                        ))),
+                    }
+                    continue;
+                }
+            };
             match TcpListener::bind(address).await {
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::AddrInUse => {
@@ -102,15 +121,26 @@ impl ServeCommand {
 
     /// A warning if versions cannot be managed at the admin listener.
     fn closed_admin_listener(&self) -> Option<String> {
-        let address = self.listen.admin_listen.0?;
-        let token = self.admin.resolve().ok()?;
-        let closed = Access::new(token.as_ref(), address.ip()).is_closed();
+        let Endpoint::Tcp(address) = self.listen.admin_listen.0.as_ref()? else {
+            return None;
+        };
+        let is_open = matches!(self.admin.resolve(), Ok(Wanted::Open));
+        let closed = is_open && Access::new(None, address.ip()).why_closed().is_some();
         closed.then(|| {
             format!(
                 "--admin-listen {address} is not a loopback address: versions cannot be managed \
                  there without a token (--admin-token-file)"
             )
         })
+    }
+
+    /// The faults of the listeners' certificates and keys.
+    fn unusable_certificates(&self) -> Vec<Fault> {
+        let listeners = self.tls.each().filter_map(|(option, files)| {
+            let read = files.read().and_then(|content| files.settings(&content));
+            Some(Fault::of(format!("{option}: {}", read.err()?)))
+        });
+        listeners.collect()
     }
 
     /// The files and directories that are missing or cannot be used.

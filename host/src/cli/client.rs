@@ -1,15 +1,13 @@
 //! The client of a running server's admin API, for `swap`, `versions` and `change`.
 
 use std::borrow::Cow;
-use std::error::Error;
-use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Body, Method, Response, Url, redirect};
+use reqwest::{Body, Method, Response, StatusCode, Url, redirect};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,10 +16,8 @@ use tokio::runtime::Runtime;
 use super::admin::TokenOptions;
 use super::archive::Archive;
 use super::output;
+use super::remote::{CONNECT_TIMEOUT, Server, TrustOptions, reason, server};
 use super::terminal::escape;
-
-/// Time limit for connecting to a server.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time limit for a response: a candidate is compiled, maybe after others.
 const TIMEOUT: Duration = Duration::from_secs(600);
@@ -38,15 +34,18 @@ in the command line, 3 rejected by the server";
 #[derive(Args)]
 #[command(after_help = EXIT_CODES)]
 pub(super) struct ClientOptions {
-    /// URL of the server's admin listener
+    /// URL of the server's admin listener, or `unix:` and the path of its socket
     #[arg(
         long = "admin",
         env = "FASTSENTIMENT_ADMIN_URL",
         value_name = "URL",
         default_value = "http://127.0.0.1:8001",
-        value_parser = base
+        value_parser = server
     )]
-    admin: Url,
+    admin: Server,
+
+    #[command(flatten)]
+    trust: TrustOptions,
 
     /// Print the server's response as JSON
     #[arg(long)]
@@ -61,13 +60,13 @@ pub(super) struct ClientOptions {
 pub(super) enum ClientError {
     /// There was no response.
     #[error("no response from {url}: {reason} (set the admin listener with `--admin`)")]
-    Unreachable { url: Url, reason: String },
+    Unreachable { url: Server, reason: String },
     /// The response is not the server's: it is too large.
     #[error(
         "the response from {url} is larger than {MAX_RESPONSE} bytes, so this is not the admin \
              listener of a FastSentiment server"
     )]
-    TooLarge { url: Url },
+    TooLarge { url: Server },
     /// The server failed (status 5xx).
     #[error("{0}")]
     Failed(String),
@@ -84,18 +83,6 @@ pub(super) fn id(text: &str) -> Result<String, &'static str> {
     } else {
         Err("must be 4 to 64 hexadecimal digits of the version's digest")
     }
-}
-
-/// Parses the URL of a server, without credentials.
-pub(super) fn base(text: &str) -> Result<Url, String> {
-    let url: Url = text.parse().map_err(|error| format!("{error}"))?;
-    if url.scheme() != "http" || !url.has_host() {
-        return Err("must start with `http://` and a host".to_owned());
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not contain credentials: see `--admin-token-file`".to_owned());
-    }
-    Ok(url)
 }
 
 /// A call of the admin API.
@@ -146,7 +133,8 @@ impl<'a> Call<'a> {
 pub(super) struct Client {
     runtime: Runtime,
     http: reqwest::Client,
-    base: Url,
+    server: Server,
+    no_token: Option<String>,
     authorization: Option<HeaderValue>,
     json: bool,
 }
@@ -154,25 +142,35 @@ pub(super) struct Client {
 impl Client {
     /// Creates a client. It connects with the first call.
     pub(super) fn new(options: ClientOptions) -> anyhow::Result<Self> {
-        let mut http = reqwest::Client::builder()
+        let ClientOptions {
+            admin: server,
+            trust,
+            json,
+            token,
+        } = options;
+        let http = server
+            .client(&trust)?
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
             // The token must not reach another server.
             .redirect(redirect::Policy::none());
-        if is_loopback(&options.admin) {
-            http = http.no_proxy();
-        }
-        let authorization = options.token.resolve()?.map(|token| {
+        let local = server.local();
+        let found = token.for_server(local.as_ref())?;
+        let no_token = found.is_none().then(|| token.why_none(local.as_ref()));
+        let authorization = found.map(|token| {
             let mut value = HeaderValue::try_from(token.authorization())?;
             value.set_sensitive(true);
             anyhow::Ok(value)
         });
         Ok(Self {
             runtime: super::runtime()?,
-            http: http.build().context("cannot create the HTTP client")?,
-            base: options.admin,
+            http: http.build().map_err(|error| {
+                anyhow::anyhow!("cannot create the HTTP client: {}", reason(&error))
+            })?,
+            server,
+            no_token,
             authorization: authorization.transpose()?,
-            json: options.json,
+            json,
         })
     }
 
@@ -217,22 +215,25 @@ impl Client {
             self.runtime
                 .block_on(response)
                 .map_err(|error: reqwest::Error| ClientError::Unreachable {
-                    url: self.base.clone(),
+                    url: self.server.clone(),
                     reason: reason(&error),
                 })?;
         if document.len() > MAX_RESPONSE {
-            let url = self.base.clone();
+            let url = self.server.clone();
             return Err(ClientError::TooLarge { url }.into());
         }
         if status.is_success() {
             return Ok(document);
         }
         let reason = match parse(&document) {
-            Ok(Problem { detail }) => detail,
+            Ok(Problem { detail }) => match &self.no_token {
+                Some(why) if status == StatusCode::UNAUTHORIZED => format!("{detail} ({why})"),
+                _ => detail,
+            },
             Err(_) => format!(
                 "{} is not the admin listener of a FastSentiment server: it responded with status \
                  {status}",
-                self.base
+                self.server
             ),
         };
         Err(if status.is_client_error() {
@@ -243,9 +244,9 @@ impl Client {
     }
 
     fn url(&self, call: &Call<'_>) -> anyhow::Result<Url> {
-        let mut url = self.base.clone();
+        let mut url = self.server.url().clone();
         url.path_segments_mut()
-            .map_err(|()| anyhow::anyhow!("{} cannot have a path", self.base))?
+            .map_err(|()| anyhow::anyhow!("{} cannot have a path", self.server))?
             .pop_if_empty()
             .extend(call.path);
         url.set_query(None);
@@ -296,23 +297,4 @@ fn escape_strings(value: &mut Value) {
         Value::Object(members) => members.values_mut().for_each(escape_strings),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
-}
-
-/// Whether the server is on this machine, where a proxy from the environment must not be
-/// used.
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse();
-    // The unspecified address, on which a server may listen, connects to this machine.
-    let is_local = |address: IpAddr| address.is_loopback() || address.is_unspecified();
-    host == "localhost" || address.is_ok_and(is_local)
-}
-
-/// The innermost cause: the outer errors say only that the request failed.
-pub(super) fn reason(error: &reqwest::Error) -> String {
-    let mut inner: &dyn Error = error;
-    while let Some(source) = inner.source() {
-        inner = source;
-    }
-    inner.to_string()
 }

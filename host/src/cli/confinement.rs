@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use ::confinement::{Confined, ConfinementError};
 use private_dir::PrivateDir;
 
+use super::listen::Passed;
 use super::serve::ServeCommand;
 
 /// What the kernel keeps a server from.
@@ -19,18 +20,22 @@ impl Confinement {
     /// # Errors
     ///
     /// If another process uses one of the server's addresses.
-    pub(super) fn of_server(command: &ServeCommand) -> anyhow::Result<Self> {
-        command.listen.check_free()?;
+    pub(super) fn of_server(command: &ServeCommand, passed: &Passed) -> anyhow::Result<Self> {
+        command.listen.check_free(passed)?;
         let dirs = [
             command.load.artifacts(),
             command.revisions.state().map(Path::to_owned),
+            command
+                .admin
+                .run_dir(passed.has_admin_port(&command.listen)),
         ];
         let writable: Vec<PathBuf> = dirs.into_iter().flatten().collect();
         for dir in &writable {
             // Later it could not be created. Whoever opens it reports what is wrong with it.
             let _ = PrivateDir::create(dir);
         }
-        let result = ::confinement::server(writable.iter().map(PathBuf::as_path));
+        let sockets = command.listen.socket_dirs(passed);
+        let result = ::confinement::server(writable.iter().map(PathBuf::as_path), sockets);
         Ok(Self { writable, result })
     }
 

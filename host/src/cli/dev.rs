@@ -14,12 +14,11 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use clap::Args;
-use reqwest::Url;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
 use super::signals::Termination;
-use super::{client, output};
+use super::{output, remote};
 
 /// The end of the command's help.
 const HELP: &str = "\
@@ -37,9 +36,10 @@ pub(super) struct DevCommand {
     #[arg(value_name = "DIR", default_value = ".")]
     project: PathBuf,
 
-    /// URL of a server's admin listener [default: a server of its own, on free ports]
-    #[arg(long, value_name = "URL", value_parser = client::base)]
-    admin: Option<Url>,
+    /// URL of a server's admin listener, or `unix:` and the path of its socket [default: a
+    /// server of its own, on free ports]
+    #[arg(long, value_name = "URL", value_parser = remote::server)]
+    admin: Option<remote::Server>,
 
     /// Model directory, for tests and the server of its own
     #[arg(long, value_name = "DIR")]

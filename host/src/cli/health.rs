@@ -1,18 +1,20 @@
 //! `fastsentiment health`: asks a running server whether it is ready. It is for the health
 //! checks of container engines, since the image has no other HTTP client.
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use reqwest::{Url, redirect};
+use reqwest::redirect;
 
-use super::client::{base, read_bounded, reason};
-use super::listen::{ListenOptions, reachable};
+use super::client::read_bounded;
+use super::endpoint::{Endpoint, UNIX};
+use super::listen::ListenOptions;
 use super::output;
+use super::remote::{Server, TrustOptions, reason, server, trusting};
 use super::settings::ConfigOption;
+use super::tls::TlsOptions;
 use super::values::{AT_LEAST_ONE, whole};
 
 /// The path of the readiness check.
@@ -26,9 +28,9 @@ const EXIT_CODES: &str = "\
 Exit codes: 0 ready, 1 not ready or no answer, 2 usage error in the command
 line, environment or configuration file";
 
-/// A URL, or `None` if the variable is set to nothing.
+/// A server and a path, or `None` if the variable is set to nothing.
 #[derive(Clone)]
-struct Target(Option<Url>);
+struct Target(Option<(Server, String)>);
 
 /// What to request, and how long to wait.
 #[derive(Args)]
@@ -55,21 +57,30 @@ pub(super) struct HealthCommand {
 
     #[command(flatten)]
     listen: ListenOptions,
+
+    #[command(flatten)]
+    tls: TlsOptions,
+
+    #[command(flatten)]
+    trust: TrustOptions,
 }
 
 impl HealthCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let url = match self.url {
-            Some(Target(Some(url))) => url,
+        let (client, server, path) = match self.url {
+            Some(Target(Some((server, path)))) => (server.client(&self.trust)?, server, path),
             Some(Target(None)) | None => {
-                let ListenOptions {
-                    listen,
-                    admin_listen,
-                } = self.listen;
-                ready_url(admin_listen.0.unwrap_or(listen))?
+                let server = own_server(&self.listen, &self.tls)?;
+                // Its certificate need not be for the address at which this machine reaches it.
+                (trusting(&server)?, server, READY.to_owned())
             }
         };
-        let http = reqwest::Client::builder()
+        let url = server.url().join(&path)?;
+        let shown = match server.local() {
+            Some(at @ Endpoint::Unix(_)) => format!("{at}, {path}"),
+            _ => url.to_string(),
+        };
+        let http = client
             .timeout(Duration::from_millis(self.timeout_ms))
             .redirect(redirect::Policy::none())
             // A proxy's response says nothing about the server.
@@ -84,10 +95,10 @@ impl HealthCommand {
         let (status, body) = super::runtime()?
             .block_on(response)
             .map_err(|error: reqwest::Error| anyhow::anyhow!(reason(&error)))
-            .with_context(|| format!("no response from {url}"))?;
+            .with_context(|| format!("no response from {shown}"))?;
         ensure!(
             body.len() <= MAX_RESPONSE,
-            "the response from {url} is larger than {MAX_RESPONSE} bytes"
+            "the response from {shown} is larger than {MAX_RESPONSE} bytes"
         );
         let body = String::from_utf8_lossy(&body);
         ensure!(status == 200, "status {status}: {}", body.trim());
@@ -100,23 +111,40 @@ fn target(text: &str) -> Result<Target, String> {
     if text.is_empty() {
         return Ok(Target(None));
     }
-    let mut url = base(text)?;
+    let server = server(text)?;
     // A parsed URL without a path has the path `/`, so look at the text.
-    let has_path = text.matches('/').count() > 2;
-    if !has_path {
-        url.set_path(READY);
-    }
-    Ok(Target(Some(url)))
+    let has_path = !text.starts_with(UNIX) && text.matches('/').count() > 2;
+    let path = if has_path { server.url().path() } else { READY };
+    let query = server.url().query();
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    let path = format!("{path}{query}");
+    Ok(Target(Some((server, path))))
 }
 
-/// The URL of the readiness check of a server that listens on an address.
-fn ready_url(listener: SocketAddr) -> anyhow::Result<Url> {
-    let address = reachable(listener);
-    Ok(format!("http://{address}{READY}").parse()?)
+/// The server that listens as these options say, at its admin listener, if that serves whoever
+/// asks.
+fn own_server(listen: &ListenOptions, tls: &TlsOptions) -> anyhow::Result<Server> {
+    let admin = listen.admin_listen.0.as_ref();
+    let admin = admin.map(|at| (at, tls.admin()));
+    // This command has no certificate that such a listener would accept.
+    let admin = admin.filter(|(_, files)| {
+        files
+            .as_ref()
+            .is_none_or(|files| files.client_authorities.is_none())
+    });
+    let (at, files) = admin.unwrap_or_else(|| (&listen.listen, tls.main()));
+    let name = match (at.reachable(), files) {
+        (at @ Endpoint::Unix(_), _) => at.to_string(),
+        (at, None) => format!("http://{at}"),
+        (at, Some(_)) => format!("https://{at}"),
+    };
+    server(&name).map_err(anyhow::Error::msg)
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
     #[test]
@@ -127,20 +155,56 @@ mod tests {
             ("http://a:1/health/live", "http://a:1/health/live"),
             ("http://[::1]/", "http://[::1]/"),
             ("http://[::1]:5/x?y", "http://[::1]:5/x?y"),
+            ("https://a:1", "https://a:1/health/ready"),
+            ("unix:/run/s", "http://localhost/health/ready"),
         ] {
-            let Target(url) = target(given).expect(given);
-            assert_eq!(url.expect(given).as_str(), requested);
+            let Target(found) = target(given).expect(given);
+            let (server, path) = found.expect(given);
+            assert_eq!(server.url().join(&path).expect(given).as_str(), requested);
         }
         assert!(target("").expect("none").0.is_none());
-        for wrong in ["a:1", "https://a:1", "http://", "http://user@a:1"] {
+        for wrong in ["a:1", "ftp://a:1", "http://", "http://user@a:1"] {
             assert!(target(wrong).is_err(), "{wrong}");
         }
     }
 
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        listen: ListenOptions,
+        #[command(flatten)]
+        tls: TlsOptions,
+    }
+
     #[test]
-    fn a_server_is_reached_where_it_listens() {
-        let listener = "0.0.0.0:8001".parse().expect("an address");
-        let url = ready_url(listener).expect("a URL");
-        assert_eq!(url.as_str(), "http://127.0.0.1:8001/health/ready");
+    fn a_server_is_asked_where_it_listens_and_answers() {
+        for (arguments, asked) in [
+            (
+                &["--admin-listen", "0.0.0.0:8001"][..],
+                "http://127.0.0.1:8001/",
+            ),
+            (
+                &["--admin-listen", "", "--listen", "[::]:90"],
+                "http://[::1]:90/",
+            ),
+            (&["--admin-listen", "unix:/s"], "unix:/s"),
+            (&["--admin-tls-cert", "c"], "https://127.0.0.1:8001/"),
+            (&["--tls-cert", "c"], "http://127.0.0.1:8001/"),
+            (
+                &[
+                    "--admin-tls-cert",
+                    "c",
+                    "--admin-client-ca",
+                    "c",
+                    "--tls-cert",
+                    "c",
+                ],
+                "https://127.0.0.1:8000/",
+            ),
+        ] {
+            let command = Command::try_parse_from([&["health"], arguments].concat()).unwrap();
+            let server = own_server(&command.listen, &command.tls).unwrap();
+            assert_eq!(server.to_string(), asked, "{arguments:?}");
+        }
     }
 }

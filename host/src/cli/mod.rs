@@ -12,6 +12,7 @@ mod compile;
 mod completions;
 mod confinement;
 mod dev;
+mod endpoint;
 mod exit;
 mod health;
 mod heap;
@@ -27,7 +28,9 @@ mod predict;
 mod process;
 mod push;
 mod registry;
+mod remote;
 mod rollout;
+mod run_dir;
 mod serve;
 mod settings;
 mod signals;
@@ -37,6 +40,7 @@ mod status;
 mod swap;
 mod terminal;
 mod test_guest;
+mod tls;
 mod values;
 mod versions;
 
@@ -49,6 +53,7 @@ use fastsentiment::app::{self, RunGuestError};
 use tracing::Level;
 
 use confinement::Confinement;
+use listen::Passed;
 use options::LoadOptions;
 use settings::{ConfigOption, Fault, Settings};
 
@@ -168,9 +173,10 @@ pub(crate) fn run() -> ExitCode {
         faults,
         resolved,
     } = settings;
-    // Before the log has a thread: threads that exist keep their rights.
-    let confinement = match &cli.command {
-        Command::Serve(command) => Confinement::of_server(command).map(Some),
+    // Before the log has a thread: threads that exist keep their rights, and read the
+    // environment, which this changes.
+    let prepared = match &cli.command {
+        Command::Serve(command) => Prepared::of(command).map(Some),
         _ => Ok(None),
     };
     let started = match cli.command {
@@ -180,10 +186,10 @@ pub(crate) fn run() -> ExitCode {
     };
     let is_logged = started.is_ok() && cli.log.is_json();
     let result = started
-        .and(confinement)
-        .and_then(|confinement| match cli.command {
+        .and(prepared)
+        .and_then(|prepared| match cli.command {
             Command::CompileGuest(command) => Ok(command.run()),
-            Command::Serve(command) => command.run(confinement.as_ref()),
+            Command::Serve(command) => command.run(prepared),
             Command::Predict(command) => command.run(),
             Command::Check(command) => command.run(faults, &resolved),
             Command::New(command) => command.run(),
@@ -207,6 +213,23 @@ pub(crate) fn run() -> ExitCode {
     let code = result.unwrap_or_else(|error| fail(&error, is_logged));
     log::flush();
     code
+}
+
+/// What a server needs that only a process with a single thread can do.
+struct Prepared {
+    passed: Passed,
+    confinement: Confinement,
+}
+
+impl Prepared {
+    fn of(command: &serve::ServeCommand) -> anyhow::Result<Self> {
+        let passed = Passed::take()?;
+        let confinement = Confinement::of_server(command, &passed)?;
+        Ok(Self {
+            passed,
+            confinement,
+        })
+    }
 }
 
 /// Reports the error that ends this process, in the log if that is to be JSON. Returns the

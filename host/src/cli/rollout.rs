@@ -32,7 +32,7 @@ enum Command {
     /// Check a rollout file, without a server or a registry.
     Check(CheckCommand),
     /// Tell what a rollout file would change at a running server.
-    Plan(PlanCommand),
+    Plan(Box<PlanCommand>),
 }
 
 #[derive(Args)]

@@ -18,13 +18,13 @@ use tokio::runtime::Handle;
 use super::admin::{Admin, TokenOptions};
 use super::banner::Banner;
 use super::check::redis_status;
-use super::confinement::Confinement;
-use super::listen::{ListenOptions, bind};
+use super::listen::{ListenOptions, Passed};
 use super::observability::ObservabilityOptions;
 use super::options::{LoadOptions, RevisionOptions};
 use super::settings::ConfigOption;
+use super::tls::{ServerTls, TlsOptions};
 use super::values::{AT_LEAST_ONE, AT_LEAST_ONE_32, OptionalOrigin, optional_origin, whole};
-use super::{exit, heap, hints, log, output, process, signals};
+use super::{Prepared, exit, heap, hints, log, output, process, signals};
 
 /// The options of a server.
 #[derive(Args)]
@@ -38,6 +38,9 @@ pub(super) struct ServeCommand {
 
     #[command(flatten)]
     pub(super) admin: TokenOptions,
+
+    #[command(flatten)]
+    pub(super) tls: TlsOptions,
 
     #[command(flatten)]
     clients: ClientLimits,
@@ -221,10 +224,10 @@ impl ClientLimits {
 const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl ServeCommand {
-    /// Serves, in a process that is confined as `confinement` says.
-    pub(super) fn run(self, confinement: Option<&Confinement>) -> anyhow::Result<ExitCode> {
+    /// Serves, in a process that was prepared for it.
+    pub(super) fn run(self, prepared: Option<Prepared>) -> anyhow::Result<ExitCode> {
         let runtime = super::runtime()?;
-        let ended = runtime.block_on(self.serve(confinement));
+        let ended = runtime.block_on(self.serve(prepared));
         // A candidate that is being compiled is abandoned: its compiler ends with this process.
         runtime.shutdown_timeout(BACKGROUND_TIMEOUT);
         ended
@@ -236,12 +239,28 @@ impl ServeCommand {
         let found = [
             self.clients.conflict(),
             self.listen.conflict(),
+            self.tls.conflict(&self.listen),
             self.revisions.conflict(artifacts.as_ref()),
         ];
         found.into_iter().flatten().collect()
     }
 
-    async fn serve(self, confinement: Option<&Confinement>) -> anyhow::Result<ExitCode> {
+    fn connections(&self) -> connection::Config {
+        connection::Config {
+            drain_delay: Duration::from_millis(self.shutdown.drain_delay_ms),
+            drain: Duration::from_millis(self.shutdown.drain_ms),
+            max_connections: process::connections_within_file_limit(
+                self.clients.max_connections.get(),
+            ),
+            ..self.clients.connections()
+        }
+    }
+
+    async fn serve(self, prepared: Option<Prepared>) -> anyhow::Result<ExitCode> {
+        let (mut passed, confinement) = match prepared {
+            Some(prepared) => (prepared.passed, Some(prepared.confinement)),
+            None => (Passed::default(), None),
+        };
         log::log_panics();
         if let Some(conflict) = self.conflicts().into_iter().next() {
             return Err(exit::UsageError(conflict).into());
@@ -253,35 +272,25 @@ impl ServeCommand {
             log_requests: self.observability.log_requests,
             ..self.clients.http()
         };
-        let connections = connection::Config {
-            drain_delay: Duration::from_millis(self.shutdown.drain_delay_ms),
-            drain: Duration::from_millis(self.shutdown.drain_ms),
-            max_connections: process::connections_within_file_limit(
-                self.clients.max_connections.get(),
-            ),
-            ..self.clients.connections()
-        };
+        let connections = self.connections();
         signals::ignore_file_size_limit()?;
         let mut stop = pin!(signals::shutdown()?);
         // Before the load, during which SIGHUP would otherwise end the process.
         let hangups = signals::hangups()?;
-        // Before the load, so that a port in use is reported at once.
-        let listener = bind(self.listen.listen, "--listen").await?;
         let readiness = Readiness::default();
         let registry = Registry::new();
+        let tls = ServerTls::start(&self.tls, &registry)?;
+        // Before the load, so that a port in use is reported at once.
+        let listener = passed.main(&self.listen, tls.main.clone()).await?;
         process::register(&registry)?;
         log::register(&registry)?;
         // Open before the load, so that probes can follow it.
-        let admin = self
-            .admin
-            .start(
-                self.listen.admin_listen.0,
-                &config,
-                http.log_requests,
-                &registry,
-                &readiness,
-            )
-            .await?;
+        let admin = passed.admin(&self.listen, tls.admin.clone()).await?;
+        let admin = admin.map(|bound| {
+            let log = http.log_requests;
+            self.admin.start(bound, &config, log, &registry, &readiness)
+        });
+        let admin = admin.transpose()?;
         tokio::spawn(heap::return_small_blocks());
         // Tried while everything else is loaded, and not waited for.
         let redis = tokio::spawn(redis_status(config.cache.redis.clone()));
@@ -325,8 +334,9 @@ impl ServeCommand {
         let banner = Banner {
             app: &app,
             config: &config,
-            main: listener.local_addr()?,
-            admin: admin.as_ref().map(Admin::address),
+            main: &listener.place,
+            admin: admin.as_ref().map(Admin::place),
+            token: admin.as_ref().and_then(Admin::token_file),
             redis: redis.as_deref().unwrap_or("no answer yet"),
             file: self.file.path().map(PathBuf::as_path),
         };
@@ -337,6 +347,7 @@ impl ServeCommand {
         };
         let report_open = |open| metrics.set_connections(open);
         let router = public.router();
+        let listener = listener.listener;
         connection::serve(listener, router, connections, report_open, shutdown).await;
         reloads.abort();
         if let Some(admin) = admin {

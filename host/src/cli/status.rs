@@ -12,7 +12,8 @@ use reqwest::{Url, redirect};
 use serde_json::json;
 use tokio::net::lookup_host;
 
-use super::client::{ClientError, MAX_RESPONSE, base, parse, read_bounded, reason};
+use super::client::{ClientError, MAX_RESPONSE, parse, read_bounded};
+use super::remote::{Server, TrustOptions, reason, server};
 use super::versions::table;
 use super::{exit, output};
 
@@ -33,23 +34,28 @@ the command line, 3 not all servers are in sync";
 #[derive(Args)]
 #[command(after_help = EXIT_CODES)]
 pub(super) struct StatusCommand {
-    /// URL of a server's admin listener; repeat it for several
+    /// URL of a server's admin listener, or `unix:` and the path of its socket; repeat it for
+    /// several
     #[arg(
         long = "admin",
         env = "FASTSENTIMENT_ADMIN_URL",
         value_name = "URL",
         value_delimiter = ',',
         default_value = "http://127.0.0.1:8001",
-        value_parser = base
+        value_parser = server
     )]
-    admin: Vec<Url>,
+    admin: Vec<Server>,
 
-    /// Ask every server behind a name instead: `dns://NAME[:PORT]`
+    /// Ask every server behind a name instead: `dns://NAME[:PORT]`, or
+    /// `dns+https://NAME[:PORT]` for servers whose certificates are for that name
     ///
     /// In Kubernetes, the name is that of a headless Service, which has the addresses of
     /// all pods. The port is 8001 by default.
     #[arg(long, value_name = "NAME", value_parser = fleet)]
-    fleet: Option<String>,
+    fleet: Option<Url>,
+
+    #[command(flatten)]
+    trust: TrustOptions,
 
     /// Wait until all are in sync, at most this long, such as `5m`
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
@@ -69,17 +75,28 @@ pub(super) struct StatusCommand {
 
 /// What a server said.
 struct Answer {
-    server: Url,
+    server: Server,
     status: Result<Status, String>,
 }
 
-/// Parses the name of a fleet, and adds the port.
-fn fleet(text: &str) -> Result<String, &'static str> {
-    const EXPECTED: &str = "must be `dns://` and a host, and may have a port";
-    let url: Url = text.parse().map_err(|_| EXPECTED)?;
-    let host = url.host_str().filter(|host| !host.is_empty());
-    match (url.scheme(), host, url.path()) {
-        ("dns", Some(host), "" | "/") => Ok(format!("{host}:{}", url.port().unwrap_or(PORT))),
+/// Parses the name of a fleet. Returns the URL of a server behind it, with the port.
+fn fleet(text: &str) -> Result<Url, &'static str> {
+    const EXPECTED: &str = "must be `dns://` or `dns+https://` and a host, and may have a port";
+    let (scheme, rest) = text.split_once("://").ok_or(EXPECTED)?;
+    let scheme = match scheme {
+        "dns" => "http",
+        "dns+https" => "https",
+        _ => return Err(EXPECTED),
+    };
+    // Unlike `http`, this has no default port, which would be lost.
+    let named: Url = format!("dns://{rest}").parse().map_err(|_| EXPECTED)?;
+    match (named.host_str(), named.path()) {
+        (Some(host), "" | "/") if !host.is_empty() => {
+            let port = named.port().unwrap_or(PORT);
+            format!("{scheme}://{host}:{port}")
+                .parse()
+                .map_err(|_| EXPECTED)
+        }
         _ => Err(EXPECTED),
     }
 }
@@ -88,15 +105,8 @@ impl StatusCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let until = self.wait.map(|wait| Instant::now() + wait);
         let runtime = super::runtime()?;
-        let client = reqwest::Client::builder()
-            .timeout(TIMEOUT)
-            .redirect(redirect::Policy::none())
-            // Servers are reached directly, by addresses within a cluster.
-            .no_proxy()
-            .build()
-            .context("cannot create the HTTP client")?;
         loop {
-            let answers = runtime.block_on(self.ask(&client));
+            let answers = runtime.block_on(self.ask());
             let is_last = until.is_none_or(|until| Instant::now() >= until);
             let in_sync = match &answers {
                 Ok(answers) => answers.iter().all(|answer| self.is_in_sync(answer)),
@@ -115,13 +125,13 @@ impl StatusCommand {
         }
     }
 
-    async fn ask(&self, client: &reqwest::Client) -> anyhow::Result<Vec<Answer>> {
+    async fn ask(&self) -> anyhow::Result<Vec<Answer>> {
         let servers = match &self.fleet {
             None => self.admin.clone(),
             Some(name) => of_fleet(name).await?,
         };
         let asked = servers.into_iter().map(async |server| Answer {
-            status: status_of(client, &server)
+            status: status_of(&server, &self.trust)
                 .await
                 .map_err(|error| error.to_string()),
             server,
@@ -143,8 +153,8 @@ impl StatusCommand {
     fn print(&self, answers: &[Answer]) -> anyhow::Result<()> {
         if self.json {
             let answers = answers.iter().map(|answer| match &answer.status {
-                Ok(status) => json!({"server": answer.server.as_str(), "status": status}),
-                Err(error) => json!({"server": answer.server.as_str(), "error": error}),
+                Ok(status) => json!({"server": answer.server.to_string(), "status": status}),
+                Err(error) => json!({"server": answer.server.to_string(), "error": error}),
             });
             let document: serde_json::Value = answers.collect();
             return output::print_json(&document.to_string());
@@ -156,7 +166,7 @@ impl StatusCommand {
     fn describe(&self, answers: &[Answer]) -> String {
         let head = ["SERVER", "IN SYNC", "GENERATION", "LIVE", "TRIAL", "STATE"];
         let row = |answer: &Answer| {
-            let server = answer.server.authority().to_owned();
+            let server = answer.server.authority();
             let nothing = || "-".to_owned();
             let Ok(status) = &answer.status else {
                 let in_sync = "no".to_owned();
@@ -241,25 +251,36 @@ fn state(status: &Status) -> String {
 }
 
 /// The servers that a name stands for now.
-async fn of_fleet(name: &str) -> anyhow::Result<Vec<Url>> {
-    let addresses = lookup_host(name).await;
-    let addresses = addresses.with_context(|| format!("cannot look up {name}"))?;
-    let mut urls: Vec<Url> = addresses
-        .map(|address| Ok(format!("http://{address}").parse()?))
-        .collect::<anyhow::Result<_>>()?;
-    urls.sort();
-    urls.dedup();
-    anyhow::ensure!(!urls.is_empty(), "{name} has no addresses");
-    Ok(urls)
+async fn of_fleet(name: &Url) -> anyhow::Result<Vec<Server>> {
+    let host = name.host_str().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let port = name.port_or_known_default().unwrap_or(PORT);
+    let addresses = lookup_host((host, port)).await;
+    let addresses = addresses.with_context(|| format!("cannot look up {host}:{port}"))?;
+    let mut servers: Vec<Server> = addresses
+        .map(|address| Server::at(name.clone(), address))
+        .collect();
+    servers.sort();
+    servers.dedup();
+    anyhow::ensure!(!servers.is_empty(), "{host}:{port} has no addresses");
+    Ok(servers)
 }
 
 /// Asks one server, whether it is ready or not.
-pub(super) async fn status_of(client: &reqwest::Client, server: &Url) -> anyhow::Result<Status> {
+async fn status_of(server: &Server, trust: &TrustOptions) -> anyhow::Result<Status> {
+    let client = server
+        .client(trust)?
+        .timeout(TIMEOUT)
+        .redirect(redirect::Policy::none())
+        // Servers are reached directly, by addresses within a cluster.
+        .no_proxy()
+        .build()
+        .context("cannot create the HTTP client")?;
     let unreachable = |error: reqwest::Error| ClientError::Unreachable {
         url: server.clone(),
         reason: reason(&error),
     };
-    let url = server.join("status")?;
+    let url = server.url().join("status")?;
     let mut response = client.get(url).send().await.map_err(unreachable)?;
     let document = read_bounded(&mut response, MAX_RESPONSE).await;
     let document = document.map_err(unreachable)?;
@@ -272,9 +293,9 @@ pub(super) async fn status_of(client: &reqwest::Client, server: &Url) -> anyhow:
 mod tests {
     use super::*;
 
-    fn answer(server: &str, status: serde_json::Value) -> Answer {
+    fn answer(name: &str, status: serde_json::Value) -> Answer {
         Answer {
-            server: server.parse().unwrap(),
+            server: server(name).unwrap(),
             status: serde_json::from_value(status).map_err(|error| error.to_string()),
         }
     }
@@ -302,6 +323,7 @@ mod tests {
         StatusCommand {
             admin: Vec::new(),
             fleet: None,
+            trust: TrustOptions::default(),
             wait: None,
             generation,
             json: false,
@@ -318,7 +340,7 @@ mod tests {
                 status(42, false, "live: verify: it has no signature"),
             ),
             Answer {
-                server: "http://d:1".parse().unwrap(),
+                server: server("http://d:1").unwrap(),
                 status: Err("no answer".to_owned()),
             },
         ];
@@ -339,8 +361,14 @@ mod tests {
 
     #[test]
     fn a_fleet_is_a_name() {
-        assert_eq!(fleet("dns://api.ns.svc"), Ok("api.ns.svc:8001".to_owned()));
-        assert_eq!(fleet("dns://api:9"), Ok("api:9".to_owned()));
+        for (name, url) in [
+            ("dns://api.ns.svc", "http://api.ns.svc:8001/"),
+            ("dns://api:9", "http://api:9/"),
+            ("dns+https://api", "https://api:8001/"),
+            ("dns+https://api:9", "https://api:9/"),
+        ] {
+            assert_eq!(fleet(name).unwrap().as_str(), url);
+        }
         for wrong in ["api", "http://api", "dns://", "dns://api/x"] {
             assert!(fleet(wrong).is_err(), "{wrong}");
         }

@@ -1,7 +1,6 @@
 //! Value parsers for options, with errors that say what is allowed.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -66,30 +65,6 @@ pub(super) fn secret() -> impl TypedValueParser<Value = OsString> {
     OsStringValueParser::new()
 }
 
-/// Parses an address to listen on.
-pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
-    let wrong = || {
-        "must be an IP address and a port, such as 127.0.0.1:8000 or [::]:8000 (0.0.0.0 and [::] \
-         mean all addresses)"
-            .to_owned()
-    };
-    text.parse().map_err(|_| wrong())
-}
-
-/// An address, or `None` if the value is empty.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct OptionalAddress(pub(super) Option<SocketAddr>);
-
-/// Parses an address to listen on, or an empty value.
-pub(super) fn optional_address(text: &str) -> Result<OptionalAddress, String> {
-    if text.is_empty() {
-        return Ok(OptionalAddress(None));
-    }
-    let address =
-        address(text).map_err(|wrong| format!("{wrong}, or empty to disable the listener"))?;
-    Ok(OptionalAddress(Some(address)))
-}
-
 /// An origin, or `None` if the value is empty.
 #[derive(Clone, Debug)]
 pub(super) struct OptionalOrigin(pub(super) Option<Origin>);
@@ -151,13 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_and_filters_say_what_is_allowed() {
-        assert!(address("[::1]:80").is_ok());
-        for wrong in ["localhost:80", "127.0.0.1", ":80", ""] {
-            assert!(address(wrong).unwrap_err().contains("127.0.0.1:8000"));
-        }
-        assert!(optional_address("").unwrap().0.is_none());
-        assert!(optional_address("off").unwrap_err().contains("to disable"));
+    fn filters_say_what_is_allowed() {
         assert_eq!(log_filter("warn,a=trace").unwrap(), "warn,a=trace");
         assert!(log_filter("=loud=").unwrap_err().contains("debug"));
     }

@@ -3,6 +3,7 @@
 
 mod models;
 mod names;
+mod own_token;
 pub(crate) mod swapping;
 mod terminal;
 mod tokens;
@@ -22,7 +23,7 @@ use crate::limits::hostile_path;
 use crate::server_process::{Answer, ServerProcess, answer, subcommand_with, terminate};
 
 fn client() -> reqwest::Client {
-    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE);
+    let client = testing::client().timeout(PATIENCE);
     client.build().unwrap()
 }
 

@@ -37,6 +37,7 @@ fn command(name: &str) -> Command {
     command.arg(name);
     command.env_remove("FASTSENTIMENT_LISTEN");
     command.env_remove("FASTSENTIMENT_ADMIN_LISTEN");
+    command.env_remove("FASTSENTIMENT_ADMIN_TOKEN_FILE");
     command
 }
 
@@ -275,7 +276,8 @@ fn check_warns_of_addresses_in_use() {
     assert_lines(&told, &[&["warning: --listen", &address, &user]]);
     // It also warns of an admin listener at which versions cannot be managed.
     let everywhere = ["--admin-listen", "0.0.0.0:0", "--no-load"];
-    let output = checked(&path, &everywhere);
+    let without_token = ["--admin-token-file", "none"];
+    let output = checked(&path, &[&everywhere[..], &without_token].concat());
     assert_eq!(output.status.code(), Some(0));
     assert_lines(
         &lines(&output),
@@ -285,13 +287,15 @@ fn check_warns_of_addresses_in_use() {
     let same = ["--listen", "127.0.0.1:9", "--admin-listen", "127.0.0.1:9"];
     let output = checked(&path, &same);
     assert_eq!(output.status.code(), Some(2));
-    assert!(lines(&output)[0].contains("its own port"), "{output:?}");
+    assert!(lines(&output)[0].contains("its own address"), "{output:?}");
 }
 
 #[tokio::test]
 async fn health_uses_the_address_in_the_file() {
     let (dir, path) = file(FREE);
-    let server = ServerProcess::spawn(command("serve").args(["--config", &path]));
+    let mut serve = command("serve");
+    serve.args(["--config", &path, "--admin-token-file", "none"]);
+    let server = ServerProcess::spawn(&mut serve);
     let admin = server.admin_url("").replace("http://", "");
     let said = dir.path().join("health.toml");
     // Other settings only have to be valid.

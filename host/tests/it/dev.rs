@@ -94,7 +94,7 @@ async fn a_project_is_built_tested_and_served_anew_at_each_change() {
     let url = url.to_owned();
     let ask = async || {
         let texts = json!({ "text": ["great"] });
-        answer(reqwest::Client::new().post(&url).json(&texts)).await
+        answer(testing::client().build().unwrap().post(&url).json(&texts)).await
     };
     assert_eq!(ask().await.status, 200);
     // A build that fails, and a guest that fails a case, are reported and change nothing.
@@ -112,7 +112,7 @@ async fn a_project_is_built_tested_and_served_anew_at_each_change() {
     assert_eq!(ask().await.status, 200);
     terminate(&dev.child);
     assert!(dev.child.wait().unwrap().success());
-    let gone = reqwest::Client::new().get(&url).send().await;
+    let gone = testing::client().build().unwrap().get(&url).send().await;
     assert!(gone.is_err(), "the server goes on: {}", dev.printed());
 }
 

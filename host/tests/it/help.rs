@@ -221,7 +221,7 @@ async fn the_banner_lists_addresses_and_what_is_loaded() {
     assert!(value("page").starts_with("http://127.0.0.1:"), "{greeting}");
     assert!(value("page").contains("all other addresses"), "{greeting}");
     for name in ["docs", "metrics"] {
-        let got = answer(reqwest::Client::new().get(value(name))).await;
+        let got = answer(testing::client().build().unwrap().get(value(name))).await;
         assert_eq!(got.status, 200, "{name}: {greeting}");
     }
     assert!(

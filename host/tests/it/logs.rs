@@ -16,7 +16,7 @@ const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
 
 fn client() -> reqwest::Client {
-    let client = reqwest::Client::builder().no_proxy();
+    let client = testing::client();
     client.timeout(PATIENCE).build().unwrap()
 }
 

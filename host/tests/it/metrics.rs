@@ -120,7 +120,7 @@ async fn of_everything() -> (ServerProcess, RedisServer) {
     let url = format!("redis://127.0.0.1:{}", redis.port);
     let options = ["--redis-url", &url, "--public-metrics"];
     let server = ServerProcess::with(&fixture("tiny-bert"), &options);
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = testing::client().build().unwrap();
     let upload = async |query: &str, example: &str| {
         let component = std::fs::read(example_path(example)).unwrap();
         let request = client.post(server.admin_url(&format!("/versions?{query}")));
@@ -147,7 +147,7 @@ async fn of_everything() -> (ServerProcess, RedisServer) {
 }
 
 async fn metrics_at(url: String) -> Answer {
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = testing::client().build().unwrap();
     answer(client.get(url)).await
 }
 

@@ -45,7 +45,7 @@ async fn what_is_pushed_is_named_by_its_digest() {
         for name in ["v1", digest] {
             let url = format!("http://{address}/v2/{repository}/manifests/{name}");
             let accepted = "application/vnd.oci.image.manifest.v1+json";
-            let client = reqwest::Client::builder().no_proxy().build().unwrap();
+            let client = testing::client().build().unwrap();
             let answer = client
                 .get(url)
                 .header("Accept", accepted)

@@ -11,7 +11,7 @@ use crate::server_process::{ServerProcess, answer};
 #[tokio::test]
 async fn a_fresh_server_answers_the_first_example() {
     let server = ServerProcess::start(&default_model());
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = testing::client().build().unwrap();
     let health = answer(client.get(server.url("/health"))).await;
     assert_eq!(
         (health.status, health.json()),
@@ -48,7 +48,7 @@ async fn a_fresh_server_answers_the_first_example() {
 #[tokio::test]
 async fn http2_without_an_upgrade_is_answered() {
     let server = ServerProcess::start(&fixture("tiny-bert"));
-    let client = reqwest::Client::builder().no_proxy();
+    let client = testing::client();
     let client = client.http2_prior_knowledge().build().unwrap();
     let request = client.post(server.url("/predict"));
     let response = request.json(&json!({"text": ["Loved it."]})).send().await;

@@ -26,6 +26,8 @@ pub(crate) fn bare() -> Command {
     // Tests run in parallel.
     command.env("FASTSENTIMENT_LISTEN", "127.0.0.1:0");
     command.env("FASTSENTIMENT_ADMIN_LISTEN", "127.0.0.1:0");
+    // Tests call the admin listener themselves, too.
+    command.env("FASTSENTIMENT_ADMIN_TOKEN_FILE", "none");
     command.stdin(Stdio::null());
     command
 }
@@ -151,11 +153,7 @@ impl ServerProcess {
             greeting,
             url: String::new(),
             admin_url: admin_url.unwrap_or_default(),
-            client: reqwest::Client::builder()
-                .no_proxy()
-                .timeout(PATIENCE)
-                .build()
-                .unwrap(),
+            client: testing::client().timeout(PATIENCE).build().unwrap(),
         };
         server.url = url.unwrap_or_else(|| panic!("the server did not start: {}", server.log()));
         server

@@ -20,7 +20,7 @@ const TEXTS: [&str; 4] = [
 ];
 
 fn client() -> reqwest::Client {
-    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE);
+    let client = testing::client().timeout(PATIENCE);
     client.build().unwrap()
 }
 

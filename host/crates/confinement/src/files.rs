@@ -21,9 +21,11 @@ const FOR_SERVERS: ABI = ABI::V3;
 /// The one whose restrictions a compiler asks for.
 const FOR_COMPILERS: ABI = ABI::V6;
 
-/// Allows this process to write only below some directories, and to run only itself.
+/// Allows this process to write only below some directories, to make Unix sockets only below
+/// others, and to run only itself.
 pub(super) fn write_below<'a>(
     dirs: impl IntoIterator<Item = &'a Path>,
+    sockets: impl IntoIterator<Item = &'a Path>,
 ) -> Result<Confined, ConfinementError> {
     // Also without Landlock: nothing that a server starts gains rights.
     rustix::thread::set_no_new_privs(true).map_err(io::Error::from)?;
@@ -32,6 +34,11 @@ pub(super) fn write_below<'a>(
         .handle_access(write | AccessFs::Execute)?
         .create()?
         .add_rules(path_beneath_rules(dirs, write))?
+        // The file of a socket is removed when the server stops.
+        .add_rules(path_beneath_rules(
+            sockets,
+            AccessFs::MakeSock | AccessFs::RemoveFile,
+        ))?
         .add_rules(path_beneath_rules(own_program()?, AccessFs::Execute))?
         .restrict_self()?;
     Ok(match status.ruleset {

@@ -45,8 +45,8 @@ pub enum ConfinementError {
     SystemCalls(#[from] seccompiler::Error),
 }
 
-/// Confines a server: from now on it can write only below `writable`, and run only its own
-/// program. What it can read, and its network, stay as they are. A directory that does not
+/// Confines a server: from now on it can write only below `writable`, make and remove the files
+/// of Unix sockets only below `sockets`, and run only its own program. What it can read, and its network, stay as they are. A directory that does not
 /// exist is ignored.
 ///
 /// This restricts the calling thread and the threads that it starts later, so it has to be
@@ -57,12 +57,13 @@ pub enum ConfinementError {
 /// If the kernel has Landlock, and it cannot be used. The process is then as it was.
 pub fn server<'a>(
     writable: impl IntoIterator<Item = &'a Path>,
+    sockets: impl IntoIterator<Item = &'a Path>,
 ) -> Result<Confined, ConfinementError> {
     #[cfg(target_os = "linux")]
-    return files::write_below(writable);
+    return files::write_below(writable, sockets);
     #[cfg(not(target_os = "linux"))]
     {
-        drop(writable.into_iter());
+        drop((writable.into_iter(), sockets.into_iter()));
         Ok(Confined::Not)
     }
 }

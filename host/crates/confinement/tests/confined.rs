@@ -13,6 +13,7 @@ use std::env;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -71,7 +72,9 @@ fn a_server_writes_below_its_directories_and_runs_only_itself() {
         fs::write(dir.join("before"), "before").unwrap();
     }
     in_a_thread(move || {
-        let confined = server([&*mine, Path::new("/nowhere/to/be/found")]).unwrap();
+        let sockets = other.join("below");
+        let writable = [&*mine, Path::new("/nowhere/to/be/found")];
+        let confined = server(writable, [&*sockets]).unwrap();
         let is_confined = landlock().is_some();
         assert_eq!(confined != Confined::Not, is_confined, "{confined:?}");
         // Version 3 is the first that can do all of it.
@@ -91,6 +94,11 @@ fn a_server_writes_below_its_directories_and_runs_only_itself() {
             is_denied(Command::new("/bin/sh").arg("-c").arg(":").output()),
         ];
         assert_eq!(denied, [is_confined; 6]);
+        // The files of sockets, and nothing else.
+        UnixListener::bind(sockets.join("socket")).unwrap();
+        fs::remove_file(sockets.join("socket")).unwrap();
+        let denied = is_denied(fs::write(sockets.join("file"), "new"));
+        assert_eq!(denied, is_confined);
         let before = fs::read_to_string(other.join("before"));
         assert_eq!(before.is_ok_and(|text| text == "before"), is_confined);
 

@@ -15,7 +15,6 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tower_service::Service;
@@ -26,8 +25,9 @@ use crate::body::{self, BodyError, Whole};
 use crate::decompress::{Coding, Decompressed};
 use crate::memory::Shares;
 use crate::request_body::Flags;
+use crate::socket::Socket;
 use crate::stream::Stream;
-use crate::{Config, Memory, NoRoom, RequestBody, Reservation};
+use crate::{Config, Memory, NoRoom, RequestBody, Reservation, Tls};
 
 /// The most bytes of HTTP/1 in a connection's read buffer, and so the longest head of a
 /// request. Hyper's default of 400 KiB is more than any honest client needs, times the
@@ -167,11 +167,18 @@ impl Session {
     }
 }
 
-/// Serves `socket` until the client leaves or is too slow, or until `phase` says that
+/// A connection that was just accepted.
+pub(crate) struct Accepted {
+    pub(crate) socket: Socket,
+    /// What it begins with.
+    pub(crate) tls: Option<Tls>,
+    pub(crate) peer: IpAddr,
+}
+
+/// Serves a connection until the client leaves or is too slow, or until `phase` says that
 /// connections close and the requests in flight are answered.
 pub(crate) async fn run<S, B>(
-    socket: TcpStream,
-    peer: IpAddr,
+    Accepted { socket, tls, peer }: Accepted,
     activity: Arc<Activity>,
     shares: Arc<Shares>,
     service: S,
@@ -184,10 +191,9 @@ pub(crate) async fn run<S, B>(
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    // Answers are written whole, so that waiting for more to send only adds delay. It
-    // fails only for a socket that is gone, which the first read will find.
-    let _ = socket.set_nodelay(true);
-
+    let Some(socket) = begin(socket, tls, &activity, &config, &mut phase).await else {
+        return;
+    };
     let stream = Stream::new(socket, Arc::clone(&activity), config.half_close);
     let shared_phase = Arc::new(phase.clone());
     let body_timeout = config.body_timeout;
@@ -269,6 +275,36 @@ pub(crate) async fn run<S, B>(
         // What is left is a client that does not read its answer, or that has begun a
         // request and does not finish it.
         () = activity.idle(patience) => {}
+    }
+}
+
+/// Prepares a socket, and shakes hands if there is TLS. `None` if that fails, or if the
+/// connection is to be closed meanwhile.
+async fn begin(
+    socket: Socket,
+    tls: Option<Tls>,
+    activity: &Activity,
+    config: &Config,
+    phase: &mut watch::Receiver<Phase>,
+) -> Option<Socket> {
+    let Socket::Tcp(socket) = socket else {
+        return Some(socket);
+    };
+    // Answers are written whole, so that waiting for more to send only adds delay. It
+    // fails only for a socket that is gone, which the first read will find.
+    let _ = socket.set_nodelay(true);
+    let Some(tls) = tls else {
+        return Some(Socket::Tcp(socket));
+    };
+    let told_to_close = async {
+        closing(phase).await;
+        activity.idle(config.close_grace).await;
+    };
+    tokio::select! {
+        biased;
+        shaken = tls.accept(socket, config.header_timeout) => shaken,
+        _ = activity.gives_way() => None,
+        () = told_to_close => None,
     }
 }
 

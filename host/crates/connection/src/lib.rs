@@ -1,5 +1,6 @@
-//! Accepts HTTP/1.1 and HTTP/2 connections, serves a [`tower_service::Service`] on them,
-//! and limits what clients may take: connections, time, and memory for bodies.
+//! Accepts HTTP/1.1 and HTTP/2 connections over TCP, TLS and Unix sockets, serves a
+//! [`tower_service::Service`] on them, and limits what clients may take: connections, time, and
+//! memory for bodies.
 //!
 //! This crate must not know routes, JSON or statuses.
 //!
@@ -10,6 +11,9 @@
 //! is not idle; one that stops reading for `body_timeout` is cut off, and so is the slowest
 //! where unread answers take too much memory. A request whose client has closed its side of
 //! the connection goes on for `half_close` and is cancelled after that.
+//!
+//! A TLS handshake is a part of the time before the first request, and its connection counts as
+//! any other.
 //!
 //! # Bodies
 //!
@@ -36,15 +40,22 @@ mod answer;
 pub mod body;
 mod connection;
 pub mod decompress;
+mod listener;
 mod memory;
 mod request_body;
 mod server;
+mod socket;
+mod socket_file;
 mod stream;
+mod tls;
 
 pub use connection::{Phase, Session};
+pub use listener::Listener;
 pub use memory::{Memory, NoRoom, OVERHEAD, Reservation, Waiting};
 pub use request_body::RequestBody;
 pub use server::serve;
+pub use socket_file::{SocketFile, SocketFileError};
+pub use tls::{HandshakeFailure, Tls};
 
 use std::time::Duration;
 

@@ -15,7 +15,6 @@ use hyper::body::Body;
 use hyper::{Request, Response};
 #[cfg(target_os = "linux")]
 use socket2::{SockFilter, SockRef};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{Instant, sleep};
@@ -23,9 +22,12 @@ use tower_service::Service;
 
 use crate::activity::Activity;
 use crate::answer::AllUnread;
-use crate::connection::{self, Phase};
+use crate::connection::{self, Accepted, Phase};
+#[cfg(target_os = "linux")]
+use crate::listener::Kind;
 use crate::memory::{Shares, peer_of};
-use crate::{Config, RequestBody};
+use crate::socket::Socket;
+use crate::{Config, Listener, RequestBody, Tls};
 
 /// How long to wait after an accept that failed for want of a resource, such as file
 /// descriptors: long enough not to spin, short beside the time in which another
@@ -50,7 +52,7 @@ const HANDSHAKE: Duration = Duration::from_millis(50);
 /// No connection is left when this returns. Neither a client nor a failed accept can end
 /// the loop, so that there is no error to return.
 pub async fn serve<S, B>(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     service: S,
     config: Config,
     report_open: impl Fn(usize),
@@ -62,10 +64,12 @@ pub async fn serve<S, B>(
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let listener = listener.into();
     let (phase, _) = watch::channel(Phase::Serving);
     let (delay, drain) = (config.drain_delay, config.drain);
     let mut connections = Connections {
         service,
+        tls: listener.handshake(),
         config: Arc::new(config),
         phase,
         tasks: JoinSet::new(),
@@ -102,6 +106,8 @@ pub async fn serve<S, B>(
 /// The open connections.
 struct Connections<S, F> {
     service: S,
+    /// What a connection begins with.
+    tls: Option<Tls>,
     config: Arc<Config>,
     phase: watch::Sender<Phase>,
     tasks: JoinSet<()>,
@@ -127,7 +133,7 @@ where
         self.tasks.len() < self.config.max_connections
     }
 
-    async fn accept_until(&mut self, listener: &TcpListener, end: impl Future<Output = ()>) {
+    async fn accept_until(&mut self, listener: &Listener, end: impl Future<Output = ()>) {
         let mut end = pin!(end);
         // Accepted, and not served for want of room.
         let mut next = None;
@@ -142,7 +148,7 @@ where
                 () = &mut end => break,
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
                 accepted = listener.accept(), if next.is_none() => match accepted {
-                    Ok((socket, address)) => next = Some((socket, address.ip())),
+                    Ok(accepted) => next = Some(accepted),
                     Err(error) => self.pause_after(error).await,
                 },
                 () = sleep(LOOK_EVERY), if next.is_some() => {}
@@ -170,7 +176,7 @@ where
         idle.inspect(|activity| activity.give_way()).is_some()
     }
 
-    fn open(&mut self, socket: TcpStream, address: IpAddr) {
+    fn open(&mut self, socket: Socket, address: IpAddr) {
         if !has_date(SystemTime::now()) {
             self.warn("the clock is before 1970 or after 9999; set it");
             return;
@@ -180,9 +186,10 @@ where
         let shares = Shares::of_connection(self.used_by(peer));
         let (service, config) = (self.service.clone(), Arc::clone(&self.config));
         let phase = self.phase.subscribe();
+        let tls = self.tls.clone();
+        let accepted = Accepted { socket, tls, peer };
         let connection = connection::run(
-            socket,
-            peer,
+            accepted,
             Arc::clone(&activity),
             shares,
             service,
@@ -220,18 +227,12 @@ where
     /// Opens the connections that the kernel has accepted already: closing the listener
     /// would reset them, and lose what was sent. Once closed, it refuses new ones at
     /// once, so that a load balancer turns elsewhere instead of waiting.
-    fn open_waiting(&mut self, listener: TcpListener) {
-        // Asked directly, since the runtime may not have heard of them yet.
-        let Ok(listener) = listener.into_std() else {
-            return;
-        };
+    fn open_waiting(&mut self, listener: Listener) {
+        let waiting = listener.waiting();
         while self.has_room()
-            && let Ok((socket, address)) = listener.accept()
+            && let Some((socket, address)) = waiting.next()
         {
-            let socket = socket.set_nonblocking(true).map(|()| socket);
-            if let Ok(socket) = socket.and_then(TcpStream::from_std) {
-                self.open(socket, address.ip());
-            }
+            self.open(socket, address);
         }
     }
 
@@ -282,12 +283,16 @@ fn has_date(time: SystemTime) -> bool {
 /// Has the kernel drop the first packet of new connections, which clients send again a
 /// second later, and finish handshakes that have begun. Returns whether it does.
 #[cfg(target_os = "linux")]
-fn refuse_new(listener: &TcpListener) -> bool {
+fn refuse_new(listener: &Listener) -> bool {
     // Classic BPF: drop a segment whose flags (byte 13) include SYN, pass all others.
     const LOAD_BYTE: u16 = 0x30;
     const JUMP_IF_SET: u16 = 0x45;
     const RETURN: u16 = 0x06;
     const SYN: u32 = 0x02;
+    // A Unix socket has no handshakes, and its file goes before it does.
+    let Kind::Tcp(listener, _) = &listener.0 else {
+        return false;
+    };
     let filter = [
         SockFilter::new(LOAD_BYTE, 0, 0, 13),
         SockFilter::new(JUMP_IF_SET, 0, 1, SYN),
@@ -301,7 +306,7 @@ fn refuse_new(listener: &TcpListener) -> bool {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn refuse_new(_listener: &TcpListener) -> bool {
+fn refuse_new(_listener: &Listener) -> bool {
     false
 }
 

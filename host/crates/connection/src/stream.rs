@@ -12,15 +12,15 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use crate::activity::Activity;
+use crate::socket::Socket;
 
 /// A socket that withholds the end of what the client sends while a request is in
 /// flight.
 pub(crate) struct Stream {
-    socket: TcpStream,
+    socket: Socket,
     activity: Arc<Activity>,
     /// How long requests may go on after that end.
     half_close: Duration,
@@ -35,7 +35,7 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    pub(crate) fn new(socket: TcpStream, activity: Arc<Activity>, half_close: Duration) -> Self {
+    pub(crate) fn new(socket: Socket, activity: Arc<Activity>, half_close: Duration) -> Self {
         Self {
             socket,
             activity,
@@ -121,7 +121,9 @@ impl AsyncWrite for Stream {
             this.is_held_back = false;
             context.waker().wake_by_ref();
         }
-        Pin::new(&mut this.socket).poll_flush(context)
+        // TLS keeps a part of what was written until the client has read more.
+        let flushed = Pin::new(&mut this.socket).poll_flush(context);
+        this.wrote(flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

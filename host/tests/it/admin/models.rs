@@ -23,7 +23,7 @@ async fn assert_labels(server: &ServerProcess, labels: &[&str]) {
         .collect();
     found.sort_unstable();
     assert_eq!(found, labels, "{}", server.log());
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = testing::client().build().unwrap();
     let info = client.get(server.url("/info")).send().await.unwrap();
     let info: Value = info.json().await.unwrap();
     let mut known: Vec<_> = info["model_type"]["classifier"]["label2id"]
@@ -49,7 +49,7 @@ async fn a_model_is_swapped_in_and_out_by_the_command_line() {
     let said = done(&server, &["swap", "--model", other]);
     assert!(said.starts_with("live: "), "{said}");
     assert_labels(&server, &FIVE_LABELS).await;
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = testing::client().build().unwrap();
     let models = client
         .get(server.admin_url("/models"))
         .send()

@@ -91,7 +91,7 @@ async fn assert_label(server: &ServerProcess, label: &str) -> String {
     let listing: Value = serde_json::from_str(&done(server, &["versions", "--json"])).unwrap();
     let live = listing["live"]["revision"].as_str().unwrap();
     assert_eq!(answer.headers["x-fastsentiment-revision"], live[..12]);
-    let revision = reqwest::Client::builder().no_proxy().build().unwrap();
+    let revision = testing::client().build().unwrap();
     for url in [server.url("/version"), server.admin_url("/version")] {
         let revision = revision.get(url).send().await.unwrap();
         let revision: Value = revision.json().await.unwrap();

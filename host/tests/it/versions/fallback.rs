@@ -140,7 +140,7 @@ async fn a_fresh_server_with_a_bad_guest_answers_every_request() {
     let garbage = dir.path().join("guest.wasm");
     fs::write(&garbage, "no component").unwrap();
     let fallback = ["--fallback-guest", guest_path().to_str().unwrap()];
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = testing::client().build().unwrap();
     let ready = async |server: &ServerProcess, path: fn(&ServerProcess, &str) -> String| {
         let ready = answer(client.get(path(server, "/health/ready"))).await;
         assert_eq!(ready.status, 200, "{}", ready.body);
@@ -187,7 +187,7 @@ async fn a_fresh_server_with_a_bad_guest_answers_every_request() {
 #[tokio::test]
 async fn a_server_that_answers_nothing_is_not_ready() {
     let server = ServerProcess::of_guest(&default_model(), hostile_path(), &[]);
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = testing::client().build().unwrap();
     let ready = async || answer(client.get(server.url("/health/ready"))).await;
     let ask = async |text: &str| server.post(&[text.to_owned()]).await.status;
     let mut asked = 0.0;

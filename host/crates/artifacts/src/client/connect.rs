@@ -12,17 +12,18 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::TokioIo;
-use rustls::crypto::ring;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
 use crate::error::ArtifactError;
 use crate::options::{Options, Proxies};
+use crate::small_file;
 
 pub(super) type Connector = HttpsConnector<Dial>;
+
+/// The largest file of certificates that is read, in bytes.
+const MOST_FILE: u64 = 4 << 20;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -52,34 +53,20 @@ pub(super) fn connector(options: &Options) -> Result<Connector, ArtifactError> {
 
 /// The settings of TLS: the system's certificates are trusted, and those in the file.
 fn tls(ca: Option<&Path>) -> Result<ClientConfig, ArtifactError> {
-    let mut roots = RootCertStore::empty();
     // A system without any, or with one that cannot be read, may need none of them.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let (mut roots, _) = tls::system_roots();
     if let Some(path) = ca {
         let error = |reason: String| ArtifactError::File {
             path: path.to_owned(),
             reason,
         };
-        let certificates = CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|reason| error(reason.to_string()))?;
-        if certificates.is_empty() {
-            return Err(error("there is no certificate in it".to_owned()));
-        }
-        for certificate in certificates {
-            let added = roots.add(certificate);
-            added.map_err(|reason| error(reason.to_string()))?;
-        }
+        let pem = small_file::read(path, MOST_FILE).map_err(|reason| error(reason.to_string()))?;
+        roots = tls::roots(&pem, roots).map_err(|reason| error(reason.to_string()))?;
     }
-    // Whatever the process has chosen, this does not depend on it.
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let config = config
-        .with_safe_default_protocol_versions()
-        .map_err(|reason| ArtifactError::Certificate {
-            host: "this machine".to_owned(),
-            reason: reason.to_string(),
-        })?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
+    tls::client(roots).map_err(|reason| ArtifactError::Certificate {
+        host: "this machine".to_owned(),
+        reason: reason.to_string(),
+    })
 }
 
 /// Opens TCP connections, and tunnels through proxies.

@@ -50,7 +50,7 @@ pub enum AddressError {
     )]
     NoTls,
     /// The certificates cannot be used.
-    #[error("the certificates for Redis cannot be used: {0}")]
+    #[error("the file of certificates for Redis cannot be used: {0}")]
     Certificates(String),
 }
 
@@ -87,13 +87,12 @@ impl Address {
         for node in nodes {
             infos.push(with_password(info(&node)?, password)?);
         }
-        let tls = scheme.starts_with("rediss");
-        if certificates.is_some() && !tls {
+        let is_tls = scheme.starts_with("rediss");
+        if certificates.is_some() && !is_tls {
             return Err(AddressError::NoTls);
         }
-        if tls {
-            // An error means that a provider is installed already.
-            let _ = rustls::crypto::ring::default_provider().install_default();
+        if is_tls {
+            tls::install_default();
         }
         let certificates = certificates.map(checked).transpose()?;
         let name = name(scheme, &infos);
@@ -210,20 +209,8 @@ fn of_cluster(
 /// Checks that there is at least one certificate in PEM. Returns them in the forms that the
 /// Cluster client and the others take.
 fn checked(pem: Vec<u8>) -> Result<(TlsCertificates, RootCertStore), AddressError> {
-    use rustls::pki_types::CertificateDer;
-    use rustls::pki_types::pem::PemObject;
-
-    let unusable = |why: String| AddressError::Certificates(why);
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let certificates = certificates.map_err(|error| unusable(error.to_string()))?;
-    if certificates.is_empty() {
-        return Err(unusable("there is none in PEM".to_owned()));
-    }
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates {
-        let added = roots.add(certificate);
-        added.map_err(|error| unusable(error.to_string()))?;
-    }
+    let roots = tls::roots(&pem, RootCertStore::empty())
+        .map_err(|error| AddressError::Certificates(error.to_string()))?;
     let certificates = TlsCertificates {
         client_tls: None,
         root_cert: Some(pem),
@@ -344,7 +331,7 @@ mod tests {
     fn certificates_are_checked() {
         let parse = |url, pem: &str| Address::parse(url, None, Some(pem.into())).unwrap_err();
         let none = parse("rediss://h", "nothing");
-        assert!(none.to_string().contains("none in PEM"), "{none}");
+        assert!(none.to_string().contains("no certificate in PEM"), "{none}");
         let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         let broken = parse("rediss://h", broken);
         assert!(matches!(broken, AddressError::Certificates(_)), "{broken}");

@@ -78,20 +78,15 @@ fn tls(roots: Option<&RootCertStore>) -> io::Result<ClientConfig> {
         Some(roots) => roots.clone(),
         None => system_roots()?,
     };
-    let config = ClientConfig::builder().with_root_certificates(roots);
-    Ok(config.with_no_client_auth())
+    tls::client(roots).map_err(io::Error::other)
 }
 
 fn system_roots() -> io::Result<RootCertStore> {
-    let mut found = rustls_native_certs::load_native_certs();
-    if let Some(error) = found.errors.pop() {
-        return Err(io::Error::other(error));
+    let (roots, mut errors) = tls::system_roots();
+    match errors.pop() {
+        Some(error) => Err(io::Error::other(error)),
+        None => Ok(roots),
     }
-    let mut roots = RootCertStore::empty();
-    for certificate in found.certs {
-        roots.add(certificate).map_err(io::Error::other)?;
-    }
-    Ok(roots)
 }
 
 /// A stream that fails when more comes back than what was sent can have asked for.

@@ -1,7 +1,8 @@
-//! Who may see and change versions: an uploaded guest answers every request. So there is
-//! either a token, or only this machine can connect.
+//! Who may see and change versions: an uploaded guest answers every request. So there is a
+//! token, or a socket that only the server's user can connect to. Only an operator who says so
+//! opens them to every process of this machine.
 
-use std::fmt;
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -14,105 +15,85 @@ use axum::response::Response;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::token::Token;
 use crate::problem::{Kind, Problem};
 
-/// The fewest bytes of a token: with 16 random ones there is nothing to guess.
-const SHORTEST: usize = 16;
-
-/// The most bytes of a token, so that it always fits a request's head.
-const LONGEST: usize = 4096;
-
-/// A secret that allows its holder to change versions.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(String);
-
-/// Why a text cannot be a token. None of these reveals anything of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TokenError {
-    /// It is empty.
-    #[error("the admin token is empty")]
-    Empty,
-    /// It could be guessed.
-    #[error("the admin token has {0} bytes; it needs at least {SHORTEST}")]
-    TooShort(usize),
-    /// It would not fit a request.
-    #[error("the admin token has more than the {LONGEST} bytes that are allowed")]
-    TooLong,
-    /// It could not be sent.
-    #[error(
-        "the admin token has characters that a header cannot carry; printable ASCII \
-         characters are allowed, except for spaces"
-    )]
-    Unsendable,
-}
-
-impl Token {
-    /// Reads a token from a file or the environment. White space around it, such as the
-    /// end of the line, is ignored.
-    ///
-    /// # Errors
-    ///
-    /// If it is too short, too long, or cannot be sent.
-    pub fn parse(text: &[u8]) -> Result<Self, TokenError> {
-        let text = text.trim_ascii();
-        match text.len() {
-            0 => return Err(TokenError::Empty),
-            length if length < SHORTEST => return Err(TokenError::TooShort(length)),
-            length if length > LONGEST => return Err(TokenError::TooLong),
-            _ => {}
-        }
-        match str::from_utf8(text) {
-            Ok(text) if text.bytes().all(|byte| byte.is_ascii_graphic()) => {
-                Ok(Self(text.to_owned()))
-            }
-            _ => Err(TokenError::Unsendable),
-        }
-    }
-
-    /// The value of the `Authorization` header of a request with this token.
-    pub fn authorization(&self) -> String {
-        format!("Bearer {}", self.0)
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(..)")
-    }
-}
+/// Why a listener without a token is closed.
+const NO_TOKEN: &str = "without a token, versions can be managed only over a loopback address: \
+                        start the server with `--admin-token-file FILE`";
 
 /// What a request must show.
 pub struct Access {
-    /// The SHA-256 of the token, if there is one. Digests have one length, so that the
-    /// time of a comparison does not reveal the token's length.
-    token: Option<[u8; 32]>,
-    is_loopback: bool,
+    rule: Rule,
+    /// Where the token is found, for whoever sends none or a wrong one.
+    place: Option<String>,
+}
+
+enum Rule {
+    /// The token with this SHA-256. Digests have one length, so that the time of a comparison
+    /// does not reveal the token's length.
+    Token([u8; 32]),
+    /// Nothing, since only this machine can connect.
+    OfThisMachine,
+    /// Nothing, since only the server's user can connect.
+    OfThisUser,
+    /// Nobody is allowed anything, and why.
+    Closed(String),
 }
 
 impl Access {
-    /// The rules of a listener: a token is always required if there is one. Without one,
-    /// only a listener that other machines cannot reach allows anything.
+    /// The rules of a listener on an address: a token is always required if there is one.
+    /// Without one, only a listener that other machines cannot reach allows anything.
     pub fn new(token: Option<&Token>, listener: IpAddr) -> Self {
-        Self {
-            token: token.map(|token| sha256(token.0.as_bytes())),
-            is_loopback: listener.to_canonical().is_loopback(),
-        }
+        let rule = match token {
+            Some(token) => Rule::Token(sha256(token.expose().as_bytes())),
+            None if listener.to_canonical().is_loopback() => Rule::OfThisMachine,
+            None => Rule::Closed(NO_TOKEN.to_owned()),
+        };
+        Self { rule, place: None }
     }
 
-    /// Whether nobody is allowed anything, since there is no token.
-    pub fn is_closed(&self) -> bool {
-        self.token.is_none() && !self.is_loopback
+    /// The rules of a Unix socket that only the server's user can connect to.
+    pub fn of_own_socket(token: Option<&Token>) -> Self {
+        let token = token.map(|token| Rule::Token(sha256(token.expose().as_bytes())));
+        let rule = token.unwrap_or(Rule::OfThisUser);
+        Self { rule, place: None }
+    }
+
+    /// Nothing is allowed; `why` is a sentence that says what to do about it.
+    pub fn closed(why: String) -> Self {
+        let rule = Rule::Closed(why);
+        Self { rule, place: None }
+    }
+
+    /// Tells whoever sends no token, or a wrong one, where it is found.
+    #[must_use]
+    pub fn found_in(mut self, place: String) -> Self {
+        self.place = Some(place);
+        self
+    }
+
+    /// Why nobody is allowed anything, if that is so.
+    pub fn why_closed(&self) -> Option<&str> {
+        match &self.rule {
+            Rule::Closed(why) => Some(why),
+            _ => None,
+        }
     }
 
     /// The problems of requests that are refused.
     pub(super) fn problems(&self) -> Vec<Problem> {
-        let unauthorized = self.token.map(|_| unauthorized());
-        unauthorized.into_iter().chain([from_a_page()]).collect()
+        let refusal = match &self.rule {
+            Rule::Token(_) => Some(self.unauthorized()),
+            Rule::Closed(why) => Some(forbidden(why.clone())),
+            Rule::OfThisMachine | Rule::OfThisUser => None,
+        };
+        refusal.into_iter().chain([from_a_page()]).collect()
     }
 
     /// Whether a request must show a token.
     pub(super) fn has_token(&self) -> bool {
-        self.token.is_some()
+        matches!(self.rule, Rule::Token(_))
     }
 
     /// Refuses a request that shows too little.
@@ -123,30 +104,37 @@ impl Access {
         if headers.contains_key(ORIGIN) {
             return Err(from_a_page());
         }
-        match self.token {
-            Some(token) => {
+        match &self.rule {
+            Rule::Token(token) => {
                 let mut given = headers.get_all(AUTHORIZATION).iter();
                 let right = match (given.next().and_then(bearer), given.next()) {
-                    (Some(given), None) => sha256(given).ct_eq(&token).into(),
+                    (Some(given), None) => sha256(given).ct_eq(token).into(),
                     _ => false,
                 };
                 if right {
                     return Ok(());
                 }
-                Err(unauthorized())
+                Err(self.unauthorized())
             }
-            None if !self.is_loopback => forbidden(
-                "without a token, versions can be managed only over a loopback address: start \
-                 the server with `--admin-token-file FILE`",
-            ),
+            Rule::Closed(why) => Err(forbidden(why.clone())),
             // DNS rebinding: a page whose name resolves to 127.0.0.1 once it is loaded is
             // same-origin to its browser, which sends no `Origin` and shows it answers.
             // But the request has the name. A token would stop it as well.
-            None if !is_meant_for_this_machine(headers, uri) => forbidden(
+            Rule::OfThisMachine if !is_meant_for_this_machine(headers, uri) => Err(forbidden(
                 "without a token, the request's `Host` must be an IP address or `localhost`",
-            ),
-            None => Ok(()),
+            )),
+            Rule::OfThisMachine | Rule::OfThisUser => Ok(()),
         }
+    }
+
+    fn unauthorized(&self) -> Problem {
+        let place = self.place.as_ref();
+        let place = place.map(|place| format!(" (it is in {place})"));
+        let place = place.unwrap_or_default();
+        Problem::new(
+            Kind::Unauthorized,
+            format!("send the server's admin token{place}: `Authorization: Bearer TOKEN`"),
+        )
     }
 }
 
@@ -160,13 +148,6 @@ pub(super) async fn check(
     Ok(next.run(request).await)
 }
 
-fn unauthorized() -> Problem {
-    Problem::new(
-        Kind::Unauthorized,
-        "send the server's admin token: `Authorization: Bearer TOKEN`",
-    )
-}
-
 fn from_a_page() -> Problem {
     Problem::new(
         Kind::Forbidden,
@@ -174,8 +155,8 @@ fn from_a_page() -> Problem {
     )
 }
 
-fn forbidden(detail: &'static str) -> Result<(), Problem> {
-    Err(Problem::new(Kind::Forbidden, detail))
+fn forbidden(detail: impl Into<Cow<'static, str>>) -> Problem {
+    Problem::new(Kind::Forbidden, detail)
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {
@@ -228,35 +209,11 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_checked() {
-        let text = |text: &[u8]| Token::parse(text).map(|token| token.authorization());
-        let right = Ok(format!("Bearer {SECRET}"));
-        assert_eq!(text(SECRET.as_bytes()), right);
-        assert_eq!(text(format!(" {SECRET}\r\n").as_bytes()), right);
-        for (wrong, error) in [
-            (&b""[..], TokenError::Empty),
-            (b" \r\n\t", TokenError::Empty),
-            (b"0123456789abcde\n", TokenError::TooShort(15)),
-            (&[b'a'; LONGEST + 1], TokenError::TooLong),
-            (b"0123456789 abcdef", TokenError::Unsendable),
-            (b"0123456789\nabcdef", TokenError::Unsendable),
-            (b"0123456789\0abcdef", TokenError::Unsendable),
-            ("0123456789abcdé".as_bytes(), TokenError::Unsendable),
-            (b"0123456789abcde\xff", TokenError::Unsendable),
-        ] {
-            assert_eq!(text(wrong), Err(error));
-        }
-        assert!(text(&[b'a'; LONGEST]).is_ok());
-        let token = Token::parse(SECRET.as_bytes()).unwrap();
-        assert!(!format!("{token:?}").contains(SECRET));
-    }
-
-    #[test]
     fn a_token_is_required_on_every_listener() {
         let token = Token::parse(SECRET.as_bytes()).unwrap();
         for address in [LOOPBACK, ANY] {
             let access = Access::new(Some(&token), address);
-            assert!(!access.is_closed());
+            assert!(access.why_closed().is_none());
             let check = |value: &str| problem(&access, &[("authorization", value)]);
             for right in [format!("Bearer {SECRET}"), format!("bearer  {SECRET} ")] {
                 assert_eq!(check(&right), None);
@@ -289,15 +246,39 @@ mod tests {
     fn without_a_token_only_loopback_listeners_are_open() {
         for address in ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"] {
             let access = Access::new(None, address.parse().unwrap());
-            assert!(!access.is_closed(), "{address}");
+            assert!(access.why_closed().is_none(), "{address}");
             assert_eq!(problem(&access, &[("host", "127.0.0.1:8001")]), None);
         }
         for address in ["0.0.0.0", "::", "10.0.0.1", "::ffff:10.0.0.1"] {
             let access = Access::new(None, address.parse().unwrap());
-            assert!(access.is_closed(), "{address}");
+            assert!(access.why_closed().is_some(), "{address}");
             let host = [("host", "127.0.0.1:8001")];
             assert_eq!(problem(&access, &host), Some(Kind::Forbidden), "{address}");
         }
+    }
+
+    #[test]
+    fn a_socket_of_this_user_needs_no_token_and_is_not_for_pages_either() {
+        let open = Access::of_own_socket(None);
+        assert!(open.why_closed().is_none());
+        assert_eq!(problem(&open, &[("host", "any.example")]), None);
+        let page = [("origin", "http://localhost")];
+        assert_eq!(problem(&open, &page), Some(Kind::Forbidden));
+        let token = Token::parse(SECRET.as_bytes()).unwrap();
+        let with = Access::of_own_socket(Some(&token));
+        assert_eq!(problem(&with, &[]), Some(Kind::Unauthorized));
+    }
+
+    #[test]
+    fn a_refusal_says_where_the_token_is_and_not_what() {
+        let token = Token::parse(SECRET.as_bytes()).unwrap();
+        let access = Access::new(Some(&token), LOOPBACK).found_in("/run/x".to_owned());
+        let refused = access.unauthorized().detail;
+        assert!(refused.contains("(it is in /run/x)"), "{refused}");
+        assert!(!refused.contains(SECRET), "{refused}");
+        let closed = Access::closed("set --run-dir".to_owned());
+        assert_eq!(closed.why_closed(), Some("set --run-dir"));
+        assert_eq!(problem(&closed, &[]), Some(Kind::Forbidden));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod openapi;
 mod query;
 mod refusal;
 mod status;
+mod token;
 mod trials;
 mod uploads;
 mod versions;
@@ -21,7 +22,8 @@ use revisions::{DesiredState, Revisions};
 use tower_http::normalize_path::NormalizePath;
 use utoipa_axum::router::OpenApiRouter;
 
-pub use access::{Access, Token, TokenError};
+pub use access::Access;
+pub use token::{Token, TokenError};
 pub use uploads::Uploads;
 
 use crate::layers;

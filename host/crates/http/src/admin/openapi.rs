@@ -112,8 +112,8 @@ pub(super) fn document(
     document["components"]["securitySchemes"] = json!({"token": {
         "type": "http",
         "scheme": "bearer",
-        "description": "The server's admin token (`--admin-token-file`). Without one, \
-            versions can be managed over a loopback address only.",
+        "description": "The server's admin token (`--admin-token-file`), or the one that it has \
+            made at its start (`--run-dir`).",
     }});
     bytes(&document)
 }

@@ -126,7 +126,7 @@ async fn without_a_token_no_page_can_change_anything() {
 async fn http2_is_held_to_the_same() {
     let server = Server::start().await;
     let port = server.address.port();
-    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE);
+    let client = testing::client().timeout(PATIENCE);
     let client = client
         .http2_prior_knowledge()
         .resolve("rebound.example", server.address)

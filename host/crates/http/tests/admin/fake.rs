@@ -218,7 +218,7 @@ impl Server {
             let forever = std::future::pending();
             connection::serve(listener, router, config, report_open, forever).await;
         });
-        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE);
+        let client = testing::client().timeout(PATIENCE);
         let server = Self {
             address: SocketAddr::from(([127, 0, 0, 1], port)),
             words,

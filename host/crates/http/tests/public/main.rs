@@ -323,12 +323,12 @@ fn served() -> Served {
 }
 
 fn http1() -> reqwest::Client {
-    let client = reqwest::Client::builder().no_proxy().http1_only();
+    let client = testing::client().http1_only();
     client.timeout(PATIENCE).build().unwrap()
 }
 
 fn http2() -> reqwest::Client {
-    let client = reqwest::Client::builder().no_proxy();
+    let client = testing::client();
     let client = client.http2_prior_knowledge().timeout(PATIENCE);
     client.build().unwrap()
 }
