@@ -321,7 +321,6 @@ impl Loader for RevisionLoader {
             card: Arc::clone(&model.card),
             scorer: Arc::new(LoadedRevision {
                 guest,
-                library: Arc::clone(&self.library),
                 batch_tokens: match self.batch_tokens {
                     None if !calibration.batches_pay() => 1,
                     _ => u32::MAX,
@@ -341,7 +340,6 @@ fn real(dir: &Path) -> PathBuf {
 /// A guest and its model.
 struct LoadedRevision {
     guest: Arc<Guest>,
-    library: Arc<Library>,
     batch_tokens: u32,
     /// So that other guests find it.
     _model: Arc<LoadedModel>,
@@ -361,7 +359,6 @@ impl Scorer for LoadedRevision {
         texts: &[String],
         cancellation: &CancellationToken,
     ) -> Result<Vec<Scores>, PredictError> {
-        let _call = self.library.begin_call();
         self.guest.score(texts, cancellation)
     }
 }
