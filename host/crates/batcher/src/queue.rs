@@ -204,7 +204,11 @@ impl<T> Queue<T> {
         let mut longest = head.tokens;
         // Often there is no room for a second text.
         let has_room = 2 * u64::from(head.tokens) <= budget;
-        for (place, entry) in has_room.then(|| self.like(first, head)).into_iter().flatten() {
+        for (place, entry) in has_room
+            .then(|| self.like(first, head))
+            .into_iter()
+            .flatten()
+        {
             let max = longest.max(entry.tokens);
             let padded = (places.len() as u64 + 1) * u64::from(max);
             if places.len() >= limits.texts || padded > budget {
@@ -316,7 +320,9 @@ impl<T> Lane<T> {
         let late = self.late.first().filter(|(late, _)| *late <= self.taken);
         let late = late.and_then(|(_, request)| self.requests.get(request)?.places.first());
         let place = late.or_else(|| self.entries.keys().next())?;
-        self.entries.get_key_value(place).map(|(place, entry)| (*place, entry))
+        self.entries
+            .get_key_value(place)
+            .map(|(place, entry)| (*place, entry))
     }
 
     fn insert(&mut self, place: Place, entry: Entry<T>) {

@@ -126,7 +126,12 @@ impl Model {
             path: path.to_owned(),
             reason: error.message().to_owned(),
         };
-        let Loaded { inputs, outputs, wide, .. } = &*self.inner;
+        let Loaded {
+            inputs,
+            outputs,
+            wide,
+            ..
+        } = &*self.inner;
         let threads_of_a_run = threads.count() + 1;
         let open = || -> ort::Result<SharedSession> {
             let builder = builder(library, threads_of_a_run)?

@@ -74,6 +74,8 @@ impl ThreadManager for Threads {
     }
 
     fn join(thread: Self::Thread) -> ort::Result<()> {
-        thread.join().map_err(|_| ort::Error::new("a thread of a session panicked"))
+        thread
+            .join()
+            .map_err(|_| ort::Error::new("a thread of a session panicked"))
     }
 }

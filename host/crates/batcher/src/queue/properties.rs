@@ -159,8 +159,9 @@ impl Model {
         for ((client, _), place) in &next {
             let known = before.get(place).copied();
             let head = known.unwrap_or_else(|| Head {
-                requests: requests(*client, &mut before.keys().map(|place| place.client))
-                    .max(requests(*client, &mut next.keys().map(|(client, _)| *client))),
+                requests: requests(*client, &mut before.keys().map(|place| place.client)).max(
+                    requests(*client, &mut next.keys().map(|(client, _)| *client)),
+                ),
                 batches: 0,
                 texts: 0,
             });
