@@ -217,7 +217,9 @@ impl App {
         let (origin, compiled) = (first.origin().clone(), first.compiled());
         let card = Arc::clone(first.card());
         let batching = batching(config, &calibration);
-        let batcher = Batcher::start(batching, batcher::Metrics::new(registry)?)?;
+        let metrics = batcher::Metrics::new(registry)?;
+        library.watch(metrics.busy_workers().clone());
+        let batcher = Batcher::start(batching, metrics)?;
         let kept = cache::Options {
             engine: engine::name(&library),
             ..config.cache.clone()

@@ -329,7 +329,6 @@ impl Loader for RevisionLoader {
             }),
             scorer: Arc::new(LoadedRevision {
                 guest,
-                library: Arc::clone(&self.library),
                 batch_tokens: match self.batch_tokens {
                     None if !batches_pay => 1,
                     _ => u32::MAX,
@@ -343,7 +342,6 @@ impl Loader for RevisionLoader {
 /// A guest and its model.
 struct LoadedRevision {
     guest: Arc<Guest>,
-    library: Arc<Library>,
     batch_tokens: u32,
     /// So that other guests find it.
     _model: Arc<LoadedModel>,
@@ -363,7 +361,6 @@ impl Scorer for LoadedRevision {
         texts: &[String],
         cancellation: &CancellationToken,
     ) -> Result<Vec<Scores>, PredictError> {
-        let _call = self.library.begin_call();
         self.guest.score(texts, cancellation)
     }
 }

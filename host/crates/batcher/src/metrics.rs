@@ -108,6 +108,11 @@ impl Metrics {
         })
     }
 
+    /// How many workers have a batch, for who wants to know whether there is any other.
+    pub fn busy_workers(&self) -> &IntGauge {
+        &self.busy_workers
+    }
+
     pub(super) fn record(&self, answer: Result<(), &PredictError>) {
         let outcome = match answer {
             Ok(()) => "ok",

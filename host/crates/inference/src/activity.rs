@@ -1,7 +1,9 @@
 //! What uses models at the moment, in the whole process.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use prometheus::IntGauge;
 
 /// Counts what uses models. Others may begin at any time: this only decides how many
 /// threads a run begins with.
@@ -9,46 +11,32 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(super) struct Activity {
     /// Graphs that are open, which is as long as an instance of a guest lives.
     graphs: AtomicUsize,
-    calls: AtomicUsize,
+    /// Threads that have work, if somebody counts them.
+    busy: OnceLock<IntGauge>,
 }
 
-/// Counts for as long as it lives.
-pub(super) struct Counted {
-    activity: Arc<Activity>,
-    of: fn(&Activity) -> &AtomicUsize,
-}
-
-/// A call of a guest, from before its instance is made until after that is gone.
-pub struct Call(#[expect(dead_code, reason = "it counts")] Counted);
+/// Counts a graph for as long as it lives.
+pub(super) struct Counted(Arc<Activity>);
 
 impl Activity {
     pub(super) fn open_graph(activity: &Arc<Self>) -> Counted {
-        Counted::new(activity, |activity| &activity.graphs)
+        activity.graphs.fetch_add(1, Ordering::Relaxed);
+        Counted(Arc::clone(activity))
     }
 
-    pub(super) fn begin_call(activity: &Arc<Self>) -> Call {
-        Call(Counted::new(activity, |activity| &activity.calls))
+    pub(super) fn watch(&self, busy: IntGauge) {
+        self.busy.get_or_init(|| busy);
     }
 
-    /// Whether there is no more than one graph and one call.
+    /// Whether no more than one graph is open, and no more than one thread has work.
     pub(super) fn is_one(&self) -> bool {
-        let one = |count: &AtomicUsize| count.load(Ordering::Relaxed) <= 1;
-        one(&self.graphs) && one(&self.calls)
-    }
-}
-
-impl Counted {
-    fn new(activity: &Arc<Activity>, of: fn(&Activity) -> &AtomicUsize) -> Self {
-        of(activity).fetch_add(1, Ordering::Relaxed);
-        Self {
-            activity: Arc::clone(activity),
-            of,
-        }
+        let busy = self.busy.get().map_or(0, IntGauge::get);
+        busy <= 1 && self.graphs.load(Ordering::Relaxed) <= 1
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        (self.of)(&self.activity).fetch_sub(1, Ordering::Relaxed);
+        self.0.graphs.fetch_sub(1, Ordering::Relaxed);
     }
 }

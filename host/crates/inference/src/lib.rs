@@ -10,7 +10,7 @@
 //!
 //! [`Model::widen`] adds a second session, with more threads, for runs that have the
 //! machine to themselves: those of an instance while there is no other instance of any guest
-//! with a graph, and no other [`Call`]. Its weights are in memory a second time. ONNX Runtime shares packed weights
+//! with a graph, and no other thread has work ([`Library::watch`]). Its weights are in memory a second time. ONNX Runtime shares packed weights
 //! between sessions only if they are tensors of the caller's that no optimisation renames,
 //! and keeps the originals of those.
 //!
@@ -31,7 +31,6 @@ mod session;
 mod tensor;
 mod wide;
 
-pub use activity::Call;
 pub use external::{ExternalData, external_data};
 pub use library::{API_VERSION, Library, LibraryError};
 pub use metrics::Metrics;

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 
-use super::activity::{Activity, Call};
+use prometheus::IntGauge;
+
+use super::activity::Activity;
 
 /// The file name of ONNX Runtime.
 #[cfg(target_os = "macos")]
@@ -106,9 +108,10 @@ impl Library {
         &self.environment
     }
 
-    /// Begins a call of a guest. While there is another, no run has several threads.
-    pub fn begin_call(&self) -> Call {
-        Activity::begin_call(&self.activity)
+    /// Takes into account how many threads have work: while more than one has, no run has
+    /// several threads. The first gauge counts.
+    pub fn watch(&self, busy: IntGauge) {
+        self.activity.watch(busy);
     }
 
     /// What uses models at the moment.

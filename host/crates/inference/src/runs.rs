@@ -41,8 +41,8 @@ impl Runs {
     }
 
     /// Whether the instance has had the machine to itself so far. A thread that is between
-    /// two calls on a busy machine looks idle for a moment, but not for as long as it takes
-    /// from here to the first run.
+    /// two batches on a busy machine looks idle for a moment, but not for as long as it takes
+    /// from the making of an instance to its first run.
     pub(super) fn are_alone(&self) -> bool {
         self.began_alone && self.activity.is_one()
     }
