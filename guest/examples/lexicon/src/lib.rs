@@ -1,8 +1,7 @@
 //! A guest that needs no model: it looks up words in a list.
 //!
-//! It has no `prepare`, since it loads nothing. It is small,
-//! and quick to compile and to call, so it is a good first guest to swap in. Its
-//! answers are only as good as a list of words.
+//! It has no `prepare`, since it loads nothing. It is small, and quick to compile and to call,
+//! so it is a good first guest to swap in. Its answers are only as good as a list of words.
 
 mod sentiment;
 mod words;

@@ -178,7 +178,7 @@ impl InputsRequest {
         {
             let reason = match allowed.function() {
                 Some(function) => format!("must be \"{function}\", as the model requires"),
-                None => "must be left out: the model's files do not name one".to_owned(),
+                None => "must be left out: the guest does not name one".to_owned(),
             };
             return Err(FieldError::at("/parameters/function_to_apply", &reason));
         }
