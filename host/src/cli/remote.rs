@@ -65,13 +65,10 @@ pub(super) fn server(text: &str) -> Result<Server, String> {
             via: Via::Socket(path?),
         });
     }
-    let url: Url = text.parse().map_err(|error| format!("{error}"))?;
-    if !["http", "https"].contains(&url.scheme()) || !url.has_host() {
-        return Err(
-            "must start with `http://` or `https://` and a host, or be `unix:` and a path"
-                .to_owned(),
-        );
-    }
+    let url: Option<Url> = text.parse().ok();
+    let url = url.filter(|url| ["http", "https"].contains(&url.scheme()) && url.has_host());
+    let url =
+        url.ok_or("must start with `http://` or `https://` and a host, or be `unix:` and a path")?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err("must not contain credentials: see `--admin-token-file`".to_owned());
     }

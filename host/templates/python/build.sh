@@ -3,6 +3,8 @@
 # into .tools, or where TOOLS says.
 set -eu
 cd "$(dirname "$0")"
+# So that nobody takes an old one for the result.
+rm -f guest.wasm
 
 version=0.25.1
 tools=${TOOLS:-.tools}/componentize-py-$version

@@ -2,6 +2,8 @@
 # Builds guest.wasm. Needs Rust 1.87 or newer; cargo fetches wit-bindgen.
 set -eu
 cd "$(dirname "$0")"
+# So that nobody takes an old one for the result.
+rm -f guest.wasm
 
 if command -v rustup >/dev/null; then rustup --quiet target add wasm32-wasip2; fi
 target=${CARGO_TARGET_DIR:-target}

@@ -37,10 +37,10 @@ pub fn broken(scores: &[(&str, f32)]) -> Option<String> {
         .iter()
         .find(|(_, score)| !(0.0..=1.0).contains(score))
     {
-        return Some(format!("a score of {score}"));
+        return Some(format!("a score of {score}: scores are from 0 to 1"));
     }
     if !scores.is_sorted_by(|a, b| a.1 >= b.1) {
-        return Some("labels that are not in order".to_owned());
+        return Some("labels that are not in order: the highest score comes first".to_owned());
     }
     None
 }

@@ -25,7 +25,7 @@ pub enum RevisionError {
     Ambiguous(String),
     /// The revision is here under another name, or under none.
     #[error(
-        "the version {revision} is here already, {}, and is not renamed: forget it, and add it \
+        "the version {revision} is here already, {}, and is not renamed: remove it, and add it \
          again",
         .name.as_ref().map_or("without a name".to_owned(), |name| format!("called {name}"))
     )]

@@ -26,7 +26,11 @@ pub(super) fn describe(
 }
 
 fn checked(said: descriptor::Description) -> Result<Description, LoadError> {
-    let bad = |what: String| Err(LoadError::Contract(format!("its description has {what}")));
+    let bad = |what: String| {
+        Err(LoadError::WrongAnswers(format!(
+            "its description has {what}"
+        )))
+    };
     let descriptor::Description {
         labels,
         activation,

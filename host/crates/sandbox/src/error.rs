@@ -108,11 +108,13 @@ impl LoadError {
     pub fn step(&self) -> Step {
         match self {
             Self::Size(_) => Step::Size,
-            Self::Contract(_) | Self::Describe(_) => Step::Contract,
+            Self::Contract(_) => Step::Contract,
             Self::Compile(_) | Self::Compiler(_) => Step::Compile,
             Self::Prepare(_) => Step::Prepare,
             Self::Link(_) => Step::Link,
-            Self::SelfTest(_) | Self::WrongAnswers(_) | Self::Golden { .. } => Step::SelfTest,
+            Self::Describe(_) | Self::SelfTest(_) | Self::WrongAnswers(_) | Self::Golden { .. } => {
+                Step::SelfTest
+            }
             Self::Host(_) => Step::Host,
         }
     }

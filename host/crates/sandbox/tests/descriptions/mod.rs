@@ -51,7 +51,7 @@ fn a_guest_that_does_not_describe_itself_is_served_all_the_same() {
 
 #[test]
 fn a_guest_that_cannot_describe_itself_is_refused() {
-    let failing = "contract: the guest could not describe itself: ";
+    let failing = "self_test: the guest could not describe itself: ";
     for (body, words) in [
         ("unreachable", "the guest trapped: unreachable"),
         ("(loop $forever (br $forever))", "did not answer within 2s"),
