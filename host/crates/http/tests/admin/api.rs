@@ -229,6 +229,7 @@ async fn the_live_version_is_named_in_full() {
             "model": "12".repeat(32),
             "configuration": Digest::EMPTY.to_string(),
             "revision": revision(component).digest().to_string(),
+            "revision_name": null,
         });
         assert_eq!(server.get("/version").await.json(), expected);
     }

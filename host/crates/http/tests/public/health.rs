@@ -56,6 +56,7 @@ async fn the_live_version_is_named_in_full() {
         "model": "12".repeat(32),
         "configuration": predictor::Digest::EMPTY.to_string(),
         "revision": super::revision().digest().to_string(),
+        "revision_name": null,
     });
     assert_eq!(document, expected);
     let head = client.head(&url).send().await.unwrap();
