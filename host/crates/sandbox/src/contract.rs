@@ -5,9 +5,10 @@ use wasmparser::{
     KnownCustom, Parser, Payload,
 };
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, InstancePre};
+use wasmtime::component::{Component, ComponentNamedList, InstancePre, Lift, Lower};
 use wasmtime::error::Context as _;
 
+use super::bindings::descriptor::Description;
 use super::bindings::{DescribingPre, Error, Score, ServingPre};
 use super::error::LoadError;
 use super::output::one_line;
@@ -21,6 +22,8 @@ const PREDICTOR: &str = "fastsentiment:predict/predictor@0.1.0";
 const PREDICT: &str = "predict";
 /// The interface that a guest exports that describes itself.
 const DESCRIPTOR: &str = "fastsentiment:predict/descriptor@0.1.0";
+/// Its function.
+const DESCRIBE: &str = "describe";
 /// The function that a guest of the world `prepared-guest` exports.
 pub(super) const PREPARE: &str = "prepare";
 
@@ -263,35 +266,50 @@ pub(super) fn link(realm: &Realm, component: &Component) -> Result<InstancePre<S
 
 /// Checks the types of the exports, so that calls need not.
 pub(super) fn bind(linked: InstancePre<State>) -> Result<ServingPre<State>, LoadError> {
-    check_types(&linked)
+    check_type::<(&[String],), (Result<Vec<Vec<Score>>, Error>,)>(&linked, PREDICTOR, PREDICT)
         .and_then(|()| ServingPre::new(linked))
-        .map_err(|error| LoadError::Contract(format!("an export has the wrong type: {error:#}")))
+        .map_err(|error| wrong_type(&error))
 }
 
 /// Like [`bind`], for a guest that describes itself.
 pub(super) fn bind_descriptor(
     linked: InstancePre<State>,
 ) -> Result<DescribingPre<State>, LoadError> {
-    DescribingPre::new(linked)
-        .map_err(|error| LoadError::Contract(format!("an export has the wrong type: {error:#}")))
+    check_type::<(), (Result<Description, String>,)>(&linked, DESCRIPTOR, DESCRIBE)
+        .and_then(|()| DescribingPre::new(linked))
+        .map_err(|error| wrong_type(&error))
+}
+
+fn wrong_type(error: &wasmtime::Error) -> LoadError {
+    LoadError::Contract(format!("an export has the wrong type: {error:#}"))
 }
 
 /// Compares types before `prepare` runs: the generated bindings find exports by
 /// name, and compare types only when they make an instance.
-fn check_types(linked: &InstancePre<State>) -> wasmtime::Result<()> {
+fn check_type<P, R>(
+    linked: &InstancePre<State>,
+    interface_name: &str,
+    function_name: &str,
+) -> wasmtime::Result<()>
+where
+    P: ComponentNamedList + Lower,
+    R: ComponentNamedList + Lift,
+{
     let engine = linked.engine();
     let component = linked.component().component_type();
-    let interface = component.get_export(engine, PREDICTOR).map(|item| item.ty);
-    let Some(ComponentItem::ComponentInstance(interface)) = interface else {
-        return Err(wasmtime::format_err!("`{PREDICTOR}` is not an interface"));
-    };
-    let function = interface.get_export(engine, PREDICT).map(|item| item.ty);
-    let Some(ComponentItem::ComponentFunc(function)) = function else {
+    let interface = component.get_export(engine, interface_name);
+    let Some(ComponentItem::ComponentInstance(interface)) = interface.map(|item| item.ty) else {
         return Err(wasmtime::format_err!(
-            "`{PREDICTOR}` has no function `{PREDICT}`"
+            "`{interface_name}` is not an interface"
+        ));
+    };
+    let function = interface.get_export(engine, function_name);
+    let Some(ComponentItem::ComponentFunc(function)) = function.map(|item| item.ty) else {
+        return Err(wasmtime::format_err!(
+            "`{interface_name}` has no function `{function_name}`"
         ));
     };
     function
-        .typecheck::<(&[String],), (Result<Vec<Vec<Score>>, Error>,)>(&component.instance_type())
-        .context(format!("`{PREDICT}`"))
+        .typecheck::<P, R>(&component.instance_type())
+        .context(format!("`{function_name}`"))
 }
