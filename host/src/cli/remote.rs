@@ -15,9 +15,6 @@ use super::exit::UsageError;
 /// Time limit for connecting to a server.
 pub(super) const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// The most bytes of a file of certificates or a key.
-const LARGEST: u64 = 1 << 20;
-
 /// Whom to trust, and who asks.
 #[derive(Args, Clone, Default)]
 pub(super) struct TrustOptions {
@@ -158,7 +155,8 @@ fn builder(is_tls: bool, trust: &TrustOptions) -> anyhow::Result<ClientBuilder> 
         return Ok(client.tls_certs_only([]));
     }
     if let Some(path) = &trust.ca {
-        let authorities = authorities(path).with_context(|| format!("--ca {}", path.display()))?;
+        let pem = ::tls::read(path).context("--ca")?;
+        let authorities = authorities(&pem).with_context(|| format!("--ca {}", path.display()))?;
         client = client.tls_certs_only(authorities);
     }
     if let Some(path) = &trust.client_cert {
@@ -175,8 +173,8 @@ pub(super) fn trusting(server: &Server) -> anyhow::Result<ClientBuilder> {
     Ok(client.tls_danger_accept_invalid_certs(true))
 }
 
-fn authorities(path: &Path) -> anyhow::Result<Vec<Certificate>> {
-    let certificates = ::tls::certificates_in(&read(path)?)?;
+fn authorities(pem: &[u8]) -> anyhow::Result<Vec<Certificate>> {
+    let certificates = ::tls::certificates_in(pem)?;
     let certificates = certificates.iter();
     Ok(certificates
         .map(|certificate| Certificate::from_der(certificate))
@@ -184,11 +182,10 @@ fn authorities(path: &Path) -> anyhow::Result<Vec<Certificate>> {
 }
 
 fn identity(certificate: &Path, key: Option<&Path>) -> anyhow::Result<Identity> {
-    let mut pem =
-        read(certificate).with_context(|| format!("--client-cert {}", certificate.display()))?;
+    let mut pem = ::tls::read(certificate).context("--client-cert")?;
     if let Some(key) = key {
         pem.push(b'\n');
-        pem.extend(read(key).with_context(|| format!("--client-key {}", key.display()))?);
+        pem.extend(::tls::read(key).context("--client-key")?);
     }
     Identity::from_pem(&pem).map_err(|error| {
         UsageError(format!(
@@ -198,14 +195,6 @@ fn identity(certificate: &Path, key: Option<&Path>) -> anyhow::Result<Identity> 
         ))
         .into()
     })
-}
-
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    use std::io::Read as _;
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path)?;
-    file.take(LARGEST).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// The innermost cause: the outer errors say only that the request failed.

@@ -88,13 +88,12 @@ impl TestCommand {
 
 /// What is wrong with an answer whose labels are not those that the guest says it has.
 fn other_labels(said: Option<&Description>, called: &Called) -> Option<String> {
-    let (said, given) = (&said?.labels, called.answer.as_ref().ok()?);
-    let is_there = |label: &String| given.iter().any(|score| *score.label == **label);
-    if said.len() == given.len() && said.iter().all(is_there) {
+    let (said, given) = (said?, called.answer.as_ref().ok()?);
+    if said.has_labels_of(given) {
         return None;
     }
     let given: Vec<&str> = given.iter().map(|score| &*score.label).collect();
-    let (said, given) = (said.join(", "), given.join(", "));
+    let (said, given) = (said.labels.join(", "), given.join(", "));
     Some(format!(
         "it describes itself with {said}, and answers with {given}"
     ))

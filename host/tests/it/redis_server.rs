@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
+use testing::Authority;
 
 use crate::harness::PATIENCE;
 
@@ -255,13 +255,13 @@ fn options(way: Way, port: u16, dir: &Path) -> Vec<String> {
         Way::Tcp => vec![("--port", port)],
         Way::Socket => vec![("--port", "0".to_owned()), ("--unixsocket", file("socket"))],
         Way::Tls => {
-            certify(dir);
+            Authority::new(dir).sign("server", &["localhost", "127.0.0.1"]);
             vec![
                 ("--port", "0".to_owned()),
                 ("--tls-port", port),
                 ("--tls-auth-clients", "no".to_owned()),
                 ("--tls-ca-cert-file", file("ca.pem")),
-                ("--tls-cert-file", file("server.pem")),
+                ("--tls-cert-file", file("server.crt")),
                 ("--tls-key-file", file("server.key")),
             ]
         }
@@ -290,23 +290,4 @@ fn reaching(way: Way, port: u16, dir: &Path) -> Vec<String> {
             tls.into_iter().chain([file("ca.pem")]).collect()
         }
     }
-}
-
-/// Makes an authority, and has it certify this machine.
-fn certify(dir: &Path) {
-    let key = KeyPair::generate().unwrap();
-    let mut authority = CertificateParams::new([]).unwrap();
-    // Named, for a certificate with the name of its issuer counts as its own.
-    let name = &mut authority.distinguished_name;
-    name.push(DnType::CommonName, "An authority");
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let certificate = authority.self_signed(&key).unwrap();
-    std::fs::write(dir.join("ca.pem"), certificate.pem()).unwrap();
-    let issuer = Issuer::new(authority, key);
-    let key = KeyPair::generate().unwrap();
-    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let server = CertificateParams::new(names).unwrap();
-    let server = server.signed_by(&key, &issuer).unwrap();
-    std::fs::write(dir.join("server.pem"), server.pem()).unwrap();
-    std::fs::write(dir.join("server.key"), key.serialize_pem()).unwrap();
 }

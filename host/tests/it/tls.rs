@@ -1,55 +1,36 @@
 //! A server over TLS, and commands that ask it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::json;
 use tempfile::TempDir;
+use testing::Authority;
 
 use crate::admin::swapping::{Said, command};
 use crate::harness::{PATIENCE, fixture};
 use crate::server_process::{ServerProcess, answer, bare};
 
-/// An authority, and a directory of certificates that it has signed.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    dir: TempDir,
-}
+/// An authority.
+struct Certificates(Authority<TempDir>);
 
-impl Authority {
+impl Certificates {
     fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let authority = Self {
-            issuer,
-            dir: tempfile::tempdir().unwrap(),
-        };
-        std::fs::write(authority.file("ca.pem"), authority.issuer.pem()).unwrap();
-        authority
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+        Self(Authority::new(tempfile::tempdir().unwrap()))
     }
 
     fn path(&self, name: &str) -> String {
-        self.file(name).to_str().unwrap().to_owned()
+        self.0.file(name).to_str().unwrap().to_owned()
     }
 
     /// Makes `NAME.crt` and `NAME.key` for a host.
     fn sign(&self, name: &str, host: &str) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new([host.to_owned()]).unwrap();
-        let leaf = params.signed_by(&key, &self.issuer).unwrap();
-        std::fs::write(self.file(&format!("{name}.crt")), leaf.pem()).unwrap();
-        std::fs::write(self.file(&format!("{name}.key")), key.serialize_pem()).unwrap();
+        self.0.sign(name, &[host]);
     }
 
     fn client(&self) -> reqwest::Client {
-        let ca = reqwest::Certificate::from_pem(self.issuer.pem().as_bytes()).unwrap();
+        let ca = reqwest::Certificate::from_pem(self.0.pem().as_bytes()).unwrap();
         // A connection of its own for each request, so that each sees the newest certificate.
         let client = testing::client()
             .tls_certs_only([ca])
@@ -67,7 +48,7 @@ fn asked(server: &ServerProcess, arguments: &[&str]) -> Said {
 
 #[tokio::test]
 async fn the_main_listener_speaks_http_2_over_tls_with_the_newest_certificate() {
-    let authority = Authority::new();
+    let authority = Certificates::new();
     authority.sign("pair", "127.0.0.1");
     let (cert, key) = (authority.path("pair.crt"), authority.path("pair.key"));
     let options = ["--tls-cert", &cert, "--tls-key", &key];
@@ -123,7 +104,7 @@ async fn the_main_listener_speaks_http_2_over_tls_with_the_newest_certificate() 
 
 #[tokio::test]
 async fn commands_ask_an_admin_listener_over_tls() {
-    let authority = Authority::new();
+    let authority = Certificates::new();
     authority.sign("admin", "localhost");
     authority.sign("operator", "operator");
     let (cert, key, ca) = (
@@ -219,7 +200,7 @@ fn serve(options: &[&str]) -> Command {
 
 #[test]
 fn certificates_that_cannot_be_used_keep_a_server_from_starting() {
-    let authority = Authority::new();
+    let authority = Certificates::new();
     authority.sign("a", "a.example");
     authority.sign("b", "b.example");
     let (a, a_key, b_key) = (

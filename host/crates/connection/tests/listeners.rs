@@ -10,7 +10,7 @@
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -22,11 +22,11 @@ use fastsentiment_connection::{
 };
 use http_body_util::Full;
 use hyper::{Request, Response};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
+use testing::{Authority, PATIENCE};
 use tls::ServerFiles;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -34,9 +34,6 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-
-/// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Answers with the address of the peer.
 #[derive(Clone)]
@@ -81,38 +78,26 @@ impl Server {
     }
 }
 
-/// An authority, and files of certificates that it has signed.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    dir: TempDir,
-}
+/// An authority.
+struct Certificates(Authority<TempDir>);
 
-impl Authority {
+impl Certificates {
     fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("ca.pem"), issuer.pem()).unwrap();
-        Self { issuer, dir }
+        Self(Authority::new(tempfile::tempdir().unwrap()))
     }
 
-    /// Makes the certificate of a name, in a file with its key.
-    fn sign(&self, name: &str) -> std::path::PathBuf {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new([name.to_owned()]).unwrap();
-        let leaf = params.signed_by(&key, &self.issuer).unwrap();
-        let path = self.dir.path().join(format!("{name}.pem"));
-        std::fs::write(&path, leaf.pem() + &key.serialize_pem()).unwrap();
-        path
+    /// Makes the certificate of a name; its file, and that of its key.
+    fn sign(&self, name: &str) -> [PathBuf; 2] {
+        self.0.sign(name, &[name]);
+        ["crt", "key"].map(|kind| self.0.file(&format!("{name}.{kind}")))
     }
 
     fn settings(&self, name: &str, asks_clients: bool) -> rustls::ServerConfig {
-        let path = self.sign(name);
+        let [certificate, key] = self.sign(name);
         let files = ServerFiles {
-            certificate: path.clone(),
-            key: path,
-            client_authorities: asks_clients.then(|| self.dir.path().join("ca.pem")),
+            certificate,
+            key,
+            client_authorities: asks_clients.then(|| self.0.file("ca.pem")),
         };
         files.settings(&files.read().unwrap()).unwrap()
     }
@@ -120,13 +105,13 @@ impl Authority {
     /// A client that trusts this authority, and shows a certificate of it if there is a `name`.
     fn client(&self, name: Option<&str>, protocols: &[&[u8]]) -> TlsConnector {
         tls::install_default();
-        let roots = tls::roots(self.issuer.pem().as_bytes(), RootCertStore::empty()).unwrap();
+        let roots = tls::roots(self.0.pem().as_bytes(), RootCertStore::empty()).unwrap();
         let config = ClientConfig::builder().with_root_certificates(roots);
         let mut config = match name.map(|name| self.sign(name)) {
-            Some(path) => {
-                let chain = CertificateDer::pem_file_iter(&path).unwrap();
+            Some([certificate, key]) => {
+                let chain = CertificateDer::pem_file_iter(&certificate).unwrap();
                 let chain = chain.map(Result::unwrap).collect();
-                let key = PrivateKeyDer::from_pem_file(&path).unwrap();
+                let key = PrivateKeyDer::from_pem_file(&key).unwrap();
                 config.with_client_auth_cert(chain, key).unwrap()
             }
             None => config.with_no_client_auth(),
@@ -198,7 +183,7 @@ async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> String {
 
 #[tokio::test]
 async fn clients_over_tls_choose_between_http_1_and_2() {
-    let authority = Authority::new();
+    let authority = Certificates::new();
     let server = OverTls::start(authority.settings("a.example", false), Config::default()).await;
     for (offered, chosen) in [
         (&[&b"http/1.1"[..]][..], Some(&b"http/1.1"[..])),
@@ -221,7 +206,7 @@ async fn clients_over_tls_choose_between_http_1_and_2() {
 
 #[tokio::test]
 async fn handshakes_that_fail_are_reported_and_cost_nobody_else() {
-    let authority = Authority::new();
+    let authority = Certificates::new();
     let config = Config {
         header_timeout: Duration::from_millis(100),
         ..Config::default()
@@ -245,7 +230,7 @@ async fn handshakes_that_fail_are_reported_and_cost_nobody_else() {
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
     assert_eq!(server.failures(3).await[2], HandshakeFailure::Refused);
     // One that does not trust the server.
-    let stranger = Authority::new().client(None, &[]);
+    let stranger = Certificates::new().client(None, &[]);
     server.connect(&stranger, "a.example").await.unwrap_err();
     assert_eq!(server.failures(4).await[3], HandshakeFailure::Refused);
     let client = authority.client(None, &[]);
@@ -256,7 +241,7 @@ async fn handshakes_that_fail_are_reported_and_cost_nobody_else() {
 
 #[tokio::test]
 async fn a_handshake_takes_a_place_and_gives_it_up_to_others() {
-    let authority = Authority::new();
+    let authority = Certificates::new();
     let config = Config {
         max_connections: 1,
         ..Config::default()
@@ -274,7 +259,7 @@ async fn a_handshake_takes_a_place_and_gives_it_up_to_others() {
 
 #[tokio::test]
 async fn new_settings_are_for_new_connections() {
-    let authority = Authority::new();
+    let authority = Certificates::new();
     let server = OverTls::start(authority.settings("a.example", false), Config::default()).await;
     let client = authority.client(None, &[]);
     let before = server.connect(&client, "a.example").await.unwrap();
@@ -289,7 +274,7 @@ async fn new_settings_are_for_new_connections() {
 
 #[tokio::test]
 async fn where_clients_need_a_certificate_others_are_not_served() {
-    let authority = Authority::new();
+    let authority = Certificates::new();
     let server = OverTls::start(authority.settings("a.example", true), Config::default()).await;
     let known = authority.client(Some("client"), &[]);
     let answer = ask(server.connect(&known, "a.example").await.unwrap()).await;

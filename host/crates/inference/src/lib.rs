@@ -10,9 +10,9 @@
 //!
 //! [`Model::widen`] adds a second session, with more threads, for runs that have the
 //! machine to themselves: those of an instance while there is no other instance of any guest
-//! with a graph, and no other thread has work ([`Library::watch`]). Its weights are in memory a second time. ONNX Runtime shares packed weights
-//! between sessions only if they are tensors of the caller's that no optimisation renames,
-//! and keeps the originals of those.
+//! with a graph, and no other thread has work ([`Library::watch`]). Its weights are in memory a
+//! second time. ONNX Runtime shares packed weights between sessions only if they are tensors
+//! of the caller's that no optimisation renames, and keeps the originals of those.
 //!
 //! ONNX Runtime keeps the memory of its largest run for the next one. That is right
 //! for runs of up to 512 tokens, which is as far as the default guest goes with more

@@ -1,5 +1,9 @@
 //! What is known of a revision beside its answers.
 
+use std::collections::HashSet;
+
+use crate::Score;
+
 /// A model, and what the guest that calls it says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelCard {
@@ -31,6 +35,13 @@ impl Description {
         limit: None,
         batches: true,
     };
+
+    /// Whether an answer has these labels and no others. Neither has one twice.
+    pub fn has_labels_of(&self, answer: &[Score]) -> bool {
+        let given: HashSet<&str> = answer.iter().map(|score| &*score.label).collect();
+        let mut said = self.labels.iter();
+        given.len() == self.labels.len() && said.all(|label| given.contains(&**label))
+    }
 }
 
 /// How long a text may be.

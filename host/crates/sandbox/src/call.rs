@@ -164,21 +164,13 @@ impl Instance {
     ///
     /// As [`Guest::predict`].
     pub async fn predict(&mut self, texts: &[String]) -> Result<Vec<Scores>, CallError> {
-        let time = self.runtime.limits.call;
-        let run = Arc::clone(&self.store.data().run);
-        run.restart(time);
-        let predictor = self.exports.fastsentiment_predict_predictor();
-        let call = predictor.call_predict(&mut self.store, texts);
-        let answer = run.limited(time, call).await?;
-        run.pause();
-        match (answer, run.stopped()) {
-            (Ok(Ok(scores)), _) => check(texts.len(), scores, &self.labels),
-            // A guest that is stopped while the model runs sees a failed inference, and
-            // may report that as an error of its own.
-            (Ok(Err(_)), Some(stopped)) => Err(stopped.error(time)),
-            (Ok(Err(error)), None) => Err(reported(error, texts.len())),
-            (Err(error), _) => Err(self.trapped(&error)),
-        }
+        let (count, labels) = (texts.len(), Arc::clone(&self.labels));
+        let predict = async |exports: &Serving, store: &mut Store<State>| {
+            let predictor = exports.fastsentiment_predict_predictor();
+            predictor.call_predict(store, texts).await
+        };
+        let answer = self.call(predict, |error| reported(error, count)).await?;
+        check(count, answer, &labels)
     }
 
     /// What it has printed so far. It may contain a client's text.
@@ -192,20 +184,37 @@ impl Instance {
 
 impl Instance<Describing> {
     async fn describe(&mut self) -> Result<descriptor::Description, CallError> {
-        let time = self.runtime.limits.call;
-        let run = Arc::clone(&self.store.data().run);
-        run.restart(time);
-        let descriptor = self.exports.fastsentiment_predict_descriptor();
-        let call = descriptor.call_describe(&mut self.store);
-        match run.limited(time, call).await? {
-            Ok(Ok(description)) => Ok(description),
-            Ok(Err(why)) => Err(failed(&why)),
-            Err(error) => Err(self.trapped(&error)),
-        }
+        let describe = async |exports: &Describing, store: &mut Store<State>| {
+            let descriptor = exports.fastsentiment_predict_descriptor();
+            descriptor.call_describe(store).await
+        };
+        self.call(describe, |why: String| failed(&why)).await
     }
 }
 
 impl<E> Instance<E> {
+    /// Calls one of its exports; `reported` converts an error that the guest reports.
+    async fn call<A, R>(
+        &mut self,
+        call: impl AsyncFnOnce(&E, &mut Store<State>) -> wasmtime::Result<Result<A, R>>,
+        reported: impl FnOnce(R) -> CallError,
+    ) -> Result<A, CallError> {
+        let time = self.runtime.limits.call;
+        let run = Arc::clone(&self.store.data().run);
+        run.restart(time);
+        let call = call(&self.exports, &mut self.store);
+        let answer = run.limited(time, call).await?;
+        run.pause();
+        match (answer, run.stopped()) {
+            (Ok(Ok(answer)), _) => Ok(answer),
+            // A guest that is stopped while the model runs sees a failed inference, and
+            // may report that as an error of its own.
+            (Ok(Err(_)), Some(stopped)) => Err(stopped.error(time)),
+            (Ok(Err(error)), None) => Err(reported(error)),
+            (Err(error), _) => Err(self.trapped(&error)),
+        }
+    }
+
     /// The size of its linear memories, in bytes.
     pub fn memory(&self) -> usize {
         self.store.data().memory.used()

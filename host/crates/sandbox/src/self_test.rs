@@ -4,12 +4,12 @@
 //! depends on chance, on the time or on the other texts of the call: answers are cached, and
 //! texts of many clients are scored together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::call::{Executor, Guest, executor};
 use super::error::{CallError, LoadError};
 use super::golden::{Golden, shown};
-use predictor::Scores;
+use predictor::{Description, Scores};
 
 /// The text that is scored several times.
 const TEXT: &str = "The self-test of a guest.";
@@ -42,7 +42,7 @@ impl Guest {
         let runner = runner()?;
         let alone = self.ask(&runner, &[TEXT])?;
         if let (Some(description), [answer]) = (self.description(), &*alone) {
-            check_labels(&description.labels, answer)?;
+            check_labels(description, answer)?;
         }
         let again = self.ask(&runner, &[TEXT])?;
         if let Some(answers) = differ(&alone, &again, AGAIN) {
@@ -83,22 +83,20 @@ pub(super) fn runner() -> Result<Executor, LoadError> {
 }
 
 /// Compares the labels that a guest says that it has with those of an answer.
-fn check_labels(described: &[String], answer: &Scores) -> Result<(), LoadError> {
-    let said: BTreeSet<&str> = described.iter().map(String::as_str).collect();
-    let given: BTreeSet<&str> = answer.iter().map(|score| &*score.label).collect();
-    if said == given {
+fn check_labels(said: &Description, answer: &Scores) -> Result<(), LoadError> {
+    if said.has_labels_of(answer) {
         return Ok(());
     }
-    let list = |labels: &BTreeSet<&str>| {
-        let first = labels.iter().take(LABELS).copied();
-        first.map(shown).collect::<Vec<_>>().join(", ")
+    let list = |labels: &mut dyn Iterator<Item = &str>| {
+        let first = labels.take(LABELS).map(shown);
+        first.collect::<Vec<_>>().join(", ")
     };
     Err(LoadError::WrongAnswers(format!(
         "it describes itself with {} labels, such as {}, and answers with {}, such as {}",
-        said.len(),
-        list(&said),
-        given.len(),
-        list(&given),
+        said.labels.len(),
+        list(&mut said.labels.iter().map(String::as_str)),
+        answer.len(),
+        list(&mut answer.iter().map(|score| &*score.label)),
     )))
 }
 

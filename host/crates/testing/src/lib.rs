@@ -10,6 +10,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod authority;
 pub mod exchange;
 pub mod registry;
 
@@ -18,6 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use authority::Authority;
 use predictor::{CancellationToken, PredictError, Revision, Scorer, Scores};
 use serde_json::Value;
 

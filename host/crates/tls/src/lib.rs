@@ -11,7 +11,9 @@ mod server;
 pub use authorities::{certificates_in, roots, system_roots};
 pub use server::{ServerFiles, ServerPem};
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, ring};
@@ -76,6 +78,9 @@ pub enum CertificatesError {
     Invalid(String),
 }
 
+/// The most bytes of a file: far more than any chain of certificates has.
+const LARGEST: u64 = 1 << 20;
+
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
@@ -97,4 +102,24 @@ pub fn client(roots: RootCertStore) -> Result<ClientConfig, TlsError> {
         .with_safe_default_protocol_versions()
         .map_err(|error| TlsError::Settings(error.to_string()))?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// Reads a file of certificates or of a key.
+///
+/// # Errors
+///
+/// If it cannot be read, or is far too large.
+pub fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    let unreadable = |reason: String| TlsError::Unreadable {
+        path: path.to_owned(),
+        reason,
+    };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| unreadable(error.to_string()))?;
+    let read = file.take(LARGEST + 1).read_to_end(&mut bytes);
+    read.map_err(|error| unreadable(error.to_string()))?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(unreadable(format!("it has more than {LARGEST} bytes")));
+    }
+    Ok(bytes)
 }

@@ -1,7 +1,5 @@
 //! The settings of a listener: its certificate and key, and whose clients it admits.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,10 +9,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig};
 
-use crate::{TlsError, authorities, provider};
-
-/// The most bytes of a file: far more than any chain of certificates has.
-const LARGEST: u64 = 1 << 20;
+use crate::{TlsError, authorities, provider, read};
 
 /// What clients may ask for by ALPN; others get HTTP/1.1 as well.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -134,22 +129,6 @@ impl ServerFiles {
 
 fn settings(error: impl std::error::Error) -> TlsError {
     TlsError::Settings(error.to_string())
-}
-
-/// Reads a file of at most [`LARGEST`] bytes.
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    let unreadable = |reason: String| TlsError::Unreadable {
-        path: path.to_owned(),
-        reason,
-    };
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| unreadable(error.to_string()))?;
-    let read = file.take(LARGEST + 1).read_to_end(&mut bytes);
-    read.map_err(|error| unreadable(error.to_string()))?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(unreadable(format!("it has more than {LARGEST} bytes")));
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

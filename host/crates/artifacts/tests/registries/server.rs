@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
+use testing::Authority;
 use testing::registry::RegistryServer;
 
 /// The user of a registry that asks for one. The password has a colon in it.
@@ -30,24 +30,13 @@ impl Server {
     pub(crate) fn private() -> Self {
         let dir = TempDir::new().unwrap();
         let path = |name: &str| dir.path().join(name);
-        let authority = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let ca = params.self_signed(&authority).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-        let leaf = leaf
-            .signed_by(&key, &Issuer::new(params, authority))
-            .unwrap();
-        std::fs::write(path("ca.pem"), ca.pem()).unwrap();
-        std::fs::write(path("leaf.pem"), leaf.pem()).unwrap();
-        std::fs::write(path("key.pem"), key.serialize_pem()).unwrap();
+        Authority::new(dir.path()).sign("leaf", &["127.0.0.1"]);
         std::fs::write(path("htpasswd"), HTPASSWD).unwrap();
         let more = format!(
             "  tls:\n    certificate: {}\n    key: {}\nauth:\n  htpasswd:\n    realm: tests\n    \
              path: {}\n",
-            path("leaf.pem").display(),
-            path("key.pem").display(),
+            path("leaf.crt").display(),
+            path("leaf.key").display(),
             path("htpasswd").display(),
         );
         Self::start(dir, &more)

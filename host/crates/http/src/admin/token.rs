@@ -1,6 +1,6 @@
 //! The secret that allows its holder to change versions.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 /// The fewest bytes of a token: with 16 random ones there is nothing to guess.
 const SHORTEST: usize = 16;
@@ -58,11 +58,8 @@ impl Token {
     /// A new one that nobody can guess, of 64 hexadecimal digits; `random` are its bytes, from
     /// the system.
     pub fn of_random(random: &[u8; 32]) -> Self {
-        let mut text = String::with_capacity(64);
-        for byte in random {
-            let _ = write!(text, "{byte:02x}");
-        }
-        Self(text)
+        // Written as digests are.
+        Self(predictor::Digest(*random).to_string())
     }
 
     /// The token itself, to be kept where only its owner can read it.

@@ -231,5 +231,8 @@ async fn who_asks_again_and_again_though_refused_is_read_later() {
         assert_eq!(raw.answer().await.status, 503);
     }
     let pauses = [0, 0, 10, 20, 30, 40, 50].map(Duration::from_millis);
-    assert!(begun.elapsed() >= pauses.iter().sum(), "{begun:?}");
+    assert!(
+        begun.elapsed() >= pauses.iter().sum::<Duration>(),
+        "{begun:?}"
+    );
 }
