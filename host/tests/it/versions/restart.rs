@@ -255,21 +255,19 @@ async fn a_second_server_keeps_nothing_and_harms_nothing() {
             written.map(|kept| &kept["revision"]["guest"]).eq(&loaded)
         })
         .await;
-    let before = (
-        names(&place.state()),
-        fs::read(place.state().join("state.json")),
-    );
+    // The first server may be writing the same record once more.
+    let kept = || {
+        let mut names = names(&place.state());
+        names.retain(|name| !name.starts_with(".fastsentiment-"));
+        (names, place.record())
+    };
+    let before = kept();
     let second = place.start();
     assert_eq!(second.live(), digest("a"));
     assert_eq!(second.versions.state_dir(), None);
     second.swap("d").await;
     drop(second);
-    let after = (
-        names(&place.state()),
-        fs::read(place.state().join("state.json")),
-    );
-    assert_eq!(before.0, after.0);
-    assert_eq!(before.1.unwrap(), after.1.unwrap());
+    assert_eq!(before, kept());
     assert_eq!(restart(&place, first).await.live(), digest("c"));
 }
 
