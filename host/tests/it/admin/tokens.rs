@@ -39,9 +39,11 @@ async fn a_token_in_a_file_opens_the_versions_from_anywhere() {
     let with = |file| on(&server, &["versions", "--admin-token-file", path(file)]);
     let allowed = with(&right);
     assert_eq!(allowed.code, Some(0), "{allowed:?}");
-    for refused in [with(&wrong), on(&server, &["versions"])] {
+    for (refused, says_wrong) in [(with(&wrong), true), (on(&server, &["versions"]), false)] {
         assert_eq!(refused.code, Some(3), "{refused:?}");
         assert!(refused.stderr.contains("admin token"), "{refused:?}");
+        let found = refused.stderr.contains("the token is wrong");
+        assert_eq!(found, says_wrong, "{refused:?}");
     }
     // In the environment as well, where the file comes first.
     let asked = |token: &str, arguments: &[&str]| -> Said {

@@ -84,7 +84,7 @@ impl Access {
     /// The problems of requests that are refused.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let refusal = match &self.rule {
-            Rule::Token(_) => Some(self.unauthorized()),
+            Rule::Token(_) => Some(self.unauthorized("")),
             Rule::Closed(why) => Some(forbidden(why.clone())),
             Rule::OfThisMachine | Rule::OfThisUser => None,
         };
@@ -114,7 +114,13 @@ impl Access {
                 if right {
                     return Ok(());
                 }
-                Err(self.unauthorized())
+                let is_missing = !headers.contains_key(AUTHORIZATION);
+                let wrong = if is_missing {
+                    ""
+                } else {
+                    "the token is wrong: "
+                };
+                Err(self.unauthorized(wrong))
             }
             Rule::Closed(why) => Err(forbidden(why.clone())),
             // DNS rebinding: a page whose name resolves to 127.0.0.1 once it is loaded is
@@ -127,13 +133,14 @@ impl Access {
         }
     }
 
-    fn unauthorized(&self) -> Problem {
+    /// The refusal, which begins with what is wrong.
+    fn unauthorized(&self, wrong: &str) -> Problem {
         let place = self.place.as_ref();
         let place = place.map(|place| format!(" (it is in {place})"));
         let place = place.unwrap_or_default();
         Problem::new(
             Kind::Unauthorized,
-            format!("send the server's admin token{place}: `Authorization: Bearer TOKEN`"),
+            format!("{wrong}send the server's admin token{place}: `Authorization: Bearer TOKEN`"),
         )
     }
 }
@@ -273,7 +280,7 @@ mod tests {
     fn a_refusal_says_where_the_token_is_and_not_what() {
         let token = Token::parse(SECRET.as_bytes()).unwrap();
         let access = Access::new(Some(&token), LOOPBACK).found_in("/run/x".to_owned());
-        let refused = access.unauthorized().detail;
+        let refused = access.unauthorized("").detail;
         assert!(refused.contains("(it is in /run/x)"), "{refused}");
         assert!(!refused.contains(SECRET), "{refused}");
         let closed = Access::closed("set --run-dir".to_owned());
