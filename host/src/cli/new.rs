@@ -59,7 +59,8 @@ pub(super) struct NewCommand {
 enum Language {
     /// Built by cargo, with wit-bindgen
     Rust,
-    /// JavaScript, with an engine, built by componentize-qjs
+    /// JavaScript (TypeScript once it is compiled), with an engine, built by componentize-qjs
+    #[value(alias = "javascript")]
     Js,
     /// Built by componentize-py
     Python,

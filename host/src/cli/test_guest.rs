@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use anyhow::Context;
 use clap::Args;
-use fastsentiment::app::Config;
 use fastsentiment::app::alone::{Alone, AloneError, Called};
+use fastsentiment::app::{AppError, Config};
 use predictor::{Activation, Description, Limit, Side};
 use sandbox::CallError;
 
@@ -35,9 +35,9 @@ error in the command line, environment, configuration file or file of cases";
 
 /// A guest, and the file with its cases.
 #[derive(Args)]
-#[command(after_help = HELP)]
+#[command(after_help = HELP, mut_arg("guest", |guest| guest.hide(true)))]
 pub(super) struct TestCommand {
-    /// Guest component to test, whatever --guest says
+    /// Guest component to test
     #[arg(value_name = "GUEST")]
     component: PathBuf,
 
@@ -62,6 +62,8 @@ impl TestCommand {
         let has_model = self.load.has_model(&config);
         let begun = Instant::now();
         let guest = Alone::load(&config, has_model).map_err(|error| match error {
+            // It is no option here.
+            AloneError::App(error @ AppError::ReadGuest { .. }) => error.into(),
             AloneError::App(error) => hints::explain(&config, error),
             AloneError::Load(_) if !has_model => anyhow::anyhow!("{error} ({NO_MODEL})"),
             AloneError::Configuration(_) | AloneError::Load(_) => error.into(),
