@@ -173,9 +173,9 @@ test-api: build examples api-venv test-page ## Test the API against its OpenAPI 
 	  $(API_VENV)/bin/python -m pytest -q -rs -p no:cacheprovider host/tests/api; \
 	else $(SKIPPED_API); fi
 
-# Compilers are kept in target/languages. The others are `go`, whose compiler is 80 MB, and
-# `rust-model`, which takes two minutes to build.
-LANGUAGES := rust js js-spidermonkey python c
+# Compilers are kept in target/languages. There is also `rust-model`, which takes two minutes
+# to build.
+LANGUAGES := rust js js-spidermonkey python c go
 
 .PHONY: test-languages
 test-languages: build examples api-venv ## Make, build, test and swap in a guest in each of LANGUAGES
