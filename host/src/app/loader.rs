@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use bytes::Bytes;
 use tokio::runtime::Handle;
 
 use batcher::{Calibration, Clock};
@@ -219,7 +220,7 @@ impl RevisionLoader {
 
     fn guest(
         &self,
-        component: &[u8],
+        component: &Bytes,
         configuration: &Configuration,
         model: &LoadedModel,
         priority: Priority,
@@ -230,7 +231,7 @@ impl RevisionLoader {
                 sandbox::load(runtime, artifacts, component, &model.files, configuration)
             }
             Priority::Background => {
-                let (component, files) = (component.into(), &model.files);
+                let (component, files) = (component.clone(), &model.files);
                 let aside =
                     sandbox::load_aside(runtime, artifacts, component, files, configuration);
                 self.executor.block_on(aside)
@@ -310,7 +311,7 @@ impl Loader for RevisionLoader {
 
     fn load(
         &self,
-        component: &[u8],
+        component: &Bytes,
         configuration: &Configuration,
         model: &Model,
         priority: Priority,

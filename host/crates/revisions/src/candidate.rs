@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::control::Revisions;
@@ -97,7 +98,7 @@ impl Revisions {
         let mut registry = self.registry();
         registry.add(Entry {
             scorer: loaded.scorer,
-            component: Arc::clone(&component),
+            component: component.clone(),
             origin,
             model,
             card: loaded.card,
@@ -117,7 +118,7 @@ impl Revisions {
     /// those that are not in use make room.
     fn load_with(
         &self,
-        component: &[u8],
+        component: &Bytes,
         configuration: &Configuration,
         model: &Model,
     ) -> Result<Loaded, LoadError> {
@@ -184,7 +185,7 @@ impl Revisions {
         let store = self.store.as_ref();
         let store = store.ok_or_else(|| unread("no state is kept".to_owned()))?;
         let component = store.component(&kept.revision.guest(), self.options.max_bytes as u64);
-        let component: Arc<[u8]> = component.map_err(|error| unread(error.to_string()))?.into();
+        let component: Bytes = component.map_err(|error| unread(error.to_string()))?.into();
         let model = self.registry().model(&kept.revision.model()).cloned();
         let model = model.ok_or_else(|| unread("its model is not there".to_owned()))?;
         // Nothing makes room for what is not in use itself.

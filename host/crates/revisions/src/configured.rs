@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::candidate::{blocking, revision, too_large};
 use super::control::Revisions;
 use super::metrics::Trigger;
@@ -15,7 +17,7 @@ use predictor::{Revision, Router};
 
 /// What is configured, as it was read.
 pub(super) struct Content {
-    pub(super) component: Arc<[u8]>,
+    pub(super) component: Bytes,
     pub(super) model: Arc<Model>,
     pub(super) revision: Arc<Revision>,
 }
@@ -61,7 +63,7 @@ impl Revisions {
         })?;
         let configuration = self.options.configuration.read()?;
         let (model, _) = self.registry().add_model(Arc::new(model));
-        let component: Arc<[u8]> = component.into();
+        let component: Bytes = component.into();
         Ok(Content {
             revision: revision(&component, &configuration, &model),
             component,

@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
+
 use super::desired::Conditions;
 use super::metrics::{Metrics, Trigger};
 use super::quarantine::Quarantined;
@@ -318,11 +320,7 @@ impl Revisions {
 
     /// Has to be called after every change, with the component of a revision that the change
     /// has added: forgets what is too much, and has the state written.
-    pub(super) fn settle(
-        &self,
-        registry: &mut Registry,
-        added: Option<(Arc<Revision>, Arc<[u8]>)>,
-    ) {
+    pub(super) fn settle(&self, registry: &mut Registry, added: Option<(Arc<Revision>, Bytes)>) {
         let mut in_use = self.in_use();
         // A revision that was just added is about to be used.
         in_use.extend(added.as_ref().map(|added| Arc::clone(&added.0)));

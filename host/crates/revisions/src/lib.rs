@@ -116,6 +116,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use predictor::{Configuration, Digest, ModelCard, Priority, Revision, RevisionName, Scorer};
 
 /// Makes revisions of components and models.
@@ -141,7 +142,7 @@ pub trait Loader: Send + Sync + 'static {
     /// If any step fails: the error says whether the component or the model is at fault.
     fn load(
         &self,
-        component: &[u8],
+        component: &Bytes,
         configuration: &Configuration,
         model: &Model,
         priority: Priority,
@@ -228,7 +229,7 @@ pub struct Options {
 #[derive(Clone)]
 pub struct Guest {
     /// The component.
-    pub component: Arc<[u8]>,
+    pub component: Bytes,
     /// Where it came from.
     pub origin: Origin,
     /// What it is told when it asks for its configuration.

@@ -30,7 +30,7 @@ impl Revisions {
         };
         let registry = self.registry();
         registry.find(&revision).map(|entry| Guest {
-            component: Arc::clone(&entry.component),
+            component: entry.component.clone(),
             origin: entry.origin.clone(),
             configuration: entry.revision().configuration().clone(),
             name: None,

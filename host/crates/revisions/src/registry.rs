@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use bytes::Bytes;
+
 use super::quarantine::{self, Quarantine, Quarantined};
 use super::state::{Configured, KeptRevision, KeptTrial, Record};
 use super::{Model, RevisionError, now};
@@ -99,7 +101,7 @@ pub(super) struct Registry {
 /// A revision that is ready.
 pub(super) struct Entry {
     pub(super) scorer: Arc<dyn Scorer>,
-    pub(super) component: Arc<[u8]>,
+    pub(super) component: Bytes,
     pub(super) origin: Origin,
     pub(super) model: Arc<Model>,
     pub(super) card: Arc<ModelCard>,

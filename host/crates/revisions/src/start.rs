@@ -256,7 +256,7 @@ impl Revisions {
                 activated: kept.and_then(|kept| kept.activated),
                 scorer: first.loaded.scorer,
                 card: first.loaded.card,
-                component: Arc::clone(&first.component),
+                component: first.component.clone(),
                 model: first.model,
             };
             (

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 use wasmtime::component::Component;
@@ -62,7 +63,7 @@ pub fn load(
 pub async fn load_aside(
     runtime: &Arc<Runtime>,
     artifacts: Option<&ArtifactStore>,
-    bytes: Arc<[u8]>,
+    bytes: Bytes,
     model: &ModelFiles,
     configuration: &Configuration,
 ) -> Result<Guest, LoadError> {

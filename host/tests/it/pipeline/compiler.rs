@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use predictor::Configuration;
 use sandbox::{CompileLimits, Compiler, Graphs, LoadError, LoadedFrom, Step, load, load_aside};
 
@@ -302,12 +302,12 @@ async fn loads_beside_live_traffic_can_be_awaited_and_share_their_work() {
     let compiler = Compiler::child(BINARY.into(), limits());
     let runtime = runtime_with(GENEROUS, compiler, Graphs::default());
     let (store, files) = (Store::new(), some_files());
-    let bytes: Arc<[u8]> = component(&prepared("")).into();
+    let bytes: Bytes = component(&prepared("")).into();
     let load = || {
         load_aside(
             &runtime,
             Some(store.store()),
-            Arc::clone(&bytes),
+            bytes.clone(),
             &files,
             &Configuration::NONE,
         )
@@ -324,7 +324,7 @@ async fn loads_beside_live_traffic_can_be_awaited_and_share_their_work() {
     let error = load_aside(
         &runtime,
         None,
-        (*b"\0asm").into(),
+        Bytes::from_static(b"\0asm"),
         &files,
         &Configuration::NONE,
     )

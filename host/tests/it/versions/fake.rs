@@ -337,7 +337,7 @@ impl World {
 /// A guest that was uploaded.
 pub(super) fn guest(component: &str) -> Guest {
     Guest {
-        component: component.as_bytes().into(),
+        component: component.to_owned().into(),
         origin: Origin::Upload,
         configuration: Configuration::NONE,
         name: None,

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 
+use bytes::Bytes;
 use predictor::{Configuration, Description, Digest, ModelCard, Priority, Revision, Scorer};
 use revisions::{LoadError, Loaded, Loader, Model, Origin, Refusal};
 
@@ -80,7 +81,7 @@ impl Loader for FakeLoader {
 
     fn load(
         &self,
-        component: &[u8],
+        component: &Bytes,
         configuration: &Configuration,
         model: &Model,
         _: Priority,

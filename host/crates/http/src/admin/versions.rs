@@ -8,6 +8,7 @@ use axum::body::{Body, HttpBody};
 use axum::extract::{Extension, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use bytes::Bytes;
 use connection::body::BodyError;
 use connection::{NoRoom, Session};
 use predictor::{Configuration, Revision};
@@ -151,7 +152,7 @@ async fn add(
     let guest = match &then.guest {
         Some(guest) => versions.guest(Some(guest))?,
         None => Guest {
-            component: Arc::default(),
+            component: Bytes::new(),
             origin: Origin::Upload,
             configuration: Configuration::NONE,
             name: None,

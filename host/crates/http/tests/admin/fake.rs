@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use fastsentiment_http::Readiness;
 use fastsentiment_http::admin::{Access, Admin, Managed, Token, Uploads};
 use predictor::{
@@ -60,7 +61,7 @@ impl Loader for Words {
 
     fn load(
         &self,
-        component: &[u8],
+        component: &Bytes,
         configuration: &Configuration,
         model: &Model,
         _: Priority,

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::runtime::Handle;
 
 use super::super::candidate::revision;
@@ -20,7 +21,7 @@ use predictor::{Configuration, Digest, Priority, Revision};
 /// A revision that is loaded at the start.
 pub(super) struct First {
     pub(super) loaded: Loaded,
-    pub(super) component: Arc<[u8]>,
+    pub(super) component: Bytes,
     pub(super) model: Arc<Model>,
     /// Where the guest came from, unless the state says so.
     pub(super) origin: Origin,
@@ -51,7 +52,7 @@ impl Candidates<'_> {
     /// Loads a component with a model. The server serves nobody before that.
     fn load(
         &self,
-        component: impl Into<Arc<[u8]>>,
+        component: impl Into<Bytes>,
         configuration: &Configuration,
         model: &Arc<Model>,
         origin: Origin,

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use bytes::Bytes;
+
 use super::{Record, Store};
 use predictor::Digest;
 
@@ -19,7 +21,7 @@ struct Shared {
     changed: Condvar,
 }
 
-type Components = HashMap<Digest, Arc<[u8]>>;
+type Components = HashMap<Digest, Bytes>;
 
 /// What is to be written. It is bounded, however slow the disk is: the latest record, and
 /// the components that it names.
@@ -52,7 +54,7 @@ impl Keeper {
 
     /// Has a record written, and a component that it names and that was not given before.
     /// The caller holds the lock on the registry, so that the last record is the newest.
-    pub(in super::super) fn keep(&self, record: Record, component: Option<(Digest, Arc<[u8]>)>) {
+    pub(in super::super) fn keep(&self, record: Record, component: Option<(Digest, Bytes)>) {
         let mut work = self.shared.work();
         work.components.extend(component);
         work.replace(record);
