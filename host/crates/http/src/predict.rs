@@ -43,11 +43,13 @@ pub(crate) const NAME: HeaderName = HeaderName::from_static("x-fastsentiment-nam
 /// How many of the texts were answered from the cache.
 pub(crate) const CACHE_HITS: HeaderName = HeaderName::from_static("x-fastsentiment-cache-hits");
 
-/// Bodies of up to this many bytes are parsed, and answers to them written, on the
-/// thread that serves the connection. At some hundred bytes per microsecond that is less
-/// than half a millisecond, not much more than a change of threads costs. 8 MiB would
-/// hold up every other connection of the thread for tens of milliseconds.
+/// Bodies of up to this many bytes are parsed on the thread that serves the connection: that
+/// costs not much more than a change of threads. 8 MiB would hold up every other connection
+/// of the thread for tens of milliseconds.
 const IN_PLACE: usize = 64 * 1024;
+
+/// Answers with up to this many scores, of some 40 bytes each, are written there.
+const SCORES_IN_PLACE: usize = IN_PLACE / 40;
 
 /// What `POST /predict` works with.
 #[derive(Clone)]
@@ -195,7 +197,6 @@ impl Shared {
         let whole = session.read_body(body, coding, limit, timeout, &self.memory);
         let whole = whole.await?;
         let received = Instant::now();
-        let size = whole.bytes.len();
         // The memory is released with the answer: until then the texts use it.
         let (Read { texts, form }, _reservation) = self.parse(whole, protocol).await?;
         if let Form::Infer(Infer {
@@ -231,8 +232,10 @@ impl Shared {
         };
         let hits = HeaderValue::from(predictions.hits);
         let version = named.revision.clone();
+        let scores: usize = predictions.scores.iter().map(|scores| scores.len()).sum();
         let write = move || protocol::write(&predictions, &form, &version);
-        let mut response = in_place_if(size <= IN_PLACE, write).await?.into_response();
+        let written = in_place_if(scores <= SCORES_IN_PLACE, write).await?;
+        let mut response = written.into_response();
         let headers = response.headers_mut();
         headers.insert(GUEST, named.guest.clone());
         headers.insert(MODEL, named.model.clone());
@@ -314,8 +317,12 @@ pub fn texts_of(document: &[u8]) -> Result<Vec<String>, String> {
 
 /// The first digits of digests, each once.
 fn short(digests: impl Iterator<Item = Digest>) -> Result<HeaderValue, Problem> {
-    let mut names: Vec<String> = digests.map(|digest| digest.short()).collect();
-    names.dedup();
+    let mut names: Vec<String> = Vec::new();
+    for name in digests.map(|digest| digest.short()) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
     HeaderValue::try_from(names.join(", ")).map_err(|error| {
         tracing::error!(%error, "digests cannot be a header");
         Problem::failed()
@@ -353,5 +360,17 @@ pub(crate) fn log(error: &PredictError, options: Options) {
         | ErrorKind::UnknownRevision => {
             tracing::debug!(reason = message, detail, "a request was refused");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_two_revisions_share_is_named_once() {
+        let [one, two] = [b"1", b"2"].map(|bytes| Digest::of(bytes));
+        let header = short([one, two, one].into_iter()).unwrap();
+        assert_eq!(header, format!("{}, {}", one.short(), two.short()));
     }
 }

@@ -16,11 +16,11 @@ use revisions::RevisionError;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::Context;
 use super::document::{Changes, ReceivedConfiguration};
 use super::id::Id;
 use super::openapi::{common, unknown};
 use super::query::{ConfigurationParameters, Query};
-use super::versions::Context;
 use crate::media_type::require_json;
 use crate::openapi::problems;
 use crate::problem::{Kind, Problem};

@@ -299,18 +299,18 @@ impl Entry {
     }
 }
 
-impl From<rollout::Trial> for Standing {
-    fn from(trial: rollout::Trial) -> Self {
+impl From<rollout::TrialKind> for Standing {
+    fn from(trial: rollout::TrialKind) -> Self {
         match trial {
-            rollout::Trial::Canary => Self::Canary,
-            rollout::Trial::Shadow => Self::Shadow,
+            rollout::TrialKind::Canary => Self::Canary,
+            rollout::TrialKind::Shadow => Self::Shadow,
         }
     }
 }
 
 impl Trial {
     /// A trial that has just begun.
-    pub(super) fn new(revision: &Revision, trial: rollout::Trial, share: Share) -> Self {
+    pub(super) fn new(revision: &Revision, trial: rollout::TrialKind, share: Share) -> Self {
         Self {
             name: Name::from(revision),
             standing: Standing::from(trial),
@@ -324,7 +324,7 @@ impl From<&rollout::TrialStatus> for Trial {
     fn from(trial: &rollout::TrialStatus) -> Self {
         Self {
             comparison: trial.comparison.map(Comparison::from),
-            ..Self::new(&trial.revision, trial.trial, trial.share)
+            ..Self::new(&trial.revision, trial.kind, trial.share)
         }
     }
 }

@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 use revisions::KnownRevision;
 use utoipa::IntoParams;
 
-use super::versions::Context;
+use super::Context;
 use crate::problem::{Kind, Problem};
 
 /// The fewest digits of a digest that name a version.

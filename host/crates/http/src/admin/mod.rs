@@ -15,6 +15,7 @@ mod uploads;
 mod versions;
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::{Router, middleware};
 use prometheus::Registry;
@@ -62,6 +63,20 @@ impl Managed {
     }
 }
 
+/// What the handlers of versions, trials, models and configurations work with.
+#[derive(Clone)]
+struct Context {
+    managed: Managed,
+    uploads: Arc<Uploads>,
+}
+
+impl Context {
+    /// How long a client may leave an upload without sending more of it.
+    fn patience(&self) -> Duration {
+        self.uploads.limits().1
+    }
+}
+
 impl Admin {
     /// The routes, with the layers that every request passes.
     pub fn router(self, managed: &Managed) -> NormalizePath<Router> {
@@ -78,23 +93,32 @@ impl Admin {
             Arc::new(move || Ok(managed.get()?.status().live))
         };
         let document = crate::openapi::Document::default();
+        let limits = uploads.limits();
+        // For everybody who can connect.
         let open = OpenApiRouter::new()
             .merge(health::router(readiness))
             .merge(version::router(live))
             .merge(status::router(managed.clone(), desired))
             .merge(prometheus_text::router(registry))
             .merge(crate::openapi::router(Arc::clone(&document)));
+        // For those who have access.
+        let closed = OpenApiRouter::new()
+            .merge(versions::router())
+            .merge(trials::router())
+            .merge(models::router())
+            .merge(configurations::router())
+            .with_state(Context {
+                managed: managed.clone(),
+                uploads: Arc::new(uploads),
+            });
         let access = Arc::new(access);
-        let limits = uploads.limits();
-        let (open, mut described) = open.split_for_parts();
-        let open = layers::answer_other_methods(open, &described);
-        let closed = versions::router(managed.clone(), Arc::new(uploads));
-        let (closed, of_versions) = closed.split_for_parts();
+        let (open, described_open) = open.split_for_parts();
+        let (closed, described_closed) = closed.split_for_parts();
+        let open = layers::answer_other_methods(open, &described_open);
         // Access is checked first, so that strangers do not even learn the methods.
         let check = middleware::from_fn_with_state(Arc::clone(&access), access::check);
-        let closed = layers::answer_other_methods(closed, &of_versions).layer(check);
-        described.merge(of_versions);
-        let written = openapi::document(described, &access, limits);
+        let closed = layers::answer_other_methods(closed, &described_closed).layer(check);
+        let written = openapi::document(described_open, described_closed, &access, limits);
         let _ = document.set(Box::new(move || written.clone()));
         let observer = Observer {
             metrics: None,

@@ -20,11 +20,11 @@ use tokio::sync::mpsc;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::Context;
 use super::document::{ModelEntry, ModelListing, UploadedModel};
 use super::openapi::{common, unavailable};
 use super::query::{NoParameters, Query};
 use super::uploads::{Form, require_form};
-use super::versions::Context;
 use crate::openapi::problems;
 use crate::problem::Problem;
 

@@ -1,6 +1,7 @@
 //! What the document of the admin API says beside its handlers: who may use it, its
 //! limits, and examples of its problems.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -35,13 +36,17 @@ const TAGS: [(&str, &str); 3] = [
 #[openapi(components(schemas(problem::Document<'static>)))]
 struct Schemas;
 
-/// The document of a listener with these rules, and these limits on a component's size
-/// and the time that it may take to arrive.
+/// The document of a listener with these rules for whoever uses the `closed` paths, and
+/// these limits on a component's size and the time that it may take to arrive.
 pub(super) fn document(
-    mut described: OpenApi,
+    open: OpenApi,
+    closed: OpenApi,
     access: &Access,
     (limit, patience): (usize, Duration),
 ) -> Bytes {
+    let is_closed: HashSet<String> = closed.paths.paths.keys().cloned().collect();
+    let mut described = open;
+    described.merge(closed);
     described.merge(Schemas::openapi());
     let about = About {
         title: "FastSentiment: the admin listener",
@@ -53,17 +58,10 @@ pub(super) fn document(
     };
     let mut document = complete(&described, &about);
     let refused = responses_of(&access.problems());
-    let closed = [
-        "/versions",
-        "/models",
-        "/configurations",
-        "/trial",
-        "/rollback",
-        "/reload",
-    ];
     if let Some(paths) = document["paths"].as_object_mut() {
-        let is_closed = |path: &str| closed.iter().any(|closed| path.starts_with(closed));
-        let items = paths.iter_mut().filter(|(path, _)| is_closed(path));
+        let items = paths
+            .iter_mut()
+            .filter(|(path, _)| is_closed.contains(*path));
         for operation in items.flat_map(|(_, item)| members(item)) {
             for (status, response) in &refused {
                 operation["responses"][status] = with_request_id(response.clone());

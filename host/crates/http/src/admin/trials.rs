@@ -3,15 +3,16 @@
 use axum::Json;
 use axum::extract::State;
 use revisions::RevisionError;
-use rollout::{Share, Trial};
+use rollout::{Share, TrialKind};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::Context;
 use super::document::{self, Change, Gone};
 use super::id::Id;
 use super::openapi::{common, declared, example, quarantined, unknown};
 use super::query::{CanaryParameters, EndParameters, Query, ShadowParameters};
-use super::versions::{Context, gone};
+use super::versions::gone;
 use crate::openapi::problems;
 use crate::problem::Problem;
 
@@ -46,7 +47,7 @@ async fn canary(
     State(context): State<Context>,
 ) -> Result<Json<document::Trial>, Problem> {
     context.managed.get()?.permit(parameters.overriding)?;
-    begin_trial(&context, &id, Trial::Canary, parameters.share)
+    begin_trial(&context, &id, TrialKind::Canary, parameters.share)
 }
 
 /// Give a version copies of texts, and compare its answers
@@ -66,7 +67,7 @@ async fn shadow(
     context.managed.get()?.permit(parameters.overriding)?;
     // All of its answers are dropped.
     let share = parameters.share.unwrap_or(Share::ALL);
-    begin_trial(&context, &id, Trial::Shadow, share)
+    begin_trial(&context, &id, TrialKind::Shadow, share)
 }
 
 problems!(
@@ -115,7 +116,7 @@ async fn promote(
 fn begin_trial(
     context: &Context,
     id: &Id,
-    trial: Trial,
+    trial: TrialKind,
     share: Share,
 ) -> Result<Json<document::Trial>, Problem> {
     let known = id.find(context)?;

@@ -1,8 +1,5 @@
 //! The versions API: list, add, try and change versions.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use axum::Json;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Extension, State};
@@ -13,47 +10,29 @@ use connection::body::BodyError;
 use connection::{NoRoom, Session};
 use predictor::{Configuration, Revision};
 use revisions::{Guest, Origin, RevisionError};
-use rollout::Trial;
+use rollout::TrialKind;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::Context;
 use super::document::{self, Added, Change, Entry, Gone, Listing, Name};
 use super::id::Id;
 use super::openapi::{common, declared, example, quarantined, refused, unavailable, unknown};
 use super::query::{
     ActivateParameters, AddParameters, NoParameters, Query, RollbackParameters, invalid,
 };
-use super::uploads::{Form, Uploads, require_form};
-use super::{Managed, configurations, models, trials};
+use super::uploads::{Form, require_form};
 use crate::openapi::problems;
 use crate::problem::Problem;
 
-/// What the handlers work with.
-#[derive(Clone)]
-pub(super) struct Context {
-    pub(super) managed: Managed,
-    pub(super) uploads: Arc<Uploads>,
-}
-
-impl Context {
-    /// How long a client may leave an upload without sending more of it.
-    pub(super) fn patience(&self) -> Duration {
-        self.uploads.limits().1
-    }
-}
-
-/// Serves the versions API.
-pub(super) fn router(managed: Managed, uploads: Arc<Uploads>) -> OpenApiRouter {
+/// Serves the versions.
+pub(super) fn router() -> OpenApiRouter<Context> {
     OpenApiRouter::new()
         .routes(routes!(list, add))
         .routes(routes!(show, remove))
         .routes(routes!(activate))
         .routes(routes!(rollback))
         .routes(routes!(reload))
-        .merge(trials::router())
-        .merge(models::router())
-        .merge(configurations::router())
-        .with_state(Context { managed, uploads })
 }
 
 problems!(ListProblems, common::<NoParameters>(vec![]));
@@ -135,8 +114,8 @@ async fn add(
     // Before seconds are spent on a request that is wrong anyway.
     let trial = match (then.activate, then.canary, then.shadow) {
         (_, None, None) => None,
-        (false, Some(share), None) => Some((Trial::Canary, share)),
-        (false, None, Some(share)) => Some((Trial::Shadow, share)),
+        (false, Some(share), None) => Some((TrialKind::Canary, share)),
+        (false, None, Some(share)) => Some((TrialKind::Shadow, share)),
         _ => {
             return Err(invalid(
                 "only one of `activate`, `canary` and `shadow` can be given",

@@ -149,8 +149,8 @@ impl From<revisions::Role> for Role {
     fn from(role: revisions::Role) -> Self {
         match role {
             revisions::Role::Live => Self::Live,
-            revisions::Role::Trial(rollout::Trial::Canary) => Self::Canary,
-            revisions::Role::Trial(rollout::Trial::Shadow) => Self::Shadow,
+            revisions::Role::Trial(rollout::TrialKind::Canary) => Self::Canary,
+            revisions::Role::Trial(rollout::TrialKind::Shadow) => Self::Shadow,
             revisions::Role::Trusted => Self::Trusted,
         }
     }
