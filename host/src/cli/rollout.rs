@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use http::admin::document::{Declared, Role, Status, shown};
 use reqwest::Method;
 use revisions::{Desired, DesiredError, Parts};
-use rollout::Trial;
+use rollout::TrialKind;
 
 use super::client::{Call, Client, ClientOptions};
 use super::output;
@@ -99,9 +99,9 @@ fn wanted(desired: &Desired) -> Vec<Declared> {
         signed_by: Vec::new(),
     };
     let trial = desired.trial.as_ref().map(|trial| {
-        let role = match trial.trial {
-            Trial::Canary => Role::Canary,
-            Trial::Shadow => Role::Shadow,
+        let role = match trial.kind {
+            TrialKind::Canary => Role::Canary,
+            TrialKind::Shadow => Role::Shadow,
         };
         declared(role, &trial.parts, Some(trial.share.get()))
     });

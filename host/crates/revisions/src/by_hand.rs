@@ -1,7 +1,10 @@
 //! Changes by hand, which override a rollout file.
 
-use super::RevisionError;
 use super::control::Revisions;
+use super::metrics::Trigger;
+use super::registry::Registry;
+use super::{Change, RevisionError};
+use predictor::Revision;
 
 impl Revisions {
     /// Whether a change by hand may be made: a rollout file that is in charge has to be
@@ -19,6 +22,18 @@ impl Revisions {
             },
             _ => Ok(()),
         }
+    }
+
+    /// Makes a revision live that somebody chose.
+    pub(super) fn choose(
+        &self,
+        registry: &mut Registry,
+        revision: &Revision,
+    ) -> Result<Change, RevisionError> {
+        let change = self.make_live(registry, revision, Trigger::Api)?;
+        registry.record_choice();
+        self.made_by_hand();
+        Ok(change)
     }
 
     /// Records a change by hand. The caller holds the lock on the registry.

@@ -215,7 +215,7 @@ impl Revisions {
         let Some(kept) = registry.absent_trial.take() else {
             return;
         };
-        match self.try_out(&mut registry, &kept.revision, kept.trial, kept.share) {
+        match self.try_out(&mut registry, &kept.revision, kept.kind, kept.share) {
             Ok(()) => tracing::info!(guest = kept.revision.guest().short(), "the trial goes on"),
             Err(error) => {
                 tracing::warn!("the trial before the start has ended: {error}");

@@ -13,7 +13,7 @@ use super::registry::{KnownRevision, Registry, Standing};
 use super::state::{Keeper, KeptTrial, Store};
 use super::{Change, Loader, Options, RevisionError, now};
 use predictor::{Digest, Revision, RevisionName, Router};
-use rollout::{Demotion, Rollout, Share, Status, Trial};
+use rollout::{Demotion, Rollout, Share, Status, TrialKind, Trust};
 
 /// The revisions, and the ways to change which is in use.
 pub struct Revisions {
@@ -33,14 +33,14 @@ pub struct Revisions {
 
 impl Revisions {
     /// Makes a known revision live. Nothing changes if it is live already. A quarantined one
-    /// is made live only if the caller insists, and then leaves the quarantine.
+    /// is made live only by `force`, and then leaves the quarantine.
     ///
     /// # Errors
     ///
     /// If there is no such revision, or if it is quarantined.
-    pub fn activate(&self, revision: &Revision, insist: bool) -> Result<Change, RevisionError> {
+    pub fn activate(&self, revision: &Revision, force: bool) -> Result<Change, RevisionError> {
         let mut registry = self.registry();
-        if insist {
+        if force {
             // If it is not known, it stays quarantined.
             registry.find(revision)?;
             registry.quarantine.lift(revision);
@@ -65,7 +65,7 @@ impl Revisions {
         }
         let before = registry.before()?;
         let scorer = registry.scorer(&before)?;
-        self.rollout.activate(scorer, false);
+        self.rollout.activate(scorer, Trust::Trusted);
         registry.record_choice();
         registry.fall_back(&before);
         self.made_by_hand();
@@ -81,11 +81,11 @@ impl Revisions {
     pub fn begin_trial(
         &self,
         revision: &Revision,
-        trial: Trial,
+        kind: TrialKind,
         share: Share,
     ) -> Result<(), RevisionError> {
         let mut registry = self.registry();
-        self.try_out(&mut registry, revision, trial, share)?;
+        self.try_out(&mut registry, revision, kind, share)?;
         self.made_by_hand();
         Ok(())
     }
@@ -94,7 +94,7 @@ impl Revisions {
         &self,
         registry: &mut Registry,
         revision: &Revision,
-        trial: Trial,
+        kind: TrialKind,
         share: Share,
     ) -> Result<(), RevisionError> {
         let scorer = registry.scorer(revision)?;
@@ -102,7 +102,7 @@ impl Revisions {
             return Err(RevisionError::IsLive(revision.short()));
         }
         registry.quarantine.admit(revision)?;
-        self.rollout.begin_trial(scorer, trial, share);
+        self.rollout.begin_trial(scorer, kind, share);
         registry.absent_trial = None;
         self.settle(registry, None);
         Ok(())
@@ -177,7 +177,7 @@ impl Revisions {
             }
             let trial = status.trial.as_ref();
             if let Some(trial) = trial.filter(|trial| trial.revision == *revision) {
-                return Standing::OnTrial(trial.trial, trial.share);
+                return Standing::OnTrial(trial.kind, trial.share);
             }
             match registry.quarantine.find(revision) {
                 Some(entry) => Standing::Quarantined {
@@ -242,18 +242,6 @@ impl Revisions {
         }
     }
 
-    /// Makes a revision live that somebody chose.
-    fn choose(
-        &self,
-        registry: &mut Registry,
-        revision: &Revision,
-    ) -> Result<Change, RevisionError> {
-        let change = self.make_live(registry, revision, Trigger::Api)?;
-        registry.record_choice();
-        self.made_by_hand();
-        Ok(change)
-    }
-
     pub(super) fn make_live(
         &self,
         registry: &mut Registry,
@@ -265,7 +253,7 @@ impl Revisions {
         if *before != *revision {
             registry.quarantine.admit(revision)?;
             let live = Arc::clone(scorer.revision());
-            self.rollout.activate(scorer, true);
+            self.rollout.activate(scorer, Trust::OnProbation);
             registry.set_live(&live);
         }
         Ok(self.swapped(registry, before, trigger))
@@ -275,18 +263,22 @@ impl Revisions {
     fn swapped(&self, registry: &mut Registry, before: Arc<Revision>, trigger: Trigger) -> Change {
         let live = self.rollout.live();
         if live != before {
-            self.metrics.swapped(trigger);
-            tracing::info!(
-                guest = live.guest().short(),
-                revision = live.short(),
-                name = live.name().map(RevisionName::as_str),
-                before = before.short(),
-                trigger = trigger.name(),
-                "swapped"
-            );
+            self.record_swap(&before, &live, trigger);
         }
         self.settle(registry, None);
         Change { live, before }
+    }
+
+    fn record_swap(&self, before: &Revision, live: &Revision, trigger: Trigger) {
+        self.metrics.swapped(trigger);
+        tracing::info!(
+            guest = live.guest().short(),
+            revision = live.short(),
+            name = live.name().map(RevisionName::as_str),
+            before = before.short(),
+            trigger = trigger.name(),
+            "swapped"
+        );
     }
 
     /// Quarantines a revision that the rollout has taken out of use.
@@ -305,7 +297,7 @@ impl Revisions {
         if self.rollout.live() == demotion.revision
             && let Ok(scorer) = registry.scorer(&demotion.live)
         {
-            self.rollout.activate(scorer, false);
+            self.rollout.activate(scorer, Trust::Trusted);
         }
         self.follow_rollout(&mut registry);
         tracing::warn!(
@@ -336,7 +328,7 @@ impl Revisions {
             registry.standby = status.probation.map(|kept| kept.fallback);
             let trial = status.trial.map(|trial| KeptTrial {
                 revision: trial.revision,
-                trial: trial.trial,
+                kind: trial.kind,
                 share: trial.share,
             });
             let added = added.map(|(revision, component)| (revision.guest(), component));
@@ -379,6 +371,7 @@ impl Revisions {
         revisions
     }
 
+    /// Locks the registry, and brings it up to date with the rollout.
     pub(super) fn registry(&self) -> MutexGuard<'_, Registry> {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         self.follow_rollout(&mut registry);
@@ -388,8 +381,9 @@ impl Revisions {
     /// Brings the registry up to date with the rollout, which goes back by itself and
     /// reports it only a moment later.
     fn follow_rollout(&self, registry: &mut Registry) {
-        if registry.fall_back(&self.rollout.live()) {
-            self.metrics.swapped(Trigger::Automatic);
+        let live = self.rollout.live();
+        if let Some(before) = registry.fall_back(&live) {
+            self.record_swap(&before, &live, Trigger::Automatic);
         }
     }
 }

@@ -12,7 +12,7 @@ use super::quarantine::{self, Quarantine, Quarantined};
 use super::state::{Configured, KeptRevision, KeptTrial, Record};
 use super::{Model, RevisionError, now};
 use predictor::{Configuration, ModelCard, Revision, Scorer};
-use rollout::{Share, Tally, Trial};
+use rollout::{Share, Tally, TrialKind};
 
 /// Where a guest or a model came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub enum Standing {
     /// It answers.
     Live,
     /// It is on trial with a share of the texts.
-    OnTrial(Trial, Share),
+    OnTrial(TrialKind, Share),
     /// It is ready, and not used.
     Ready,
     /// It has failed, and is not made live again unless somebody insists.
@@ -218,16 +218,17 @@ impl Registry {
     }
 
     /// Records that an earlier revision is live again, and drops what came after it from
-    /// the history. Returns whether that was news.
-    pub(super) fn fall_back(&mut self, live: &Arc<Revision>) -> bool {
-        if self.history.last() == Some(live) {
-            return false;
+    /// the history. If that is news, returns the revision that was live before.
+    pub(super) fn fall_back(&mut self, live: &Arc<Revision>) -> Option<Arc<Revision>> {
+        let before = self.history.last().cloned();
+        if before.as_ref() == Some(live) {
+            return None;
         }
         if let Some(at) = self.history.iter().rposition(|before| before == live) {
             self.history.truncate(at);
         }
         self.set_live(live);
-        true
+        before
     }
 
     /// Records that somebody has chosen a revision. If the configured guest's file is being

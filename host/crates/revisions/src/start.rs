@@ -28,7 +28,7 @@ use super::{
 };
 use candidates::{Candidates, First};
 use predictor::{ModelCard, Revision, Scorer};
-use rollout::{Demotion, Rollout};
+use rollout::{Demotion, Rollout, Trust};
 
 /// How often to check whether the live revision is trusted by now.
 const NOTICE: Duration = Duration::from_secs(1);
@@ -267,7 +267,7 @@ impl Revisions {
         let (first, component) = entry(beginning.first);
         let standby = beginning.standby.map(entry);
         if let Some((standby, _)) = &standby {
-            rollout.activate(Arc::clone(&first.scorer), true);
+            rollout.activate(Arc::clone(&first.scorer), Trust::OnProbation);
             tracing::info!(
                 guest = first.revision().guest().short(),
                 revision = first.revision().short(),

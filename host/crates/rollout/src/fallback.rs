@@ -11,7 +11,8 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
-use super::active::{ActiveRevision, is_failure};
+use super::active::ActiveRevision;
+use super::probation;
 use super::request;
 use super::routes::Control;
 use predictor::{
@@ -167,7 +168,8 @@ async fn wait(
         () = waiting.reply.closed() => return None,
         () = retired => None,
     };
-    let failed = matches!(&landing, Some(Err(error)) if asked.is_some() && is_failure(error));
+    let failed = asked.is_some()
+        && matches!(&landing, Some(Err(error)) if probation::weight(error).is_some());
     Some((waiting, landing.filter(|_| !failed)))
 }
 

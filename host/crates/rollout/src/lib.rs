@@ -37,6 +37,7 @@
 mod active;
 mod fallback;
 mod metrics;
+mod probation;
 mod routes;
 mod shadow;
 mod share;
@@ -44,7 +45,7 @@ mod status;
 
 pub use metrics::Metrics;
 pub use share::Share;
-pub use status::{Comparison, Demotion, Probation, Status, Tally, Trial, TrialStatus};
+pub use status::{Comparison, Demotion, Probation, Status, Tally, TrialKind, TrialStatus, Trust};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,21 +106,21 @@ impl Rollout {
     /// Makes a revision live. Requests in flight end on the one that they began with. If
     /// this revision is on trial, the trial ends.
     ///
-    /// `on_probation`, its failures are answered by the revision that was trusted last,
+    /// On probation, its failures are answered by the revision that was trusted last,
     /// which takes its place if there are too many. That is the revision that was live
     /// before; or, if that was on probation itself, its fallback. A revision is trusted at
     /// once if it is the one that was trusted last.
     ///
-    /// If the revision is live already, nothing changes, except that without
-    /// `on_probation` it is trusted from now on.
-    pub fn activate(&self, scorer: Arc<dyn Scorer>, on_probation: bool) {
-        self.control.activate(scorer, on_probation);
+    /// If the revision is live already, nothing changes, except that it may be trusted from
+    /// now on.
+    pub fn activate(&self, scorer: Arc<dyn Scorer>, trust: Trust) {
+        self.control.activate(scorer, trust);
     }
 
     /// Tries a revision beside the live one, with a fixed share of the texts; a previous
     /// trial ends. A revision on trial that fails too often is taken out of use.
-    pub fn begin_trial(&self, scorer: Arc<dyn Scorer>, trial: Trial, share: Share) {
-        self.control.begin_trial(scorer, trial, share);
+    pub fn begin_trial(&self, scorer: Arc<dyn Scorer>, kind: TrialKind, share: Share) {
+        self.control.begin_trial(scorer, kind, share);
     }
 
     /// Ends the trial. Returns the revision that was on trial.
@@ -138,11 +139,11 @@ impl Rollout {
         });
         let trial = routes.trial.as_ref().map(|active| TrialStatus {
             revision: Arc::clone(active.revision.revision()),
-            trial: active.trial,
+            kind: active.kind,
             share: active.share,
-            comparison: match active.trial {
-                Trial::Canary => None,
-                Trial::Shadow => Some(active.compared.report()),
+            comparison: match active.kind {
+                TrialKind::Canary => None,
+                TrialKind::Shadow => Some(active.compared.report()),
             },
         });
         Status {
@@ -206,13 +207,13 @@ impl Rollout {
         let Some(active) = &routes.trial else {
             return self.ask(live, texts, options);
         };
-        match active.trial {
-            Trial::Canary => {
+        match active.kind {
+            TrialKind::Canary => {
                 let mut canary = vec![Arc::clone(&active.revision)];
                 canary.extend(live.iter().map(Arc::clone));
                 self.divide(canary, active.share, live, texts, options)
             }
-            Trial::Shadow => {
+            TrialKind::Shadow => {
                 let shadow = Shadow {
                     below: Arc::clone(&self.below),
                     revision: Arc::clone(&active.revision),

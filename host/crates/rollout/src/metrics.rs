@@ -11,7 +11,7 @@ use prometheus::{
     register_int_gauge_vec_with_registry,
 };
 
-use super::{Share, Trial};
+use super::{Share, TrialKind};
 use predictor::Revision;
 
 /// The instruments of the rollout.
@@ -176,7 +176,7 @@ impl Metrics {
         }
     }
 
-    pub(super) fn record_trial(&self, on_trial: Option<(&Revision, Trial, Share)>) {
+    pub(super) fn record_trial(&self, on_trial: Option<(&Revision, TrialKind, Share)>) {
         self.share.reset();
         if let Some((revision, trial, share)) = on_trial {
             let [guest, name] = labels(revision);

@@ -9,10 +9,11 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use super::active::{ActiveRevision, Health};
+use super::active::ActiveRevision;
 use super::metrics::Metrics;
+use super::probation::Health;
 use super::shadow::Compared;
-use super::{Demotion, Options, Share, Trial};
+use super::{Demotion, Options, Share, TrialKind, Trust};
 use predictor::{Revision, Scorer};
 
 /// Where texts go.
@@ -37,7 +38,7 @@ pub(super) struct Standby {
 #[derive(Clone)]
 pub(super) struct ActiveTrial {
     pub(super) revision: Arc<ActiveRevision>,
-    pub(super) trial: Trial,
+    pub(super) kind: TrialKind,
     pub(super) share: Share,
     pub(super) compared: Arc<Compared>,
 }
@@ -67,7 +68,7 @@ impl Routes {
         let canary = self
             .trial
             .as_ref()
-            .filter(|active| active.trial == Trial::Canary);
+            .filter(|active| active.kind == TrialKind::Canary);
         std::iter::once(&self.live).chain(canary.map(|active| &active.revision))
     }
 
@@ -141,7 +142,8 @@ impl Control {
     }
 
     /// Makes a revision live, if it is not already.
-    pub(super) fn activate(&self, scorer: Arc<dyn Scorer>, on_probation: bool) {
+    pub(super) fn activate(&self, scorer: Arc<dyn Scorer>, trust: Trust) {
+        let on_probation = trust == Trust::OnProbation;
         let _changing = self.changing();
         let mut routes = Routes::clone(&self.routes.load());
         if routes.is_on_trial(scorer.revision()) {
@@ -176,16 +178,16 @@ impl Control {
         }
     }
 
-    pub(super) fn begin_trial(&self, scorer: Arc<dyn Scorer>, trial: Trial, share: Share) {
+    pub(super) fn begin_trial(&self, scorer: Arc<dyn Scorer>, kind: TrialKind, share: Share) {
         let _changing = self.changing();
         let mut routes = Routes::clone(&self.routes.load());
         self.drop_trial(&mut routes);
         let revision = self.put_into_use(scorer, true);
-        let on_trial = (&**revision.revision(), trial, share);
+        let on_trial = (&**revision.revision(), kind, share);
         self.metrics.record_trial(Some(on_trial));
         routes.trial = Some(ActiveTrial {
             revision,
-            trial,
+            kind,
             share,
             compared: Arc::default(),
         });
@@ -277,7 +279,7 @@ impl Control {
     /// began with; nobody waits for a shadow.
     fn drop_trial(&self, routes: &mut Routes) -> Option<ActiveTrial> {
         let trial = routes.trial.take()?;
-        if trial.trial == Trial::Shadow {
+        if trial.kind == TrialKind::Shadow {
             trial.revision.retire();
         }
         self.metrics.record_trial(None);

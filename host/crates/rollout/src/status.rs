@@ -6,9 +6,18 @@ use std::time::Duration;
 use super::share::Share;
 use predictor::Revision;
 
+/// How a revision becomes live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Whatever becomes of its calls, it stays live.
+    Trusted,
+    /// If it fails too often, the revision that was trusted last takes its place.
+    OnProbation,
+}
+
 /// How a revision is tried beside the live one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trial {
+pub enum TrialKind {
     /// It answers its share of the texts.
     Canary,
     /// It scores copies of its share of the texts while the machine is otherwise idle. Its
@@ -16,7 +25,7 @@ pub enum Trial {
     Shadow,
 }
 
-impl Trial {
+impl TrialKind {
     /// `canary` or `shadow`.
     pub fn name(self) -> &'static str {
         match self {
@@ -52,7 +61,7 @@ pub struct TrialStatus {
     /// The revision on trial.
     pub revision: Arc<Revision>,
     /// What is done with its answers.
-    pub trial: Trial,
+    pub kind: TrialKind,
     /// The share of the texts that it is given.
     pub share: Share,
     /// How its answers compare, since the trial began; for a shadow only.

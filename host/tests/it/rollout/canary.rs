@@ -9,7 +9,7 @@ use predictor::{
     Source,
 };
 use prometheus::Registry;
-use rollout::{Share, Trial};
+use rollout::{Share, TrialKind, Trust};
 use sha2::{Digest as _, Sha256};
 
 use super::fake::{
@@ -39,7 +39,7 @@ async fn every_text_goes_to_its_version_and_comes_back_in_its_place() {
     for part in [0.05, 0.3, 0.3, 1.0] {
         setup
             .rollout
-            .begin_trial(new.clone(), Trial::Canary, share(part));
+            .begin_trial(new.clone(), TrialKind::Canary, share(part));
         let mut tried = 0;
         for texts in texts.chunks(100) {
             let expected: Vec<u8> = texts
@@ -52,7 +52,10 @@ async fn every_text_goes_to_its_version_and_comes_back_in_its_place() {
         assert!((tried as f64 - 2000.0 * part).abs() <= 100.0, "{tried}");
         assert_eq!(setup.live(), 1);
         let status = setup.rollout.status().trial.unwrap();
-        assert_eq!((status.trial, status.share), (Trial::Canary, share(part)));
+        assert_eq!(
+            (status.kind, status.share),
+            (TrialKind::Canary, share(part))
+        );
         assert_eq!((&*status.revision, status.comparison), (&revision(2), None));
     }
     assert_eq!(*setup.rollout.end_trial().unwrap(), revision(2));
@@ -87,18 +90,20 @@ async fn a_request_for_one_revision_is_answered_by_that_one_alone() {
     };
     assert_eq!(answered(1).await, [1; 20]);
     assert!(is_unknown(2).await);
-    for (trial, reachable) in [(Trial::Canary, 2), (Trial::Shadow, 1)] {
+    for (trial, reachable) in [(TrialKind::Canary, 2), (TrialKind::Shadow, 1)] {
         setup.rollout.begin_trial(new.clone(), trial, share(0.5));
         assert_eq!(setup.rollout.answering().len(), reachable);
         assert_eq!(answered(1).await, [1; 20]);
-        if trial == Trial::Canary {
+        if trial == TrialKind::Canary {
             assert_eq!(answered(2).await, [2; 20]);
         } else {
             assert!(is_unknown(2).await);
         }
     }
     // Nor does another answer where it fails.
-    setup.rollout.begin_trial(new, Trial::Canary, share(0.5));
+    setup
+        .rollout
+        .begin_trial(new, TrialKind::Canary, share(0.5));
     let pending = ask(2, &["poison 2"]).await.unwrap();
     let answers = resolve(pending).await;
     assert_eq!(answers[0].as_ref().unwrap_err().kind, ErrorKind::Failed);
@@ -110,7 +115,7 @@ async fn a_request_ends_on_the_canary_that_it_began_with() {
     let setup = Setup::new(&old, FORGIVING);
     setup
         .rollout
-        .begin_trial(new.clone(), Trial::Canary, Share::ALL);
+        .begin_trial(new.clone(), TrialKind::Canary, Share::ALL);
     let pending = setup.begin(&["a"]).await;
     until("it has begun", || new.calls() == 1).await;
     setup.rollout.end_trial();
@@ -126,7 +131,7 @@ async fn what_a_canary_fails_on_is_answered_by_the_live_version() {
     let mut setup = Setup::new(&old, STRICT);
     setup
         .rollout
-        .begin_trial(new.clone(), Trial::Canary, share(0.5));
+        .begin_trial(new.clone(), TrialKind::Canary, share(0.5));
     let texts = numbered(40);
     let texts = refs(&texts);
     new.turn(Mode::Fail);
@@ -142,7 +147,7 @@ async fn what_a_canary_fails_on_is_answered_by_the_live_version() {
     new.turn(Mode::Good);
     setup
         .rollout
-        .begin_trial(new.clone(), Trial::Canary, Share::ALL);
+        .begin_trial(new.clone(), TrialKind::Canary, Share::ALL);
     assert_eq!(setup.ask(&["newer text"]).await, [2]);
     assert!(setup.stands());
 }
@@ -152,10 +157,12 @@ async fn what_a_canary_fails_on_is_answered_by_the_live_version() {
 async fn a_text_goes_on_until_a_version_can() {
     let versions = [1, 2, 3].map(|number| Fake::new(number, Mode::Good));
     let mut setup = Setup::new(&versions[0], FORGIVING);
-    setup.rollout.activate(versions[1].clone(), true);
     setup
         .rollout
-        .begin_trial(versions[2].clone(), Trial::Canary, share(0.5));
+        .activate(versions[1].clone(), Trust::OnProbation);
+    setup
+        .rollout
+        .begin_trial(versions[2].clone(), TrialKind::Canary, share(0.5));
     let texts = numbered(30);
     let texts = refs(&texts);
     versions[1].turn(Mode::TimeOut);
@@ -212,7 +219,9 @@ async fn a_request_is_refused_as_a_whole() {
             asked: AtomicUsize::new(0),
         });
         let setup = Setup::over(&old, FORGIVING, below.clone(), Registry::new());
-        setup.rollout.begin_trial(new, Trial::Canary, share(0.5));
+        setup
+            .rollout
+            .begin_trial(new, TrialKind::Canary, share(0.5));
         let asked = setup
             .rollout
             .predict(numbered(20), RequestOptions::default())
@@ -231,7 +240,7 @@ async fn who_leaves_a_canary_is_not_scored() {
     let mut setup = Setup::new(&old, STRICT);
     setup
         .rollout
-        .begin_trial(new.clone(), Trial::Canary, Share::ALL);
+        .begin_trial(new.clone(), TrialKind::Canary, Share::ALL);
     for leaving in 1..=10 {
         let text = format!("leaves {leaving}");
         let pending = setup.begin(&[&text]).await;
@@ -255,13 +264,13 @@ async fn each_version_keeps_its_answers() {
         answer.source
     };
     assert_eq!(source(1).await, Source::Computed);
-    setup.rollout.activate(new.clone(), true);
+    setup.rollout.activate(new.clone(), Trust::OnProbation);
     assert_eq!(source(2).await, Source::Computed);
     assert_eq!(source(2).await, Source::Memory);
-    setup.rollout.activate(old.clone(), false);
+    setup.rollout.activate(old.clone(), Trust::Trusted);
     assert_eq!(source(1).await, Source::Memory);
     setup
         .rollout
-        .begin_trial(new.clone(), Trial::Canary, Share::ALL);
+        .begin_trial(new.clone(), TrialKind::Canary, Share::ALL);
     assert_eq!(source(2).await, Source::Memory);
 }

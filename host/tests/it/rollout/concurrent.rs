@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use rollout::{Share, Trial};
+use rollout::{Share, TrialKind, Trust};
 
 use super::fake::{
     FORGIVING, Fake, Mode, STRICT, Setup, begin, numbered, refs, resolve, revision, versions,
@@ -80,7 +80,7 @@ async fn no_request_fails_when_versions_fall() {
     for (round, mode) in (2..).zip([Mode::Fail, Mode::TimeOut, Mode::Panic, Mode::Forget]) {
         clients.go_on().await;
         let bad = Fake::new(round, Mode::Good);
-        setup.rollout.activate(bad.clone(), true);
+        setup.rollout.activate(bad.clone(), Trust::OnProbation);
         clients.go_on().await;
         assert!(setup.stands());
         bad.turn(mode);
@@ -105,10 +105,10 @@ async fn no_request_fails_when_versions_change_all_the_time() {
     for round in 0..200 {
         let fake = fakes[round % 3].clone();
         match round % 5 {
-            0 | 2 => setup.rollout.activate(fake, true),
-            1 => setup.rollout.activate(fake, false),
+            0 | 2 => setup.rollout.activate(fake, Trust::OnProbation),
+            1 => setup.rollout.activate(fake, Trust::Trusted),
             3 => {
-                let trial = [Trial::Canary, Trial::Shadow][round % 2];
+                let trial = [TrialKind::Canary, TrialKind::Shadow][round % 2];
                 let share = Share::new(0.5).unwrap();
                 setup.rollout.begin_trial(fake, trial, share);
             }
@@ -132,7 +132,7 @@ async fn a_fall_takes_nothing_from_another_version() {
     let clients = Clients::start(&setup);
     for round in 0..100 {
         let bad = Fake::new(2 + round % 5, Mode::Fail);
-        setup.rollout.activate(bad, true);
+        setup.rollout.activate(bad, Trust::OnProbation);
         if round % 3 == 0 {
             setup.fall().await;
             assert_eq!(setup.live(), 1);
@@ -140,9 +140,17 @@ async fn a_fall_takes_nothing_from_another_version() {
         if round % 2 == 0 {
             tokio::task::yield_now().await;
         }
-        setup.rollout.activate(best.clone(), round % 4 == 0);
+        let trust = [
+            Trust::OnProbation,
+            Trust::Trusted,
+            Trust::Trusted,
+            Trust::Trusted,
+        ];
+        setup
+            .rollout
+            .activate(best.clone(), trust[round as usize % 4]);
         assert_eq!(setup.live(), 9, "nothing but a fall of its own ends it");
-        setup.rollout.activate(good.clone(), false);
+        setup.rollout.activate(good.clone(), Trust::Trusted);
         assert_eq!(setup.live(), 1);
         while setup.demotions.try_recv().is_ok() {}
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use predictor::ErrorKind;
+use rollout::Trust;
 
 use super::fake::{FORGIVING, Fake, Mode, STRICT, Setup, resolve, revision, versions};
 use crate::hostile::{hostile, load_text, tight};
@@ -19,7 +20,7 @@ async fn whatever_a_guest_does_the_version_before_answers() {
     let mut setup = Setup::new(&good, FORGIVING);
     let guest = guest().await;
     let hostile = Arc::clone(guest.revision());
-    setup.rollout.activate(guest, true);
+    setup.rollout.activate(guest, Trust::OnProbation);
     let answer = resolve(setup.begin(&["count"]).await).await.remove(0);
     assert_eq!(answer.unwrap().revision, hostile);
     // A loop without end, more memory than there may be, a trap, recursion
@@ -44,7 +45,7 @@ async fn a_guest_that_traps_falls() {
     let mut setup = Setup::new(&good, STRICT);
     let guest = guest().await;
     let hostile = Arc::clone(guest.revision());
-    setup.rollout.activate(guest, true);
+    setup.rollout.activate(guest, Trust::OnProbation);
     for number in 0..4 {
         let text = format!("trap {number}");
         let answers = resolve(setup.begin(&[&text]).await).await;

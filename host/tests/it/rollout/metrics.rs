@@ -1,6 +1,6 @@
 //! What the rollout tells of the versions.
 
-use rollout::{Share, Tally, Trial};
+use rollout::{Share, Tally, TrialKind, Trust};
 
 use super::fake::{Fake, Mode, STRICT, Setup, revision};
 use crate::cache::fake::metric;
@@ -37,11 +37,11 @@ async fn versions_are_counted_until_they_are_forgotten() {
     setup.ask(&["a", "b", "c"]).await;
     setup
         .rollout
-        .begin_trial(new.clone(), Trial::Canary, Share::ALL);
+        .begin_trial(new.clone(), TrialKind::Canary, Share::ALL);
     let trial = [NEW, ("trial", "canary")];
     assert_eq!(count(&setup, "trial_share_ratio", &trial), 1);
     setup.ask(&["a"]).await;
-    setup.rollout.activate(new.clone(), true);
+    setup.rollout.activate(new.clone(), Trust::OnProbation);
     assert_eq!(count(&setup, "trial_share_ratio", &[]), 0);
     assert_eq!(count(&setup, "live_version_info", &[NEW, model]), 1);
     assert_eq!(
@@ -78,7 +78,7 @@ async fn versions_are_counted_until_they_are_forgotten() {
     setup.rollout.forget(&revision(2));
     // Known again, it begins anew.
     new.turn(Mode::Good);
-    setup.rollout.activate(new.clone(), true);
+    setup.rollout.activate(new.clone(), Trust::OnProbation);
     setup.ask(&["d"]).await;
     assert_eq!(count(&setup, "version_texts_total", &[NEW]), 1);
 }

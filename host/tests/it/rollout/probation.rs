@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use predictor::{Answer, BoxFuture, ErrorKind, Pending, PredictError, Predictor, Request, Source};
 use prometheus::Registry;
-use rollout::Options;
+use rollout::{Options, Trust};
 
 use super::fake::{
     FORGIVING, Fake, Mode, STRICT, Setup, numbered, refs, resolve, revision, scores, versions,
@@ -19,7 +19,7 @@ async fn every_failure_is_answered_by_the_version_before() {
     for mode in [Mode::Fail, Mode::TimeOut, Mode::Panic, Mode::Forget] {
         let (old, new) = (Fake::new(1, Mode::Good), Fake::new(2, Mode::Good));
         let mut setup = Setup::new(&old, FORGIVING);
-        setup.rollout.activate(new.clone(), true);
+        setup.rollout.activate(new.clone(), Trust::OnProbation);
         assert_eq!(setup.ask(&["good"]).await, [2]);
         new.turn(mode);
         let texts = numbered(20);
@@ -39,7 +39,7 @@ async fn every_failure_is_answered_by_the_version_before() {
 async fn only_the_texts_that_fail_go_to_the_version_before() {
     let (old, new) = (Fake::new(1, Mode::Good), Fake::new(2, Mode::Good));
     let setup = Setup::new(&old, FORGIVING);
-    setup.rollout.activate(new.clone(), true);
+    setup.rollout.activate(new.clone(), Trust::OnProbation);
     let answers = resolve(setup.begin(&["a", "poison", "invalid", "b"]).await).await;
     // Version 1 fails on that text too: then it is the text.
     assert_eq!(answers[1].as_ref().unwrap_err().kind, ErrorKind::Failed);
@@ -65,7 +65,7 @@ async fn many_failures_can_be_allowed_and_one_more_is_too_many() {
             ..STRICT
         };
         let mut setup = Setup::new(&old, options);
-        setup.rollout.activate(new.clone(), true);
+        setup.rollout.activate(new.clone(), Trust::OnProbation);
         new.turn(Mode::Fail);
         for failure in 0..=allowed {
             assert_eq!(setup.live(), 2, "of {allowed}, before failure {failure}");
@@ -79,7 +79,7 @@ async fn many_failures_can_be_allowed_and_one_more_is_too_many() {
 async fn too_many_failures_bring_the_version_before_back() {
     let (old, new) = (Fake::new(1, Mode::Good), Fake::new(2, Mode::Good));
     let mut setup = Setup::new(&old, STRICT);
-    setup.rollout.activate(new.clone(), true);
+    setup.rollout.activate(new.clone(), Trust::OnProbation);
     let probation = setup.rollout.status().probation.unwrap();
     assert_eq!(*probation.fallback, revision(1));
     assert!(probation.left <= PATIENCE);
@@ -109,7 +109,7 @@ async fn too_many_failures_bring_the_version_before_back() {
 async fn who_met_a_version_that_falls_is_answered_by_the_good_one() {
     let (old, new) = (Fake::new(1, Mode::Good), Fake::new(2, Mode::Good));
     let mut setup = Setup::new(&old, STRICT);
-    setup.rollout.activate(new.clone(), true);
+    setup.rollout.activate(new.clone(), Trust::OnProbation);
     new.turn(Mode::Fail);
     for failure in 1..=3 {
         assert_eq!(setup.ask(&[&format!("text {failure}")]).await, [1]);
@@ -138,7 +138,7 @@ async fn who_met_a_version_that_falls_is_answered_by_the_good_one() {
 async fn calls_of_a_version_that_falls_are_ended() {
     let (old, new) = (Fake::new(1, Mode::Good), Fake::new(2, Mode::Good));
     let mut setup = Setup::new(&old, STRICT);
-    setup.rollout.activate(new.clone(), true);
+    setup.rollout.activate(new.clone(), Trust::OnProbation);
     new.turn(Mode::Hang);
     let hanging = setup.begin(&["hangs"]).await;
     until("it hangs", || new.calls() == 1).await;
@@ -158,7 +158,7 @@ async fn calls_of_a_version_that_falls_are_ended() {
 async fn a_few_failures_among_many_calls_are_forgiven() {
     let (old, new) = (Fake::new(1, Mode::Good), Fake::new(2, Mode::Good));
     let mut setup = Setup::new(&old, STRICT);
-    setup.rollout.activate(new.clone(), true);
+    setup.rollout.activate(new.clone(), Trust::OnProbation);
     for number in 0..200 {
         assert_eq!(setup.ask(&[&format!("good {number}")]).await, [2]);
         if number % 20 == 19 {
@@ -184,7 +184,7 @@ async fn a_few_failures_among_many_calls_are_forgiven() {
 async fn few_time_outs_are_too_many() {
     let (old, new) = (Fake::new(1, Mode::Good), Fake::new(2, Mode::Good));
     let mut setup = Setup::new(&old, STRICT);
-    setup.rollout.activate(new.clone(), true);
+    setup.rollout.activate(new.clone(), Trust::OnProbation);
     for number in 0..50 {
         assert_eq!(setup.ask(&[&format!("good {number}")]).await, [2]);
     }
@@ -201,11 +201,11 @@ async fn few_time_outs_are_too_many() {
 async fn going_back_from_a_version_on_probation_ends_its_calls() {
     let (old, new) = (Fake::new(1, Mode::Good), Fake::new(2, Mode::Good));
     let setup = Setup::new(&old, STRICT);
-    setup.rollout.activate(new.clone(), true);
+    setup.rollout.activate(new.clone(), Trust::OnProbation);
     new.turn(Mode::Hang);
     let hanging = setup.begin(&["hangs"]).await;
     until("it hangs", || new.calls() == 1).await;
-    setup.rollout.activate(old.clone(), false);
+    setup.rollout.activate(old.clone(), Trust::Trusted);
     assert_eq!(versions(&["hangs"], resolve(hanging).await), [1]);
 }
 
@@ -217,7 +217,7 @@ async fn after_its_probation_a_version_answers_for_itself() {
         failures: 0,
     };
     let mut setup = Setup::new(&old, options);
-    setup.rollout.activate(new.clone(), true);
+    setup.rollout.activate(new.clone(), Trust::OnProbation);
     until("the probation is over", || {
         setup.rollout.status().probation.is_none()
     })
@@ -235,20 +235,23 @@ async fn after_its_probation_a_version_answers_for_itself() {
     // It is trusted by now, and stands by for another one.
     let newest = Fake::new(3, Mode::Good);
     let patient = Setup::new(&new, STRICT);
-    patient.rollout.activate(newest, true);
+    patient.rollout.activate(newest, Trust::OnProbation);
     assert_eq!(patient.ask(&["poison 3 a"]).await, [2]);
 }
 
 #[tokio::test]
 async fn there_is_no_probation_of_no_length_or_if_none_is_asked_for() {
-    for (probation, on_probation) in [(Duration::ZERO, true), (PATIENCE, false)] {
+    for (probation, trust) in [
+        (Duration::ZERO, Trust::OnProbation),
+        (PATIENCE, Trust::Trusted),
+    ] {
         let (old, new) = (Fake::new(1, Mode::Good), Fake::new(2, Mode::Fail));
         let options = Options {
             probation,
             failures: 0,
         };
         let mut setup = Setup::new(&old, options);
-        setup.rollout.activate(new.clone(), on_probation);
+        setup.rollout.activate(new.clone(), trust);
         assert!(setup.rollout.status().probation.is_none());
         let answer = resolve(setup.begin(&["a"]).await).await.remove(0);
         assert_eq!(answer.unwrap_err().kind, ErrorKind::Failed);
@@ -262,8 +265,12 @@ async fn there_is_no_probation_of_no_length_or_if_none_is_asked_for() {
 async fn a_chain_of_bad_versions_ends_at_a_good_one() {
     let versions = [1, 2, 3].map(|number| Fake::new(number, Mode::Good));
     let mut setup = Setup::new(&versions[0], STRICT);
-    setup.rollout.activate(versions[1].clone(), true);
-    setup.rollout.activate(versions[2].clone(), true);
+    setup
+        .rollout
+        .activate(versions[1].clone(), Trust::OnProbation);
+    setup
+        .rollout
+        .activate(versions[2].clone(), Trust::OnProbation);
     let probation = setup.rollout.status().probation.unwrap();
     assert_eq!(*probation.fallback, revision(1));
     versions[1].turn(Mode::Fail);
@@ -279,18 +286,18 @@ async fn a_chain_of_bad_versions_ends_at_a_good_one() {
 async fn to_make_a_version_live_again_changes_nothing_or_trusts_it() {
     let (old, new) = (Fake::new(1, Mode::Good), Fake::new(2, Mode::Fail));
     let setup = Setup::new(&old, FORGIVING);
-    setup.rollout.activate(new.clone(), true);
-    setup.rollout.activate(new.clone(), true);
+    setup.rollout.activate(new.clone(), Trust::OnProbation);
+    setup.rollout.activate(new.clone(), Trust::OnProbation);
     let probation = setup.rollout.status().probation.unwrap();
     assert_eq!(*probation.fallback, revision(1));
     assert_eq!(setup.ask(&["a"]).await, [1]);
-    setup.rollout.activate(new.clone(), false);
+    setup.rollout.activate(new.clone(), Trust::Trusted);
     assert!(setup.rollout.status().probation.is_none());
     assert!(resolve(setup.begin(&["b"]).await).await[0].is_err());
     // Who goes back to what was trusted needs no probation for it.
     let setup = Setup::new(&old, FORGIVING);
-    setup.rollout.activate(new.clone(), true);
-    setup.rollout.activate(old.clone(), true);
+    setup.rollout.activate(new.clone(), Trust::OnProbation);
+    setup.rollout.activate(old.clone(), Trust::OnProbation);
     assert_eq!(setup.live(), 1);
     assert!(setup.rollout.status().probation.is_none());
 }
@@ -337,7 +344,7 @@ async fn texts_that_were_taken_on_are_not_refused_later() {
         refusals: AtomicUsize::new(3),
     };
     let setup = Setup::over(&old, FORGIVING, Arc::new(below), Registry::new());
-    setup.rollout.activate(new, true);
+    setup.rollout.activate(new, Trust::OnProbation);
     let texts = numbered(10);
     assert_eq!(setup.ask(&refs(&texts)).await, [1; 10]);
 }

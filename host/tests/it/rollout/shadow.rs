@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use predictor::{CancellationToken, PredictError, Revision, Score, Scorer, Scores, Source};
-use rollout::{Comparison, Share, Trial};
+use rollout::{Comparison, Share, TrialKind, Trust};
 
 use super::fake::{FORGIVING, Fake, Mode, STRICT, Setup, numbered, refs, resolve, revision};
 use crate::cache::fake::{metric, until};
@@ -87,7 +87,7 @@ async fn answers_are_compared_and_not_returned() {
         ],
     );
     let setup = Setup::new(&live, FORGIVING);
-    let trial = Trial::Shadow;
+    let trial = TrialKind::Shadow;
     setup.rollout.begin_trial(shadow.clone(), trial, Share::ALL);
     assert_eq!(comparison(&setup), Comparison::default());
     let texts = ["same", "close", "flips", "another", "fails"];
@@ -117,7 +117,7 @@ async fn answers_are_compared_and_not_returned() {
     }
     assert_eq!(setup.rollout.tally(&revision(1)).texts, 5);
     // Its answers were not kept either.
-    setup.rollout.activate(shadow, true);
+    setup.rollout.activate(shadow, Trust::OnProbation);
     assert!(setup.rollout.status().trial.is_none(), "it is live now");
     let answer = resolve(setup.begin(&["same"]).await).await.remove(0);
     assert_eq!(answer.unwrap().source, Source::Computed);
@@ -129,7 +129,7 @@ async fn only_the_share_is_copied() {
     let setup = Setup::new(&live, FORGIVING);
     let texts = numbered(400);
     let share = Share::new(0.25).unwrap();
-    setup.rollout.begin_trial(shadow, Trial::Shadow, share);
+    setup.rollout.begin_trial(shadow, TrialKind::Shadow, share);
     for texts in refs(&texts).chunks(20) {
         setup.ask(texts).await;
     }
@@ -138,7 +138,7 @@ async fn only_the_share_is_copied() {
     let told = comparison(&setup);
     let waiting = || comparison(&setup).texts;
     let other = Setup::new(&live, FORGIVING);
-    other.rollout.begin_trial(canary, Trial::Canary, share);
+    other.rollout.begin_trial(canary, TrialKind::Canary, share);
     let answered = other.ask(&refs(&texts)).await;
     let tried = answered.iter().map(|revision| u64::from(*revision == 3));
     let expected: u64 = tried.sum();
@@ -156,7 +156,7 @@ async fn a_shadow_gives_way() {
     for workers in [1, 2] {
         let (live, shadow) = (Fake::new(1, Mode::Good), Fake::new(2, Mode::Hang));
         let mut setup = Setup::with_workers(&live, STRICT, workers);
-        let trial = Trial::Shadow;
+        let trial = TrialKind::Shadow;
         setup.rollout.begin_trial(shadow.clone(), trial, Share::ALL);
         let mut round = 0;
         // With two workers the other one is enough, most of the time.
@@ -194,7 +194,7 @@ async fn a_shadow_gives_way() {
 async fn a_shadow_that_fails_too_often_falls() {
     let (live, shadow) = (Fake::new(1, Mode::Good), Fake::new(2, Mode::Fail));
     let mut setup = Setup::new(&live, STRICT);
-    let trial = Trial::Shadow;
+    let trial = TrialKind::Shadow;
     setup.rollout.begin_trial(shadow.clone(), trial, Share::ALL);
     let texts = numbered(20);
     assert_eq!(setup.ask(&refs(&texts)).await, [1; 20]);
@@ -210,9 +210,13 @@ async fn a_shadow_that_fails_too_often_falls() {
 async fn a_shadow_follows_a_version_on_probation() {
     let versions = [1, 2, 3].map(|number| Fake::new(number, Mode::Good));
     let setup = Setup::new(&versions[0], FORGIVING);
-    setup.rollout.activate(versions[1].clone(), true);
+    setup
+        .rollout
+        .activate(versions[1].clone(), Trust::OnProbation);
     let shadow = versions[2].clone();
-    setup.rollout.begin_trial(shadow, Trial::Shadow, Share::ALL);
+    setup
+        .rollout
+        .begin_trial(shadow, TrialKind::Shadow, Share::ALL);
     assert_eq!(setup.ask(&["a", "poison 2", "b"]).await, [2, 1, 2]);
     let told = compared(&setup, 3).await;
     assert_eq!((told.texts, told.agreed), (3, 3));
@@ -226,7 +230,7 @@ async fn a_shadow_follows_a_version_on_probation() {
 async fn what_is_too_much_is_not_copied() {
     let (live, shadow) = (Fake::new(1, Mode::Good), Fake::new(2, Mode::Hold));
     let setup = Setup::with_workers(&live, FORGIVING, 3);
-    let trial = Trial::Shadow;
+    let trial = TrialKind::Shadow;
     setup.rollout.begin_trial(shadow.clone(), trial, Share::ALL);
     let long = "word ".repeat(20_000);
     let texts: Vec<String> = (0..60).map(|number| format!("{number} {long}")).collect();
@@ -246,7 +250,7 @@ async fn what_is_too_much_is_not_copied() {
 async fn a_text_without_an_answer_is_not_compared() {
     let (live, shadow) = (Fake::new(1, Mode::Good), Fake::new(2, Mode::Good));
     let setup = Setup::new(&live, FORGIVING);
-    let trial = Trial::Shadow;
+    let trial = TrialKind::Shadow;
     setup.rollout.begin_trial(shadow.clone(), trial, Share::ALL);
     assert!(resolve(setup.begin(&["poison"]).await).await[0].is_err());
     live.turn(Mode::Hang);

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use revisions::{Origin, RevisionError, Standing};
-use rollout::{Share, Trial};
+use rollout::{Share, TrialKind};
 
 use super::fake::{Place, World, digest, revision, wait_until};
 
-const SHADOW: (Trial, Share) = (Trial::Shadow, Share::ALL);
+const SHADOW: (TrialKind, Share) = (TrialKind::Shadow, Share::ALL);
 
 fn try_out(world: &World, component: &str) -> Result<(), RevisionError> {
     world

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use predictor::{Configuration, ConfigurationError, Revision};
 use revisions::{ConditionKind, ConfiguredValues, DesiredState, RevisionError, StartError};
-use rollout::{Share, Trial};
+use rollout::{Share, TrialKind};
 
 use super::fake::{FIRST_MODEL, Place, World, digest, guest, logged, wait_until};
 use super::restart::restart;
@@ -72,7 +72,7 @@ async fn only_the_configuration_is_swapped_and_gone_back_from() {
     let share = Share::new(0.5).unwrap();
     world
         .versions
-        .begin_trial(&second, Trial::Canary, share)
+        .begin_trial(&second, TrialKind::Canary, share)
         .unwrap();
     assert_eq!(world.versions.status().trial.unwrap().revision, second);
 }

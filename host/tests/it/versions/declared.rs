@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use revisions::{ConditionKind, DesiredState, Report, RevisionError, Role};
-use rollout::{Share, Trial};
+use rollout::{Share, TrialKind};
 
 use super::fake::{Place, World, digest, logged, revision, wait_until};
 
@@ -58,13 +58,13 @@ async fn what_is_declared_is_followed() {
     let trial = world.versions.status().trial.unwrap();
     assert_eq!(trial.revision, revision("c"));
     assert_eq!(
-        (trial.trial, trial.share),
-        (Trial::Canary, Share::new(0.25).unwrap())
+        (trial.kind, trial.share),
+        (TrialKind::Canary, Share::new(0.25).unwrap())
     );
     let declared = world.versions.report().desired.unwrap();
     assert_eq!(declared.generation, Some(2));
     let roles: Vec<_> = declared.roles.iter().map(|role| role.role).collect();
-    assert_eq!(roles, [Role::Live, Role::Trial(Trial::Canary)]);
+    assert_eq!(roles, [Role::Live, Role::Trial(TrialKind::Canary)]);
 
     // Another share, then a shadow, then none; and what the image brings.
     place.declare(3, "b", "[canary]\nshare = 0.5\nguest = \"c.wasm\"\n");
@@ -76,7 +76,7 @@ async fn what_is_declared_is_followed() {
     place.declare(4, "b", "[shadow]\nshare = 1\nguest = \"c.wasm\"\n");
     wait_until("it is a shadow", || {
         let trial = world.versions.status().trial.unwrap();
-        trial.trial == Trial::Shadow && world.versions.report().in_sync
+        trial.kind == TrialKind::Shadow && world.versions.report().in_sync
     })
     .await;
     place.write("rollout.toml", "generation = 5");
@@ -238,7 +238,7 @@ async fn a_change_by_hand_has_to_be_an_override_and_lasts_until_the_file_is_foll
     assert_eq!(change.live, revision("a"));
     world.wait_until_in_sync_with("a").await;
 
-    let (trial, share) = (Trial::Shadow, Share::ALL);
+    let (trial, share) = (TrialKind::Shadow, Share::ALL);
     world
         .versions
         .begin_trial(&revision("by hand"), trial, share)

@@ -15,7 +15,7 @@ use revisions::{
     Added, Beginning, Change, ConfiguredValues, DesiredState, Guest, Loader, Metrics, Model,
     Options, Origin, RevisionError, Revisions, StartError,
 };
-use rollout::{Demotion, Rollout};
+use rollout::{Demotion, Rollout, Trust};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
@@ -303,7 +303,7 @@ impl World {
     /// The rollout takes a live version out of use, for another one.
     pub(super) async fn fall(&self, component: &str, live: &str) {
         let scorer = Arc::new(Named(revision(live)));
-        self.rollout.activate(scorer, false);
+        self.rollout.activate(scorer, Trust::Trusted);
         self.tell(component, live).await;
     }
 

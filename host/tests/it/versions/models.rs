@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use predictor::Digest;
 use revisions::{Origin, RevisionError};
-use rollout::{Share, Trial};
+use rollout::{Share, TrialKind};
 
 use super::fake::{FIRST_MODEL, Place, World, digest, guest, names, revision_with, wait_until};
 use super::restart::restart;
@@ -188,7 +188,7 @@ async fn a_model_makes_room_if_it_is_not_in_use_and_otherwise_not() {
     let share = Share::new(0.5).unwrap();
     world
         .versions
-        .begin_trial(&added.revision, Trial::Canary, share)
+        .begin_trial(&added.revision, TrialKind::Canary, share)
         .unwrap();
     let large = world.receive("large fourth").await.unwrap();
     let refused = world.versions.add(guest("a"), large).await.unwrap_err();

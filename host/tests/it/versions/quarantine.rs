@@ -1,7 +1,7 @@
 //! What becomes of a version that has failed in use.
 
 use revisions::{RevisionError, Standing};
-use rollout::{Share, Trial};
+use rollout::{Share, TrialKind};
 
 use super::fake::{Place, World, digest, revision};
 
@@ -13,7 +13,7 @@ fn refusal(component: &str) -> RevisionError {
 }
 
 fn try_out(world: &World, component: &str) -> Result<(), RevisionError> {
-    let (trial, share) = (Trial::Canary, Share::new(0.5).unwrap());
+    let (trial, share) = (TrialKind::Canary, Share::new(0.5).unwrap());
     world
         .versions
         .begin_trial(&revision(component), trial, share)

@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 
 use revisions::{Origin, RevisionError, StartError};
-use rollout::{Share, Trial};
+use rollout::{Share, TrialKind};
 
 use super::fake::{Place, World, digest, names, revision, wait_until};
 
@@ -44,7 +44,7 @@ async fn everything_is_as_it_was() {
     world.fall("d", "c").await;
     world.add("e").await.unwrap();
     let share = Share::new(0.25).unwrap();
-    let trial = (Trial::Canary, share);
+    let trial = (TrialKind::Canary, share);
     world
         .versions
         .begin_trial(&revision("e"), trial.0, trial.1)
@@ -98,7 +98,7 @@ async fn everything_is_as_it_was() {
     ));
     let on_trial = world.versions.status().trial.unwrap();
     assert_eq!(on_trial.revision.guest(), digest("e"));
-    assert_eq!((on_trial.trial, on_trial.share), trial);
+    assert_eq!((on_trial.kind, on_trial.share), trial);
     // Back over what was before the restart.
     for component in ["b", "a"] {
         let change = world.versions.rollback(None).unwrap();

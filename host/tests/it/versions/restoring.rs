@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use revisions::RevisionError;
-use rollout::{Share, Trial};
+use rollout::{Share, TrialKind};
 
 use super::fake::{Place, World, digest, revision, wait_until};
 use super::restart::restart;
@@ -48,7 +48,7 @@ async fn a_version_that_is_still_being_loaded_is_not_unknown() {
     let slow = digest("slow b");
     world
         .versions
-        .begin_trial(&revision("slow b"), Trial::Shadow, Share::ALL)
+        .begin_trial(&revision("slow b"), TrialKind::Shadow, Share::ALL)
         .unwrap();
     drop(world);
     place.wait_until_free().await;

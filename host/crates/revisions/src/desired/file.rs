@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use artifacts::Reference;
 use predictor::Configuration;
-use rollout::{Share, Trial};
+use rollout::{Share, TrialKind};
 use serde::Deserialize;
 
 use crate::Source;
@@ -50,7 +50,7 @@ pub struct Parts {
 #[derive(Clone, Debug, PartialEq)]
 pub struct DesiredTrial {
     /// As a canary or as a shadow.
-    pub trial: Trial,
+    pub kind: TrialKind,
     /// With how many of the texts.
     pub share: Share,
     /// What is tried.
@@ -185,10 +185,10 @@ impl Desired {
             .map_err(|_| DesiredError::Unreadable("it is not UTF-8".to_owned()))?;
         let document: Document = parse_toml(text)
             .map_err(|TomlFault { line, reason }| DesiredError::Invalid { line, reason })?;
-        let (trial, table) = match (document.canary, document.shadow) {
+        let (kind, table) = match (document.canary, document.shadow) {
             (Some(_), Some(_)) => return Err(DesiredError::TwoTrials),
-            (Some(table), None) => (Trial::Canary, Some(table)),
-            (None, table) => (Trial::Shadow, table),
+            (Some(table), None) => (TrialKind::Canary, Some(table)),
+            (None, table) => (TrialKind::Shadow, table),
         };
         let trial = table.map(|table| {
             let parts = Parts {
@@ -197,14 +197,10 @@ impl Desired {
                 configuration: table.configuration,
             };
             if parts == document.live {
-                return Err(DesiredError::TrialOfLive(trial.name()));
+                return Err(DesiredError::TrialOfLive(kind.name()));
             }
-            let share = Share::new(table.share).ok_or(DesiredError::Share(trial.name()))?;
-            Ok(DesiredTrial {
-                trial,
-                share,
-                parts,
-            })
+            let share = Share::new(table.share).ok_or(DesiredError::Share(kind.name()))?;
+            Ok(DesiredTrial { kind, share, parts })
         });
         let mut desired = Self {
             generation: document.generation,
@@ -296,7 +292,7 @@ mod tests {
         assert_eq!(desired.live.model, path("/etc/rollout/models/v2"));
         assert_eq!(desired.trusted.unwrap().guest, path("/guests/old.wasm"));
         let trial = desired.trial.unwrap();
-        assert_eq!(trial.trial, Trial::Shadow);
+        assert_eq!(trial.kind, TrialKind::Shadow);
         assert_eq!(trial.parts.guest, path("/etc/rollout/new.wasm"));
         assert_eq!(
             desired.pull.credentials,

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use predictor::{Digest, Revision};
-use rollout::Trial;
+use rollout::TrialKind;
 use tokio::sync::watch;
 
 use crate::{RevisionError, now};
@@ -39,7 +39,7 @@ pub enum Role {
     /// To answer.
     Live,
     /// To be tried beside the live one.
-    Trial(Trial),
+    Trial(TrialKind),
     /// To be fallen back to.
     Trusted,
 }

@@ -102,7 +102,7 @@ impl Revisions {
             return failed(desired, Role::Live, &error);
         }
         desired.done(Role::Live);
-        let role = goal.trial.as_ref().map(|wanted| Role::Trial(wanted.trial));
+        let role = goal.trial.as_ref().map(|wanted| Role::Trial(wanted.kind));
         let tried = self.try_it(desired, &goal, &fetcher).await;
         let mut again = false;
         match (role, tried) {
@@ -142,9 +142,9 @@ impl Revisions {
         let wanted = match &goal.trial {
             None => None,
             Some(wanted) => {
-                let role = Role::Trial(wanted.trial);
+                let role = Role::Trial(wanted.kind);
                 let revision = self.bring(desired, role, &wanted.parts, fetcher).await?;
-                Some((revision, wanted.trial, wanted.share))
+                Some((revision, wanted.kind, wanted.share))
             }
         };
         let mut registry = self.registry();
@@ -152,7 +152,7 @@ impl Revisions {
             return Ok(());
         }
         let now = self.rollout.status().trial;
-        let now = now.map(|now| (now.revision, now.trial, now.share));
+        let now = now.map(|now| (now.revision, now.kind, now.share));
         if now == wanted && registry.absent_trial.is_none() {
             return Ok(());
         }
@@ -273,8 +273,8 @@ impl Revisions {
         let trial = match (&goal.trial, &status.trial) {
             (None, None) => true,
             (Some(wanted), Some(now)) => {
-                (wanted.trial, wanted.share) == (now.trial, now.share)
-                    && is(Role::Trial(wanted.trial), &now.revision)
+                (wanted.kind, wanted.share) == (now.kind, now.share)
+                    && is(Role::Trial(wanted.kind), &now.revision)
             }
             _ => false,
         };

@@ -234,7 +234,7 @@ fn roles(goal: &Desired, progress: &Progress) -> Vec<RoleReport> {
     let trusted = goal.trusted.as_ref();
     let trial = goal.trial.as_ref();
     std::iter::once(role(Role::Live, &goal.live, None))
-        .chain(trial.map(|trial| role(Role::Trial(trial.trial), &trial.parts, Some(trial.share))))
+        .chain(trial.map(|trial| role(Role::Trial(trial.kind), &trial.parts, Some(trial.share))))
         .chain(trusted.map(|trusted| role(Role::Trusted, trusted, None)))
         .collect()
 }

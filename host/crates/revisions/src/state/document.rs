@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::super::{Origin, Quarantined};
 use super::record::{Configured, KeptRevision, KeptTrial, Record};
 use predictor::{Configuration, Digest, Revision};
-use rollout::{Share, Trial};
+use rollout::{Share, TrialKind};
 
 /// The version of the layout that is written.
 const FORMAT: u32 = 2;
@@ -193,9 +193,9 @@ impl From<&Record> for Document<Identity> {
         };
         let trial = |trial: &KeptTrial| TrialEntry {
             revision: Identity::from(&trial.revision),
-            kind: match trial.trial {
-                Trial::Canary => Kind::Canary,
-                Trial::Shadow => Kind::Shadow,
+            kind: match trial.kind {
+                TrialKind::Canary => Kind::Canary,
+                TrialKind::Shadow => Kind::Shadow,
             },
             share: trial.share.get(),
         };
@@ -247,9 +247,9 @@ impl<R> Document<R> {
             let share = Share::new(entry.share);
             Ok(KeptTrial {
                 revision: named(entry.revision),
-                trial: match entry.kind {
-                    Kind::Canary => Trial::Canary,
-                    Kind::Shadow => Trial::Shadow,
+                kind: match entry.kind {
+                    Kind::Canary => TrialKind::Canary,
+                    Kind::Shadow => TrialKind::Shadow,
                 },
                 share: share.ok_or_else(|| format!("{} is no share", entry.share))?,
             })

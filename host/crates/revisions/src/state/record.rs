@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::super::{Origin, Quarantined};
 use predictor::{Configuration, Digest, Revision};
-use rollout::{Share, Trial};
+use rollout::{Share, TrialKind};
 
 /// What is remembered of the revisions.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,7 +41,7 @@ pub(in super::super) struct KeptRevision {
 #[derive(Clone, Debug, PartialEq)]
 pub(in super::super) struct KeptTrial {
     pub(in super::super) revision: Arc<Revision>,
-    pub(in super::super) trial: Trial,
+    pub(in super::super) kind: TrialKind,
     pub(in super::super) share: Share,
 }
 

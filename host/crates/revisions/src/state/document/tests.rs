@@ -39,7 +39,7 @@ fn full() -> Record {
         }],
         trial: Some(KeptTrial {
             revision: revision(0xab),
-            trial: Trial::Shadow,
+            kind: TrialKind::Shadow,
             share: Share::new(0.1).unwrap(),
         }),
         standby: Some(revision(1)),
