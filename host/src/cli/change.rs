@@ -6,7 +6,7 @@ use clap::Args;
 use http::admin::document::{Change, Gone, Listing};
 use reqwest::Method;
 
-use super::client::{Call, Client, ClientOptions, id};
+use super::admin_client::{Call, Client, ClientOptions, id};
 use super::swap::describe_added;
 
 /// Whether a change takes precedence over a rollout file.

@@ -12,11 +12,11 @@ use http::admin::Access;
 use sandbox::{ArtifactError, ArtifactStore};
 use tokio::net::TcpListener;
 
-use super::admin::Wanted;
 use super::endpoint::Endpoint;
 use super::exit::UsageError;
-use super::listen::user_of;
 use super::serve::ServeCommand;
+use super::serve::admin::Wanted;
+use super::serve::listen::user_of;
 use super::settings::{Fault, Resolved};
 use super::{compilation, exit, hints, output, predict, runtime, terminal};
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use ::confinement::{Confined, ConfinementError};
 use private_dir::PrivateDir;
 
-use super::listen::Passed;
 use super::serve::ServeCommand;
+use super::serve::listen::Passed;
 
 /// What the kernel keeps a server from.
 pub(super) struct Confinement {

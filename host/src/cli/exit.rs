@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use artifacts::ArtifactError;
 
-use super::client::ClientError;
+use super::admin_client::ClientError;
 
 /// The exit code for an invalid command line, environment or configuration file; the same
 /// as clap's.

@@ -8,13 +8,13 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use reqwest::redirect;
 
-use super::client::read_bounded;
+use super::admin_client::read_bounded;
 use super::endpoint::{Endpoint, UNIX};
-use super::listen::ListenOptions;
 use super::output;
 use super::remote::{Server, TrustOptions, reason, server, trusting};
+use super::serve::listen::ListenOptions;
+use super::serve::tls::TlsOptions;
 use super::settings::ConfigOption;
-use super::tls::TlsOptions;
 use super::values::{AT_LEAST_ONE, whole};
 
 /// The path of the readiness check.

@@ -1,13 +1,11 @@
 //! The command line.
 
-mod admin;
+mod admin_client;
 mod archive;
-mod banner;
 mod bulk;
 mod cases;
 mod change;
 mod check;
-mod client;
 mod compile;
 mod completions;
 mod confinement;
@@ -17,11 +15,9 @@ mod exit;
 mod health;
 mod heap;
 mod hints;
-mod listen;
 mod log;
 mod memory;
 mod new;
-mod observability;
 mod options;
 mod output;
 mod predict;
@@ -30,7 +26,6 @@ mod push;
 mod registry;
 mod remote;
 mod rollout;
-mod run_dir;
 mod serve;
 mod settings;
 mod signals;
@@ -40,7 +35,6 @@ mod status;
 mod swap;
 mod terminal;
 mod test_guest;
-mod tls;
 mod values;
 mod versions;
 
@@ -53,8 +47,8 @@ use fastsentiment::app::{self, RunGuestError};
 use tracing::Level;
 
 use confinement::Confinement;
-use listen::Passed;
 use options::LoadOptions;
+use serve::listen::Passed;
 use settings::{ConfigOption, Fault, Settings};
 
 /// Predicts the sentiment of texts with a sandboxed WebAssembly guest.

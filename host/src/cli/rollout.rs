@@ -11,7 +11,7 @@ use reqwest::Method;
 use revisions::{Desired, DesiredError, Parts};
 use rollout::TrialKind;
 
-use super::client::{Call, Client, ClientOptions};
+use super::admin_client::{Call, Client, ClientOptions};
 use super::output;
 use super::versions::{describe_settings, percent};
 

@@ -12,7 +12,7 @@ use reqwest::{Url, redirect};
 use serde_json::json;
 use tokio::net::lookup_host;
 
-use super::client::{ClientError, MAX_RESPONSE, parse, read_bounded};
+use super::admin_client::{ClientError, MAX_RESPONSE, parse, read_bounded};
 use super::remote::{Server, TrustOptions, reason, server};
 use super::versions::table;
 use super::{exit, output};

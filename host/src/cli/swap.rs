@@ -15,9 +15,9 @@ use reqwest::Method;
 use revisions::{Source, read_configuration};
 use rollout::Share;
 
+use super::admin_client::{Call, Client, ClientOptions};
 use super::archive;
 use super::change::{Overriding, describe_change};
-use super::client::{Call, Client, ClientOptions};
 use super::source::SourceOptions;
 use super::values::setting;
 use super::versions::percent;

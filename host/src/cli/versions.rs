@@ -8,7 +8,7 @@ use clap::Args;
 use http::admin::document::{Comparison, Entry, Listing, Name, Origin, Shown, Standing};
 use reqwest::Method;
 
-use super::client::{Call, Client, ClientOptions, id};
+use super::admin_client::{Call, Client, ClientOptions, id};
 use super::terminal;
 
 /// Lists versions, or shows one.

@@ -3,7 +3,6 @@
 mod cache;
 mod guests;
 mod requests;
-mod revisions;
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
@@ -15,11 +14,10 @@ use sandbox::{CompileLimits, Compiler};
 use super::exit::UsageError;
 use super::memory;
 use super::values::{AT_LEAST_ONE, AT_LEAST_ONE_32, path_or_none, setting, source, whole};
-use ::revisions::{ConfiguredValues, Parts, Source};
 use cache::CacheOptions;
 use guests::{GuestLimits, TrustOptions};
 use requests::RequestLimits;
-pub(super) use revisions::RevisionOptions;
+use revisions::{ConfiguredValues, Parts, Source};
 
 /// What to load, and within which limits. Each option can also be set in the environment
 /// and in the configuration file.
@@ -244,7 +242,7 @@ impl LoadOptions {
             queue_tokens: work.queue_tokens.get().into(),
             batch_tokens: work.batch_tokens.map(NonZeroU32::get),
             rollout: self.trust.rollout(),
-            versions: ::revisions::Options {
+            versions: revisions::Options {
                 guest,
                 model,
                 configuration: ConfiguredValues {
@@ -278,7 +276,7 @@ fn own_program() -> std::io::Result<PathBuf> {
 }
 
 /// The guest that is installed with this binary.
-fn guest_beside_binary() -> std::io::Result<PathBuf> {
+pub(super) fn guest_beside_binary() -> std::io::Result<PathBuf> {
     Ok(beside_binary()?.join("fastsentiment_guest.wasm"))
 }
 
@@ -293,7 +291,7 @@ fn default_model() -> std::io::Result<PathBuf> {
 }
 
 /// A path, unless it is empty.
-fn non_empty(path: PathBuf) -> Option<PathBuf> {
+pub(super) fn non_empty(path: PathBuf) -> Option<PathBuf> {
     Some(path).filter(|path| !path.as_os_str().is_empty())
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ::revisions::{DesiredState, Parts, Tags};
 use clap::{ArgAction, Args};
 
-use super::{guest_beside_binary, non_empty};
+use crate::cli::options::{guest_beside_binary, non_empty};
 use crate::cli::registry::RegistryOptions;
 use crate::cli::values::{path_or_none, whole};
 

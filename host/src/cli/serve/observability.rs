@@ -4,7 +4,7 @@ use clap::{ArgAction, Args};
 
 /// What a server logs of its requests, and where its metrics are.
 #[derive(Args)]
-pub(super) struct ObservabilityOptions {
+pub(in crate::cli) struct ObservabilityOptions {
     /// Log a line for each finished request
     ///
     /// The line has the method, path, status, duration and number of texts, and nothing
@@ -20,7 +20,7 @@ pub(super) struct ObservabilityOptions {
         help_heading = "Logging",
         hide_short_help = true
     )]
-    pub(super) log_requests: bool,
+    pub(in crate::cli) log_requests: bool,
 
     /// Serve `/metrics` on the main listener as well
     ///
@@ -36,5 +36,5 @@ pub(super) struct ObservabilityOptions {
         help_heading = "Listeners",
         hide_short_help = true
     )]
-    pub(super) public_metrics: bool,
+    pub(in crate::cli) public_metrics: bool,
 }

@@ -12,7 +12,7 @@ use http::admin::Token;
 use private_dir::PrivateDir;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use super::endpoint::Endpoint;
+use crate::cli::endpoint::Endpoint;
 
 /// What the names of unfinished files begin with.
 const UNFINISHED: &str = ".token-";
@@ -22,7 +22,7 @@ const MOST: u64 = 1024;
 
 /// The directories where a token may be kept, best first: the one that was `chosen`, or else
 /// that of the user's session, or one below the directory for temporary files.
-pub(super) fn candidates(chosen: Option<PathBuf>) -> Vec<PathBuf> {
+pub(in crate::cli) fn candidates(chosen: Option<PathBuf>) -> Vec<PathBuf> {
     if let Some(chosen) = chosen {
         return vec![chosen];
     }
@@ -43,7 +43,7 @@ fn name(port: u16) -> String {
 }
 
 /// A token's file, which is removed when this is dropped, unless another server has replaced it.
-pub(super) struct TokenFile {
+pub(in crate::cli) struct TokenFile {
     dir: PrivateDir,
     name: String,
     token: Token,
@@ -51,7 +51,7 @@ pub(super) struct TokenFile {
 
 impl TokenFile {
     /// Makes a token for a server with this admin port, in the first directory that will do.
-    pub(super) fn create(candidates: &[PathBuf], port: u16) -> anyhow::Result<Self> {
+    pub(in crate::cli) fn create(candidates: &[PathBuf], port: u16) -> anyhow::Result<Self> {
         let mut bytes = [0; 32];
         let random = SystemRandom::new().fill(&mut bytes);
         random.ok().context("the system has no random numbers")?;
@@ -76,11 +76,11 @@ impl TokenFile {
         Ok(Self { dir, name, token })
     }
 
-    pub(super) fn token(&self) -> &Token {
+    pub(in crate::cli) fn token(&self) -> &Token {
         &self.token
     }
 
-    pub(super) fn path(&self) -> PathBuf {
+    pub(in crate::cli) fn path(&self) -> PathBuf {
         self.dir.path().join(&self.name)
     }
 }
@@ -96,7 +96,7 @@ impl Drop for TokenFile {
 
 /// The token of the server with this admin endpoint on this machine, if this user has one: the
 /// newest, in case a server that was killed has left another one.
-pub(super) fn find(candidates: &[PathBuf], server: &Endpoint) -> Option<Token> {
+pub(in crate::cli) fn find(candidates: &[PathBuf], server: &Endpoint) -> Option<Token> {
     let Endpoint::Tcp(address) = server else {
         return None;
     };

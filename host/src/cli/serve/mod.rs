@@ -1,5 +1,13 @@
 //! `fastsentiment serve`: starts a server, and runs it until a signal stops it.
 
+pub(super) mod admin;
+mod banner;
+pub(super) mod listen;
+mod observability;
+mod revisions;
+mod run_dir;
+pub(super) mod tls;
+
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -15,16 +23,17 @@ use http::{Condition, Health, HttpConfig, Readiness};
 use prometheus::Registry;
 use tokio::runtime::Handle;
 
-use super::admin::{Admin, TokenOptions};
-use super::banner::Banner;
-use super::check::redis_status;
-use super::listen::{ListenOptions, Passed};
-use super::observability::ObservabilityOptions;
-use super::options::{LoadOptions, RevisionOptions};
-use super::settings::ConfigOption;
-use super::tls::{ServerTls, TlsOptions};
-use super::values::{AT_LEAST_ONE, AT_LEAST_ONE_32, OptionalOrigin, optional_origin, whole};
-use super::{Prepared, exit, heap, hints, log, output, process, signals};
+use crate::cli::check::redis_status;
+use crate::cli::options::LoadOptions;
+use crate::cli::settings::ConfigOption;
+use crate::cli::values::{AT_LEAST_ONE, AT_LEAST_ONE_32, OptionalOrigin, optional_origin, whole};
+use crate::cli::{Prepared, exit, heap, hints, log, output, process, signals};
+use admin::{Admin, TokenOptions};
+use banner::Banner;
+use listen::{ListenOptions, Passed};
+use observability::ObservabilityOptions;
+use revisions::RevisionOptions;
+use tls::{ServerTls, TlsOptions};
 
 /// The options of a server.
 #[derive(Args)]

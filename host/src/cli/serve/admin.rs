@@ -17,11 +17,11 @@ use revisions::Revisions;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::endpoint::Endpoint;
-use super::exit::UsageError;
 use super::listen::{Bound, Place, permissions_for_others};
 use super::run_dir::{TokenFile, candidates, find};
-use super::values::{path_or_none, secret};
+use crate::cli::endpoint::Endpoint;
+use crate::cli::exit::UsageError;
+use crate::cli::values::{path_or_none, secret};
 
 /// The environment variable that may hold the token itself.
 const TOKEN: &str = "FASTSENTIMENT_ADMIN_TOKEN";
@@ -35,7 +35,7 @@ const UPLOAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// Where the admin token comes from.
 #[derive(Args)]
 #[command(next_help_heading = "Admin access")]
-pub(super) struct TokenOptions {
+pub(in crate::cli) struct TokenOptions {
     /// File with the token for managing versions [default: one that the server makes]
     ///
     /// A token has at least 16 characters that are valid in an HTTP header. Alternatively,
@@ -75,7 +75,7 @@ pub(super) struct TokenOptions {
 }
 
 /// What the options say about a token.
-pub(super) enum Wanted {
+pub(in crate::cli) enum Wanted {
     /// This one, and where it comes from.
     Token(Token, String),
     /// None: every user of this machine may change versions.
@@ -86,7 +86,7 @@ pub(super) enum Wanted {
 
 impl TokenOptions {
     /// The token of the options, if they name one.
-    pub(super) fn resolve(&self) -> anyhow::Result<Wanted> {
+    pub(in crate::cli) fn resolve(&self) -> anyhow::Result<Wanted> {
         // An empty token is an error: where it should have been filled in, something went
         // wrong.
         let token = self.admin_token.as_ref();
@@ -122,7 +122,10 @@ impl TokenOptions {
 
     /// The token for a server: that of the options, or the one that a server of this user has
     /// made, if it is on this machine.
-    pub(super) fn for_server(&self, local: Option<&Endpoint>) -> anyhow::Result<Option<Token>> {
+    pub(in crate::cli) fn for_server(
+        &self,
+        local: Option<&Endpoint>,
+    ) -> anyhow::Result<Option<Token>> {
         Ok(match self.resolve()? {
             Wanted::Token(token, _) => Some(token),
             Wanted::Open => None,
@@ -131,7 +134,7 @@ impl TokenOptions {
     }
 
     /// Why there is no token for a server, for whoever has been asked for one.
-    pub(super) fn why_none(&self, local: Option<&Endpoint>) -> String {
+    pub(in crate::cli) fn why_none(&self, local: Option<&Endpoint>) -> String {
         if local.is_none() {
             return "no token is given: see --admin-token-file".to_owned();
         }
@@ -149,7 +152,7 @@ impl TokenOptions {
     }
 
     /// The directory of the token that a server makes, if it makes one.
-    pub(super) fn run_dir(&self, has_admin_port: bool) -> Option<PathBuf> {
+    pub(in crate::cli) fn run_dir(&self, has_admin_port: bool) -> Option<PathBuf> {
         let makes_one = has_admin_port && matches!(self.resolve(), Ok(Wanted::OwnToken));
         let mut candidates = self.candidates().into_iter().filter(|_| makes_one);
         candidates.find(|dir| private_dir::PrivateDir::create(dir).is_ok())
@@ -193,7 +196,7 @@ impl TokenOptions {
     }
 
     /// Starts the admin listener.
-    pub(super) fn start(
+    pub(in crate::cli) fn start(
         &self,
         bound: Bound,
         config: &Config,
@@ -226,7 +229,7 @@ fn read(path: &Path) -> anyhow::Result<Token> {
 }
 
 /// The running admin listener. It opens before the main listener, and closes after it.
-pub(super) struct Admin {
+pub(in crate::cli) struct Admin {
     place: Place,
     managed: Managed,
     stop: oneshot::Sender<()>,
@@ -264,22 +267,22 @@ impl Admin {
     }
 
     /// Where it listens.
-    pub(super) fn place(&self) -> &Place {
+    pub(in crate::cli) fn place(&self) -> &Place {
         &self.place
     }
 
     /// The file of the token that was made.
-    pub(super) fn token_file(&self) -> Option<PathBuf> {
+    pub(in crate::cli) fn token_file(&self) -> Option<PathBuf> {
         self.token.as_ref().map(TokenFile::path)
     }
 
     /// Lets requests manage these versions from now on.
-    pub(super) fn manage(&self, versions: &Arc<Revisions>) {
+    pub(in crate::cli) fn manage(&self, versions: &Arc<Revisions>) {
         self.managed.set(Arc::clone(versions));
     }
 
     /// Stops the listener, and waits until it has ended.
-    pub(super) async fn stop(self) {
+    pub(in crate::cli) async fn stop(self) {
         // A panic of the task has been logged.
         let _ = self.stop.send(());
         let _ = self.task.await;

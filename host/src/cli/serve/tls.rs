@@ -11,9 +11,9 @@ use prometheus::{IntCounterVec, Registry, register_int_counter_vec_with_registry
 use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::sleep;
 
-use super::endpoint::Endpoint;
 use super::listen::ListenOptions;
-use super::values::path_or_none;
+use crate::cli::endpoint::Endpoint;
+use crate::cli::values::path_or_none;
 
 /// How often the files are looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -21,7 +21,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Certificates and keys of the listeners.
 #[derive(Args)]
 #[command(next_help_heading = "TLS")]
-pub(super) struct TlsOptions {
+pub(in crate::cli) struct TlsOptions {
     /// Certificate of the main listener, in PEM, with those between it and its authority
     /// [default: none, for no TLS]
     ///
@@ -97,12 +97,12 @@ fn files(
 
 impl TlsOptions {
     /// The files of the main listener, if it has TLS.
-    pub(super) fn main(&self) -> Option<ServerFiles> {
+    pub(in crate::cli) fn main(&self) -> Option<ServerFiles> {
         files(self.tls_cert.as_ref(), self.tls_key.as_ref(), None)
     }
 
     /// Those of the admin listener.
-    pub(super) fn admin(&self) -> Option<ServerFiles> {
+    pub(in crate::cli) fn admin(&self) -> Option<ServerFiles> {
         files(
             self.admin_tls_cert.as_ref(),
             self.admin_tls_key.as_ref(),
@@ -111,7 +111,7 @@ impl TlsOptions {
     }
 
     /// The files of each listener that has TLS, with the option that names its certificate.
-    pub(super) fn each(&self) -> impl Iterator<Item = (&'static str, ServerFiles)> {
+    pub(in crate::cli) fn each(&self) -> impl Iterator<Item = (&'static str, ServerFiles)> {
         let all = [
             ("--tls-cert", self.main()),
             ("--admin-tls-cert", self.admin()),
@@ -121,7 +121,7 @@ impl TlsOptions {
     }
 
     /// An error if one option makes no sense without, or beside, another one.
-    pub(super) fn conflict(&self, listen: &ListenOptions) -> Option<String> {
+    pub(in crate::cli) fn conflict(&self, listen: &ListenOptions) -> Option<String> {
         let main = (set(self.tls_cert.as_ref()), "--tls-cert");
         let admin = (set(self.admin_tls_cert.as_ref()), "--admin-tls-cert");
         for (option, name, (needed, needed_name)) in [
@@ -147,15 +147,15 @@ impl TlsOptions {
 }
 
 /// The TLS of all listeners. Its files are followed until it is dropped.
-pub(super) struct ServerTls {
-    pub(super) main: Option<Tls>,
-    pub(super) admin: Option<Tls>,
+pub(in crate::cli) struct ServerTls {
+    pub(in crate::cli) main: Option<Tls>,
+    pub(in crate::cli) admin: Option<Tls>,
     followers: Vec<AbortHandle>,
 }
 
 impl ServerTls {
     /// Reads the files, and follows them from now on.
-    pub(super) fn start(options: &TlsOptions, registry: &Registry) -> anyhow::Result<Self> {
+    pub(in crate::cli) fn start(options: &TlsOptions, registry: &Registry) -> anyhow::Result<Self> {
         let mut server = Self {
             main: None,
             admin: None,

@@ -13,8 +13,8 @@ use connection::{Listener, SocketFile, Tls};
 use listeners::{Listener as Open, Process, Protocol, SocketState};
 use listenfd::ListenFd;
 
-use super::endpoint::{Endpoint, OptionalEndpoint, endpoint, optional_endpoint};
-use super::exit::UsageError;
+use crate::cli::endpoint::{Endpoint, OptionalEndpoint, endpoint, optional_endpoint};
+use crate::cli::exit::UsageError;
 
 /// The permissions of the main listener's socket: as with a port, every user of this machine can
 /// connect to it, unless its directory keeps them out.
@@ -26,7 +26,7 @@ const ADMIN_MODE: u32 = 0o600;
 /// The addresses of a server's listeners.
 #[derive(Args)]
 #[command(next_help_heading = "Listeners")]
-pub(super) struct ListenOptions {
+pub(in crate::cli) struct ListenOptions {
     /// Address of the main listener, for clients; or `unix:` and the path of a socket
     ///
     /// 0.0.0.0 and [::] mean all addresses of this machine. Port 0 picks a free port. A socket
@@ -38,7 +38,7 @@ pub(super) struct ListenOptions {
         default_value = "127.0.0.1:8000",
         value_parser = endpoint
     )]
-    pub(super) listen: Endpoint,
+    pub(in crate::cli) listen: Endpoint,
 
     /// Address of the admin listener; empty to disable it
     ///
@@ -52,12 +52,12 @@ pub(super) struct ListenOptions {
         default_value = "127.0.0.1:8001",
         value_parser = optional_endpoint
     )]
-    pub(super) admin_listen: OptionalEndpoint,
+    pub(in crate::cli) admin_listen: OptionalEndpoint,
 }
 
 impl ListenOptions {
     /// The endpoint of each listener, with the option that sets it.
-    pub(super) fn each(&self) -> Vec<(&'static str, &Endpoint)> {
+    pub(in crate::cli) fn each(&self) -> Vec<(&'static str, &Endpoint)> {
         let admin = self.admin_listen.0.as_ref();
         let admin = admin.map(|admin| ("--admin-listen", admin));
         [("--listen", &self.listen)]
@@ -73,7 +73,7 @@ impl ListenOptions {
 
     /// Checks that the addresses are free. A process that is confined cannot see who uses
     /// them.
-    pub(super) fn check_free(&self, passed: &Passed) -> anyhow::Result<()> {
+    pub(in crate::cli) fn check_free(&self, passed: &Passed) -> anyhow::Result<()> {
         for (option, endpoint) in self.bound(passed) {
             match endpoint {
                 Endpoint::Tcp(address) => {
@@ -90,7 +90,7 @@ impl ListenOptions {
     }
 
     /// The directories in which the files of Unix sockets are made and removed.
-    pub(super) fn socket_dirs(&self, passed: &Passed) -> Vec<&Path> {
+    pub(in crate::cli) fn socket_dirs(&self, passed: &Passed) -> Vec<&Path> {
         let dirs = self
             .bound(passed)
             .filter_map(|(_, endpoint)| match endpoint {
@@ -101,7 +101,7 @@ impl ListenOptions {
     }
 
     /// An error if both listeners are to have the same address.
-    pub(super) fn conflict(&self) -> Option<String> {
+    pub(in crate::cli) fn conflict(&self) -> Option<String> {
         let is_shared = match &self.listen {
             Endpoint::Tcp(address) => address.port() != 0,
             Endpoint::Unix(_) => true,
@@ -119,7 +119,7 @@ impl ListenOptions {
 /// The sockets that systemd, or another program that starts this one, has opened for it
 /// (`LISTEN_FDS`): that of the main listener, and that of the admin listener.
 #[derive(Default)]
-pub(super) struct Passed {
+pub(in crate::cli) struct Passed {
     main: Option<Socket>,
     admin: Option<Socket>,
 }
@@ -132,7 +132,7 @@ enum Socket {
 impl Passed {
     /// Takes the sockets, and the variables that name them out of the environment. The process
     /// must have one thread.
-    pub(super) fn take() -> anyhow::Result<Self> {
+    pub(in crate::cli) fn take() -> anyhow::Result<Self> {
         let mut sockets = ListenFd::from_env();
         anyhow::ensure!(
             sockets.len() <= 2,
@@ -153,7 +153,7 @@ impl Passed {
     }
 
     /// Whether the admin listener has a port.
-    pub(super) fn has_admin_port(&self, options: &ListenOptions) -> bool {
+    pub(in crate::cli) fn has_admin_port(&self, options: &ListenOptions) -> bool {
         match &self.admin {
             Some(socket) => matches!(socket, Socket::Tcp(_)),
             None => matches!(options.admin_listen.0, Some(Endpoint::Tcp(_))),
@@ -161,7 +161,7 @@ impl Passed {
     }
 
     /// The main listener: the socket that was passed, or else the one of the options.
-    pub(super) async fn main(
+    pub(in crate::cli) async fn main(
         &mut self,
         options: &ListenOptions,
         tls: Option<Tls>,
@@ -173,7 +173,7 @@ impl Passed {
     }
 
     /// The admin listener, if there is one.
-    pub(super) async fn admin(
+    pub(in crate::cli) async fn admin(
         &mut self,
         options: &ListenOptions,
         tls: Option<Tls>,
@@ -219,15 +219,15 @@ impl Socket {
 }
 
 /// A listener, and where it is.
-pub(super) struct Bound {
-    pub(super) listener: Listener,
-    pub(super) place: Place,
+pub(in crate::cli) struct Bound {
+    pub(in crate::cli) listener: Listener,
+    pub(in crate::cli) place: Place,
 }
 
 /// Where a listener is.
-pub(super) struct Place {
-    pub(super) at: Endpoint,
-    pub(super) is_tls: bool,
+pub(in crate::cli) struct Place {
+    pub(in crate::cli) at: Endpoint,
+    pub(in crate::cli) is_tls: bool,
 }
 
 impl Place {
@@ -280,7 +280,7 @@ fn refuse_tls(tls: Option<&Tls>) -> Result<(), UsageError> {
 }
 
 /// The permissions of a socket's file, if they let others connect than this user.
-pub(super) fn permissions_for_others(path: &Path) -> io::Result<Option<u32>> {
+pub(in crate::cli) fn permissions_for_others(path: &Path) -> io::Result<Option<u32>> {
     let mode = std::fs::metadata(path)?.mode() & 0o777;
     Ok((mode & 0o077 != 0).then_some(mode))
 }
@@ -301,7 +301,7 @@ fn cannot_listen_at(path: &Path, option: &str) -> String {
 
 /// The process that listens on an address, for a person, if it can be known: processes of
 /// other users cannot be looked into.
-pub(super) fn user_of(address: SocketAddr) -> Option<String> {
+pub(in crate::cli) fn user_of(address: SocketAddr) -> Option<String> {
     let is_same =
         |ip: IpAddr| ip == address.ip() || ip.is_unspecified() || address.ip().is_unspecified();
     let listener = listeners::get_all().ok()?.into_iter().find(|listener| {

@@ -1,4 +1,5 @@
-//! The client of a running server's admin API, for `swap`, `versions` and `change`.
+//! The client of a running server's admin API, and the options that all commands share
+//! which use it: `--admin`, `--json`, the token.
 
 use std::borrow::Cow;
 use std::process::ExitCode;
@@ -13,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use super::admin::TokenOptions;
 use super::archive::Archive;
 use super::output;
 use super::remote::{CONNECT_TIMEOUT, Server, TrustOptions, reason, server};
+use super::serve::admin::TokenOptions;
 use super::terminal::escape;
 
 /// Time limit for a response: a candidate is compiled, maybe after others.

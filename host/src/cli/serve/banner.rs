@@ -6,24 +6,24 @@ use std::path::{Path, PathBuf};
 use fastsentiment::app::{App, Config};
 use revisions::Origin;
 
-use super::compilation;
-use super::endpoint::Endpoint;
 use super::listen::Place;
-use super::terminal::escape;
+use crate::cli::compilation;
+use crate::cli::endpoint::Endpoint;
+use crate::cli::terminal::escape;
 
 /// The startup banner. Its last line is the one that starts with `config`: programs that
 /// read it rely on that.
-pub(super) struct Banner<'a> {
-    pub(super) app: &'a App,
-    pub(super) config: &'a Config,
-    pub(super) main: &'a Place,
-    pub(super) admin: Option<&'a Place>,
+pub(in crate::cli) struct Banner<'a> {
+    pub(in crate::cli) app: &'a App,
+    pub(in crate::cli) config: &'a Config,
+    pub(in crate::cli) main: &'a Place,
+    pub(in crate::cli) admin: Option<&'a Place>,
     /// The file of the admin token that the server has made.
-    pub(super) token: Option<PathBuf>,
+    pub(in crate::cli) token: Option<PathBuf>,
     /// The state of Redis, in words.
-    pub(super) redis: &'a str,
+    pub(in crate::cli) redis: &'a str,
     /// The configuration file.
-    pub(super) file: Option<&'a Path>,
+    pub(in crate::cli) file: Option<&'a Path>,
 }
 
 impl fmt::Display for Banner<'_> {
@@ -82,7 +82,7 @@ fn line(f: &mut fmt::Formatter<'_>, name: &str, value: impl fmt::Display) -> fmt
 
 impl Place {
     /// The URL of a path, as it can be reached from this machine; or the socket and the path.
-    pub(super) fn url(&self, path: &str) -> String {
+    pub(in crate::cli) fn url(&self, path: &str) -> String {
         match (self.at.reachable(), self.is_tls) {
             (at @ Endpoint::Unix(_), _) => format!("{at} {path}"),
             (at, false) => format!("http://{at}{path}"),
