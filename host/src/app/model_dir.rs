@@ -38,6 +38,9 @@ const WEIGHTS: [&str; 4] = [
     "flax_model.msgpack",
 ];
 
+/// The largest JSON file that is read, in bytes: many times the largest vocabulary.
+const MOST_JSON: u64 = 256 << 20;
+
 /// The beginning of every Git LFS pointer file.
 const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 
@@ -114,6 +117,9 @@ pub enum Damage {
     /// It ends before the weights that the model looks for in it.
     #[error("is shorter than {MODEL_FILE} says")]
     TooShort,
+    /// It is larger than any file of its kind.
+    #[error("is larger than {} MiB", MOST_JSON >> 20)]
+    TooLarge,
     /// It begins with a mark that JSON does not allow.
     #[error("begins with a byte order mark, which JSON does not allow")]
     ByteOrderMark,
@@ -166,7 +172,7 @@ pub fn check(dir: &Path) -> Result<Graph, ModelDirError> {
     let graph = graph(dir)?;
     for path in JSON_FILES.map(|name| dir.join(name)) {
         if !is_missing(&path) {
-            let contents = read(&path, u64::MAX)?;
+            let contents = read(&path, MOST_JSON + 1)?;
             check_json(&contents).map_err(damaged(&path))?;
         }
     }
@@ -274,6 +280,9 @@ fn check_contents(contents: &[u8]) -> Result<(), Damage> {
 
 fn check_json(contents: &[u8]) -> Result<(), Damage> {
     check_contents(contents)?;
+    if contents.len() as u64 > MOST_JSON {
+        return Err(Damage::TooLarge);
+    }
     if contents.starts_with(b"\xef\xbb\xbf") {
         return Err(Damage::ByteOrderMark);
     }

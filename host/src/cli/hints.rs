@@ -99,6 +99,7 @@ fn unusable(dir: &Path, error: &ModelDirError) -> String {
             Damage::Directory
             | Damage::Empty
             | Damage::TooShort
+            | Damage::TooLarge
             | Damage::ByteOrderMark
             | Damage::Encoding(_)
             | Damage::Json(_)

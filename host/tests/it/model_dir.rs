@@ -175,7 +175,16 @@ fn what_no_guest_could_read_is_named_before_anything_is_loaded() {
 
 #[test]
 fn a_damaged_json_file_is_named() {
-    let cases: [(Change, &[&str]); 6] = [
+    let cases: [(Change, &[&str]); 7] = [
+        (
+            |dir| {
+                write(dir, "tokenizer.json", "{");
+                let file = dir.join("tokenizer.json");
+                let file = std::fs::File::options().write(true).open(file).unwrap();
+                file.set_len(257 << 20).unwrap();
+            },
+            &["DIR/tokenizer.json is larger than 256 MiB"],
+        ),
         (
             |dir| write(dir, "tokenizer.json", " \n"),
             &["DIR/tokenizer.json is empty: replace it"],
