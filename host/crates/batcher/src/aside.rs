@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use super::worker::{Batch, Taken, Yields, record_cancelled, reply};
+use super::worker::{Batch, Kind, Taken, record_cancelled, reply};
 use super::{BatchLimits, Shared};
-use predictor::{ErrorKind, PredictError, Priority};
+use predictor::{ErrorKind, PredictError};
 
 /// How many texts may be set aside. If those before it hang, the last one waits for longer
 /// than anybody does. With many workers there may be more: a stall of the machine delays the
@@ -31,8 +31,7 @@ pub(super) fn next(shared: &Shared) -> Option<Batch> {
         if !taken.is_empty() {
             return Some(Batch {
                 taken,
-                priority: Priority::Live,
-                yields: Yields::Never,
+                kind: Kind::SetAside,
                 preempted: Arc::default(),
             });
         }

@@ -35,9 +35,10 @@
 
 mod aside;
 mod calibration;
-mod estimate;
 mod metrics;
+mod overload;
 mod queue;
+mod text_tokens;
 mod worker;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,7 +52,7 @@ use tracing::Span;
 pub use calibration::{Calibration, Clock};
 pub use metrics::Metrics;
 use predictor::{
-    Answer, BoxFuture, Client, ErrorKind, Pending, PredictError, Predictor, Priority, Request,
+    Answer, BoxFuture, ErrorKind, Pending, PredictError, Predictor, Priority, Request,
 };
 use queue::{BatchLimits, Entry, Place, Queue};
 
@@ -120,13 +121,6 @@ struct Waiter {
     span: Span,
 }
 
-/// The longest `retry_after` that is suggested.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
-
-/// How many estimated tokens may wait in the background: at least a second of one worker's
-/// time. Work that would wait longer is dropped instead.
-const BACKGROUND_TOKENS: u64 = 8192;
-
 impl Batcher {
     /// Starts the threads.
     ///
@@ -180,7 +174,7 @@ impl Batcher {
             let (reply, answer) = oneshot::channel();
             let wanted = Arc::new(AtomicBool::new(true));
             let entry = Entry {
-                tokens: estimate::tokens(&text),
+                tokens: text_tokens::estimate(&text),
                 text,
                 scorer: Arc::clone(&request.scorer),
                 alone: false,
@@ -298,23 +292,6 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_full(&self, state: &State, priority: Priority, client: Client) -> bool {
-        match priority {
-            Priority::Live => state.queue.is_full(client, self.options.queue_tokens),
-            // Not the load: this bounds memory and age.
-            Priority::Background => state.background.tokens() >= BACKGROUND_TOKENS,
-        }
-    }
-
-    /// When a request that arrives now would have its turn.
-    fn retry_after(&self, state: &mut State, priority: Priority) -> Duration {
-        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        let seconds = state.queue_of(priority).load() as f64
-            / (state.tokens_per_second * self.options.workers.max(1) as f64);
-        Duration::try_from_secs_f64(seconds)
-            .map_or(MAX_RETRY_AFTER, |time| time.min(MAX_RETRY_AFTER))
-    }
-
     fn record_depth(&self, state: &State) {
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.metrics
@@ -344,12 +321,7 @@ impl Waiting {
         let answer = answer.await;
         // Answered, so it is in no queue any more.
         self.wanted.store(false, Ordering::Relaxed);
-        answer.unwrap_or_else(|_| {
-            Err(PredictError::new(
-                ErrorKind::Unavailable,
-                "the server is not predicting at the moment",
-            ))
-        })
+        answer.unwrap_or_else(|_| Err(PredictError::unavailable()))
     }
 }
 

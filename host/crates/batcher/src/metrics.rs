@@ -79,7 +79,8 @@ impl Metrics {
             )?,
             refused: register_int_counter_with_registry!(
                 "fastsentiment_refused_requests_total",
-                "Requests that were refused because too much work was waiting.",
+                "Times that texts were refused because too much work was waiting; those of bulk \
+                 requests are offered again.",
                 registry
             )?,
             cancelled: register_int_counter_with_registry!(

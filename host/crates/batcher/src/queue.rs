@@ -10,7 +10,7 @@
 //!
 //! Turns alone would let short texts overtake a long one for as long as they come. So the
 //! next text of a request is *late* once as many texts of its client have been taken as
-//! the client had requests waiting, and [`PATIENCE`] more. Late texts go first: if not one
+//! the client had requests waiting, and [`MAX_OVERTAKEN`] more. Late texts go first: if not one
 //! text overtook another, it would have been taken by then. While clients wait for answers
 //! before they send more, letting texts overtake longer moves time from the median to the
 //! slowest: mean latency is the same for every order.
@@ -114,7 +114,7 @@ const TURN_OF_A_TEXT: u32 = 64;
 
 /// How many texts may overtake the next text of a request even if its client has few
 /// requests; for example, short requests one long text of a bulk request.
-const PATIENCE: u64 = 16;
+const MAX_OVERTAKEN: u64 = 16;
 
 /// How many texts a batch looks at, after the first, for texts of like length.
 const LOOK_AHEAD: usize = 128;
@@ -365,7 +365,7 @@ impl<T> Lane<T> {
         }
         let requests = self.requests.len() as u64;
         if let Some(waiting) = self.requests.get_mut(&request) {
-            waiting.late = self.taken + requests + PATIENCE;
+            waiting.late = self.taken + requests + MAX_OVERTAKEN;
             self.late.insert((waiting.late, request));
         }
     }

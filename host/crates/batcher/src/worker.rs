@@ -25,29 +25,37 @@ pub(super) type Taken = (Place, Entry<Waiter>);
 /// At least one text, taken from one of the queues.
 pub(super) struct Batch {
     pub(super) taken: Vec<Taken>,
-    pub(super) priority: Priority,
-    pub(super) yields: Yields,
+    pub(super) kind: Kind,
     /// Set once the batch has been preempted by urgent texts.
     pub(super) preempted: Arc<AtomicBool>,
 }
 
-/// When a batch is preempted by urgent texts that wait.
+/// What a batch is, and so when it has to make way for texts that wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Yields {
-    AtOnce,
-    /// Once it has taken this long.
-    After(Duration),
-    Never,
+pub(super) enum Kind {
+    /// Texts that somebody waits for. Once it has taken this long, it makes way.
+    Ordinary { patience: Duration },
+    /// Texts that nobody waits for. It makes way at once.
+    Background,
+    /// A text that has taken too long before. It makes way for none, since it has a thread of
+    /// its own.
+    SetAside,
 }
 
-impl Yields {
-    /// Whether urgent texts may preempt a batch that has begun at `begun`.
+impl Kind {
+    /// Whether a batch that has begun at `begun` has to make way if its worker is needed.
     fn is_due(self, begun: Instant) -> bool {
         match self {
-            Self::AtOnce => true,
-            Self::After(time) => begun.elapsed() >= time,
-            Self::Never => false,
+            Self::Ordinary { patience } => begun.elapsed() >= patience,
+            Self::Background => true,
+            Self::SetAside => false,
         }
+    }
+
+    /// Whether it occupies a worker, and says how fast workers are. Texts in the background
+    /// may be those of a slower revision, and a text that was set aside is no measure of others.
+    fn is_ordinary(self) -> bool {
+        matches!(self, Self::Ordinary { .. })
     }
 }
 
@@ -57,9 +65,8 @@ pub(super) type Next = fn(&Shared) -> Option<Batch>;
 /// Scores batches until the batcher is dropped.
 pub(super) fn work(shared: &Arc<Shared>, next: Next) {
     while let Some(batch) = next(shared) {
-        let in_background = batch.priority == Priority::Background;
-        // Neither work in the background counts, nor the thread for texts that were set aside.
-        let busy = i64::from(matches!(batch.yields, Yields::After(_)));
+        let in_background = batch.kind == Kind::Background;
+        let busy = i64::from(batch.kind.is_ordinary());
         shared.metrics.busy_workers.add(busy);
         // `call` handles a panic of the scorer. Any other must not end the thread.
         if catch_unwind(AssertUnwindSafe(|| score(shared, batch))).is_err() {
@@ -88,24 +95,21 @@ pub(super) fn next(shared: &Shared) -> Option<Batch> {
             return None;
         }
         let idle = state.idle;
-        let mut priority = Priority::Live;
         let mut taken = state.queue.take(limits, idle);
+        let mut kind = Kind::Ordinary {
+            patience: patience(shared, &state, &taken),
+        };
         let spare = idle > 0 || shared.options.workers <= 1;
         if taken.is_empty() && spare && !state.background_busy {
-            priority = Priority::Background;
+            kind = Kind::Background;
             taken = state.background.take(limits, 0);
             state.background_busy = !taken.is_empty();
         }
         if !taken.is_empty() {
             shared.record_depth(&state);
-            let yields = match priority {
-                Priority::Live => Yields::After(patience(shared, &state, &taken)),
-                Priority::Background => Yields::AtOnce,
-            };
             return Some(Batch {
                 taken,
-                priority,
-                yields,
+                kind,
                 preempted: Arc::default(),
             });
         }
@@ -127,7 +131,7 @@ fn patience(shared: &Shared, state: &State, batch: &[Taken]) -> Duration {
 
 fn score(shared: &Arc<Shared>, mut batch: Batch) {
     let begun = Instant::now();
-    if batch.priority == Priority::Live {
+    if batch.kind != Kind::Background {
         #[expect(clippy::cast_precision_loss, reason = "batches are small")]
         let texts = batch.taken.len() as f64;
         shared.metrics.batch_texts.observe(texts);
@@ -142,17 +146,14 @@ fn score(shared: &Arc<Shared>, mut batch: Batch) {
         .map(|(_, entry)| std::mem::take(&mut entry.text))
         .collect();
     let result = call(shared, &batch, &texts);
-    let spent = begun.elapsed();
-    let took = spent.as_secs_f64();
+    let took = begun.elapsed();
     let is_preempted = batch.preempted.load(Ordering::Relaxed);
-    if batch.priority == Priority::Live {
-        shared.metrics.batch_seconds.observe(took);
+    if batch.kind != Kind::Background {
+        shared.metrics.batch_seconds.observe(took.as_secs_f64());
     }
     match result {
         Ok(scores) => {
-            // The background runs another revision, which may be slower, and a text that was
-            // set aside is no measure of others.
-            if let Yields::After(_) = batch.yields {
+            if batch.kind.is_ordinary() {
                 learn(shared, &batch.taken, took);
             }
             for ((_, entry), scores) in batch.taken.into_iter().zip(scores) {
@@ -163,13 +164,13 @@ fn score(shared: &Arc<Shared>, mut batch: Batch) {
                     source: Source::Computed,
                     work: Some(Work {
                         queued: begun - entry.waiter.since,
-                        scored: spent,
+                        scored: took,
                     }),
                 };
                 reply(shared, entry, Ok(answer));
             }
         }
-        Err(_) if is_preempted && batch.priority == Priority::Background => {
+        Err(_) if is_preempted && batch.kind == Kind::Background => {
             reply_preempted(shared, batch.taken);
         }
         Err(error) => {
@@ -205,18 +206,16 @@ fn call(
     let unwanted = move || !wanted.iter().any(|wanted| wanted.load(Ordering::Relaxed));
     let begun = Instant::now();
     // The texts of a late batch wait for one another, whether or not others wait for them.
-    let is_shared = batch.taken.len() > 1 && batch.priority == Priority::Live;
-    let cancellation = match batch.yields {
-        Yields::Never => CancellationToken::new(unwanted),
-        yields => {
+    let is_shared = batch.taken.len() > 1 && batch.kind != Kind::Background;
+    let cancellation = match batch.kind {
+        Kind::SetAside => CancellationToken::new(unwanted),
+        kind => {
             let (shared, preempted) = (Arc::clone(shared), Arc::clone(&batch.preempted));
             CancellationToken::new(move || {
-                unwanted() || (yields.is_due(begun) && is_preempted(&shared, &preempted, is_shared))
+                unwanted()
+                    || (kind.is_due(begun) && preempt_if_needed(&shared, &preempted, is_shared))
             })
         }
-    };
-    let failed = |detail: String| {
-        PredictError::new(ErrorKind::Failed, "the prediction failed").with_detail(detail)
     };
     let (_, first) = &batch.taken[0];
     // Log lines about texts of several requests belong to none of them.
@@ -229,19 +228,20 @@ fn call(
     let result = catch_unwind(AssertUnwindSafe(|| {
         first.scorer.score(texts, &cancellation)
     }));
-    let scores =
-        result.map_err(|_| failed("the host panicked during a call of the guest".to_owned()))??;
+    let panicked = |_| PredictError::failed("the host panicked during a call of the guest");
+    let scores = result.map_err(panicked)??;
     if scores.len() == texts.len() {
         Ok(scores)
     } else {
         let counts = format!("{} answers to {} texts", scores.len(), texts.len());
-        Err(failed(counts))
+        Err(PredictError::failed(counts))
     }
 }
 
-/// Whether a batch is preempted. Once it is, it stays so: whatever error its scorer returns is
+/// Preempts a batch that is due if others need its worker, and one of several texts at any
+/// rate. Returns whether it is preempted, by now or before: whatever error its scorer returns is
 /// then no failure.
-fn is_preempted(shared: &Shared, preempted: &AtomicBool, is_shared: bool) -> bool {
+fn preempt_if_needed(shared: &Shared, preempted: &AtomicBool, is_shared: bool) -> bool {
     if !preempted.load(Ordering::Relaxed) && (is_shared || shared.lock().needs_workers()) {
         preempted.store(true, Ordering::Relaxed);
     }
@@ -318,7 +318,8 @@ pub(super) fn reply(shared: &Shared, entry: Entry<Waiter>, answer: Result<Answer
 }
 
 /// Updates the moving average of a worker's throughput.
-fn learn(shared: &Shared, batch: &[Taken], seconds: f64) {
+fn learn(shared: &Shared, batch: &[Taken], took: Duration) {
+    let seconds = took.as_secs_f64();
     if seconds > 0.0 {
         let mut state = shared.lock();
         state.tokens_per_second += WEIGHT * (tokens(batch) / seconds - state.tokens_per_second);

@@ -17,8 +17,8 @@ use super::memory::Memory;
 use super::metrics::Metrics;
 use super::shared::{Found, Outbox, Shared};
 use predictor::{
-    Answer, BoxFuture, ErrorKind, Pending, PredictError, Predictor, Priority, Request,
-    RequestOptions, Revision, Scorer, Scores, Source,
+    Answer, BoxFuture, Pending, PredictError, Predictor, Priority, Request, RequestOptions,
+    Revision, Scorer, Scores, Source,
 };
 
 /// The part of a cache that its futures share.
@@ -239,8 +239,7 @@ impl Inner {
         let pending = self.below.predict(request).await?;
         if pending.len() != keys.len() {
             let counts = format!("{} answers to {} texts", pending.len(), keys.len());
-            let error = PredictError::new(ErrorKind::Failed, "the prediction failed");
-            return Err(error.with_detail(counts));
+            return Err(PredictError::failed(counts));
         }
         // One outbox for the request, so that its answers are written together.
         let outbox = self.shared.as_ref().map(|shared| Arc::new(shared.outbox()));
@@ -315,10 +314,7 @@ impl Lookup {
     /// The answers, none of which is missing by now.
     fn answers(self) -> Result<Vec<Pending>, PredictError> {
         let answers: Option<Vec<Pending>> = self.answers.into_iter().collect();
-        answers.ok_or_else(|| {
-            PredictError::new(ErrorKind::Failed, "the prediction failed")
-                .with_detail("a text was lost in the cache")
-        })
+        answers.ok_or_else(|| PredictError::failed("a text was lost in the cache"))
     }
 }
 

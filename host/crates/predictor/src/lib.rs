@@ -158,6 +158,19 @@ impl PredictError {
         }
     }
 
+    /// A failure of which the client learns nothing else; the detail is for the log.
+    pub fn failed(detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Failed, "the prediction failed").with_detail(detail)
+    }
+
+    /// No work is taken on: the server is starting or ending.
+    pub fn unavailable() -> Self {
+        Self::new(
+            ErrorKind::Unavailable,
+            "the server is not predicting at the moment",
+        )
+    }
+
     /// Adds what only the log may see.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::metrics::Counters;
 use super::probation::{self, Health};
-use predictor::{CancellationToken, ErrorKind, PredictError, Revision, Scorer, Scores};
+use predictor::{CancellationToken, PredictError, Revision, Scorer, Scores};
 
 /// A revision, from when it is put into use until its last text is answered. If it is put
 /// into use again, it starts over.
@@ -104,8 +104,7 @@ impl Scorer for ActiveRevision {
         cancellation: &CancellationToken,
     ) -> Result<Vec<Scores>, PredictError> {
         if *self.retired.borrow() || self.is_condemned() {
-            let error = PredictError::new(ErrorKind::Failed, "the prediction failed");
-            return Err(error.with_detail("the revision was taken out of use"));
+            return Err(PredictError::failed("the revision was taken out of use"));
         }
         let cancellation = self.cancellation(cancellation);
         let call = || self.scorer.score(texts, &cancellation);

@@ -175,8 +175,5 @@ async fn wait(
 
 /// The task that had the answer is gone: the runtime is shutting down.
 fn lost() -> Landing {
-    Err(PredictError::new(
-        ErrorKind::Unavailable,
-        "the server is not predicting at the moment",
-    ))
+    Err(PredictError::unavailable())
 }

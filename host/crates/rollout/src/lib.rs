@@ -256,10 +256,8 @@ impl Rollout {
             let mut parts = [live.into_iter(), canary.into_iter()];
             let in_order = in_share.into_iter();
             let in_order = in_order.map(|in_share| parts[usize::from(in_share)].next());
-            in_order.collect::<Option<_>>().ok_or_else(|| {
-                PredictError::new(ErrorKind::Failed, "the prediction failed")
-                    .with_detail("a text was lost between two revisions")
-            })
+            let answers = in_order.collect::<Option<_>>();
+            answers.ok_or_else(|| PredictError::failed("a text was lost between two revisions"))
         })
     }
 }

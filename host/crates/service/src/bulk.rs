@@ -156,14 +156,16 @@ impl<T> Bulk<T> {
         // As late as possible, so that chunks are as large as possible.
         self.send();
         let Some(chunk) = self.chunks.front_mut() else {
-            return Err(lost("a text was lost before it was asked for"));
+            return Err(PredictError::failed(
+                "a text was lost before it was asked for",
+            ));
         };
         let answer = chunk.answers.recv().await;
         chunk.left -= 1;
         if chunk.left == 0 {
             self.chunks.pop_front();
         }
-        let answer = answer.unwrap_or_else(|| Err(lost("the host panicked")));
+        let answer = answer.unwrap_or_else(|| Err(PredictError::failed("the host panicked")));
         if let Err(error) = &answer
             && let ErrorKind::Overloaded { .. } = error.kind
             && self.refused.is_none()
@@ -333,8 +335,4 @@ impl Service {
             }
         }
     }
-}
-
-fn lost(detail: &str) -> PredictError {
-    PredictError::new(ErrorKind::Failed, "the prediction failed").with_detail(detail)
 }

@@ -177,7 +177,7 @@ impl Model {
         };
         let mut places = self.waiting.keys();
         let next = places.find(|place| place.client == first.client);
-        let is_late = self.heads[first].texts > PATIENCE;
+        let is_late = self.heads[first].texts > MAX_OVERTAKEN;
         assert!(next == Some(first) || is_late, "the first of its client");
         let heads = self.heads.iter_mut();
         for (_, head) in heads.filter(|(place, _)| place.client == first.client) {
@@ -296,7 +296,7 @@ proptest! {
         let mut model = Model::default();
         let check = |model: &Model| {
             for (place, head) in &model.heads {
-                let most = 2 * head.requests + PATIENCE;
+                let most = 2 * head.requests + MAX_OVERTAKEN;
                 prop_assert!(head.batches <= most, "{place:?} {head:?}");
             }
             Ok(())

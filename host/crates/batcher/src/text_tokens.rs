@@ -19,7 +19,7 @@ const LETTERS_PER_TOKEN: u32 = 10;
 const BYTES_PER_TOKEN: usize = 256;
 
 /// The estimate for a text: from 2 to 512.
-pub(super) fn tokens(text: &str) -> u32 {
+pub(super) fn estimate(text: &str) -> u32 {
     let by_length = u32::try_from(text.len() / BYTES_PER_TOKEN).unwrap_or(MAX_TOKENS);
     count(text).max(by_length).min(MAX_TOKENS)
 }
@@ -48,21 +48,21 @@ fn count(text: &str) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::tokens;
+    use super::estimate;
 
     #[test]
     fn words_and_marks_count() {
-        assert_eq!(tokens(""), 2);
-        assert_eq!(tokens("  \n"), 2);
-        assert_eq!(tokens("A warm, funny film."), 8);
-        assert_eq!(tokens("incomprehensibilities"), 5);
-        assert_eq!(tokens("素晴らしい"), 7);
+        assert_eq!(estimate(""), 2);
+        assert_eq!(estimate("  \n"), 2);
+        assert_eq!(estimate("A warm, funny film."), 8);
+        assert_eq!(estimate("incomprehensibilities"), 5);
+        assert_eq!(estimate("素晴らしい"), 7);
     }
 
     #[test]
     fn no_text_counts_for_more_than_a_model_reads() {
-        assert_eq!(tokens(&"word ".repeat(10_000)), 512);
-        assert_eq!(tokens(&"é".repeat(10_000)), 512);
-        assert_eq!(tokens(&" ".repeat(1 << 20)), 512);
+        assert_eq!(estimate(&"word ".repeat(10_000)), 512);
+        assert_eq!(estimate(&"é".repeat(10_000)), 512);
+        assert_eq!(estimate(&" ".repeat(1 << 20)), 512);
     }
 }
