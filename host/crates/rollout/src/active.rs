@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::{mpsc, watch};
 
 use super::metrics::Counters;
-use predictor::{CancellationToken, ErrorKind, PredictError, Revision, Scorer, Scores};
+use predictor::{CancellationToken, ErrorKind, LongTexts, PredictError, Revision, Scorer, Scores};
 
 /// A revision, from when it is put into use until its last text is answered. If it is put
 /// into use again, it starts over.
@@ -200,12 +200,62 @@ impl Scorer for ActiveRevision {
         texts: &[String],
         cancellation: &CancellationToken,
     ) -> Result<Vec<Scores>, PredictError> {
+        self.counted(texts, cancellation, |cancellation| {
+            self.scorer.score(texts, cancellation)
+        })
+    }
+
+    fn score_whole(
+        &self,
+        texts: &[String],
+        cancellation: &CancellationToken,
+    ) -> Result<Vec<Scores>, PredictError> {
+        self.counted(texts, cancellation, |cancellation| {
+            self.scorer.score_whole(texts, cancellation)
+        })
+    }
+}
+
+/// A revision in use, for texts that must not be truncated.
+pub(super) struct Whole(pub(super) Arc<ActiveRevision>);
+
+impl Scorer for Whole {
+    fn revision(&self) -> &Arc<Revision> {
+        self.0.revision()
+    }
+
+    fn batch_tokens(&self) -> u32 {
+        self.0.batch_tokens()
+    }
+
+    fn long_texts(&self) -> LongTexts {
+        LongTexts::Refuse
+    }
+
+    fn score(
+        &self,
+        texts: &[String],
+        cancellation: &CancellationToken,
+    ) -> Result<Vec<Scores>, PredictError> {
+        self.0.score_whole(texts, cancellation)
+    }
+}
+
+impl ActiveRevision {
+    /// Calls the scorer with texts, unless the revision is out of use, and counts what comes
+    /// of it.
+    fn counted(
+        &self,
+        texts: &[String],
+        cancellation: &CancellationToken,
+        call: impl FnOnce(&CancellationToken) -> Result<Vec<Scores>, PredictError>,
+    ) -> Result<Vec<Scores>, PredictError> {
         if *self.retired.borrow() || self.is_condemned() {
             let error = PredictError::new(ErrorKind::Failed, "the prediction failed");
             return Err(error.with_detail("the revision was taken out of use"));
         }
         let cancellation = self.cancellation(cancellation);
-        let call = || self.scorer.score(texts, &cancellation);
+        let call = || call(&cancellation);
         let result = match catch_unwind(AssertUnwindSafe(call)) {
             Ok(result) => result,
             Err(panic) => {
