@@ -4,7 +4,7 @@
 //! `examples/neutral` does.
 
 use fastsentiment_classifier::bindings::{
-    self, Describe, Description, Error, Guest as Prepare, Predict, Score,
+    self, Describe, Description, Error, Guest as Prepare, Predict, PredictWhole, Score,
 };
 use fastsentiment_classifier::{Kept, Predictor, described, said};
 
@@ -16,6 +16,12 @@ static PREDICTOR: Kept<Predictor> = Kept::new(Predictor::load);
 impl Predict for Component {
     fn predict(texts: Vec<String>) -> Result<Vec<Vec<Score>>, Error> {
         PREDICTOR.get()?.predict(&texts)
+    }
+}
+
+impl PredictWhole for Component {
+    fn predict_whole(texts: Vec<String>) -> Result<Vec<Vec<Score>>, Error> {
+        PREDICTOR.get()?.predict_whole(&texts)
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 pub mod alone;
 mod calibrations;
 mod engine;
+mod loaded;
 mod loader;
 pub mod memory;
 pub mod model_dir;

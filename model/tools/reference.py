@@ -61,7 +61,8 @@ of the texts. Of a file whose name ends in .tsv, the column `sentence` is read.
 
 `ids` are the token ids that the model saw, special tokens included; `scores` holds
 every label in the model's own order, as the shortest decimals that give back the
-float32 value.
+float32 value. With --windows, an answer is a list of these, one for each window of
+the text.
 """
 
 
@@ -72,9 +73,8 @@ class Answer:
     ids: list[int]
     scores: dict[str, float]
 
-    def to_json(self) -> str:
-        answer = {"ids": self.ids, "scores": self.scores}
-        return json.dumps(answer, ensure_ascii=False)
+    def to_dict(self) -> dict[str, object]:
+        return {"ids": self.ids, "scores": self.scores}
 
 
 class Reference:
@@ -101,6 +101,29 @@ class Reference:
             return_token_type_ids=True,
             return_attention_mask=True,
         )
+        return self.run(dict(encoding))
+
+    def windows(self, text: str) -> list[Answer]:
+        """The answers of the text's windows, of which each shares a quarter of its
+        tokens with the one before."""
+        special = self.tokenizer.num_special_tokens_to_add()
+        encoding = self.tokenizer(
+            text,
+            truncation=True,
+            max_length=self.limit,
+            stride=(self.limit - special) // 4,
+            return_overflowing_tokens=True,
+            padding=False,
+            return_token_type_ids=True,
+            return_attention_mask=True,
+        )
+        count = len(encoding["input_ids"])
+        rows = [
+            {name: encoding[name][row] for name in encoding} for row in range(count)
+        ]
+        return [self.run(row) for row in rows]
+
+    def run(self, encoding: dict[str, list[int]]) -> Answer:
         feed = {
             graph_input.name: np.array(
                 [encoding[graph_input.name]], dtype=INPUT_TYPES[graph_input.type]
@@ -207,10 +230,20 @@ def main() -> None:
         metavar="FILE",
         help="file of texts; '-', the default, is standard input",
     )
+    parser.add_argument(
+        "--windows",
+        action="store_true",
+        help="answer each window of a text that is too long",
+    )
     arguments = parser.parse_args()
     reference = Reference(arguments.model)
     for text in read_texts(arguments.texts):
-        print(reference.answer(text).to_json(), flush=True)
+        answer = (
+            [window.to_dict() for window in reference.windows(text)]
+            if arguments.windows
+            else reference.answer(text).to_dict()
+        )
+        print(json.dumps(answer, ensure_ascii=False), flush=True)
 
 
 if __name__ == "__main__":

@@ -6,24 +6,24 @@ use fastsentiment_config::Activation;
 
 use crate::bindings::{Error, Score};
 
-/// The score of every label for one text, highest first; labels with equal scores are
-/// in the model's order.
-///
-/// `labels` and `logits` have the same length.
-pub(crate) fn rank(
-    labels: &[String],
-    logits: &[f32],
-    activation: Activation,
-) -> Result<Vec<Score>, Error> {
+/// The score of every label, in the model's order.
+pub(crate) fn scores(logits: &[f32], activation: Activation) -> Result<Vec<f32>, Error> {
     if let Some(bad) = logits.iter().find(|logit| !logit.is_finite()) {
         return Err(Error::InferenceFailed(format!(
             "the model gave a logit of {bad}"
         )));
     }
-    let scores = match activation {
+    Ok(match activation {
         Activation::Softmax => softmax(logits),
         Activation::Sigmoid => logits.iter().map(|logit| sigmoid(*logit)).collect(),
-    };
+    })
+}
+
+/// Labels with their scores, highest first; labels with equal scores are in the model's
+/// order.
+///
+/// `labels` and `scores` have the same length.
+pub(crate) fn rank(labels: &[String], scores: Vec<f32>) -> Vec<Score> {
     let mut ranked: Vec<Score> = labels
         .iter()
         .cloned()
@@ -31,7 +31,7 @@ pub(crate) fn rank(
         .map(|(label, score)| Score { label, score })
         .collect();
     ranked.sort_by(|a, b| b.score.total_cmp(&a.score));
-    Ok(ranked)
+    ranked
 }
 
 /// Subtracts the largest logit first, so that no exponential overflows.
@@ -52,8 +52,8 @@ mod tests {
 
     fn ranked(logits: &[f32], activation: Activation) -> Vec<(String, f32)> {
         let labels: Vec<String> = (0..logits.len()).map(|id| format!("L{id}")).collect();
-        rank(&labels, logits, activation)
-            .expect("finite logits")
+        let scores = scores(logits, activation).expect("finite logits");
+        rank(&labels, scores)
             .into_iter()
             .map(|score| (score.label, score.score))
             .collect()
@@ -85,9 +85,8 @@ mod tests {
 
     #[test]
     fn a_logit_that_is_not_finite_is_an_error() {
-        let labels = ["a".to_owned(), "b".to_owned()];
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            assert!(rank(&labels, &[0.0, bad], Activation::Softmax).is_err());
+            assert!(scores(&[0.0, bad], Activation::Softmax).is_err());
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Converts texts to token ids, as Transformers does with `truncation=True`.
+//! Converts texts to token ids, as Transformers does with `truncation=True`, and for windows
+//! with `return_overflowing_tokens=True`.
 //!
 //! This module must not know how the ids are used.
 
@@ -7,16 +8,25 @@ use std::path::Path;
 
 use fastsentiment_config::{ModelConfig, Side};
 use serde::Deserialize;
-use tokenizers::{PostProcessor, Tokenizer, TruncationDirection, TruncationParams};
+use tokenizers::{Encoding, PostProcessor, Tokenizer, TruncationDirection, TruncationParams};
 
 use crate::adapt::adapt;
-use crate::bindings::{self, Error, Limit};
+use crate::bindings::{self, Error, InvalidText, Limit};
+use crate::long_texts::LongTexts;
 use crate::read::read;
 
 /// The most tokens of a row, which the contract limits by the size of an input.
 const MAX_TOKENS: usize = 8192;
 
-/// The tokens of a text: one row of a batch.
+/// The most windows of a text. Each is a run of the model, so that this bounds what one text
+/// can cost; as many of BERT's take about 6 s on one core, within the default limit for a call.
+const MAX_WINDOWS: usize = 8;
+
+/// A window shares one token in so many with the one before it, so that most sentences are
+/// whole in one of them.
+const OVERLAP: usize = 4;
+
+/// The tokens of a text, or of a window of it: one row of a batch.
 pub(crate) struct Row {
     /// Token ids, special tokens included.
     pub(crate) ids: Vec<u32>,
@@ -31,6 +41,7 @@ pub(crate) struct Row {
 pub(crate) struct Encoder {
     tokenizer: Tokenizer,
     direction: TruncationDirection,
+    long_texts: LongTexts,
 }
 
 /// A Gothic and a Runic letter, which vocabularies lack, so that a tokenizer needs its unknown
@@ -54,7 +65,11 @@ const TYPES: [&str; 4] = ["BPE", "Unigram", "WordLevel", "WordPiece"];
 impl Encoder {
     /// Reads a directory's `tokenizer.json`. Texts are truncated to the limit of the
     /// configuration, or if that has none, to the file's own.
-    pub(crate) fn read(dir: &Path, config: &ModelConfig) -> Result<Self, Error> {
+    pub(crate) fn read(
+        dir: &Path,
+        config: &ModelConfig,
+        long_texts: LongTexts,
+    ) -> Result<Self, Error> {
         let file = dir.join("tokenizer.json");
         let unsuitable = |why: &dyn Display| {
             Error::ModelUnsuitable(format!("{} is not as expected: {why}", file.display()))
@@ -79,6 +94,7 @@ impl Encoder {
         let mut encoder = Self {
             tokenizer,
             direction,
+            long_texts,
         };
         if let Some(max_tokens) = max_tokens {
             encoder.truncate_to(max_tokens)?;
@@ -94,9 +110,13 @@ impl Encoder {
         truncation.map(|params| params.max_length)
     }
 
-    /// How texts are truncated, if they are.
+    /// The longest text that is scored as a whole, and how longer ones are truncated, if they
+    /// are.
     pub(crate) fn limit(&self) -> Option<Limit> {
-        let tokens = self.max_tokens()?;
+        let tokens = match self.long_texts {
+            LongTexts::Truncate | LongTexts::Refuse => self.max_tokens()?,
+            LongTexts::Window(_) => self.tokens_of(MAX_WINDOWS)?,
+        };
         Some(Limit {
             tokens: tokens.try_into().unwrap_or(u32::MAX),
             cut: match self.direction {
@@ -106,19 +126,36 @@ impl Encoder {
         })
     }
 
+    /// How many tokens so many full windows have together, each once, special tokens included.
+    fn tokens_of(&self, windows: usize) -> Option<usize> {
+        let params = self.tokenizer.get_truncation()?;
+        let step = params.max_length - self.special_tokens() - params.stride;
+        Some(params.max_length + (windows - 1) * step)
+    }
+
+    /// How many special tokens each row has.
+    fn special_tokens(&self) -> usize {
+        let processor = self.tokenizer.get_post_processor();
+        processor.map_or(0, |processor| processor.added_tokens(false))
+    }
+
     /// Truncates texts to `max_tokens`, special tokens included.
     pub(crate) fn truncate_to(&mut self, max_tokens: usize) -> Result<(), Error> {
-        let special = self.tokenizer.get_post_processor();
-        let special = special.map_or(0, |processor| processor.added_tokens(false));
+        let special = self.special_tokens();
         if max_tokens <= special {
             return Err(Error::ModelUnsuitable(format!(
                 "the model's limit is {max_tokens} tokens, and the {special} special tokens of \
                  tokenizer.json leave none for a text"
             )));
         }
+        let max_length = max_tokens.min(MAX_TOKENS);
         let truncation = TruncationParams {
-            max_length: max_tokens.min(MAX_TOKENS),
+            max_length,
             direction: self.direction,
+            stride: match self.long_texts {
+                LongTexts::Truncate | LongTexts::Refuse => 0,
+                LongTexts::Window(_) => (max_length - special) / OVERLAP,
+            },
             ..TruncationParams::default()
         };
         let truncated = self.tokenizer.with_truncation(Some(truncation));
@@ -126,16 +163,64 @@ impl Encoder {
         truncated.map(drop)
     }
 
-    /// Tokenises one text; `index` is its position in the call.
-    pub(crate) fn encode(&self, index: usize, text: &str) -> Result<Row, Error> {
-        let encoding = self.tokenizer.encode_fast(text, true).map_err(|error| {
+    /// Tokenises the beginning of a text, or its end, as the model truncates.
+    pub(crate) fn encode_truncated(&self, index: usize, text: &str) -> Result<Row, Error> {
+        Ok(Row::from(&self.tokens(index, text)?))
+    }
+
+    /// Tokenises one text; `index` is its position in the call. The rows are its windows, and
+    /// one if it is not longer than the limit.
+    ///
+    /// # Errors
+    ///
+    /// If the text is too long for what becomes of long texts.
+    pub(crate) fn encode(
+        &self,
+        index: usize,
+        text: &str,
+        long_texts: LongTexts,
+    ) -> Result<Vec<Row>, Error> {
+        let encoding = self.tokens(index, text)?;
+        let more = match long_texts {
+            LongTexts::Truncate => &[],
+            LongTexts::Refuse | LongTexts::Window(_) => encoding.get_overflowing().as_slice(),
+        };
+        let most = match long_texts {
+            LongTexts::Truncate | LongTexts::Refuse => 1,
+            LongTexts::Window(_) => MAX_WINDOWS,
+        };
+        let windows = more.len() + 1;
+        if let Some(last) = more.last()
+            && windows > most
+        {
+            // All but the last are full.
+            let before = self.tokens_of(windows - 1).unwrap_or_default();
+            let params = self.tokenizer.get_truncation();
+            let overlap = params.map_or(0, |params| params.stride);
+            let tokens = before + last.len() - self.special_tokens() - overlap;
+            let allowed = self.tokens_of(most).unwrap_or_default();
+            return Err(Error::InvalidText(InvalidText {
+                index: index.try_into().unwrap_or(u32::MAX),
+                reason: format!("the text has {tokens} tokens; at most {allowed} are allowed"),
+            }));
+        }
+        Ok([&encoding].into_iter().chain(more).map(Row::from).collect())
+    }
+
+    fn tokens(&self, index: usize, text: &str) -> Result<Encoding, Error> {
+        self.tokenizer.encode_fast(text, true).map_err(|error| {
             Error::Internal(format!("text {index} could not be tokenised: {error}"))
-        })?;
-        Ok(Row {
+        })
+    }
+}
+
+impl From<&Encoding> for Row {
+    fn from(encoding: &Encoding) -> Self {
+        Self {
             ids: encoding.get_ids().to_vec(),
             type_ids: encoding.get_type_ids().to_vec(),
             mask: encoding.get_attention_mask().to_vec(),
-        })
+        }
     }
 }
 

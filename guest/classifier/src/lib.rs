@@ -19,6 +19,7 @@ mod config;
 mod encode;
 mod infer;
 mod kept;
+mod long_texts;
 mod predictor;
 mod read;
 mod setting;
@@ -44,6 +45,7 @@ pub mod bindings {
             world classifying {
                 include fastsentiment:predict/prepared-guest@0.1.0;
                 include fastsentiment:predict/described-guest@0.1.0;
+                include fastsentiment:predict/whole-guest@0.1.0;
             }
         ",
         world: "fastsentiment:classifier/classifying",
@@ -55,7 +57,10 @@ pub mod bindings {
     pub use exports::fastsentiment::predict::descriptor::{
         Activation, Description, Guest as Describe, Limit, Side,
     };
-    pub use exports::fastsentiment::predict::predictor::{Error, Guest as Predict, Score};
+    pub use exports::fastsentiment::predict::predictor::{
+        Error, Guest as Predict, InvalidText, Score,
+    };
+    pub use exports::fastsentiment::predict::whole_texts::Guest as PredictWhole;
 }
 
 use bindings::{Error, Score};

@@ -5,11 +5,12 @@ use std::path::Path;
 use fastsentiment_config::Activation;
 
 use crate::bindings::{self, Description, Error, Score};
-use crate::classify::rank;
+use crate::classify::{rank, scores};
 use crate::config::read_config;
-use crate::describe;
 use crate::encode::{Encoder, Row};
 use crate::infer::Runner;
+use crate::long_texts::{LongTexts, Pooling};
+use crate::{describe, setting};
 
 /// A model that is ready to score texts.
 #[derive(Clone)]
@@ -19,6 +20,7 @@ pub struct Predictor {
     labels: Vec<String>,
     activation: Activation,
     batch_invariant: bool,
+    long_texts: LongTexts,
 }
 
 /// The most tokens, padding included, in one run of a batch-invariant model. A larger
@@ -52,18 +54,21 @@ impl Predictor {
     ///
     /// # Errors
     ///
-    /// If a file is missing or malformed, or if the model does not run.
+    /// If a file is missing or malformed, or if the model does not run; or if the setting
+    /// `long-texts` is none.
     pub fn load(dir: &Path) -> Result<Self, Error> {
+        let long_texts = setting(LongTexts::KEY, LongTexts::ALLOWED)?.unwrap_or_default();
         let config = read_config(dir)?;
-        let encoder = Encoder::read(dir, &config)?;
+        let encoder = Encoder::read(dir, &config, long_texts)?;
         let mut predictor = Self {
             encoder,
             runner: Runner::new(config.pad_id, config.labels.len(), config.has_token_types),
             labels: config.labels,
             activation: config.activation,
             batch_invariant: false,
+            long_texts,
         };
-        predictor.predict(&["warm-up".to_owned()])?;
+        predictor.score(&["warm-up".to_owned()], LongTexts::Truncate)?;
         predictor.check_limit()?;
         predictor.batch_invariant = match config.batch_invariant {
             _ if !predictor.runner.can_pad() => false,
@@ -78,7 +83,7 @@ impl Predictor {
     fn check_limit(&mut self) -> Result<(), Error> {
         let stated = self.encoder.max_tokens();
         let context = Runner::open()?;
-        let text = self.encoder.encode(0, PROBES[0])?;
+        let text = self.encoder.encode_truncated(0, PROBES[0])?;
         let run = |length: usize| {
             let first = |of: &[u32]| vec![of.first().copied().unwrap_or(0); length];
             let row = Row {
@@ -112,7 +117,7 @@ impl Predictor {
         let rows = PROBES
             .iter()
             .enumerate()
-            .map(|(index, text)| self.encoder.encode(index, text))
+            .map(|(index, text)| self.encoder.encode_truncated(index, text))
             .collect::<Result<Vec<Row>, Error>>()?;
         let rows: Vec<&Row> = rows.iter().collect();
         let context = Runner::open()?;
@@ -159,30 +164,54 @@ impl Predictor {
         self.activation
     }
 
-    /// Scores every text, in order: every label once, highest score first.
+    /// Scores every text, in order: every label once, highest score first. What becomes of a
+    /// text that is too long for the model is a setting of the guest, `long-texts`.
     ///
     /// # Errors
     ///
-    /// If a text cannot be tokenised, or if the model fails.
+    /// If a text cannot be tokenised, or is refused for its length; or if the model fails.
     pub fn predict(&self, texts: &[String]) -> Result<Vec<Vec<Score>>, Error> {
+        self.score(texts, self.long_texts)
+    }
+
+    /// The same, but a text that would be truncated is refused.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::predict`].
+    pub fn predict_whole(&self, texts: &[String]) -> Result<Vec<Vec<Score>>, Error> {
+        self.score(texts, self.long_texts.whole())
+    }
+
+    fn score(&self, texts: &[String], long_texts: LongTexts) -> Result<Vec<Vec<Score>>, Error> {
         if texts.is_empty() {
             return Ok(Vec::new());
         }
-        let rows = texts
-            .iter()
-            .enumerate()
-            .map(|(index, text)| self.encoder.encode(index, text))
-            .collect::<Result<Vec<Row>, Error>>()?;
+        let (mut rows, mut texts_of_rows) = (Vec::new(), Vec::new());
+        for (index, text) in texts.iter().enumerate() {
+            let windows = self.encoder.encode(index, text, long_texts)?;
+            texts_of_rows.extend(windows.iter().map(|_| index));
+            rows.extend(windows);
+        }
         let context = Runner::open()?;
-        let mut answers = vec![Vec::new(); rows.len()];
+        let mut answers = vec![Vec::new(); texts.len()];
         for batch in self.batches(&rows) {
             let members: Vec<&Row> = batch.iter().map(|at| &rows[*at]).collect();
             let logits = self.runner.run(&context, &members)?;
             for (at, logits) in batch.iter().zip(logits.rows()) {
-                answers[*at] = rank(&self.labels, logits, self.activation)?;
+                answers[texts_of_rows[*at]].push(scores(logits, self.activation)?);
             }
         }
-        Ok(answers)
+        let pooling = match long_texts {
+            LongTexts::Window(pooling) => pooling,
+            // There is one window.
+            LongTexts::Truncate | LongTexts::Refuse => Pooling::Mean,
+        };
+        let pooled = answers.into_iter().map(|windows| {
+            let scores = pooling.pool(windows, self.activation);
+            rank(&self.labels, scores)
+        });
+        Ok(pooled.collect())
     }
 
     /// The rows of each run: one, unless the model is batch-invariant; then rows of

@@ -13,8 +13,7 @@ use tokio::runtime::Handle;
 use batcher::{Calibration, Clock};
 use inference::{Library, ModelError, SessionOptions};
 use predictor::{
-    CancellationToken, Configuration, Description, Digest, ErrorKind, ModelCard, PredictError,
-    Priority, Revision, Scorer, Scores,
+    Configuration, Description, Digest, ErrorKind, ModelCard, PredictError, Priority, Revision,
 };
 use revisions::{LoadError, Loaded, Loader, Model, Origin, Refusal};
 use sandbox::{
@@ -23,6 +22,7 @@ use sandbox::{
 };
 
 use super::calibrations::Calibrations;
+use super::loaded::LoadedRevision;
 use super::model_dir::{self, ModelDirError, name, real};
 use super::wide::Wide;
 use super::{Config, memory};
@@ -334,35 +334,9 @@ impl Loader for RevisionLoader {
                     None if !batches_pay => 1,
                     _ => u32::MAX,
                 },
-                _model: model,
+                model,
             }),
         })
-    }
-}
-
-/// A guest and its model.
-struct LoadedRevision {
-    guest: Arc<Guest>,
-    batch_tokens: u32,
-    /// So that other guests find it.
-    _model: Arc<LoadedModel>,
-}
-
-impl Scorer for LoadedRevision {
-    fn revision(&self) -> &Arc<Revision> {
-        self.guest.revision()
-    }
-
-    fn batch_tokens(&self) -> u32 {
-        self.batch_tokens
-    }
-
-    fn score(
-        &self,
-        texts: &[String],
-        cancellation: &CancellationToken,
-    ) -> Result<Vec<Scores>, PredictError> {
-        self.guest.score(texts, cancellation)
     }
 }
 

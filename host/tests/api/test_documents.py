@@ -189,7 +189,7 @@ def test_the_problems_of_predict_are_those_that_there_are(server: Server) -> Non
     cases: list[tuple[str, bytes, dict[str, str]]] = [
         ("invalid-json", b'{"text": ["I love it"', {}),
         ("invalid-body", b'{"text": ["I love it", 1]}', {}),
-        ("invalid-body-2", b'{"inputs": "I love it", "truncate": false}', {}),
+        ("invalid-body-2", b'{"inputs": "I love it", "raw_scores": true}', {}),
         ("invalid-header", b"{}", {"x-fastsentiment-timeout-ms": "soon"}),
         ("unsupported-media-type", b"x", {"Content-Type": "text/plain"}),
         ("too-many-texts", json.dumps(too_many).encode(), {}),

@@ -141,3 +141,12 @@ def test_info_is_true(server: Server) -> None:
     assert scores(server, {"inputs": almost + "b"}) != scores(
         server, {"inputs": almost}
     )
+    # Unless it must not be cut.
+    whole = {"inputs": almost + "b", "truncate": False}
+    assert scores(server, whole) == scores(server, {"inputs": almost + "b"})
+    whole["inputs"] = full + "b"
+    answer = server.main.ask("POST", "/predict", json.dumps(whole).encode())
+    assert answer.status == 422
+    problem = json.loads(answer.body)
+    assert problem["error"] == "the text has 33 tokens; at most 32 are allowed"
+    assert problem["error_type"] == "Validation"

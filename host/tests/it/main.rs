@@ -35,6 +35,7 @@ mod help;
 mod hostile;
 mod limits;
 mod logs;
+mod long_texts;
 mod metrics;
 mod model_dir;
 mod nn;

@@ -7,6 +7,7 @@
 //! - `reference`: the same against Python at work, on the whole development
 //!   set; needs Python and the data, and says so where it has to be skipped;
 //! - `settings`: and of models whose files say more than the fixtures do;
+//! - `windows`: and of long texts in windows, if they are scored so;
 //! - `neighbours`: what else is in a request changes nothing.
 
 mod golden;
@@ -16,3 +17,4 @@ mod recorder;
 mod reference;
 mod scores;
 mod settings;
+mod windows;

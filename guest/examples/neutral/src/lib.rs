@@ -9,7 +9,7 @@ mod rule;
 use std::path::Path;
 
 use fastsentiment_classifier::bindings::{
-    self, Describe, Description, Error, Guest as Prepare, Predict, Score,
+    self, Describe, Description, Error, Guest as Prepare, Predict, PredictWhole, Score,
 };
 use fastsentiment_classifier::{Kept, Predictor, described, said, setting};
 use rule::Margin;
@@ -40,16 +40,24 @@ impl Neutral {
         description
     }
 
-    fn predict(&self, texts: &[String]) -> Result<Vec<Vec<Score>>, Error> {
-        let answers = self.predictor.predict(texts)?.into_iter();
+    fn apply(&self, answers: Vec<Vec<Score>>) -> Vec<Vec<Score>> {
+        let answers = answers.into_iter();
         let applied = answers.map(|scores| rule::apply(scores, self.margin));
-        Ok(applied.collect())
+        applied.collect()
     }
 }
 
 impl Predict for Component {
     fn predict(texts: Vec<String>) -> Result<Vec<Vec<Score>>, Error> {
-        NEUTRAL.get()?.predict(&texts)
+        let neutral = NEUTRAL.get()?;
+        Ok(neutral.apply(neutral.predictor.predict(&texts)?))
+    }
+}
+
+impl PredictWhole for Component {
+    fn predict_whole(texts: Vec<String>) -> Result<Vec<Vec<Score>>, Error> {
+        let neutral = NEUTRAL.get()?;
+        Ok(neutral.apply(neutral.predictor.predict_whole(&texts)?))
     }
 }
 

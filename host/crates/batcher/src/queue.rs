@@ -270,6 +270,7 @@ impl<T> Queue<T> {
             .take(LOOK_AHEAD)
             .filter(|(_, entry)| !entry.alone && difference(entry) <= most)
             .filter(|(_, entry)| entry.scorer.revision() == head.scorer.revision())
+            .filter(|(_, entry)| entry.scorer.long_texts() == head.scorer.long_texts())
             .collect();
         // The sort is stable: of two equally similar texts, the one whose turn is first.
         like.sort_by_key(|(_, entry)| difference(entry));

@@ -274,7 +274,7 @@ impl Inner {
     }
 
     fn keys(&self, scorer: &Arc<dyn Scorer>) -> Keys {
-        Keys::new(scorer.revision(), &self.engine)
+        Keys::new(&**scorer, &self.engine)
     }
 }
 

@@ -65,8 +65,8 @@ pub fn lines(input: &[u8]) {
     let found = split(body.chunks(size));
     assert_eq!(found, expected(body), "in pieces of {size}");
     for line in found.into_iter().filter_map(|(_, line)| line) {
-        match line::text(&line) {
-            Ok(text) => assert!(is_json(&line) && text.len() <= line.len()),
+        match line::read(&line) {
+            Ok((text, _)) => assert!(is_json(&line) && text.len() <= line.len()),
             Err(problem) => check(&problem, &line),
         }
     }

@@ -66,7 +66,7 @@ pub(crate) struct Document {
     max_batch_requests: usize,
     /// The most texts in one request.
     max_client_batch_size: usize,
-    /// Longer texts are always truncated.
+    /// Longer texts are truncated, unless a request or the guest's configuration says otherwise.
     #[schema(default = true)]
     auto_truncate: bool,
     /// How many threads tokenise and score texts.

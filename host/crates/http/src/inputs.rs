@@ -6,8 +6,8 @@
 //! JavaScript clients need, and TEI with a list of scores. So the answer depends on the
 //! path. Unlike in TEI, two strings in a list are two texts, not a pair.
 //!
-//! An option that a guest cannot honour is refused, never ignored: guests truncate at the
-//! model's limit, and return scores and not logits.
+//! An option that a guest cannot honour is refused, never ignored: guests return scores and
+//! not logits, and truncate at the model's limit if they do.
 //!
 //! This module must not know how the scores come about.
 
@@ -18,10 +18,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::problem::{FieldError, Problem};
-use super::request::Texts;
 use super::request::json::Object;
+use super::request::{Texts, truncation};
 use super::scores::{List, Lists};
-use predictor::{Activation, ModelCard, PredictError, Scores, Side};
+use predictor::{Activation, LongTexts, ModelCard, PredictError, Scores, Side};
 
 /// The texts of a request, as clients of Hugging Face send them.
 #[derive(Default, Deserialize, ToSchema)]
@@ -31,8 +31,15 @@ pub(crate) struct InputsRequest {
     pub(crate) inputs: OneOrMany,
     /// Logits instead of scores, which are not available.
     raw_scores: Option<bool>,
-    /// Texts that are too long for the model are always truncated.
-    truncate: Option<bool>,
+    /// Whether a text that is too long for the model may be truncated, as it is by default.
+    /// If not, it is refused.
+    #[serde(default, deserialize_with = "truncation::read")]
+    #[schema(value_type = Option<bool>)]
+    truncate: LongTexts,
+    /// The same, as in the other form.
+    #[serde(default, deserialize_with = "truncation::read")]
+    #[schema(value_type = Option<bool>)]
+    pub(crate) truncation: LongTexts,
     /// The end at which texts are truncated, which depends on the model.
     truncation_direction: Option<String>,
     #[schema(value_type = Option<Parameters>)]
@@ -67,6 +74,10 @@ struct Parameters {
     top_k: Option<usize>,
     /// How outputs of the model become scores, which depends on the model.
     function_to_apply: Option<String>,
+    /// The same as `truncate`, as pipelines of Transformers call it.
+    #[serde(default, deserialize_with = "truncation::read")]
+    #[schema(value_type = Option<bool>)]
+    truncation: LongTexts,
 }
 
 fn skip<'de, D: Deserializer<'de>>(json: D) -> Result<OneOrMany, D::Error> {
@@ -148,6 +159,22 @@ impl Allowed {
 }
 
 impl InputsRequest {
+    /// What is to become of texts that are too long.
+    pub(crate) fn long_texts(&self) -> LongTexts {
+        let parameters = self.parameters.as_ref();
+        let parameters = parameters.map(|Object(parameters)| parameters.truncation);
+        let given = [
+            self.truncate,
+            self.truncation,
+            parameters.unwrap_or_default(),
+        ];
+        if given.contains(&LongTexts::Refuse) {
+            LongTexts::Refuse
+        } else {
+            LongTexts::AsConfigured
+        }
+    }
+
     /// The texts, and what is asked for beside them.
     ///
     /// # Errors
@@ -157,11 +184,6 @@ impl InputsRequest {
         if self.raw_scores == Some(true) {
             let reason = "must be false: guests return scores, and logits are not available";
             return Err(FieldError::at("/raw_scores", reason));
-        }
-        if self.truncate == Some(false) {
-            let reason = "must be true or left out: a text that is too long for the model is \
-                          always truncated";
-            return Err(FieldError::at("/truncate", reason));
         }
         let directions = allowed.direction();
         if let Some(direction) = &self.truncation_direction
@@ -314,80 +336,4 @@ pub(crate) enum Answer<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::{Value, json};
-
-    const ALLOWED: Allowed = Allowed {
-        cut: Side::Right,
-        activation: Some(Activation::Softmax),
-    };
-
-    fn options(mut options: Value, allowed: Allowed) -> Result<Inputs, FieldError> {
-        options["inputs"] = json!(["a"]);
-        let request: InputsRequest = serde_json::from_value(options).unwrap();
-        request.accept(allowed).map(|(_, options)| options)
-    }
-
-    #[test]
-    fn options_that_guests_honour_are_accepted() {
-        for accepted in [
-            json!({"raw_scores": false, "truncate": true, "truncation_direction": "right"}),
-            json!({"raw_scores": null, "truncate": null, "truncation_direction": "Right"}),
-            json!({"truncation_direction": null, "parameters": null}),
-        ] {
-            assert_eq!(options(accepted, ALLOWED), Ok(Inputs::default()));
-        }
-        for (top_k, expected) in [
-            (json!(2), Some(2)),
-            (json!(2.0), Some(2)),
-            (json!(1e300), Some(usize::MAX)),
-            (json!(null), None),
-        ] {
-            let parameters = json!({"top_k": top_k, "function_to_apply": "softmax"});
-            let found = options(json!({"parameters": parameters}), ALLOWED).unwrap();
-            assert_eq!(found.top_k, expected);
-        }
-    }
-
-    #[test]
-    fn other_options_are_refused_with_the_allowed_value() {
-        for (refused, pointer, words) in [
-            (json!({"raw_scores": true}), "/raw_scores", "must be false"),
-            (json!({"truncate": false}), "/truncate", "must be true"),
-            (
-                json!({"truncation_direction": "secret"}),
-                "/truncation_direction",
-                "\"right\"",
-            ),
-            (
-                json!({"parameters": {"function_to_apply": "secret"}}),
-                "/parameters/function_to_apply",
-                "\"softmax\"",
-            ),
-        ] {
-            let error = options(refused, ALLOWED).unwrap_err();
-            assert_eq!(error.pointer, pointer);
-            assert!(error.detail.contains(words), "{}", error.detail);
-            assert!(!error.detail.contains("secret"), "{}", error.detail);
-        }
-    }
-
-    #[test]
-    fn the_allowed_values_depend_on_the_model() {
-        let unknown = Allowed {
-            cut: Side::Left,
-            activation: None,
-        };
-        let direction = |direction| json!({"truncation_direction": direction});
-        assert!(options(direction("left"), unknown).is_ok());
-        assert!(options(direction("right"), unknown).is_err());
-        let function = json!({"parameters": {"function_to_apply": "softmax"}});
-        let error = options(function, unknown).unwrap_err();
-        assert!(
-            error.detail.contains("must be left out"),
-            "{}",
-            error.detail
-        );
-    }
-}
+mod tests;

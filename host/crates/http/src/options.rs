@@ -6,7 +6,7 @@ use axum::http::HeaderMap;
 use axum::http::header::{CACHE_CONTROL, HeaderName};
 
 use crate::problem::{Kind, Problem};
-use predictor::{Caching, Client, RequestOptions};
+use predictor::{Caching, Client, LongTexts, RequestOptions};
 use service::Options;
 
 /// The header that says how long the client waits, in milliseconds.
@@ -20,7 +20,9 @@ pub(crate) fn options(headers: &HeaderMap, client: Client) -> Result<Options, Pr
         request: RequestOptions {
             caching: caching(headers),
             client,
+            // These are not in headers.
             revision: None,
+            long_texts: LongTexts::default(),
         },
     })
 }

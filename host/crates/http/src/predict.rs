@@ -198,7 +198,9 @@ impl Shared {
         let whole = whole.await?;
         let received = Instant::now();
         // The memory is released with the answer: until then the texts use it.
-        let (Read { texts, form }, _reservation) = self.parse(whole, protocol).await?;
+        let (read, _reservation) = self.parse(whole, protocol).await?;
+        let Read { texts, form, .. } = read;
+        options.request.long_texts = read.long_texts;
         if let Form::Infer(Infer {
             timeout: Some(asked),
             ..

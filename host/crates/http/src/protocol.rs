@@ -75,13 +75,11 @@ impl Protocol {
             Self::Infer(target) => {
                 let (texts, mut infer) = infer::read(body, target.header, max_texts)?;
                 infer.model = target.model;
-                let form = Form::Infer(infer);
-                Ok(Read { texts, form })
+                Ok(Read::of(texts, Form::Infer(infer)))
             }
             Self::Classify => {
                 let (texts, classify) = classify::read(body, max_texts, served)?;
-                let form = Form::Classify(classify);
-                Ok(Read { texts, form })
+                Ok(Read::of(texts, Form::Classify(classify)))
             }
         }
     }

@@ -5,6 +5,7 @@
 
 pub(crate) mod fields;
 pub(crate) mod json;
+pub(crate) mod truncation;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -17,7 +18,8 @@ use super::infer::Infer;
 use super::inputs::{Allowed, Inputs, InputsRequest, InputsSeed, OneOrMany};
 use super::problem::{FieldError, Kind, Problem};
 use json::{Json, Skipped, Source, found_string};
-use predictor::PredictError;
+use predictor::{LongTexts, PredictError};
+use truncation::Truncation;
 
 /// The longest string that an option may hold, in bytes. Serde's errors quote strings, so
 /// that long ones would take much memory.
@@ -26,10 +28,13 @@ pub(crate) const MAX_OPTION_BYTES: usize = 256;
 /// The texts of a request.
 #[derive(Debug, ToSchema)]
 pub(crate) struct PredictRequest {
-    /// The texts to score. An empty text is allowed. A text that is too long for the
-    /// model is truncated.
+    /// The texts to score. An empty text is allowed.
     #[schema(value_type = Vec<String>)]
     text: Texts,
+    /// Whether a text that is too long for the model may be truncated, as it is by default.
+    /// If not, it is refused.
+    #[schema(value_type = Option<bool>)]
+    truncation: LongTexts,
 }
 
 /// A list of texts. Only as many as a request may hold are kept: the strings of a body
@@ -95,6 +100,18 @@ impl Form {
 pub(crate) struct Read {
     pub(crate) texts: Texts,
     pub(crate) form: Form,
+    pub(crate) long_texts: LongTexts,
+}
+
+impl Read {
+    /// Of a form that says nothing of long texts.
+    pub(crate) fn of(texts: Texts, form: Form) -> Self {
+        Self {
+            texts,
+            form,
+            long_texts: LongTexts::default(),
+        }
+    }
 }
 
 /// The texts of a request of the first form, however many there are.
@@ -155,11 +172,12 @@ fn read_json(
     allowed: impl FnOnce() -> Allowed,
 ) -> Result<Read, Problem> {
     match json.read_with(RequestSeed { max_texts })? {
-        (Request::Text(PredictRequest { text: texts }), _) => {
-            let form = Form::Text;
-            Ok(Read { texts, form })
-        }
-        (Request::Inputs(inputs), options) => {
+        (Request::Text(PredictRequest { text, truncation }), _) => Ok(Read {
+            texts: text,
+            form: Form::Text,
+            long_texts: truncation,
+        }),
+        (Request::Inputs(inputs, truncation), options) => {
             // Only now is it known that the options matter: beside `text` they may be
             // anything.
             let mut request = options.map_or_else(
@@ -167,10 +185,14 @@ fn read_json(
                 |options| read_options(json, options),
             )?;
             request.inputs = inputs;
+            request.truncation = truncation;
+            let long_texts = request.long_texts();
             let (inputs, form) = request.accept(allowed())?;
-            let texts = inputs.into_texts(max_texts);
-            let form = Form::Inputs(form);
-            Ok(Read { texts, form })
+            Ok(Read {
+                texts: inputs.into_texts(max_texts),
+                form: Form::Inputs(form),
+                long_texts,
+            })
         }
     }
 }
@@ -198,7 +220,7 @@ pub(crate) fn read_options<'a, T: Deserialize<'a>>(
 /// A request in either form.
 enum Request {
     Text(PredictRequest),
-    Inputs(OneOrMany),
+    Inputs(OneOrMany, LongTexts),
 }
 
 /// The fields of a request.
@@ -207,6 +229,9 @@ enum Request {
 enum Field {
     Text,
     Inputs,
+    Truncation,
+    #[serde(rename = "text_pair")]
+    Pair,
     /// One that matters with `inputs` only.
     #[serde(
         rename = "raw_scores",
@@ -248,23 +273,32 @@ impl<'de> Visitor<'de> for RequestSeed {
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
         let max = self.max_texts;
         let (mut request, mut options) = (None, None::<Skipped>);
+        let mut truncation = None;
         while let Some(field) = object.next_key()? {
             match (field, &request) {
                 (Field::Text, None) => {
                     let text = object.next_value_seed(TextsSeed::<String>::new(max))?;
-                    request = Some(Request::Text(PredictRequest { text }));
+                    let truncation = LongTexts::default();
+                    request = Some(Request::Text(PredictRequest { text, truncation }));
                 }
                 (Field::Inputs, None) => {
                     let inputs = object.next_value_seed(InputsSeed { max })?;
-                    request = Some(Request::Inputs(inputs));
+                    request = Some(Request::Inputs(inputs, LongTexts::default()));
                 }
                 (Field::Text, Some(Request::Text(_))) => {
                     return Err(A::Error::duplicate_field("text"));
                 }
-                (Field::Inputs, Some(Request::Inputs(_))) => {
+                (Field::Inputs, Some(Request::Inputs(..))) => {
                     return Err(A::Error::duplicate_field("inputs"));
                 }
                 (Field::Text | Field::Inputs, Some(_)) => object.next_value_seed(SecondForm)?,
+                (Field::Truncation, _) if truncation.is_some() => {
+                    return Err(A::Error::duplicate_field("truncation"));
+                }
+                (Field::Truncation, _) => {
+                    truncation = Some(object.next_value_seed(Truncation)?);
+                }
+                (Field::Pair, _) => object.next_value_seed(NoPair)?,
                 (Field::Option, _) => {
                     let option = object.next_value()?;
                     options.get_or_insert_default().add(option);
@@ -274,9 +308,33 @@ impl<'de> Visitor<'de> for RequestSeed {
                 }
             }
         }
+        let given = truncation.unwrap_or_default();
+        if let Some(
+            Request::Text(PredictRequest { truncation, .. }) | Request::Inputs(_, truncation),
+        ) = &mut request
+        {
+            *truncation = given;
+        }
         match request {
             Some(request) => Ok((request, options)),
             None => Err(A::Error::missing_field("text")),
+        }
+    }
+}
+
+/// Refuses the second texts of pairs: the scores of the first ones alone would not be what
+/// their client asks for.
+pub(crate) struct NoPair;
+
+impl<'de> DeserializeSeed<'de> for NoPair {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        match Option::<Skipped>::deserialize(json)? {
+            None => Ok(()),
+            Some(_) => Err(D::Error::custom(
+                "must be left out: pairs of texts cannot be scored",
+            )),
         }
     }
 }

@@ -17,16 +17,17 @@ mod configuration;
 pub mod contract;
 mod model;
 mod name;
+mod options;
 mod revision;
 
 pub use configuration::{Configuration, ConfigurationError, ConfigurationValue};
 pub use model::{Activation, Description, Limit, ModelCard, Side};
 pub use name::{RevisionName, RevisionNameError};
+pub use options::{Caching, Client, LongTexts, Priority, RequestOptions};
 pub use revision::{Digest, DigestError, Revision};
 
 use std::fmt;
 use std::future::Future;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -186,64 +187,6 @@ impl PredictError {
     }
 }
 
-/// How a request may use the cache.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Caching {
-    /// Cached answers are used, and new ones are cached.
-    #[default]
-    Use,
-    /// Every text is computed again, and the answers are cached.
-    Renew,
-    /// The cache is neither read nor written.
-    Bypass,
-}
-
-/// How urgent a request is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Priority {
-    /// Somebody waits for the answers.
-    #[default]
-    Live,
-    /// Nobody waits: the work is done when the machine is otherwise idle, and dropped as
-    /// soon as it is not.
-    Background,
-}
-
-/// Who asks. Turns are fair between clients.
-///
-/// The default is this process itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Client(u128);
-
-impl From<IpAddr> for Client {
-    fn from(address: IpAddr) -> Self {
-        Self(match address {
-            IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-            IpAddr::V6(address) => address.to_bits(),
-        })
-    }
-}
-
-/// Options of a request that every layer passes on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RequestOptions {
-    /// How the request may use the cache.
-    pub caching: Caching,
-    /// Who asks.
-    pub client: Client,
-    /// The only revision that may answer; `None` leaves the choice to the rollout.
-    pub revision: Option<Digest>,
-}
-
-impl From<Caching> for RequestOptions {
-    fn from(caching: Caching) -> Self {
-        Self {
-            caching,
-            ..Self::default()
-        }
-    }
-}
-
 /// Texts to be scored by one revision.
 #[derive(Clone)]
 pub struct Request {
@@ -334,6 +277,12 @@ pub trait Scorer: Send + Sync + 'static {
         u32::MAX
     }
 
+    /// What this scorer does with texts that are too long. It decides answers, so they are
+    /// cached under it, and a batch has one of it.
+    fn long_texts(&self) -> LongTexts {
+        LongTexts::AsConfigured
+    }
+
     /// Scores every text of a batch, in order. This blocks the calling thread, which must
     /// not be one that serves sockets or runs futures.
     ///
@@ -348,6 +297,31 @@ pub trait Scorer: Send + Sync + 'static {
         texts: &[String],
         cancellation: &CancellationToken,
     ) -> Result<Vec<Scores>, PredictError>;
+
+    /// The same for texts that must not be truncated: one that would be is refused.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::score`]. A scorer that cannot tell which texts are too long refuses all,
+    /// as this does by default.
+    fn score_whole(
+        &self,
+        _: &[String],
+        _: &CancellationToken,
+    ) -> Result<Vec<Scores>, PredictError> {
+        Err(cannot_refuse())
+    }
+}
+
+/// The error for a text that must not be truncated, of a scorer that cannot tell whether it
+/// would be.
+#[must_use]
+pub fn cannot_refuse() -> PredictError {
+    PredictError::new(
+        ErrorKind::InvalidText { index: 0 },
+        "the guest cannot tell whether a text is too long for the model: allow it to truncate \
+         texts",
+    )
 }
 
 /// Decides which revision answers which text.

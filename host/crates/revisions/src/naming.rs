@@ -54,4 +54,12 @@ impl Scorer for Called {
     ) -> Result<Vec<Scores>, PredictError> {
         self.scorer.score(texts, cancellation)
     }
+
+    fn score_whole(
+        &self,
+        texts: &[String],
+        cancellation: &CancellationToken,
+    ) -> Result<Vec<Scores>, PredictError> {
+        self.scorer.score_whole(texts, cancellation)
+    }
 }

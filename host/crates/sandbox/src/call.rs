@@ -8,6 +8,7 @@ use wasmtime_wasi::I32Exit;
 
 use super::answer::{Labels, check, failed, reported};
 use super::bindings::{Describing, DescribingPre, Serving, ServingPre, descriptor};
+use super::contract::{PredictWhole, WholeTexts};
 use super::error::{CallError, is_exhausted, with_stderr};
 use super::load::LoadedFrom;
 use super::output::{Output, Printer};
@@ -26,6 +27,8 @@ pub struct Guest {
     labels: Arc<Labels>,
     output: Arc<Output>,
     pub(super) description: Option<Description>,
+    /// `None` if it cannot refuse texts instead of truncating them.
+    pub(super) whole_texts: Option<WholeTexts>,
 }
 
 /// One instance of a guest, which exports `E`.
@@ -64,6 +67,7 @@ impl Guest {
             loaded_from,
             labels: Arc::default(),
             description: None,
+            whole_texts: None,
         }
     }
 
@@ -182,6 +186,20 @@ impl Instance {
     }
 }
 
+impl Instance<PredictWhole<'_>> {
+    async fn predict(&mut self, texts: &[String]) -> Result<Vec<Scores>, CallError> {
+        let (count, labels) = (texts.len(), Arc::clone(&self.labels));
+        let predict = async |predict: &PredictWhole<'_>, store: &mut Store<State>| {
+            predict
+                .call_async(store, (texts,))
+                .await
+                .map(|(answer,)| answer)
+        };
+        let answer = self.call(predict, |error| reported(error, count)).await?;
+        check(count, answer, &labels)
+    }
+}
+
 impl Instance<Describing> {
     async fn describe(&mut self) -> Result<descriptor::Description, CallError> {
         let describe = async |exports: &Describing, store: &mut Store<State>| {
@@ -259,6 +277,39 @@ impl Scorer for Guest {
         texts: &[String],
         abandoned: &CancellationToken,
     ) -> Result<Vec<Scores>, PredictError> {
+        self.called(async || {
+            let mut instance = self.instantiate_unless(Some(abandoned.clone())).await?;
+            instance.predict(texts).await
+        })
+    }
+
+    fn score_whole(
+        &self,
+        texts: &[String],
+        abandoned: &CancellationToken,
+    ) -> Result<Vec<Scores>, PredictError> {
+        let Some(whole_texts) = &self.whole_texts else {
+            let truncates = self.description().is_none_or(|said| said.limit.is_some());
+            return if truncates {
+                Err(predictor::cannot_refuse())
+            } else {
+                self.score(texts, abandoned)
+            };
+        };
+        self.called(async || {
+            let make = async |store: &mut Store<State>| whole_texts.instantiate(store).await;
+            let mut instance = self.instance(Some(abandoned.clone()), make).await?;
+            instance.predict(texts).await
+        })
+    }
+}
+
+impl Guest {
+    /// Runs a call of it on this thread, and records it.
+    fn called(
+        &self,
+        call: impl AsyncFnOnce() -> Result<Vec<Scores>, CallError>,
+    ) -> Result<Vec<Scores>, PredictError> {
         thread_local! {
             // Each thread that calls guests runs their futures itself, so no call waits
             // for a thread that serves sockets.
@@ -267,11 +318,7 @@ impl Scorer for Guest {
         EXECUTOR.with(|executor| match executor {
             Ok(executor) => {
                 let begun = Instant::now();
-                let abandoned = Some(abandoned.clone());
-                let answer = executor.block_on(async {
-                    let mut instance = self.instantiate_unless(abandoned).await?;
-                    instance.predict(texts).await
-                });
+                let answer = executor.block_on(call());
                 // Includes returning the instance to the pool.
                 self.runtime.metrics.record(begun.elapsed(), &answer);
                 Ok(answer.inspect_err(|error| self.output.log_error(error.guest_text()))?)

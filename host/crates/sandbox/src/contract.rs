@@ -4,8 +4,11 @@ use wasmparser::{
     CanonicalFunction, CanonicalOption, ComponentExternalKind, ComponentName, CustomSectionReader,
     KnownCustom, Parser, Payload,
 };
+use wasmtime::Store;
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, ComponentNamedList, InstancePre, Lift, Lower};
+use wasmtime::component::{
+    Component, ComponentExportIndex, ComponentNamedList, InstancePre, Lift, Lower, TypedFunc,
+};
 use wasmtime::error::Context as _;
 
 use super::bindings::descriptor::Description;
@@ -24,6 +27,10 @@ const PREDICT: &str = "predict";
 const DESCRIPTOR: &str = "fastsentiment:predict/descriptor@0.1.0";
 /// Its function.
 const DESCRIBE: &str = "describe";
+/// The interface that a guest exports that can refuse texts instead of truncating them.
+const WHOLE_TEXTS: &str = "fastsentiment:predict/whole-texts@0.1.0";
+/// Its function.
+const PREDICT_WHOLE: &str = "predict-whole";
 /// The function that a guest of the world `prepared-guest` exports.
 pub(super) const PREPARE: &str = "prepare";
 
@@ -45,6 +52,7 @@ const GIVEN: [(&str, &str); 8] = [
 
 /// What a component says of itself in its sections.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct World {
     /// Its own name and version.
     pub(super) name: Option<RevisionName>,
@@ -52,6 +60,8 @@ pub(super) struct World {
     pub(super) is_prepared: bool,
     /// It describes itself.
     pub(super) is_described: bool,
+    /// It can refuse texts instead of truncating them.
+    pub(super) is_whole: bool,
     /// It can read its configuration.
     pub(super) reads_configuration: bool,
 }
@@ -104,6 +114,7 @@ pub(super) fn world(bytes: &[u8]) -> Result<World, LoadError> {
         name: names.full_name(),
         is_prepared,
         is_described: exports(DESCRIPTOR, names.descriptor, interface)?,
+        is_whole: exports(WHOLE_TEXTS, names.whole_texts, interface)?,
         reads_configuration: names.reads_configuration,
     })
 }
@@ -138,6 +149,7 @@ fn not_given(import: &str) -> String {
 struct Names {
     predictor: Option<ComponentExternalKind>,
     descriptor: Option<ComponentExternalKind>,
+    whole_texts: Option<ComponentExternalKind>,
     prepare: Option<ComponentExternalKind>,
     reads_configuration: bool,
     is_asynchronous: bool,
@@ -224,6 +236,7 @@ impl Names {
         match name {
             PREDICTOR => self.predictor = self.predictor.or(Some(kind)),
             DESCRIPTOR => self.descriptor = self.descriptor.or(Some(kind)),
+            WHOLE_TEXTS => self.whole_texts = self.whole_texts.or(Some(kind)),
             PREPARE => self.prepare = self.prepare.or(Some(kind)),
             _ => {}
         }
@@ -278,6 +291,43 @@ pub(super) fn bind_descriptor(
     check_type::<(), (Result<Description, String>,)>(&linked, DESCRIPTOR, DESCRIBE)
         .and_then(|()| DescribingPre::new(linked))
         .map_err(|error| wrong_type(&error))
+}
+
+/// The function of a guest that can refuse texts.
+pub(super) struct WholeTexts {
+    linked: InstancePre<State>,
+    function: ComponentExportIndex,
+}
+
+/// What the function takes and gives.
+pub(super) type PredictWhole<'a> = TypedFunc<(&'a [String],), (Result<Vec<Vec<Score>>, Error>,)>;
+
+/// Like [`bind`], for a guest that can refuse texts instead of truncating them.
+pub(super) fn bind_whole_texts(linked: InstancePre<State>) -> Result<WholeTexts, LoadError> {
+    check_type::<(&[String],), (Result<Vec<Vec<Score>>, Error>,)>(
+        &linked,
+        WHOLE_TEXTS,
+        PREDICT_WHOLE,
+    )
+    .map_err(|error| wrong_type(&error))?;
+    let component = linked.component();
+    let interface = component.get_export_index(None, WHOLE_TEXTS);
+    let function = component.get_export_index(interface.as_ref(), PREDICT_WHOLE);
+    let function = function.ok_or_else(|| {
+        LoadError::Contract(format!("`{WHOLE_TEXTS}` has no function `{PREDICT_WHOLE}`"))
+    })?;
+    Ok(WholeTexts { linked, function })
+}
+
+impl WholeTexts {
+    /// The function of a fresh instance.
+    pub(super) async fn instantiate<'a>(
+        &self,
+        store: &mut Store<State>,
+    ) -> wasmtime::Result<PredictWhole<'a>> {
+        let instance = self.linked.instantiate_async(&mut *store).await?;
+        instance.get_typed_func(&mut *store, self.function)
+    }
 }
 
 fn wrong_type(error: &wasmtime::Error) -> LoadError {

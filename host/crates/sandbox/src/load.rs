@@ -10,7 +10,7 @@ use wasmtime::component::Component;
 use super::artifact::ArtifactStore;
 use super::call::Guest;
 use super::compiler::{Pace, Purpose, Source, fingerprint, lower_priority};
-use super::contract::{World, bind, link, world};
+use super::contract::{World, bind, bind_whole_texts, link, world};
 use super::describe::describe;
 use super::error::LoadError;
 use super::golden::Golden;
@@ -129,6 +129,14 @@ impl Load<'_> {
         check_size(self.bytes, self.runtime.compiler.limits().component)?;
         let guest = Digest::of(self.bytes);
         let world = world(self.bytes)?;
+        if !world.reads_configuration && self.configuration.iter().next().is_some() {
+            let keys: Vec<_> = self.configuration.iter().map(|(key, _)| key).collect();
+            tracing::warn!(
+                "the guest does not read its configuration, so that these of its keys change \
+                 nothing: {}",
+                keys.join(", ")
+            );
+        }
         let version = revision(guest, self.model, self.configuration);
         let version = Arc::new(version.named(world.name.clone()));
         let key = artifact_key(self.runtime, &version, &world);
@@ -240,6 +248,9 @@ impl Load<'_> {
         let serving = bind(linked.clone())?;
         let runtime = Arc::clone(self.runtime);
         let mut guest = Guest::new(runtime, serving, Arc::clone(version), from);
+        if world.is_whole {
+            guest.whole_texts = Some(bind_whole_texts(linked.clone())?);
+        }
         if world.is_described {
             guest.description = Some(describe(&guest, linked)?);
         }

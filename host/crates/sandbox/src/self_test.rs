@@ -66,7 +66,12 @@ impl Guest {
         }
         let mut answers = Vec::new();
         for sample in golden.samples() {
-            answers.extend(self.ask(&runner, &[&sample.text])?);
+            answers.push(match self.ask(&runner, &[&sample.text]) {
+                Ok(answer) => answer.into_iter().next(),
+                // It may be too long for a guest that truncates nothing.
+                Err(CallError::InvalidText { .. }) => None,
+                Err(error) => return Err(error.into()),
+            });
         }
         golden.compare(&answers)
     }

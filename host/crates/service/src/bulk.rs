@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::Instrument as _;
 
 use super::{Options, Service, in_request, late};
-use predictor::{Answer, Client, ErrorKind, Pending, PredictError, RequestOptions};
+use predictor::{Answer, Client, ErrorKind, LongTexts, Pending, PredictError, RequestOptions};
 
 /// The most texts in a chunk. Four such chunks keep some 60 workers busy with batches of
 /// 16; and the queue counts a chunk for no more than 2,048 tokens.
@@ -49,8 +49,9 @@ pub struct Bulk<T> {
     service: Arc<Service>,
     options: Options,
     order: VecDeque<(T, Entry)>,
-    collected: Vec<String>,
-    collected_bytes: usize,
+    collected: Collected,
+    /// Those that are complete, and were collected while there was no room for them.
+    waiting: VecDeque<Collected>,
     chunks: VecDeque<Chunk>,
     tasks: JoinSet<()>,
     /// How many texts it was given.
@@ -70,6 +71,20 @@ enum Entry {
     Asked,
 }
 
+/// A chunk that is being collected. What becomes of long texts is the same for all of it.
+#[derive(Default)]
+struct Collected {
+    texts: Vec<String>,
+    bytes: usize,
+    long_texts: LongTexts,
+}
+
+impl Collected {
+    fn is_full(&self) -> bool {
+        self.texts.len() >= CHUNK_TEXTS || self.bytes >= CHUNK_BYTES
+    }
+}
+
 /// A chunk in progress.
 struct Chunk {
     answers: mpsc::Receiver<Answered>,
@@ -85,8 +100,8 @@ impl Service {
             service: Arc::clone(self),
             options,
             order: VecDeque::new(),
-            collected: Vec::new(),
-            collected_bytes: 0,
+            collected: Collected::default(),
+            waiting: VecDeque::new(),
             chunks: VecDeque::new(),
             tasks: JoinSet::new(),
             texts: 0,
@@ -100,7 +115,7 @@ impl Service {
 impl<T> Bulk<T> {
     /// Whether it takes more entries; if not, answers have to be read first.
     pub fn has_room(&self) -> bool {
-        self.order.len() < ENTRIES && !self.is_full()
+        self.order.len() < ENTRIES && self.waiting.is_empty() && !self.collected.is_full()
     }
 
     /// Whether all entries have come out.
@@ -108,18 +123,24 @@ impl<T> Bulk<T> {
         self.order.is_empty()
     }
 
-    /// Adds a text. One that is too long is refused in its turn. If there is no room, nothing
-    /// is lost, but more memory is used.
-    pub fn push(&mut self, text: String, tag: T) {
+    /// Adds a text, and says what is to become of it if it is too long for the model. One that
+    /// is longer than is allowed is refused in its turn. If there is no room, nothing is lost,
+    /// but more memory is used.
+    pub fn push(&mut self, text: String, long_texts: LongTexts, tag: T) {
         self.texts += 1;
         if let Err(refused) = self.service.admit(std::slice::from_ref(&text)) {
             self.order.push_back((tag, Entry::Refused(refused)));
             return;
         }
         self.order.push_back((tag, Entry::Asked));
-        self.collected_bytes += text.len();
-        self.collected.push(text);
-        if self.is_full() {
+        if self.collected.long_texts != long_texts {
+            self.complete();
+            self.send();
+            self.collected.long_texts = long_texts;
+        }
+        self.collected.bytes += text.len();
+        self.collected.texts.push(text);
+        if self.collected.is_full() {
             self.send();
         }
     }
@@ -180,25 +201,39 @@ impl<T> Bulk<T> {
         let texts = |entry: &&(T, Entry)| !matches!(entry.1, Entry::Passed);
         self.left += self.order.iter().filter(texts).count() as u64;
         self.order.clear();
-        self.collected.clear();
-        self.collected_bytes = 0;
+        self.collected = Collected::default();
+        self.waiting.clear();
         self.chunks.clear();
         self.tasks.abort_all();
     }
 
-    fn is_full(&self) -> bool {
-        self.collected.len() >= CHUNK_TEXTS || self.collected_bytes >= CHUNK_BYTES
+    /// Nothing is added any more to the collected chunk.
+    fn complete(&mut self) {
+        let collected = std::mem::take(&mut self.collected);
+        if !collected.texts.is_empty() {
+            self.waiting.push_back(collected);
+        }
     }
 
-    /// Sends the collected chunk, unless enough are in progress.
+    /// Sends the collected chunk and those that wait, unless enough are in progress.
     fn send(&mut self) {
-        if self.collected.is_empty() || self.chunks.len() >= CHUNKS {
-            return;
+        while self.chunks.len() < CHUNKS {
+            if self.waiting.is_empty() {
+                self.complete();
+            }
+            let Some(collected) = self.waiting.pop_front() else {
+                return;
+            };
+            self.send_chunk(collected);
         }
+    }
+
+    fn send_chunk(&mut self, collected: Collected) {
         while self.tasks.try_join_next().is_some() {}
-        let texts = std::mem::take(&mut self.collected);
-        self.collected_bytes = 0;
+        let texts = collected.texts;
         let left = texts.len();
+        let mut options = self.options;
+        options.request.long_texts = collected.long_texts;
         let (replies, answers) = mpsc::channel(left);
         self.chunks.push_back(Chunk { answers, left });
         let offers = match &self.begun {
@@ -210,7 +245,7 @@ impl<T> Bulk<T> {
             }
         };
         let service = Arc::clone(&self.service);
-        let answering = service.answer_chunk(texts, self.options, offers, replies);
+        let answering = service.answer_chunk(texts, options, offers, replies);
         self.tasks.spawn(answering.in_current_span());
     }
 }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use predictor::{Revision, Score};
+use predictor::{LongTexts, Revision, Score};
 use rustix::process::Signal;
 use service::{Options, Service};
 use tokio::time::{MissedTickBehavior, interval};
@@ -247,7 +247,7 @@ fn push(bulk: &mut service::Bulk<Row>, mut row: Row, held: &mut usize) {
     match &mut row.text {
         Ok(text) => {
             let text = std::mem::take(text);
-            bulk.push(text, row);
+            bulk.push(text, LongTexts::default(), row);
         }
         Err(_) => bulk.pass(row),
     }

@@ -88,6 +88,22 @@ struct FilePaths {
     )]
     set: Vec<(String, String)>,
 
+    /// What becomes of texts that are too long for the model: truncate, refuse, window or
+    /// window-max [default: truncate]
+    ///
+    /// With `window`, a text is scored in overlapping windows, up to eight: each label has the
+    /// mean of its scores, or, with `window-max`, the largest. Texts that are longer still are
+    /// refused. It is short for `--set long-texts=...`, which guests read that are built on the
+    /// default guest's library.
+    #[arg(
+        long,
+        env = "FASTSENTIMENT_LONG_TEXTS",
+        value_name = "HOW",
+        value_parser = ["truncate", "refuse", "window", "window-max"],
+        hide_possible_values = true
+    )]
+    long_texts: Option<String>,
+
     /// ONNX Runtime library, version 1.24 or newer [default: the one beside the binary]
     #[arg(long, env = "ORT_DYLIB_PATH", value_name = "FILE")]
     onnxruntime: Option<PathBuf>,
@@ -205,9 +221,9 @@ impl LoadOptions {
         }
     }
 
-    /// The configuration without a cache. Only the cache's options can still be invalid
-    /// once they are parsed.
-    pub(super) fn without_cache(&self) -> std::io::Result<Config> {
+    /// The configuration without a cache, whose options can still be invalid once they are
+    /// parsed.
+    pub(super) fn without_cache(&self) -> anyhow::Result<Config> {
         let (files, work) = (&self.files, &self.work);
         let guest = match &files.guest {
             Some(Source::Path(guest)) => guest.clone(),
@@ -247,7 +263,7 @@ impl LoadOptions {
                 model,
                 configuration: ConfiguredValues {
                     file: files.guest_config.clone().and_then(non_empty),
-                    set: files.set.clone(),
+                    set: files.values()?,
                 },
                 keep: self.trust.keep(),
                 keep_models: self.trust.keep_models(),
@@ -264,6 +280,25 @@ impl LoadOptions {
         })
     }
 }
+
+impl FilePaths {
+    /// The single values of the guest's configuration.
+    fn values(&self) -> Result<Vec<(String, String)>, UsageError> {
+        let mut values = self.set.clone();
+        if let Some(how) = &self.long_texts {
+            if values.iter().any(|(key, _)| key == LONG_TEXTS) {
+                let why = "--long-texts and `--set long-texts=...` mean the same value: leave one \
+                           out";
+                return Err(UsageError(why.to_owned()));
+            }
+            values.push((LONG_TEXTS.to_owned(), how.clone()));
+        }
+        Ok(values)
+    }
+}
+
+/// The key of the guest's configuration that --long-texts is short for.
+const LONG_TEXTS: &str = "long-texts";
 
 /// The path of this binary, to run it again: on Linux the file it was started from, even
 /// if an upgrade has replaced that since.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batcher::{Batcher, Metrics};
+use predictor::LongTexts;
 use prometheus::Registry;
 use rollout::Rollout;
 use service::{Bulk, Limits, Service};
@@ -55,7 +56,7 @@ fn fill(bulk: &mut Bulk<usize>) -> usize {
         if !bulk.has_room() {
             return number;
         }
-        bulk.push(format!("bulk {number}"), number);
+        bulk.push(format!("bulk {number}"), LongTexts::default(), number);
     }
     unreachable!("it has room without end")
 }
@@ -119,12 +120,12 @@ async fn a_text_that_is_not_answered_in_time_fails_alone() {
     };
     let service = service(&fake, 16_384, limits);
     let mut bulk = service.bulk(service::Options::default());
-    bulk.push("late".to_owned(), 0);
+    bulk.push("late".to_owned(), LongTexts::default(), 0);
     let (_, answer) = timeout(PATIENCE, bulk.next()).await.unwrap().unwrap();
     assert!(answer.unwrap().unwrap_err().message.contains("200ms"));
     fake.release_all();
     bulk.pass(1);
-    bulk.push("in time".to_owned(), 2);
+    bulk.push("in time".to_owned(), LongTexts::default(), 2);
     assert_eq!(bulk.next().await.unwrap().0, 1);
     let (number, answer) = timeout(PATIENCE, bulk.next()).await.unwrap().unwrap();
     assert!(number == 2 && answer.unwrap().is_ok());

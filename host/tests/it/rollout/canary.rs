@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use predictor::{
-    BoxFuture, ErrorKind, Pending, PredictError, Predictor, Request, RequestOptions, Router as _,
-    Source,
+    BoxFuture, ErrorKind, LongTexts, Pending, PredictError, Predictor, Request, RequestOptions,
+    Router as _, Source,
 };
 use prometheus::Registry;
 use rollout::{Share, TrialKind, Trust};
@@ -107,6 +107,49 @@ async fn a_request_for_one_revision_is_answered_by_that_one_alone() {
     let pending = ask(2, &["poison 2"]).await.unwrap();
     let answers = resolve(pending).await;
     assert_eq!(answers[0].as_ref().unwrap_err().kind, ErrorKind::Failed);
+}
+
+#[tokio::test]
+async fn long_texts_are_refused_by_the_revision_that_would_answer_them() {
+    let (old, new) = (Fake::new(1, Mode::Good), Fake::new(2, Mode::Good));
+    let setup = Setup::new(&old, STRICT);
+    setup
+        .rollout
+        .begin_trial(new, TrialKind::Canary, share(0.5));
+    let texts: Vec<String> = (0..40)
+        .map(|number| match number % 2 {
+            0 => format!("long {number}"),
+            _ => format!("short {number}"),
+        })
+        .collect();
+    let expected: Vec<u8> = texts
+        .iter()
+        .map(|text| if is_in(text, 0.5) { 2 } else { 1 })
+        .collect();
+    // Their answers are cached.
+    assert_eq!(setup.ask(&refs(&texts)).await, expected);
+    let options = RequestOptions {
+        long_texts: LongTexts::Refuse,
+        ..RequestOptions::default()
+    };
+    let pending = setup.rollout.predict(texts.clone(), options).await.unwrap();
+    for ((text, expected), answer) in texts.iter().zip(expected).zip(resolve(pending).await) {
+        match answer {
+            Ok(_) if text.starts_with("long") => panic!("{text}"),
+            Ok(answer) => assert_eq!(*answer.revision, revision(expected), "{text}"),
+            Err(error) => {
+                assert!(text.starts_with("long"), "{text}: {error}");
+                assert!(
+                    matches!(error.kind, ErrorKind::InvalidText { .. }),
+                    "{error}"
+                );
+            }
+        }
+    }
+    for number in [1, 2] {
+        assert_eq!(setup.rollout.tally(&revision(number)).failures, 0);
+    }
+    assert!(setup.rollout.status().trial.is_some());
 }
 
 #[tokio::test]

@@ -140,6 +140,17 @@ impl Scorer for Fake {
             Mode::Good | Mode::Hang | Mode::Hold => Ok(answers.collect()),
         }
     }
+
+    fn score_whole(
+        &self,
+        texts: &[String],
+        cancellation: &CancellationToken,
+    ) -> Result<Vec<Scores>, PredictError> {
+        match texts.iter().position(|text| text.starts_with("long")) {
+            Some(index) => Err(PredictError::new(ErrorKind::InvalidText { index }, "long")),
+            None => self.score(texts, cancellation),
+        }
+    }
 }
 
 /// A rollout over a cache over a batcher.

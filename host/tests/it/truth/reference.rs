@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::golden::{Golden, Scores, assert_close, served, winner};
 use super::recorder::Recorder;
@@ -141,10 +142,21 @@ pub(super) struct Truth {
 }
 
 pub(super) fn ask_python(python: &Path, model: &Path, texts: &[String]) -> Vec<Truth> {
+    ask_python_with(&[], python, model, texts)
+}
+
+/// Asks for another kind of answer.
+pub(super) fn ask_python_with<T: DeserializeOwned>(
+    options: &[&str],
+    python: &Path,
+    model: &Path,
+    texts: &[String],
+) -> Vec<T> {
     let mut child = Command::new(python)
         .arg(repository().join("model/tools/reference.py"))
         .arg("--model")
         .arg(model)
+        .args(options)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -161,7 +173,7 @@ pub(super) fn ask_python(python: &Path, model: &Path, texts: &[String]) -> Vec<T
     });
     assert!(output.status.success(), "reference.py failed");
     let lines = String::from_utf8(output.stdout).unwrap();
-    let truth: Vec<Truth> = lines
+    let truth: Vec<T> = lines
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();

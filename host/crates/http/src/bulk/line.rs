@@ -1,4 +1,5 @@
-//! Reads a line of a bulk request: `"a text"` or `{"text": "a text"}`.
+//! Reads a line of a bulk request: `"a text"` or `{"text": "a text"}`, which may hold
+//! `truncation` as well.
 //!
 //! This module must not know limits on texts, or how they are answered.
 
@@ -6,12 +7,13 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use utoipa::ToSchema;
 
 use crate::problem::{FieldError, Kind, Problem};
 use crate::request::json::{Json, Source};
-use predictor::{ErrorKind, PredictError};
+use crate::request::{NoPair, truncation};
+use predictor::{ErrorKind, LongTexts, PredictError};
 
 /// One text.
 #[derive(ToSchema)]
@@ -26,6 +28,19 @@ pub(crate) enum TextLine {
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct TextObject {
     text: String,
+    /// Whether the text may be truncated if it is too long for the model, as it is by default.
+    /// If not, it is refused.
+    #[serde(default, deserialize_with = "truncation::read")]
+    #[schema(value_type = Option<bool>)]
+    truncation: LongTexts,
+    #[serde(default, deserialize_with = "no_pair")]
+    #[schema(ignore)]
+    #[expect(dead_code, reason = "it is only refused")]
+    text_pair: (),
+}
+
+fn no_pair<'de, D: Deserializer<'de>>(json: D) -> Result<(), D::Error> {
+    NoPair.deserialize(json)
 }
 
 impl<'de> Deserialize<'de> for TextLine {
@@ -53,15 +68,16 @@ impl<'de> Visitor<'de> for LineVisitor {
     }
 }
 
-/// The text of a line.
+/// The text of a line, and what is to become of it if it is too long.
 ///
 /// # Errors
 ///
 /// As for [`Json::read`].
-pub(crate) fn text(line: &[u8]) -> Result<String, Problem> {
-    match Json::new(Source::Line, line)?.read()? {
-        TextLine::Text(text) | TextLine::Object(TextObject { text }) => Ok(text),
-    }
+pub(crate) fn read(line: &[u8]) -> Result<(String, LongTexts), Problem> {
+    Ok(match Json::new(Source::Line, line)?.read()? {
+        TextLine::Text(text) => (text, LongTexts::default()),
+        TextLine::Object(object) => (object.text, object.truncation),
+    })
 }
 
 /// The problem document for the text of a line that was not scored.
@@ -87,6 +103,35 @@ mod tests {
     use crate::inputs::Allowed;
     use crate::request;
     use crate::request::properties::{escaped, value};
+
+    fn text(line: &[u8]) -> Result<String, Problem> {
+        read(line).map(|(text, _)| text)
+    }
+
+    #[test]
+    fn truncation_may_be_forbidden_for_a_line() {
+        for (line, expected) in [
+            (r#""a""#, LongTexts::AsConfigured),
+            (r#"{"text": "a"}"#, LongTexts::AsConfigured),
+            (
+                r#"{"truncation": true, "text": "a"}"#,
+                LongTexts::AsConfigured,
+            ),
+            (
+                r#"{"truncation": null, "text": "a"}"#,
+                LongTexts::AsConfigured,
+            ),
+            (r#"{"text": "a", "truncation": false}"#, LongTexts::Refuse),
+        ] {
+            let expected = Ok(("a".to_owned(), expected));
+            assert_eq!(read(line.as_bytes()), expected, "{line}");
+        }
+        let problem = read(br#"{"text": "a", "truncation": "secret"}"#).unwrap_err();
+        assert_eq!(
+            problem.detail,
+            "`/truncation` must be a boolean, found a string"
+        );
+    }
 
     #[test]
     fn a_string_and_an_object_are_texts() {
@@ -118,6 +163,11 @@ mod tests {
                 "found an object",
             ),
             (br#"{"text": null}"#, InvalidBody, "found null"),
+            (
+                br#"{"text": "a", "text_pair": "secret"}"#,
+                InvalidBody,
+                "`/text_pair` must be left out: pairs",
+            ),
             (br#"["secret"]"#, InvalidBody, "found an array"),
             (b"1.5", InvalidBody, "found a number"),
             (b"true", InvalidBody, "found a boolean"),
@@ -149,7 +199,7 @@ mod tests {
         fn any_text_survives(text: String) {
             for quoted in [json!(text).to_string(), escaped(&text)] {
                 for line in [quoted.clone(), format!(r#"{{"id": 1, "text": {quoted}}}"#)] {
-                    prop_assert_eq!(&super::text(line.as_bytes()).unwrap(), &text);
+                    prop_assert_eq!(&super::read(line.as_bytes()).unwrap().0, &text);
                 }
             }
         }

@@ -320,9 +320,9 @@ impl Exchange {
         match line
             .content
             .map_err(Problem::from)
-            .and_then(|content| line::text(&content))
+            .and_then(|content| line::read(&content))
         {
-            Ok(text) => self.bulk.push(text, place(None)),
+            Ok((text, long_texts)) => self.bulk.push(text, long_texts, place(None)),
             Err(problem) => self.bulk.pass(place(Some(problem))),
         }
     }

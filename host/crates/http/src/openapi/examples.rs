@@ -190,7 +190,7 @@ pub(super) fn problems(facts: &Facts) -> Vec<Problem> {
     let read = |document| request::read(document, 1, Allowed::default).err();
     problems.extend(read(br#"{"text": ["I love it""#));
     problems.extend(read(br#"{"text": ["I love it", 1]}"#));
-    problems.extend(read(br#"{"inputs": "I love it", "truncate": false}"#));
+    problems.extend(read(br#"{"inputs": "I love it", "raw_scores": true}"#));
     problems.extend(options(&with(TIMEOUT, "soon"), Client::default()).err());
     problems.extend(media_type::require_json(&with(CONTENT_TYPE, "text/plain")).err());
     problems.extend(coding::of_request(&with(CONTENT_ENCODING, "deflate")).err());

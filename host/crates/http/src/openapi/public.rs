@@ -276,7 +276,6 @@ fn limit_schemas(schemas: &mut Value, facts: &Facts) {
     input[1]["maxItems"] = 1.into();
     let options = &mut schemas["InputsRequest"]["properties"];
     options["raw_scores"]["enum"] = json!([false, null]);
-    options["truncate"]["enum"] = json!([true, null]);
     let [direction, other] = facts.allowed.direction();
     options["truncation_direction"]["enum"] = json!([direction, other, null]);
     let parameters = &mut schemas["Parameters"];

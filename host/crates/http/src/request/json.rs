@@ -219,6 +219,7 @@ impl<'a> Json<'a> {
             // The path ends with the client's own name.
             place = pointer(path.iter().rev().skip(1).rev());
             let known = expected.map_or("other fields", |(_, known)| known);
+            let known = known.trim_start_matches("one of ");
             format!("must hold {known} and nothing else")
         } else if let Some((found, expected)) = expected
             && let Some(found) = found.strip_prefix("invalid type: ")

@@ -53,6 +53,7 @@ fn request() -> impl Strategy<Value = Value> {
         select(vec![
             "raw_scores",
             "truncate",
+            "truncation",
             "truncation_direction",
             "parameters",
         ]),
@@ -97,6 +98,12 @@ fn allowed() -> Allowed {
 fn expected(request: &Value) -> Option<(Vec<String>, Form)> {
     let string = |value: &Value| value.as_str().map(str::to_owned);
     let fields = request.as_object()?;
+    let allow = |fields: &Map<String, Value>, name: &str, values: &[Value]| {
+        let value = fields.get(name).unwrap_or(&Value::Null);
+        (value.is_null() || values.contains(value)).then_some(())
+    };
+    // In both forms.
+    allow(fields, "truncation", &[json!(true), json!(false)])?;
     let (inputs, is_one) = match (fields.get("text"), fields.get("inputs")) {
         (Some(text), None) => {
             let texts = text.as_array()?.iter().map(string).collect::<Option<_>>()?;
@@ -116,12 +123,8 @@ fn expected(request: &Value) -> Option<(Vec<String>, Form)> {
         is_one,
         ..Inputs::default()
     };
-    let allow = |fields: &Map<String, Value>, name: &str, values: &[Value]| {
-        let value = fields.get(name).unwrap_or(&Value::Null);
-        (value.is_null() || values.contains(value)).then_some(())
-    };
     allow(fields, "raw_scores", &[json!(false)])?;
-    allow(fields, "truncate", &[json!(true)])?;
+    allow(fields, "truncate", &[json!(true), json!(false)])?;
     let directions = [json!("right"), json!("Right")];
     allow(fields, "truncation_direction", &directions)?;
     match fields.get("parameters").unwrap_or(&Value::Null) {
@@ -131,6 +134,7 @@ fn expected(request: &Value) -> Option<(Vec<String>, Form)> {
             for (name, value) in parameters {
                 match (&**name, value.as_f64()) {
                     ("function_to_apply", _) => {}
+                    ("truncation", _) if value.is_null() || value.is_boolean() => {}
                     ("top_k", None) if value.is_null() => {}
                     ("top_k", Some(count)) if count >= 1.0 && count.fract() == 0.0 => {
                         form.top_k = Some(count as usize);
@@ -162,7 +166,7 @@ proptest! {
     fn any_json_is_read_as_expected(request in request()) {
         let found = read(request.to_string().as_bytes(), MAX_TEXTS, allowed);
         match (found, expected(&request)) {
-            (Ok(Read { texts, form }), Some((expected, expected_form))) => {
+            (Ok(Read { texts, form, .. }), Some((expected, expected_form))) => {
                 prop_assert_eq!(texts.given, expected.len());
                 prop_assert_eq!(texts.kept, &expected[..expected.len().min(MAX_TEXTS)]);
                 prop_assert_eq!(form, expected_form);

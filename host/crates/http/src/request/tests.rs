@@ -80,12 +80,22 @@ fn the_first_wrong_field_is_named() {
         (
             r#"{"inputs": "a", "parameters": {"top_k": 1, "secret/secret, expected secret": 1}}"#,
             "/parameters",
-            "`/parameters` must hold `top_k` or `function_to_apply` and nothing else",
+            "`/parameters` must hold `top_k`, `function_to_apply`, `truncation` and nothing else",
         ),
         (
             r#"{"inputs": "a", "parameters": ["secret"]}"#,
             "/parameters",
             "`/parameters` must be an object, found an array",
+        ),
+        (
+            r#"{"text": ["a"], "truncation": "secret, expected secret"}"#,
+            "/truncation",
+            "`/truncation` must be a boolean, found a string",
+        ),
+        (
+            r#"{"text": ["a"], "text_pair": ["secret"]}"#,
+            "/text_pair",
+            "`/text_pair` must be left out: pairs of texts cannot be scored",
         ),
         (
             r#"{"inputs": "a", "text": ["secret"]}"#,

@@ -1,10 +1,13 @@
 //! What guests say of themselves.
 
-use predictor::{Activation, Description, Limit, Side};
+use predictor::{
+    Activation, CancellationToken, Description, ErrorKind, Limit, PredictError, Scorer, Side,
+};
 
 use super::*;
 
 const DESCRIBE: &str = include_str!("../guests/describe.wat");
+const EXPORT: &str = include_str!("../guests/export.wat");
 
 /// What makes a guest describe itself, after it has done `body`.
 fn describing(body: &str) -> String {
@@ -92,4 +95,54 @@ fn a_description_of_another_type_is_refused() {
     let error = load_text(&tight(), &text).err().expect("another type");
     assert_eq!(error.step().as_str(), "contract");
     assert!(error.to_string().contains("batches"), "{error}");
+}
+
+/// What makes a guest export `whole-texts` as well: the same function by another name.
+fn whole_texts() -> String {
+    let exporter = EXPORT.split_once("(component $exporter").unwrap().1;
+    format!("(component $whole{exporter}")
+        .replace("(export \"predict\"", "(export \"predict-whole\"")
+        .replace("$exported", "$whole-exported")
+        .replace("(instantiate $exporter", "(instantiate $whole")
+        .replace("predictor@", "whole-texts@")
+}
+
+/// What a guest answers if the text must not be truncated.
+fn whole(guest: &Guest, text: &str) -> Result<u32, PredictError> {
+    let answer = guest.score_whole(&[text.to_owned()], &CancellationToken::never());
+    answer.map(|scores| hundredths(&scores))
+}
+
+#[test]
+fn a_guest_may_tell_which_texts_it_would_truncate() {
+    let guest = load_text(&tight(), &(hostile() + &whole_texts())).unwrap();
+    assert_eq!(whole(&guest, "count").unwrap(), 1);
+    let error = whole(&guest, "invalid").unwrap_err();
+    assert_eq!(error.kind, ErrorKind::InvalidText { index: 0 });
+    assert!(!error.message.contains("cannot tell"), "{error}");
+    let error = whole(&guest, "loop").unwrap_err();
+    assert_eq!(error.kind, ErrorKind::TimedOut);
+}
+
+#[test]
+fn one_that_cannot_tell_refuses_all_texts_unless_it_has_no_limit() {
+    let no_limit = "(i32.store8 (i32.const 16) (i32.const 0))";
+    let unlimited = described(no_limit).unwrap();
+    assert_eq!(unlimited.description().unwrap().limit, None);
+    assert_eq!(whole(&unlimited, "count").unwrap(), 1);
+    let silent = load_text(&tight(), &hostile()).unwrap();
+    for guest in [described("").unwrap(), silent] {
+        let error = whole(&guest, "count").unwrap_err();
+        assert_eq!(error.kind, ErrorKind::InvalidText { index: 0 });
+        assert!(error.message.contains("cannot tell"), "{error}");
+    }
+}
+
+#[test]
+fn whole_texts_of_another_kind_are_refused() {
+    let other = whole_texts().replace("\"predict-whole\"", "\"predict-all\"");
+    let error = load_text(&tight(), &(hostile() + &other)).err();
+    let error = error.expect("another function");
+    assert_eq!(error.step().as_str(), "contract");
+    assert!(error.to_string().contains("predict-whole"), "{error}");
 }
