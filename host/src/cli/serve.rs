@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
 use fastsentiment::app::App;
 use futures_util::FutureExt;
@@ -24,7 +25,7 @@ use super::options::{LoadOptions, RevisionOptions};
 use super::settings::ConfigOption;
 use super::tls::{ServerTls, TlsOptions};
 use super::values::{AT_LEAST_ONE, AT_LEAST_ONE_32, OptionalOrigin, optional_origin, whole};
-use super::{Prepared, exit, heap, hints, log, output, process, signals};
+use super::{Prepared, exit, heap, hints, log, output, priority, process, signals};
 
 /// The options of a server.
 #[derive(Args)]
@@ -294,14 +295,16 @@ impl ServeCommand {
         tokio::spawn(heap::return_small_blocks());
         // Tried while everything else is loaded, and not waited for.
         let redis = tokio::spawn(redis_status(config.cache.redis.clone()));
-        let mut load = tokio::task::spawn_blocking({
+        let mut load = priority::start_thread("load", {
             let (registry, runtime) = (registry.clone(), Handle::current());
             let (config, readiness) = (config.clone(), readiness.clone());
             let model_is_loaded = move || readiness.set_model_loaded();
             move || App::load_with(&config, &registry, &runtime, model_is_loaded)
-        });
+        })?;
         let app = tokio::select! {
-            app = &mut load => app?.map_err(|error| hints::explain(&config, error))?,
+            app = &mut load => app
+                .context("the load panicked")?
+                .map_err(|error| hints::explain(&config, error))?,
             () = &mut stop => {
                 readiness.set_draining();
                 // The process could crash if it ended while ONNX Runtime works, which
