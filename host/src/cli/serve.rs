@@ -292,7 +292,6 @@ impl ServeCommand {
             self.admin.start(bound, &config, log, &registry, &readiness)
         });
         let admin = admin.transpose()?;
-        tokio::spawn(heap::return_small_blocks());
         // Tried while everything else is loaded, and not waited for.
         let redis = tokio::spawn(redis_status(config.cache.redis.clone()));
         let mut load = priority::start_thread("load", {
@@ -313,6 +312,7 @@ impl ServeCommand {
                 return Ok(ExitCode::SUCCESS);
             }
         };
+        tokio::spawn(heap::return_memory(app.models_memory()));
         let metrics = Arc::new(http::Metrics::new(&registry)?);
         process::register_build_info(&registry, app.onnxruntime_version())?;
         let public = Public {
