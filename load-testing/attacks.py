@@ -5,7 +5,9 @@
 
 For each attack, starts a server, sends a probe 20 times a second from 127.0.0.1 while
 attackers work from 127.0.0.2, and prints what the probe noticed, and how much memory the
-server used, as lines `figure <name> <value>`. Exits with 1 if a probe was lost.
+server used, as lines `figure <name> <value>`. Before that, short texts keep all workers busy
+for a moment, because the first text of each worker takes memory that it keeps. Exits with 1
+if a probe was lost.
 
 Needs Linux, `make build`, and `ulimit -n 16384`.
 """
@@ -32,6 +34,8 @@ ATTACKER = ("127.0.0.2", 0)
 PROBE_EVERY = 0.05
 # A server should have given memory back so long after an attack, in seconds.
 LATER = 60
+# How many clients keep all workers busy before an attack, and for how long, in seconds.
+WARM_CLIENTS, WARM_SECONDS = 16, 2
 
 END_STREAM, END_HEADERS = 1, 4
 DATA, HEADERS, SETTINGS = 0, 1, 4
@@ -202,7 +206,7 @@ class Seen(NamedTuple):
     status: int
 
 
-def probe(target: Target, stop: Stop) -> Iterator[Seen]:
+def probe(target: Target, stop: Stop, every: float = PROBE_EVERY) -> Iterator[Seen]:
     """Asks for a new short text on a new connection, again and again."""
     while not stop.is_set():
         begun = time.perf_counter()
@@ -219,7 +223,22 @@ def probe(target: Target, stop: Stop) -> Iterator[Seen]:
         connection.close()
         took = time.perf_counter() - begun
         yield Seen(took, status)
-        time.sleep(max(0, PROBE_EVERY - took))
+        time.sleep(max(0, every - took))
+
+
+def warm_up(target: Target) -> None:
+    """Keeps all workers busy with short texts, like those of the probe."""
+    ended = Stop()
+    clients = [
+        threading.Thread(target=lambda: list(probe(target, ended, 0)))
+        for _ in range(WARM_CLIENTS)
+    ]
+    for client in clients:
+        client.start()
+    time.sleep(WARM_SECONDS)
+    ended.set()
+    for client in clients:
+        client.join()
 
 
 def resident(server: Server) -> float:
@@ -241,6 +260,7 @@ def measure(attack: Callable[[Target, Stop], None], options: argparse.Namespace)
 
         prober = threading.Thread(target=probing)
         attacker = threading.Thread(target=attack, args=(target, stop))
+        warm_up(target)
         prober.start()
         time.sleep(2)
         before, alone = resident(server), len(seen)

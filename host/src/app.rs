@@ -141,8 +141,7 @@ pub struct App {
     origin: Origin,
     compiled: bool,
     card: Arc<ModelCard>,
-    onnxruntime: PathBuf,
-    onnxruntime_version: String,
+    library: Arc<Library>,
     calibration: Calibration,
     wide_threads: Option<usize>,
     batching: batcher::Options,
@@ -193,7 +192,7 @@ impl App {
         let loader = Arc::new(RevisionLoader {
             library: Arc::clone(&library),
             session: session(config),
-            wide: Wide::new(config.workers, config.threads),
+            wide: Wide::new(config.workers, config.threads)?,
             metrics: inference::Metrics::new(registry)?,
             runtime: new_runtime(config, Graphs::default(), metrics)?,
             artifacts: open_artifacts(config)?,
@@ -243,8 +242,7 @@ impl App {
             origin,
             compiled,
             card,
-            onnxruntime: library.path().to_owned(),
-            onnxruntime_version: library.version().to_owned(),
+            library,
             calibration,
             wide_threads,
             batching,
@@ -278,12 +276,18 @@ impl App {
 
     /// The ONNX Runtime library in use.
     pub fn onnxruntime(&self) -> &Path {
-        &self.onnxruntime
+        self.library.path()
     }
 
     /// The version of the ONNX Runtime library in use, such as `1.24.0`.
     pub fn onnxruntime_version(&self) -> &str {
-        &self.onnxruntime_version
+        self.library.version()
+    }
+
+    /// A function that returns the memory of earlier runs of models to the system.
+    pub fn models_memory(&self) -> impl Fn() + Send + Sync + use<> + 'static {
+        let library = Arc::clone(&self.library);
+        move || library.return_memory()
     }
 
     /// The measured cost of texts, alone and in batches.

@@ -1,28 +1,53 @@
 //! Returns freed memory to the system.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often a server looks whether it uses more memory.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
-/// Memory is trimmed once so much more is used than after the last time, in pages: 16 MiB.
-const MORE: u64 = 4096;
+/// Memory is returned while so much more is used than there was to use at least, in pages:
+/// 8 MiB.
+const MORE: u64 = 2048;
 
 pub(super) use allocator::return_large_blocks;
 
-/// Returns freed memory to the system whenever more is used than before. Small blocks, such
-/// as those of connections, would otherwise stay with the process.
-pub(super) async fn return_small_blocks() {
-    let mut least = used();
-    while let (Some(before), Some(now)) = (least, used()) {
-        least = if now > before.saturating_add(MORE) {
-            // It takes some milliseconds. If it panics, nothing is trimmed.
-            let _ = tokio::task::spawn_blocking(allocator::trim).await;
-            used()
+/// Returns freed memory to the system, now and whenever more is used than before. Small
+/// blocks, such as those of connections, would otherwise stay with the process, as would what
+/// runs of models have used, which `models` returns.
+pub(super) async fn return_memory(models: impl Fn() + Send + Sync + 'static) {
+    let models = Arc::new(models);
+    let mut level = Level::default();
+    while let Some(now) = used() {
+        if level.is_high(now) {
+            let models = Arc::clone(&models);
+            let give_back = move || {
+                models();
+                allocator::trim();
+            };
+            // It takes some milliseconds. If it panics, nothing is returned.
+            let _ = tokio::task::spawn_blocking(give_back).await;
+            level.record(used().unwrap_or(now));
         } else {
-            Some(before.min(now))
-        };
+            level.record(now);
+        }
         tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// The least memory that the process has used, in pages.
+#[derive(Default)]
+struct Level(Option<u64>);
+
+impl Level {
+    /// Whether a process that uses so much should return memory. If it cannot, because the
+    /// memory is in use, it should try again later: much of it may be free by then.
+    fn is_high(&self, used: u64) -> bool {
+        self.0.is_none_or(|least| used > least.saturating_add(MORE))
+    }
+
+    fn record(&mut self, used: u64) {
+        self.0 = Some(self.0.map_or(used, |least| least.min(used)));
     }
 }
 
@@ -71,4 +96,24 @@ mod allocator {
     pub(in super::super) fn return_large_blocks() {}
 
     pub(super) fn trim() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_is_in_use_is_returned_later() {
+        let mut level = Level::default();
+        assert!(level.is_high(1000), "what loading has left");
+        level.record(1000);
+        assert!(!level.is_high(1000 + MORE));
+        assert!(level.is_high(1001 + MORE));
+        // All of it is in use.
+        level.record(9000);
+        assert!(level.is_high(9000));
+        assert!(level.is_high(8000));
+        level.record(900);
+        assert!(level.is_high(1000 + MORE));
+    }
 }

@@ -49,6 +49,8 @@ mod server_process;
 mod sockets;
 mod swapping;
 mod tags;
+#[cfg(target_os = "linux")]
+mod threads;
 mod tls;
 mod truth;
 mod versions;

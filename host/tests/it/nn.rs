@@ -12,6 +12,9 @@ use wasmtime_wasi_nn::backend::{BackendError, Id, NamedTensor};
 use wasmtime_wasi_nn::wit::TensorType;
 use wasmtime_wasi_nn::{ExecutionContext, Tensor};
 
+#[cfg(target_os = "linux")]
+mod memory;
+
 use crate::harness::{FIXTURES, default_model, fixture, library, model};
 
 /// A tensor of `input_ids` and the like: zeros, or ones, of 64 bits.
@@ -263,23 +266,28 @@ fn wide_runs(registry: &Registry) -> u64 {
     family.get_metric()[0].get_counter().get_value() as u64
 }
 
-/// Other tests open graphs in this process, so a test of which session a run has is alone in
-/// one of its own.
-const ALONE: &str = "FASTSENTIMENT_TEST_ALONE";
+/// Runs a test in a process of its own, since others open graphs in this one and use memory.
+/// Whether this is that process.
+fn is_alone(test: &str) -> bool {
+    const ALONE: &str = "FASTSENTIMENT_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test]).env(ALONE, "1");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let is_found = String::from_utf8_lossy(&output.stdout).contains("1 passed");
+    assert!(is_found, "{output:?}");
+    false
+}
 
 /// A run has several threads only while its graph is the only one, of all models; and its
 /// outputs are those of one thread, to the bit, for texts and batches of any length. It can be
 /// ended like any other.
 #[test]
 fn a_run_alone_has_several_threads_and_the_same_outputs() {
-    if std::env::var_os(ALONE).is_none() {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args([
-            "--exact",
-            "nn::a_run_alone_has_several_threads_and_the_same_outputs",
-        ]);
-        let output = command.env(ALONE, "1").output().unwrap();
-        assert!(output.status.success(), "{output:?}");
+    if !is_alone("nn::a_run_alone_has_several_threads_and_the_same_outputs") {
         return;
     }
     let narrow = model(&default_model());

@@ -16,9 +16,9 @@
 //!
 //! ONNX Runtime keeps the memory of its largest run for the next one. That is right
 //! for runs of up to 512 tokens, which is as far as the default guest goes with more
-//! than one text. After a larger run, unused memory is returned. Memory plans for each
-//! shape of inputs are off: ONNX Runtime would keep every plan, and guests choose the
-//! shapes.
+//! than one text. After a larger run, unused memory is returned, and with
+//! [`Library::return_memory`] at any time. Memory plans for each shape of inputs are off:
+//! ONNX Runtime would keep every plan, and guests choose the shapes.
 
 mod activity;
 mod backend;

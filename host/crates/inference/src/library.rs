@@ -5,7 +5,7 @@
 
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use ort::environment::Environment;
 use ort::logging::LogLevel;
@@ -13,6 +13,7 @@ use ort::logging::LogLevel;
 use prometheus::IntGauge;
 
 use super::activity::Activity;
+use super::model::Loaded;
 
 /// The file name of ONNX Runtime.
 #[cfg(target_os = "macos")]
@@ -53,6 +54,7 @@ pub struct Library {
     path: PathBuf,
     version: String,
     activity: Arc<Activity>,
+    models: Mutex<Vec<Weak<Loaded>>>,
 }
 
 impl Library {
@@ -81,6 +83,7 @@ impl Library {
             path,
             version,
             activity: Arc::default(),
+            models: Mutex::default(),
         })
     }
 
@@ -112,6 +115,29 @@ impl Library {
     /// several threads. The first gauge counts.
     pub fn watch(&self, busy: IntGauge) {
         self.activity.watch(busy);
+    }
+
+    /// Returns the memory that models have used for runs, and do not use now, to the system.
+    /// The next runs take a little longer, since they have to ask for memory again.
+    pub fn return_memory(&self) {
+        let models: Vec<_> = self.with_models(|models| {
+            models.retain(|model| model.strong_count() > 0);
+            models.iter().filter_map(Weak::upgrade).collect()
+        });
+        for model in models {
+            model.return_memory();
+        }
+    }
+
+    /// Keeps a model in mind for as long as it lives.
+    pub(super) fn add(&self, model: &Arc<Loaded>) {
+        let model = Arc::downgrade(model);
+        self.with_models(|models| models.push(model));
+    }
+
+    fn with_models<T>(&self, with: impl FnOnce(&mut Vec<Weak<Loaded>>) -> T) -> T {
+        // Nothing panics while the lock is held.
+        with(&mut self.models.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What uses models at the moment.

@@ -5,14 +5,15 @@ use std::sync::{Arc, OnceLock};
 
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use ort::value::ValueType;
+use ort::value::{DynTensor, ValueType};
 use wasmtime_wasi_nn::Graph;
 use wasmtime_wasi_nn::backend::BackendGraph;
 
 use super::activity::Activity;
 use super::backend::OnnxGraph;
-use super::runs::Runs;
+use super::runs::{Runs, shrinking};
 use super::session::SharedSession;
+use super::tensor::{CheckedTensor, TensorError, smallest};
 use super::wide::{Threads, Wide};
 use super::{Library, Metrics};
 
@@ -70,6 +71,29 @@ impl Loaded {
             _ => &self.session,
         }
     }
+
+    /// Returns memory that runs have used.
+    pub(super) fn return_memory(&self) {
+        let wide = self.wide.get().map(|wide| &wide.session);
+        for session in [&self.session].into_iter().chain(wide) {
+            // A model with inputs that cannot be made keeps its memory.
+            if let Err(error) = self.shrink(session) {
+                tracing::debug!(%error, "a model does not return its memory");
+            }
+        }
+    }
+
+    /// ONNX Runtime returns memory at the end of a run only, so one is begun, and ended before
+    /// its first operator.
+    fn shrink(&self, session: &SharedSession) -> Result<(), TensorError> {
+        let options = shrinking()?;
+        options.terminate()?;
+        let zeros = |port| CheckedTensor::new(port, &smallest(port)?)?.to_ort();
+        let inputs: Vec<DynTensor> = self.inputs.iter().map(zeros).collect::<Result<_, _>>()?;
+        // It is ended, so this is an error.
+        let _ = session.run(&options, &inputs);
+        Ok(())
+    }
 }
 
 impl Model {
@@ -93,16 +117,16 @@ impl Model {
         let inputs: Vec<Port> = session.inputs().iter().map(port).collect();
         let outputs: Vec<Port> = session.outputs().iter().map(port).collect();
         let session = SharedSession::new(session, &inputs, &outputs).map_err(failed)?;
-        Ok(Self {
-            inner: Arc::new(Loaded {
-                inputs,
-                outputs,
-                session,
-                wide: OnceLock::new(),
-                activity: Arc::clone(library.activity()),
-                metrics,
-            }),
-        })
+        let inner = Arc::new(Loaded {
+            inputs,
+            outputs,
+            session,
+            wide: OnceLock::new(),
+            activity: Arc::clone(library.activity()),
+            metrics,
+        });
+        library.add(&inner);
+        Ok(Self { inner })
     }
 
     /// Opens a second session, in which `threads` and the thread that asks for a run work

@@ -3,7 +3,8 @@
 //!
 //! ONNX Runtime keeps the memory of its largest run for the next one. That is right
 //! for runs of the usual size, but not for a guest that makes the largest possible run
-//! once: after a large run, unused memory is returned.
+//! once: after a large run, unused memory is returned. What the others have used is returned
+//! from time to time ([`Library::return_memory`](super::Library::return_memory)).
 
 use std::sync::Arc;
 
@@ -26,14 +27,19 @@ pub(super) struct Runs {
     _graph: Counted,
 }
 
+/// The options of a run that returns unused memory at its end.
+pub(super) fn shrinking() -> ort::Result<RunOptions> {
+    let mut options = RunOptions::new()?;
+    options.set("memory.enable_memory_arena_shrinkage", "cpu:0")?;
+    Ok(options)
+}
+
 impl Runs {
     pub(super) fn new(activity: Arc<Activity>) -> ort::Result<Self> {
         let graph = Activity::open_graph(&activity);
-        let mut large = RunOptions::new()?;
-        large.set("memory.enable_memory_arena_shrinkage", "cpu:0")?;
         Ok(Self {
             usual: RunOptions::new()?,
-            large,
+            large: shrinking()?,
             began_alone: activity.is_one(),
             activity,
             _graph: graph,

@@ -98,6 +98,35 @@ fn tensor_type(element: TensorElementType) -> Option<TensorType> {
     .find(|ty| self::element(*ty) == element)
 }
 
+/// The smallest input of a port: zeros.
+///
+/// # Errors
+///
+/// If the port is not a tensor of a type that `wasi:nn` has.
+pub(super) fn smallest(port: &Port) -> Result<Tensor, TensorError> {
+    let unsupported = || TensorError::UnsupportedType(port.name.clone());
+    let ty = port.element.and_then(tensor_type).ok_or_else(unsupported)?;
+    // Of any size, one will do.
+    let sizes = port
+        .shape
+        .iter()
+        .map(|size| u32::try_from(*size).unwrap_or(1));
+    let dimensions: Vec<u32> = sizes.collect();
+    let elements = dimensions
+        .iter()
+        .try_fold(1_usize, |product, size| product.checked_mul(*size as usize));
+    let bytes = elements.and_then(|elements| element(ty).byte_size(elements));
+    // It could not be an input of a run either.
+    let bytes = bytes
+        .filter(|bytes| *bytes <= MAX_INPUT_BYTES)
+        .ok_or_else(unsupported)?;
+    Ok(Tensor {
+        dimensions,
+        ty,
+        data: vec![0; bytes],
+    })
+}
+
 /// An input that fits a port of the model: its type, its shape and the size of its
 /// data agree with each other and with the port.
 pub(super) struct CheckedTensor<'a> {

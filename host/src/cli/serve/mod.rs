@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
 use fastsentiment::app::App;
 use futures_util::FutureExt;
@@ -27,7 +28,7 @@ use crate::cli::check::redis_status;
 use crate::cli::options::LoadOptions;
 use crate::cli::settings::ConfigOption;
 use crate::cli::values::{AT_LEAST_ONE, AT_LEAST_ONE_32, OptionalOrigin, optional_origin, whole};
-use crate::cli::{Prepared, exit, heap, hints, log, output, process, signals};
+use crate::cli::{Prepared, exit, heap, hints, log, output, priority, process, signals};
 use admin::{Admin, TokenOptions};
 use banner::Banner;
 use listen::{ListenOptions, Passed};
@@ -300,17 +301,18 @@ impl ServeCommand {
             self.admin.start(bound, &config, log, &registry, &readiness)
         });
         let admin = admin.transpose()?;
-        tokio::spawn(heap::return_small_blocks());
         // Tried while everything else is loaded, and not waited for.
         let redis = tokio::spawn(redis_status(config.cache.redis.clone()));
-        let mut load = tokio::task::spawn_blocking({
+        let mut load = priority::start_thread("load", {
             let (registry, runtime) = (registry.clone(), Handle::current());
             let (config, readiness) = (config.clone(), readiness.clone());
             let model_is_loaded = move || readiness.set_model_loaded();
             move || App::load_with(&config, &registry, &runtime, model_is_loaded)
-        });
+        })?;
         let app = tokio::select! {
-            app = &mut load => app?.map_err(|error| hints::explain(&config, error))?,
+            app = &mut load => app
+                .context("the load panicked")?
+                .map_err(|error| hints::explain(&config, error))?,
             () = &mut stop => {
                 readiness.set_draining();
                 // The process could crash if it ended while ONNX Runtime works, which
@@ -319,6 +321,7 @@ impl ServeCommand {
                 return Ok(ExitCode::SUCCESS);
             }
         };
+        tokio::spawn(heap::return_memory(app.models_memory()));
         let metrics = Arc::new(http::Metrics::new(&registry)?);
         process::register_build_info(&registry, app.onnxruntime_version())?;
         let public = Public {
