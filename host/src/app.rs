@@ -192,7 +192,7 @@ impl App {
         let loader = Arc::new(RevisionLoader {
             library: Arc::clone(&library),
             session: session(config),
-            wide: Wide::new(config.workers, config.threads)?,
+            wide: Wide::new(config.workers, config.threads),
             metrics: inference::Metrics::new(registry)?,
             runtime: new_runtime(config, Graphs::default(), metrics)?,
             artifacts: open_artifacts(config)?,

@@ -1,10 +1,7 @@
 //! Gives a model a second session, for a text that has the machine to itself.
 
-use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
-use std::thread;
 use std::time::Duration;
 
 use batcher::Calibration;
@@ -29,44 +26,24 @@ const MOST: usize = 8;
 const FREE: u64 = 8;
 
 /// When to give models a second session, and with how many threads.
+#[derive(Clone, Copy)]
 pub(super) struct Wide {
     threads: usize,
-    /// Asks for the threads of a session.
-    starter: Sender<Reply>,
 }
-
-type Reply = Sender<io::Result<Threads>>;
 
 impl Wide {
     /// `workers` is how many cores the server is to use. `threads` is how many threads each run
     /// uses, if that was chosen; all runs have the same then.
-    ///
-    /// Starts a thread that starts those of later sessions, because a thread has the priority of
-    /// the one that starts it, and the one that loads a model may have a lower one than this.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be started.
-    pub(super) fn new(workers: NonZeroUsize, threads: Option<NonZeroUsize>) -> io::Result<Self> {
-        let threads = threads.map_or_else(|| workers.get().min(MOST), |_| 1);
-        let (starter, wanted) = channel::<Reply>();
-        if threads > 1 {
-            let start = move || {
-                for reply in wanted {
-                    // Fails if nobody waits any more.
-                    let _ = reply.send(Threads::start(threads - 1));
-                }
-            };
-            let name = "model-starter".to_owned();
-            thread::Builder::new().name(name).spawn(start)?;
+    pub(super) fn new(workers: NonZeroUsize, threads: Option<NonZeroUsize>) -> Self {
+        Self {
+            threads: threads.map_or_else(|| workers.get().min(MOST), |_| 1),
         }
-        Ok(Self { threads, starter })
     }
 
     /// Gives a model that has been measured a second session, if that pays and there is
     /// memory for it. Without one, a text alone takes longer.
     pub(super) fn widen(
-        &self,
+        self,
         loader: &RevisionLoader,
         model: &LoadedModel,
         calibration: &Calibration,
@@ -86,12 +63,13 @@ impl Wide {
     }
 
     fn open(
-        &self,
+        self,
         loader: &RevisionLoader,
         model: &LoadedModel,
         priority: Priority,
     ) -> Result<(), String> {
-        let threads = self.start().map_err(|error| error.to_string())?;
+        // Not on the thread of low priority that may do the rest.
+        let threads = Threads::start(self.threads - 1).map_err(|error| error.to_string())?;
         let (library, of) = (Arc::clone(&loader.library), Arc::clone(&model.model));
         let (path, files) = (model.path.clone(), model.files.clone());
         let unchanged = move || files.check_unchanged().is_ok();
@@ -101,15 +79,7 @@ impl Wide {
         opened.map_err(|error| error.to_string())
     }
 
-    /// Starts the threads of a session.
-    fn start(&self) -> io::Result<Threads> {
-        let gone = || io::Error::other("the thread that starts them has ended");
-        let (reply, threads) = channel();
-        self.starter.send(reply).map_err(|_| gone())?;
-        threads.recv().map_err(|_| gone())?
-    }
-
-    fn pays(&self, calibration: &Calibration) -> bool {
+    fn pays(self, calibration: &Calibration) -> bool {
         self.threads > 1 && calibration.alone >= WORTH
     }
 }
@@ -125,43 +95,7 @@ mod tests {
             alone,
             together: alone,
         };
-        let wide = Wide::new(some(workers), threads.map(some)).unwrap();
-        wide.pays(&calibration)
-    }
-
-    /// The niceness of this process's threads with a name.
-    #[cfg(target_os = "linux")]
-    fn niceness(name: &str) -> Vec<i32> {
-        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-        let stats = tasks.filter_map(|task| {
-            // It may have ended.
-            let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).ok()?;
-            let (head, fields) = stat.rsplit_once(") ")?;
-            let (_, found) = head.split_once('(')?;
-            // The 19th field of all.
-            let nice = fields.split(' ').nth(16)?;
-            (found == name).then(|| nice.parse().unwrap())
-        });
-        stats.collect()
-    }
-
-    /// A model may be loaded by a thread whose priority is low.
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn threads_of_a_session_have_the_priority_of_the_start() {
-        let wide = Wide::new(NonZeroUsize::new(2).unwrap(), None).unwrap();
-        let load = thread::Builder::new().name("low-load".to_owned());
-        let load = load.spawn(move || {
-            rustix::process::nice(3).unwrap();
-            let threads = wide.start().unwrap();
-            (threads, niceness("low-load"), niceness("model-0"))
-        });
-        let (_threads, low, found) = load.unwrap().join().unwrap();
-        let [low] = low[..] else { panic!("{low:?}") };
-        let [nice] = found[..] else {
-            panic!("{found:?}")
-        };
-        assert_eq!(nice, low - 3);
+        Wide::new(some(workers), threads.map(some)).pays(&calibration)
     }
 
     #[test]

@@ -21,7 +21,6 @@ mod new;
 mod options;
 mod output;
 mod predict;
-mod priority;
 mod process;
 mod push;
 mod registry;
@@ -276,17 +275,12 @@ fn compilation(compiled: bool) -> &'static str {
 const BLOCKING_THREADS: usize = 32;
 
 /// Starts the async runtime, whose threads serve sockets. Guests run on threads of their
-/// own, which come first.
-///
-/// A thread has the priority of the one that starts it, so threads that score are started
-/// neither by those that serve sockets nor by those for blocking work.
+/// own.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
         .thread_keep_alive(Duration::from_secs(u32::MAX.into()))
-        // Called by the threads that run tasks, and not by those for blocking work.
-        .on_thread_park(priority::lower_once)
         .build()
         .context("the async runtime cannot be started")?;
     // If the system refuses another thread, blocking work waits for this one, which lives

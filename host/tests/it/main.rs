@@ -49,8 +49,6 @@ mod server_process;
 mod sockets;
 mod swapping;
 mod tags;
-#[cfg(target_os = "linux")]
-mod threads;
 mod tls;
 mod truth;
 mod versions;

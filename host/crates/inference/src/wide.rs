@@ -20,7 +20,7 @@ pub(super) struct Wide {
 
 /// Threads that will work for a session.
 ///
-/// They are started before it, perhaps by another thread, because they inherit the priority of
+/// They are started before it and by another thread, because they inherit the priority of
 /// the thread that starts them. A run waits for each of its threads: one of low priority
 /// would hold it up.
 pub struct Threads(Mutex<Vec<Waiting>>);

@@ -15,7 +15,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Args;
 use fastsentiment::app::App;
 use futures_util::FutureExt;
@@ -28,7 +27,7 @@ use crate::cli::check::redis_status;
 use crate::cli::options::LoadOptions;
 use crate::cli::settings::ConfigOption;
 use crate::cli::values::{AT_LEAST_ONE, AT_LEAST_ONE_32, OptionalOrigin, optional_origin, whole};
-use crate::cli::{Prepared, exit, heap, hints, log, output, priority, process, signals};
+use crate::cli::{Prepared, exit, heap, hints, log, output, process, signals};
 use admin::{Admin, TokenOptions};
 use banner::Banner;
 use listen::{ListenOptions, Passed};
@@ -303,16 +302,14 @@ impl ServeCommand {
         let admin = admin.transpose()?;
         // Tried while everything else is loaded, and not waited for.
         let redis = tokio::spawn(redis_status(config.cache.redis.clone()));
-        let mut load = priority::start_thread("load", {
+        let mut load = tokio::task::spawn_blocking({
             let (registry, runtime) = (registry.clone(), Handle::current());
             let (config, readiness) = (config.clone(), readiness.clone());
             let model_is_loaded = move || readiness.set_model_loaded();
             move || App::load_with(&config, &registry, &runtime, model_is_loaded)
-        })?;
+        });
         let app = tokio::select! {
-            app = &mut load => app
-                .context("the load panicked")?
-                .map_err(|error| hints::explain(&config, error))?,
+            app = &mut load => app?.map_err(|error| hints::explain(&config, error))?,
             () = &mut stop => {
                 readiness.set_draining();
                 // The process could crash if it ended while ONNX Runtime works, which
