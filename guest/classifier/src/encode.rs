@@ -8,7 +8,10 @@ use std::path::Path;
 
 use fastsentiment_config::{ModelConfig, Side};
 use serde::Deserialize;
-use tokenizers::{Encoding, PostProcessor, Tokenizer, TruncationDirection, TruncationParams};
+use tokenizers::{
+    Encoding, Model, OffsetType, PostProcessor, PreTokenizer, Tokenizer, TruncationDirection,
+    TruncationParams,
+};
 
 use crate::adapt::adapt;
 use crate::bindings::{self, Error, InvalidText, Limit};
@@ -128,9 +131,9 @@ impl Encoder {
 
     /// How many tokens so many full windows have together, each once, special tokens included.
     fn tokens_of(&self, windows: usize) -> Option<usize> {
-        let params = self.tokenizer.get_truncation()?;
-        let step = params.max_length - self.special_tokens() - params.stride;
-        Some(params.max_length + (windows - 1) * step)
+        let max_tokens = self.max_tokens()?;
+        let room = max_tokens - self.special_tokens();
+        Some(max_tokens + (windows - 1) * (room - room / OVERLAP))
     }
 
     /// How many special tokens each row has.
@@ -148,14 +151,9 @@ impl Encoder {
                  tokenizer.json leave none for a text"
             )));
         }
-        let max_length = max_tokens.min(MAX_TOKENS);
         let truncation = TruncationParams {
-            max_length,
+            max_length: max_tokens.min(MAX_TOKENS),
             direction: self.direction,
-            stride: match self.long_texts {
-                LongTexts::Truncate | LongTexts::Refuse => 0,
-                LongTexts::Window(_) => (max_length - special) / OVERLAP,
-            },
             ..TruncationParams::default()
         };
         let truncated = self.tokenizer.with_truncation(Some(truncation));
@@ -163,13 +161,16 @@ impl Encoder {
         truncated.map(drop)
     }
 
-    /// Tokenises the beginning of a text, or its end, as the model truncates.
+    /// Tokenises the beginning of a text, or its end, as the model truncates; `index` is its
+    /// position in the call.
     pub(crate) fn encode_truncated(&self, index: usize, text: &str) -> Result<Row, Error> {
-        Ok(Row::from(&self.tokens(index, text)?))
+        let encoding = self.tokenizer.encode_fast(text, true);
+        let encoding = encoding.map_err(|error| not_tokenised(index, &error))?;
+        Ok(Row::from(&encoding))
     }
 
-    /// Tokenises one text; `index` is its position in the call. The rows are its windows, and
-    /// one if it is not longer than the limit.
+    /// Tokenises one text. The rows are its windows, and one if it is not longer than the
+    /// limit.
     ///
     /// # Errors
     ///
@@ -180,38 +181,48 @@ impl Encoder {
         text: &str,
         long_texts: LongTexts,
     ) -> Result<Vec<Row>, Error> {
-        let encoding = self.tokens(index, text)?;
-        let more = match long_texts {
-            LongTexts::Truncate => &[],
-            LongTexts::Refuse | LongTexts::Window(_) => encoding.get_overflowing().as_slice(),
-        };
-        let most = match long_texts {
-            LongTexts::Truncate | LongTexts::Refuse => 1,
+        let windows = match long_texts {
+            LongTexts::Truncate => return Ok(vec![self.encode_truncated(index, text)?]),
+            LongTexts::Refuse => 1,
             LongTexts::Window(_) => MAX_WINDOWS,
         };
-        let windows = more.len() + 1;
-        if let Some(last) = more.last()
-            && windows > most
-        {
-            // All but the last are full.
-            let before = self.tokens_of(windows - 1).unwrap_or_default();
-            let params = self.tokenizer.get_truncation();
-            let overlap = params.map_or(0, |params| params.stride);
-            let tokens = before + last.len() - self.special_tokens() - overlap;
-            let allowed = self.tokens_of(most).unwrap_or_default();
-            return Err(Error::InvalidText(InvalidText {
-                index: index.try_into().unwrap_or(u32::MAX),
-                reason: format!("the text has {tokens} tokens; at most {allowed} are allowed"),
-            }));
+        let failed = |error: tokenizers::Error| not_tokenised(index, &error);
+        let mut encoding = self.all_tokens(text).map_err(failed)?;
+        let special = self.special_tokens();
+        let tokens = encoding.len() + special;
+        if let (Some(limit), Some(allowed)) = (self.max_tokens(), self.tokens_of(windows)) {
+            if tokens > allowed {
+                return Err(Error::InvalidText(InvalidText {
+                    index: index.try_into().unwrap_or(u32::MAX),
+                    reason: format!("the text has {tokens} tokens; at most {allowed} are allowed"),
+                }));
+            }
+            let room = limit - special;
+            encoding.truncate(room, room / OVERLAP, self.direction);
         }
-        Ok([&encoding].into_iter().chain(more).map(Row::from).collect())
+        let encoding = self.tokenizer.post_process(encoding, None, true);
+        let encoding = encoding.map_err(failed)?;
+        let windows = [&encoding].into_iter().chain(encoding.get_overflowing());
+        Ok(windows.map(Row::from).collect())
     }
 
-    fn tokens(&self, index: usize, text: &str) -> Result<Encoding, Error> {
-        self.tokenizer.encode_fast(text, true).map_err(|error| {
-            Error::Internal(format!("text {index} could not be tokenised: {error}"))
-        })
+    /// All tokens of a text, without special tokens around it. (The library's own functions
+    /// stop at the limit, and then know neither the number of tokens nor further windows.)
+    fn all_tokens(&self, text: &str) -> tokenizers::Result<Encoding> {
+        let tokenizer = &self.tokenizer;
+        let added = tokenizer.get_added_vocabulary();
+        let mut tokens = added.extract_and_normalize(tokenizer.get_normalizer(), text);
+        if let Some(pre_tokenizer) = tokenizer.get_pre_tokenizer() {
+            pre_tokenizer.pre_tokenize(&mut tokens)?;
+        }
+        let model = tokenizer.get_model();
+        tokens.tokenize(|part| model.tokenize(part.get()))?;
+        tokens.into_encoding(None, 0, OffsetType::None)
     }
+}
+
+fn not_tokenised(index: usize, error: &tokenizers::Error) -> Error {
+    Error::Internal(format!("text {index} could not be tokenised: {error}"))
 }
 
 impl From<&Encoding> for Row {
