@@ -148,5 +148,5 @@ def test_info_is_true(server: Server) -> None:
     answer = server.main.ask("POST", "/predict", json.dumps(whole).encode())
     assert answer.status == 422
     problem = json.loads(answer.body)
-    assert problem["error"] == "the text has 33 tokens; at most 32 are allowed"
+    assert "the text has 33 tokens; at most 32 are allowed" in problem["error"]
     assert problem["error_type"] == "Validation"

@@ -30,7 +30,8 @@ fn hits(answer: &Answer) -> &str {
 fn assert_refused(answer: &Answer, pointer: &str) {
     assert_eq!(answer.status, 422, "{}", answer.body);
     let document = answer.json();
-    let error = json!({"pointer": pointer, "detail": REASON});
+    let detail = format!("`{pointer}`: {REASON}");
+    let error = json!({"pointer": pointer, "detail": detail});
     assert_eq!(document["errors"], json!([error]));
 }
 

@@ -138,7 +138,14 @@ fn another(option: &Known) -> (String, String) {
         (Kind::Text, "log") => text("warn"),
         (Kind::Text, name) if name.ends_with("listen") => text("127.0.0.1:7"),
         (Kind::Text, _) => {
-            let words = ["seven", "https://seven.example", "json", "text", "key=7"];
+            let words = [
+                "seven",
+                "https://seven.example",
+                "json",
+                "text",
+                "key=7",
+                "refuse",
+            ];
             let taken = words
                 .into_iter()
                 .find(|word| option.check((*word).as_ref()).is_ok());

@@ -60,7 +60,7 @@ fn assert_windows(name: &str, how: &str, pool: fn(&[f64]) -> f64) {
     let (special, overlap) = (2, 7);
     let given = windows.iter().map(|window| window.ids.len()).sum::<usize>()
         - (windows.len() - 1) * (special + overlap);
-    let reason = format!("the text has {given} tokens; at most 193 are allowed");
+    let reason = format!("`/text/0`: the text has {given} tokens; at most 193 are allowed");
     let error = json!({"pointer": "/text/0", "detail": reason});
     assert_eq!(refused.json()["errors"], json!([error]));
 }
