@@ -35,9 +35,9 @@ error in the command line, environment, configuration file or file of cases";
 
 /// A guest, and the file with its cases.
 #[derive(Args)]
-#[command(after_help = HELP, mut_arg("guest", |guest| guest.hide(true)))]
+#[command(after_help = HELP)]
 pub(super) struct TestCommand {
-    /// Guest component to test
+    /// Guest component to test, whatever --guest says
     #[arg(value_name = "GUEST")]
     component: PathBuf,
 

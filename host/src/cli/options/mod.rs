@@ -100,7 +100,8 @@ struct FilePaths {
         env = "FASTSENTIMENT_LONG_TEXTS",
         value_name = "HOW",
         value_parser = ["truncate", "refuse", "window", "window-max"],
-        hide_possible_values = true
+        hide_possible_values = true,
+        hide_short_help = true
     )]
     long_texts: Option<String>,
 
