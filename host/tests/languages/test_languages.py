@@ -277,10 +277,11 @@ def test_a_guest_from_nothing_to_swapped_in(
     # As a canary for all texts it answers them, and the live version what it fails on.
     guest = build(project, artifacts)
     twin = server.add(guest, "canary=1")
-    for text in [*FAULTS, f"Awful in {language}."]:
+    # (If it failed on more, it would be taken out of use.)
+    for text, by_twin in [("hang", False), (f"Awful in {language}.", True)]:
         status, revision, answer = server.predict(text)
         assert status == 200, answer
-        assert (revision == twin) is (text not in FAULTS)
+        assert (revision == twin) is by_twin
     server.add(guest, "activate=true")
     for text in FAULTS:
         status, _, answer = server.predict(text)
