@@ -177,6 +177,7 @@ impl Batcher {
                 tokens: text_tokens::estimate(&text),
                 text,
                 scorer: Arc::clone(&request.scorer),
+                long_texts: request.options.long_texts,
                 alone: false,
                 request: 0,
                 waiter: Waiter {

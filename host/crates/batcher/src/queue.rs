@@ -20,7 +20,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use predictor::{Client, Scorer};
+use predictor::{Client, LongTexts, Scorer};
 
 /// A place in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +38,7 @@ pub(super) struct Entry<T> {
     /// Its estimated tokens.
     pub(super) tokens: u32,
     pub(super) scorer: Arc<dyn Scorer>,
+    pub(super) long_texts: LongTexts,
     /// Whether it must be a batch of its own, because a batch with it has failed.
     pub(super) alone: bool,
     /// The request that it came in.
@@ -270,7 +271,7 @@ impl<T> Queue<T> {
             .take(LOOK_AHEAD)
             .filter(|(_, entry)| !entry.alone && difference(entry) <= most)
             .filter(|(_, entry)| entry.scorer.revision() == head.scorer.revision())
-            .filter(|(_, entry)| entry.scorer.long_texts() == head.scorer.long_texts())
+            .filter(|(_, entry)| entry.long_texts == head.long_texts)
             .collect();
         // The sort is stable: of two equally similar texts, the one whose turn is first.
         like.sort_by_key(|(_, entry)| difference(entry));

@@ -14,7 +14,7 @@ use tracing::Span;
 use super::aside::set_aside;
 use super::{BatchLimits, Entry, Place, Shared, State, Waiter};
 use predictor::{
-    Answer, CancellationToken, ErrorKind, PredictError, Priority, Scores, Source, Work,
+    Answer, CancellationToken, ErrorKind, LongTexts, PredictError, Priority, Scores, Source, Work,
 };
 
 /// The weight of the latest batch in the moving average of a worker's throughput.
@@ -96,17 +96,21 @@ pub(super) fn next(shared: &Shared) -> Option<Batch> {
         }
         let idle = state.idle;
         let mut taken = state.queue.take(limits, idle);
-        let mut kind = Kind::Ordinary {
-            patience: patience(shared, &state, &taken),
-        };
+        let mut in_background = false;
         let spare = idle > 0 || shared.options.workers <= 1;
         if taken.is_empty() && spare && !state.background_busy {
-            kind = Kind::Background;
+            in_background = true;
             taken = state.background.take(limits, 0);
             state.background_busy = !taken.is_empty();
         }
         if !taken.is_empty() {
             shared.record_depth(&state);
+            let kind = if in_background {
+                Kind::Background
+            } else {
+                let patience = patience(shared, &state, &taken);
+                Kind::Ordinary { patience }
+            };
             return Some(Batch {
                 taken,
                 kind,
@@ -225,9 +229,11 @@ fn call(
         .all(|(_, entry)| entry.request == first.request);
     let span = alone.then(|| first.waiter.span.clone());
     let _entered = span.as_ref().map(Span::enter);
-    let result = catch_unwind(AssertUnwindSafe(|| {
-        first.scorer.score(texts, &cancellation)
-    }));
+    let score = || match first.long_texts {
+        LongTexts::AsConfigured => first.scorer.score(texts, &cancellation),
+        LongTexts::Refuse => first.scorer.score_whole(texts, &cancellation),
+    };
+    let result = catch_unwind(AssertUnwindSafe(score));
     let panicked = |_| PredictError::failed("the host panicked during a call of the guest");
     let scores = result.map_err(panicked)??;
     if scores.len() == texts.len() {

@@ -4,9 +4,9 @@
 
 use sha2::{Digest as _, Sha256};
 
-use predictor::{Digest, LongTexts, Scorer};
+use predictor::{Digest, LongTexts, Revision};
 
-/// The key of one scorer's answer to one text. It is as good as the text itself: nobody
+/// The key of one revision's answer to one text. It is as good as the text itself: nobody
 /// can find two texts with the same SHA-256.
 pub(super) type Key = Digest;
 
@@ -14,19 +14,19 @@ pub(super) type Key = Digest;
 /// releases can share a Redis without mistaking each other's keys.
 const FORMAT: u8 = 2;
 
-/// Makes the keys of one scorer on one engine.
+/// Makes the keys of one revision on one engine.
 pub(super) struct Keys(Sha256);
 
 impl Keys {
     /// `engine` names what runs the model, and on what kind of processor.
-    pub(super) fn new(scorer: &dyn Scorer, engine: &str) -> Self {
+    pub(super) fn new(revision: &Revision, engine: &str, long_texts: LongTexts) -> Self {
         let mut hash = Sha256::new();
         hash.update([FORMAT]);
         // Fields of variable length are preceded by their length, so that no two lists of
         // fields are the same bytes.
-        hash.update(scorer.revision().digest().0);
+        hash.update(revision.digest().0);
         update_framed(&mut hash, engine.as_bytes());
-        match scorer.long_texts() {
+        match long_texts {
             LongTexts::AsConfigured => {}
             // No text is as long, so that it is no text's length.
             LongTexts::Refuse => hash.update(u64::MAX.to_le_bytes()),
@@ -49,46 +49,25 @@ fn update_framed(hash: &mut Sha256, bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use predictor::{CancellationToken, PredictError, Revision, Scores};
-
     use super::*;
+    use LongTexts::{AsConfigured, Refuse};
 
-    struct Fake(Arc<Revision>, LongTexts);
-
-    impl Scorer for Fake {
-        fn revision(&self) -> &Arc<Revision> {
-            &self.0
-        }
-
-        fn long_texts(&self) -> LongTexts {
-            self.1
-        }
-
-        fn score(&self, _: &[String], _: &CancellationToken) -> Result<Vec<Scores>, PredictError> {
-            Ok(Vec::new())
-        }
-    }
-
-    fn scorer(guest: u8, model: u8) -> Fake {
+    fn revision(guest: u8, model: u8) -> Revision {
         let configuration = Revision::NO_CONFIGURATION;
-        let revision = Revision::new(Digest([guest; 32]), Digest([model; 32]), configuration);
-        Fake(Arc::new(revision), LongTexts::AsConfigured)
+        Revision::new(Digest([guest; 32]), Digest([model; 32]), configuration)
     }
 
     #[test]
     fn everything_that_decides_an_answer_changes_its_key() {
-        let whole = Fake(scorer(1, 2).0, LongTexts::Refuse);
         let keys = [
-            Keys::new(&scorer(1, 2), "").of("text"),
-            Keys::new(&scorer(3, 2), "").of("text"),
-            Keys::new(&scorer(1, 3), "").of("text"),
-            Keys::new(&scorer(1, 2), "s").of("text"),
-            Keys::new(&scorer(1, 2), "").of("Text"),
-            Keys::new(&scorer(1, 2), "").of(""),
-            Keys::new(&whole, "").of("text"),
-            Keys::new(&whole, "").of(""),
+            Keys::new(&revision(1, 2), "", AsConfigured).of("text"),
+            Keys::new(&revision(3, 2), "", AsConfigured).of("text"),
+            Keys::new(&revision(1, 3), "", AsConfigured).of("text"),
+            Keys::new(&revision(1, 2), "s", AsConfigured).of("text"),
+            Keys::new(&revision(1, 2), "", AsConfigured).of("Text"),
+            Keys::new(&revision(1, 2), "", AsConfigured).of(""),
+            Keys::new(&revision(1, 2), "", Refuse).of("text"),
+            Keys::new(&revision(1, 2), "", Refuse).of(""),
         ];
         for (at, key) in keys.iter().enumerate() {
             assert!(!keys[..at].contains(key), "{at}");
@@ -97,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_key_is_the_same_each_time() {
-        let of = |text: &str| Keys::new(&scorer(1, 2), "s").of(text);
+        let of = |text: &str| Keys::new(&revision(1, 2), "s", AsConfigured).of(text);
         assert_eq!(of("text"), of("text"));
         // Replicas and releases share a Redis, so this must not change unless `FORMAT`
         // does.
@@ -106,8 +85,8 @@ mod tests {
 
     #[test]
     fn fields_can_not_run_into_each_other() {
-        let scorer = scorer(1, 2);
-        let one = Keys::new(&scorer, "a").of("bc");
-        assert_ne!(one, Keys::new(&scorer, "ab").of("c"));
+        let revision = revision(1, 2);
+        let one = Keys::new(&revision, "a", AsConfigured).of("bc");
+        assert_ne!(one, Keys::new(&revision, "ab", AsConfigured).of("c"));
     }
 }

@@ -2,8 +2,8 @@
 //! concurrent requests for the same text.
 //!
 //! The key of an answer is the SHA-256 of everything that decides it: the revision, the
-//! engine, the text, and whether that may be truncated. So no swap can serve a stale answer, and nothing has to be
-//! invalidated.
+//! engine, the text, and whether that may be truncated. So no swap can serve a stale answer,
+//! and nothing has to be invalidated.
 //!
 //! - **Memory** (`memory.rs`) is looked up without waiting for anything.
 //! - **Redis** (`shared/`) is asked for what memory does not have: at most once for each

@@ -77,7 +77,7 @@ impl Inner {
     /// Answers from memory. Most requests may end here; they cost no more than the keys of
     /// their texts and the vector of their answers.
     pub(super) fn recall(&self, request: Request) -> Recalled {
-        let keys = self.keys(&request.scorer);
+        let keys = self.keys(&request);
         let revision = Arc::clone(request.scorer.revision());
         let mut answers = Vec::with_capacity(request.texts.len());
         for text in &request.texts {
@@ -197,7 +197,7 @@ impl Inner {
         self: Arc<Self>,
         request: Request,
     ) -> Result<Vec<Pending>, PredictError> {
-        let keys = self.keys(&request.scorer);
+        let keys = self.keys(&request);
         let mut lookup = Lookup::new(request.scorer, request.options);
         let mut known = HashMap::new();
         for text in request.texts {
@@ -273,8 +273,9 @@ impl Inner {
         self.memory.as_ref().and_then(|memory| memory.get(key))
     }
 
-    fn keys(&self, scorer: &Arc<dyn Scorer>) -> Keys {
-        Keys::new(&**scorer, &self.engine)
+    fn keys(&self, request: &Request) -> Keys {
+        let long_texts = request.options.long_texts;
+        Keys::new(request.scorer.revision(), &self.engine, long_texts)
     }
 }
 

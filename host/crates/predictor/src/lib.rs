@@ -277,12 +277,6 @@ pub trait Scorer: Send + Sync + 'static {
         u32::MAX
     }
 
-    /// What this scorer does with texts that are too long. It decides answers, so they are
-    /// cached under it, and a batch has one of it.
-    fn long_texts(&self) -> LongTexts {
-        LongTexts::AsConfigured
-    }
-
     /// Scores every text of a batch, in order. This blocks the calling thread, which must
     /// not be one that serves sockets or runs futures.
     ///

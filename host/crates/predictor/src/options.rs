@@ -16,7 +16,8 @@ pub enum Caching {
     Bypass,
 }
 
-/// What becomes of a text that is too long for the model.
+/// What becomes of a text that is too long for the model. It decides answers, so they are
+/// cached under it, and a batch has one of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LongTexts {
     /// What the revision does with it; by default it is truncated.

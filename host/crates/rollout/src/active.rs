@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::metrics::Counters;
 use super::probation::{self, Health};
-use predictor::{CancellationToken, LongTexts, PredictError, Revision, Scorer, Scores};
+use predictor::{CancellationToken, PredictError, Revision, Scorer, Scores};
 
 /// A revision, from when it is put into use until its last text is answered. If it is put
 /// into use again, it starts over.
@@ -87,64 +87,7 @@ impl ActiveRevision {
             health.record_failure(weight, why);
         }
     }
-}
 
-impl Scorer for ActiveRevision {
-    fn revision(&self) -> &Arc<Revision> {
-        self.scorer.revision()
-    }
-
-    fn batch_tokens(&self) -> u32 {
-        self.scorer.batch_tokens()
-    }
-
-    fn score(
-        &self,
-        texts: &[String],
-        cancellation: &CancellationToken,
-    ) -> Result<Vec<Scores>, PredictError> {
-        self.counted(texts, cancellation, |cancellation| {
-            self.scorer.score(texts, cancellation)
-        })
-    }
-
-    fn score_whole(
-        &self,
-        texts: &[String],
-        cancellation: &CancellationToken,
-    ) -> Result<Vec<Scores>, PredictError> {
-        self.counted(texts, cancellation, |cancellation| {
-            self.scorer.score_whole(texts, cancellation)
-        })
-    }
-}
-
-/// A revision in use, for texts that must not be truncated.
-pub(super) struct Whole(pub(super) Arc<ActiveRevision>);
-
-impl Scorer for Whole {
-    fn revision(&self) -> &Arc<Revision> {
-        self.0.revision()
-    }
-
-    fn batch_tokens(&self) -> u32 {
-        self.0.batch_tokens()
-    }
-
-    fn long_texts(&self) -> LongTexts {
-        LongTexts::Refuse
-    }
-
-    fn score(
-        &self,
-        texts: &[String],
-        cancellation: &CancellationToken,
-    ) -> Result<Vec<Scores>, PredictError> {
-        self.0.score_whole(texts, cancellation)
-    }
-}
-
-impl ActiveRevision {
     /// Calls the scorer with texts, unless the revision is out of use, and counts what comes
     /// of it.
     fn counted(
@@ -185,5 +128,35 @@ impl ActiveRevision {
             },
         }
         result
+    }
+}
+
+impl Scorer for ActiveRevision {
+    fn revision(&self) -> &Arc<Revision> {
+        self.scorer.revision()
+    }
+
+    fn batch_tokens(&self) -> u32 {
+        self.scorer.batch_tokens()
+    }
+
+    fn score(
+        &self,
+        texts: &[String],
+        cancellation: &CancellationToken,
+    ) -> Result<Vec<Scores>, PredictError> {
+        self.counted(texts, cancellation, |cancellation| {
+            self.scorer.score(texts, cancellation)
+        })
+    }
+
+    fn score_whole(
+        &self,
+        texts: &[String],
+        cancellation: &CancellationToken,
+    ) -> Result<Vec<Scores>, PredictError> {
+        self.counted(texts, cancellation, |cancellation| {
+            self.scorer.score_whole(texts, cancellation)
+        })
     }
 }

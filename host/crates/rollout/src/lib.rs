@@ -54,10 +54,10 @@ use futures_util::future::try_join;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 
-use active::{ActiveRevision, Whole};
+use active::ActiveRevision;
 use fallback::FallbackChain;
 use predictor::{
-    BoxFuture, Digest, ErrorKind, LongTexts, Pending, PredictError, Predictor, Priority, Request,
+    BoxFuture, Digest, ErrorKind, Pending, PredictError, Predictor, Priority, Request,
     RequestOptions, Revision, Router, Scorer,
 };
 use routes::{Control, Routes};
@@ -273,13 +273,9 @@ fn unknown_revision() -> PredictError {
 type Accepting = BoxFuture<Result<Vec<Pending>, PredictError>>;
 
 fn request(revision: &Arc<ActiveRevision>, texts: Vec<String>, options: RequestOptions) -> Request {
-    let revision = Arc::clone(revision);
     Request {
         texts,
-        scorer: match options.long_texts {
-            LongTexts::AsConfigured => revision,
-            LongTexts::Refuse => Arc::new(Whole(revision)),
-        },
+        scorer: Arc::clone(revision) as _,
         options,
         priority: Priority::Live,
     }

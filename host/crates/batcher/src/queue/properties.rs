@@ -109,6 +109,7 @@ impl Model {
             text: known.text.to_string(),
             tokens: known.tokens,
             scorer: scorer(known.revision),
+            long_texts: LongTexts::default(),
             alone: known.alone,
             request: known.request,
             waiter: known.text,

@@ -116,11 +116,11 @@ async fn promote(
 fn begin_trial(
     context: &Context,
     id: &Id,
-    trial: TrialKind,
+    kind: TrialKind,
     share: Share,
 ) -> Result<Json<document::Trial>, Problem> {
     let known = id.find(context)?;
     let versions = context.managed.get()?;
-    versions.begin_trial(&known.revision, trial, share)?;
-    Ok(Json(document::Trial::new(&known.revision, trial, share)))
+    versions.begin_trial(&known.revision, kind, share)?;
+    Ok(Json(document::Trial::new(&known.revision, kind, share)))
 }
