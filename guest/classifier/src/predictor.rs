@@ -55,7 +55,7 @@ impl Predictor {
     /// # Errors
     ///
     /// If a file is missing or malformed, or if the model does not run; or if the setting
-    /// `long-texts` is none.
+    /// `long-texts` has a value that is not allowed.
     pub fn load(dir: &Path) -> Result<Self, Error> {
         let long_texts = setting(LongTexts::KEY, LongTexts::ALLOWED)?.unwrap_or_default();
         let config = read_config(dir)?;

@@ -108,6 +108,14 @@ impl Scorer for Fake {
         let mut state = self.0.state.lock().unwrap();
         state.batches.push(texts.to_vec());
         self.0.changed.notify_all();
+        if texts == ["refused late"] {
+            drop(state);
+            while !cancellation.is_cancelled() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let kind = ErrorKind::InvalidText { index: 0 };
+            return Err(PredictError::new(kind, "as it was told"));
+        }
         while !state.free && state.permits == 0 {
             let tick = Duration::from_millis(5);
             state = self.0.changed.wait_timeout(state, tick).unwrap().0;

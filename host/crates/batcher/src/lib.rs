@@ -51,9 +51,7 @@ use tracing::Span;
 
 pub use calibration::{Calibration, Clock};
 pub use metrics::Metrics;
-use predictor::{
-    Answer, BoxFuture, ErrorKind, Pending, PredictError, Predictor, Priority, Request,
-};
+use predictor::{Answer, BoxFuture, Pending, PredictError, Predictor, Priority, Request};
 use queue::{BatchLimits, Entry, Place, Queue};
 
 /// Options of a batcher.
@@ -170,6 +168,11 @@ impl Batcher {
         let since = Instant::now();
         let (priority, span) = (request.priority, Span::current());
         let client = request.options.client;
+        if request.texts.is_empty() {
+            return Ok(Vec::new());
+        }
+        // A refusal has to cost little, so the texts are not looked at before.
+        shared.admit(&shared.lock(), priority, client)?;
         let prepare = |text: String| {
             let (reply, answer) = oneshot::channel();
             let wanted = Arc::new(AtomicBool::new(true));
@@ -193,17 +196,8 @@ impl Batcher {
         // Everything that takes time happens outside the lock.
         let prepared: Vec<_> = request.texts.into_iter().map(prepare).collect();
         let mut state = shared.lock();
-        if !prepared.is_empty() && shared.is_full(&state, priority, client) {
-            let retry_after = shared.retry_after(&mut state, priority);
-            drop(state);
-            if priority == Priority::Live {
-                shared.metrics.refused.inc();
-            }
-            return Err(PredictError::new(
-                ErrorKind::Overloaded { retry_after },
-                "more texts are waiting than may wait; try again later",
-            ));
-        }
+        // Others may have come meanwhile.
+        shared.admit(&state, priority, client)?;
         let queue = state.queue_of(priority);
         let (number, mut turn) = queue.begin(client);
         let mut waiting = Vec::with_capacity(prepared.len());
@@ -219,7 +213,7 @@ impl Batcher {
             shared.work.notify_one();
         }
         let pending = |(place, wanted, answer)| {
-            let waiting = Waiting {
+            let waiting = Ticket {
                 place,
                 priority,
                 wanted,
@@ -307,14 +301,14 @@ impl Shared {
 
 /// A caller that waits for an answer. When dropped, it removes the text from the queue, or
 /// tells the worker that has it.
-struct Waiting {
+struct Ticket {
     place: Place,
     priority: Priority,
     wanted: Arc<AtomicBool>,
     shared: Arc<Shared>,
 }
 
-impl Waiting {
+impl Ticket {
     async fn resolve(
         self,
         answer: oneshot::Receiver<Result<Answer, PredictError>>,
@@ -326,7 +320,7 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for Ticket {
     fn drop(&mut self) {
         if self.wanted.swap(false, Ordering::Relaxed) {
             let mut state = self.shared.lock();

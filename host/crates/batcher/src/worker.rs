@@ -183,8 +183,10 @@ fn score(shared: &Arc<Shared>, mut batch: Batch) {
                 // expected to be faster than any is.
                 learn(shared, &batch.taken, took);
             }
-            // Of several texts, each is tried alone first: most likely one is to blame.
-            if is_preempted && batch.taken.len() == 1 {
+            // A refusal is an answer, however late it is. Of several texts, each is tried alone
+            // first: most likely one is to blame.
+            let is_refused = matches!(error.kind, ErrorKind::InvalidText { .. });
+            if is_preempted && !is_refused && batch.taken.len() == 1 {
                 for ((place, mut entry), text) in batch.taken.into_iter().zip(texts) {
                     entry.text = text;
                     set_aside(shared, (place, entry));

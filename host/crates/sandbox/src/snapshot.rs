@@ -21,9 +21,9 @@ use layout::Piece;
 use memories::{Memories, Memory};
 
 use super::compiler::{Pace, Purpose, Source};
+use super::component_limits::check_image;
 use super::contract::{PREPARE, bind, link};
 use super::error::{LoadError, is_exhausted};
-use super::limits::check_image;
 use super::linked_files::LinkedFiles;
 use super::output::{Output, Printer};
 use super::runtime::{Limits, Runtime};

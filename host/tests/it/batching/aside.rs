@@ -73,6 +73,18 @@ async fn the_texts_of_a_late_batch_are_tried_alone() {
 }
 
 #[tokio::test]
+async fn a_text_that_is_refused_late_is_not_tried_again() {
+    let (subject, fake) = (impatient(), Fake::held());
+    let refused = begin(&subject, &fake, "refused late").await;
+    let other = subject.ask(&fake, &["a"]).await.unwrap();
+    let refused = answers(refused).await.remove(0).unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::InvalidText { index: 0 });
+    assert_eq!(subject.metric(SET_ASIDE), 0);
+    fake.release_all();
+    assert!(answers(other).await[0].is_ok());
+}
+
+#[tokio::test]
 async fn no_more_are_set_aside_than_can_be_scored() {
     let (subject, hanging) = (impatient(), Fake::held());
     let mut held = Vec::new();
