@@ -33,6 +33,7 @@ COMBINED = {
     # The README's example.
     "keda": ("../production", ["keda", "monitoring"]),
     "keda-development": ("../development", ["keda"]),
+    "secured": ("../production", ["api-keys", "cache-key", "tls"]),
     "fleet-production": ("../production", ["fleet", "monitoring"]),
 }
 # What pods of a fleet follow, with a key that it names.

@@ -100,7 +100,7 @@ class Server:
         ):
             lines.append(line)
         self.greeting = "".join(lines)
-        ports = re.findall(r"http://\S+:(\d+)/", self.greeting)
+        ports = re.findall(r"https?://\S+:(\d+)/", self.greeting)
         assert ports, f"it did not start: {self.greeting}"
         self.port, self.admin_port = int(ports[0]), int(ports[-1])
 

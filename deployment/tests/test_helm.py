@@ -81,6 +81,12 @@ VALUES = {
         "autoscaling": {"keda": {"enabled": True}},
     },
     "keda-development": {**DEVELOPMENT, "autoscaling": {"keda": {"enabled": True}}},
+    "secured": {
+        **PRODUCTION,
+        "apiKeys": {"existingSecret": "fastsentiment-api-keys"},
+        "tls": {"existingSecret": "fastsentiment-tls"},
+        "redis": {**PRODUCTION["redis"], "cacheKeySecret": "fastsentiment-cache-key"},
+    },
     "fleet-production": {
         **PRODUCTION,
         **MONITORED,
@@ -222,6 +228,7 @@ def test_a_secret_of_ones_own_is_used_and_none_is_made(chart):
             {"rollout": {"enabled": True}, "guestImage": {"reference": "a:1"}},
             "either rollout.enabled or guestImage.reference",
         ),
+        ({"redis": {"cacheKeySecret": "a"}}, "redis.enabled or redis.external.url"),
         ({"replica": 2}, "replica"),
         ({"autoscaling": {"cpu": 1400}}, "cpu"),
         ({"options": {"FASTSENTIMENT_WORKERS": 2}}, "FASTSENTIMENT_WORKERS"),

@@ -4,8 +4,10 @@ binary and a real Redis."""
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import re
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ from pathlib import Path
 import containers
 import dockerfile
 import pytest
-from manifests import EVERY, container, environment, expanded, of_kind, secret
+from manifests import EVERY, PASSWORD, container, environment, expanded, of_kind, secret
 from product import ROOT, TARGET, lexicon, options
 
 ROLLOUT = "/etc/fastsentiment/rollout"
@@ -218,6 +220,67 @@ def test_a_redis_of_ones_own_is_used_with_the_password_of_its_secret(
         containers.api(image, variables, cache, mounts) as server,
     ):
         containers.assert_uses(server, cache)
+
+
+def test_keys_and_certificates_of_secrets_are_used(
+    manifests, image: Path, tmp_path: Path
+):
+    objects = manifests["secured"]
+    files = {
+        name: tmp_path / name for name in ("keys.toml", "tls.crt", "tls.key", "key")
+    }
+    command = [image / "app/fastsentiment", "keys", "add", files["keys.toml"], "web"]
+    made = subprocess.run(command, check=True, capture_output=True, text=True)
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    new = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject]
+    to = ["-keyout", files["tls.key"], "-out", files["tls.crt"]]
+    subprocess.run(["openssl", "req", *new, *to], check=True, capture_output=True)
+    files["key"].write_text("5" * 64)
+    pod, _ = container(objects, "fastsentiment")
+    secrets = [
+        {
+            "kind": "Secret",
+            "metadata": {"name": volume["secret"]["secretName"]},
+            "data": {
+                item["key"]: base64.b64encode(files[item["key"]].read_bytes()).decode()
+                for item in volume["secret"]["items"]
+            },
+        }
+        for volume in pod["volumes"]
+        if volume["name"] != "redis"
+    ]
+    assert {name for each in secrets for name in each["data"]} == set(files)
+    mounts = volumes([*objects, *secrets], "fastsentiment", image, tmp_path / "api")
+    (tmp_path / "redis").mkdir()
+    password = ["--requirepass", PASSWORD]
+    with (
+        containers.redis(
+            ["redis-server", "--port", "6379", "--save", "", *password],
+            PASSWORD,
+            tmp_path / "redis",
+        ) as cache,
+        containers.api(
+            image, environment(objects, "fastsentiment"), cache, mounts
+        ) as server,
+    ):
+
+        def ask(key: str) -> int:
+            trust = ssl.create_default_context(cafile=files["tls.crt"])
+            connection = http.client.HTTPSConnection(
+                "localhost", server.port, context=trust, timeout=60
+            )
+            header = {
+                "Content-Type": "application/json",
+                "Authorization": f"Bearer {key}",
+            }
+            connection.request("POST", "/predict", '{"text": ["a"]}', header)
+            return connection.getresponse().status
+
+        assert ask("fsk_0") == 401
+        assert ask(made.stdout.strip()) == 200
+        containers.wait(lambda: int(containers.server_keys(cache)) >= 1)
+        # Probes ask as they did before.
+        assert server.ask("/health/ready", server.admin_port).status == 200
 
 
 def test_a_guest_image_that_cannot_be_used_ends_a_rollout(

@@ -43,6 +43,7 @@ impl CheckCommand {
         let errors = [
             self.serve.load.cache().err(),
             self.serve.admin.resolve().err(),
+            self.serve.api_keys.fault(),
         ];
         let errors: Vec<_> = errors.into_iter().flatten().collect();
         let is_usage_error =

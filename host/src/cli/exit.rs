@@ -33,6 +33,10 @@ pub(super) const LOADS: &str = "\
 Exit codes: 0 success, 1 failure, 2 usage error in the command line, environment
 or configuration file";
 
+/// The end of the help of a command that works with files alone.
+pub(super) const FILES: &str = "\
+Exit codes: 0 success, 1 failure, 2 usage error in the command line";
+
 /// The end of the help of a command at a registry.
 pub(super) const REGISTRY: &str = "\
 Exit codes: 0 success, 1 the registry is unreachable or has failed, 2 usage

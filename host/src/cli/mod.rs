@@ -15,6 +15,7 @@ mod exit;
 mod health;
 mod heap;
 mod hints;
+mod keys;
 mod log;
 mod memory;
 mod new;
@@ -44,6 +45,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use fastsentiment::app::{self, RunGuestError};
+use ring::rand::{SecureRandom as _, SystemRandom};
 use tracing::Level;
 
 use confinement::Confinement;
@@ -130,6 +132,8 @@ enum Command {
     Status(status::StatusCommand),
     /// Check a rollout file, or tell what it would change.
     Rollout(rollout::RolloutCommand),
+    /// Make, list and revoke API keys of a server's clients.
+    Keys(keys::KeysCommand),
     /// Push a guest or a model to an OCI registry.
     ///
     /// The output is the reference with the digest of what was pushed, by which it can be
@@ -201,6 +205,7 @@ pub(crate) fn run() -> ExitCode {
             Command::Reload(command) => command.run(),
             Command::Status(command) => command.run(),
             Command::Rollout(command) => command.run(),
+            Command::Keys(command) => command.run(),
             Command::Push(command) => command.run(),
             Command::Completions(command) => command.run(),
         });
@@ -268,6 +273,14 @@ fn compilation(compiled: bool) -> &'static str {
     } else {
         "compiled before"
     }
+}
+
+/// Bytes that nobody can guess.
+fn random_bytes() -> anyhow::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    let filled = SystemRandom::new().fill(&mut bytes);
+    filled.ok().context("the system has no random numbers")?;
+    Ok(bytes)
 }
 
 /// The maximum number of threads for work that would block those that serve sockets:

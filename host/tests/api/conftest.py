@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,9 +72,9 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("server")
+@contextmanager
+def running(folder: Path, *options: object) -> Iterator[Server]:
+    """Starts a server with more options, which keeps its files in a folder."""
     main = Listener("main", free_port(), {})
     authorization = {"Authorization": f"Bearer {TOKEN}"}
     admin = Listener("admin", free_port(), authorization)
@@ -86,6 +87,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "--public-metrics",
         # Schemathesis makes many connections, and leaves them open.
         *("--idle-timeout-ms", "10000"),
+        *map(str, options),
     ]
     environment = os.environ | {"FASTSENTIMENT_ADMIN_TOKEN": TOKEN}
     log = folder / "log"
@@ -108,6 +110,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running(tmp_path_factory.mktemp("server")) as server:
+        yield server
 
 
 def is_ready(listener: Listener) -> bool:

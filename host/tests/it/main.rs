@@ -33,6 +33,7 @@ mod harness;
 mod health;
 mod help;
 mod hostile;
+mod keys;
 mod limits;
 mod logs;
 mod long_texts;

@@ -151,10 +151,24 @@ async fn metrics_at(url: String) -> Answer {
     answer(client.get(url)).await
 }
 
+/// What a server exports about API keys, which this one has.
+async fn of_api_keys() -> Metrics {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("keys.toml");
+    let key = format!("[[key]]\nname = \"a\"\nsha256 = \"{}\"\n", "0".repeat(64));
+    std::fs::write(&file, key).unwrap();
+    let options = ["--api-keys", file.to_str().unwrap()];
+    let server = ServerProcess::with(&fixture("tiny-bert"), &options);
+    let all = exported(&metrics_at(server.admin_url("/metrics")).await.body);
+    let of_keys = |name: &str| name.starts_with("fastsentiment_api_key_");
+    all.into_iter().filter(|(name, _)| of_keys(name)).collect()
+}
+
 #[tokio::test]
 async fn what_is_exported_is_what_is_documented() {
     let (server, _redis) = of_everything().await;
-    let found = exported(&metrics_at(server.admin_url("/metrics")).await.body);
+    let mut found = exported(&metrics_at(server.admin_url("/metrics")).await.body);
+    found.extend(of_api_keys().await);
     let (documented, units) = documented();
     let rows: Vec<String> = found
         .iter()

@@ -3,7 +3,16 @@
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 
-import { Failure, Kind, pause, predict, predictEach, retryDelay } from "../../crates/http/src/page/api.mjs";
+import {
+  Failure,
+  Kind,
+  onKeyNeeded,
+  pause,
+  predict,
+  predictEach,
+  retryDelay,
+  setKey,
+} from "../../crates/http/src/page/api.mjs";
 
 const realFetch = globalThis.fetch;
 afterEach(() => {
@@ -93,7 +102,8 @@ test("the status decides whether a retry makes sense", async () => {
     [500, json, Kind.FAILED, false],
     [504, json, Kind.FAILED, false],
     [502, {}, Kind.UNREACHABLE, true],
-    [401, {}, Kind.REFUSED, false],
+    [401, {}, Kind.KEY, false],
+    [404, {}, Kind.REFUSED, false],
   ]) {
     answering(status, "{}", headers);
     const failure = await failureOf(predict(["a"]));
@@ -207,4 +217,23 @@ test("the delay before a retry grows, and is at least what the server asks for",
     ...[1, 2, 4, 8, 8],
   ]);
   assert.equal(retryDelay(after(30), 1), 30);
+});
+
+test("a key is asked for, and sent from then on", async () => {
+  const asked = [];
+  onKeyNeeded(({ detail }) => asked.push(detail));
+  const problem = { title: "Unauthorized", detail: "send a key", status: 401 };
+  const json = { "content-type": "application/problem+json" };
+  let requests = answering(401, problem, json);
+  const failure = await failureOf(predict(["a"]));
+  assert.deepEqual([failure.kind, failure.isTransient], [Kind.KEY, false]);
+  assert.deepEqual(asked, ["Send a key."]);
+  assert.equal(requests[0].headers.Authorization, undefined);
+  setKey("fsk_1");
+  requests = answering(403, { ...problem, status: 403 }, json);
+  assert.equal((await failureOf(predictEach(["a"], () => {}))).kind, Kind.KEY);
+  assert.equal(asked.length, 2);
+  assert.equal(requests[0].headers.Authorization, "Bearer fsk_1");
+  assert.equal(requests[0].headers["Content-Type"], "application/x-ndjson");
+  setKey("");
 });

@@ -26,6 +26,24 @@ app.kubernetes.io/component: redis
 {{- end }}
 {{- end }}
 
+{{/* The Secrets with files that the server reads, by the names of their volumes. */}}
+{{- define "fastsentiment.secrets" -}}
+{{- $secrets := dict }}
+{{- with include "fastsentiment.redis.secret" . }}
+{{- $_ := set $secrets "redis" (dict "name" . "keys" (list "password")) }}
+{{- end }}
+{{- with .Values.apiKeys.existingSecret }}
+{{- $_ := set $secrets "api-keys" (dict "name" . "keys" (list "keys.toml")) }}
+{{- end }}
+{{- with .Values.tls.existingSecret }}
+{{- $_ := set $secrets "tls" (dict "name" . "keys" (list "tls.crt" "tls.key")) }}
+{{- end }}
+{{- with .Values.redis.cacheKeySecret }}
+{{- $_ := set $secrets "cache-key" (dict "name" . "keys" (list "key")) }}
+{{- end }}
+{{- toYaml $secrets }}
+{{- end }}
+
 {{/* The options of the server: ours, and over them those of the user. */}}
 {{- define "fastsentiment.options" -}}
 {{- $options := dict
@@ -37,6 +55,19 @@ app.kubernetes.io/component: redis
 {{- $url := default "redis://fastsentiment-redis:6379" .Values.redis.external.url }}
 {{- $_ := set $options "REDIS_URL" $url }}
 {{- $_ := set $options "FASTSENTIMENT_REDIS_PASSWORD_FILE" "/etc/fastsentiment/redis/password" }}
+{{- end }}
+{{- if .Values.redis.cacheKeySecret }}
+{{- if not (include "fastsentiment.redis.secret" .) }}
+{{- fail "redis.cacheKeySecret needs redis.enabled or redis.external.url" }}
+{{- end }}
+{{- $_ := set $options "FASTSENTIMENT_CACHE_KEY_FILE" "/etc/fastsentiment/cache-key/key" }}
+{{- end }}
+{{- if .Values.apiKeys.existingSecret }}
+{{- $_ := set $options "FASTSENTIMENT_API_KEYS" "/etc/fastsentiment/api-keys/keys.toml" }}
+{{- end }}
+{{- if .Values.tls.existingSecret }}
+{{- $_ := set $options "FASTSENTIMENT_TLS_CERT" "/etc/fastsentiment/tls/tls.crt" }}
+{{- $_ := set $options "FASTSENTIMENT_TLS_KEY" "/etc/fastsentiment/tls/tls.key" }}
 {{- end }}
 {{- if and .Values.rollout.enabled .Values.guestImage.reference }}
 {{- fail "set either rollout.enabled or guestImage.reference" }}

@@ -101,6 +101,6 @@ impl Calibration {
     /// Throughput in tokens per second, as the batcher estimates tokens.
     pub fn tokens_per_second(&self) -> f64 {
         let best = self.together.min(self.alone);
-        f64::from(super::text_tokens::estimate(TEXT)) / best.as_secs_f64()
+        f64::from(predictor::estimated_tokens(TEXT)) / best.as_secs_f64()
     }
 }

@@ -38,7 +38,6 @@ mod calibration;
 mod metrics;
 mod overload;
 mod queue;
-mod text_tokens;
 mod worker;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -177,7 +176,7 @@ impl Batcher {
             let (reply, answer) = oneshot::channel();
             let wanted = Arc::new(AtomicBool::new(true));
             let entry = Entry {
-                tokens: text_tokens::estimate(&text),
+                tokens: predictor::estimated_tokens(&text),
                 text,
                 scorer: Arc::clone(&request.scorer),
                 long_texts: request.options.long_texts,

@@ -6,7 +6,7 @@
 //! has. This is self-clocked fair queueing (Golestani, 1994) on two levels; a turn here is
 //! called a finish tag there, and the newest turn taken is its virtual time. So a short
 //! request does not wait for the whole of a long one that came first, nor for the many
-//! requests of another client.
+//! requests of another client. The tokens of a client count by its weight.
 //!
 //! Turns alone would let short texts overtake a long one for as long as they come. So the
 //! next text of a request is *late* once as many texts of its client have been taken as
@@ -20,7 +20,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use predictor::{Client, LongTexts, Scorer};
+use predictor::{Client, LongTexts, Scorer, Weight};
 
 /// A place in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,6 +72,8 @@ pub(super) struct Queue<T> {
 
 /// The texts of one client that wait.
 struct Lane<T> {
+    /// What a token counts for among the lanes.
+    cost: u64,
     entries: BTreeMap<Place, Entry<T>>,
     requests: HashMap<u64, Waiting>,
     /// When the next text of each request is late, in texts taken, and the request.
@@ -229,7 +231,7 @@ impl<T> Queue<T> {
             let entry = self.change(place.client, |lane| {
                 lane.taken += 1;
                 let entry = lane.remove(place)?;
-                lane.served += entry.turn();
+                lane.served += lane.cost * entry.turn();
                 Some(entry)
             });
             Some((place, entry?))
@@ -281,6 +283,7 @@ impl<T> Queue<T> {
     /// Changes the lane of a client, and keeps the turns and the sums of all lanes right.
     fn change<R>(&mut self, client: Client, change: impl FnOnce(&mut Lane<T>) -> R) -> R {
         let lane = self.lanes.entry(client).or_insert_with(|| Lane {
+            cost: cost(client.weight()),
             entries: BTreeMap::new(),
             requests: HashMap::new(),
             late: BTreeSet::new(),
@@ -314,7 +317,7 @@ impl<T> Lane<T> {
     /// The turn of the lane's first text among those of other lanes.
     fn next_turn(&self) -> Option<u64> {
         let (_, entry) = self.first()?;
-        Some(self.served + entry.turn())
+        Some(self.served + self.cost * entry.turn())
     }
 
     /// The next text: the latest one, or the one whose turn it is.
@@ -370,6 +373,15 @@ impl<T> Lane<T> {
             waiting.late = self.taken + requests + MAX_OVERTAKEN;
             self.late.insert((waiting.late, request));
         }
+    }
+}
+
+/// What a token of a client of this weight counts for among those of other clients.
+fn cost(weight: Weight) -> u64 {
+    match weight {
+        Weight::High => 1,
+        Weight::Normal => 4,
+        Weight::Low => 16,
     }
 }
 

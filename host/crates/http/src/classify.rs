@@ -247,7 +247,7 @@ async fn classify(
 ) -> Result<Response, Problem> {
     let answer = classifier
         .predict
-        .answer(request, session, Protocol::Classify);
+        .respond(request, session, Protocol::Classify);
     answer.await
 }
 

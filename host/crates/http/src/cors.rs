@@ -1,16 +1,18 @@
 //! Which pages of other origins may read answers in a browser (CORS): none, unless the
-//! operator names them. Credentials are never allowed, since nothing depends on them.
+//! operator names them. Cookies are never allowed, since nothing depends on them.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue,
+    RETRY_AFTER,
 };
 use axum::http::{Method, Uri};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use crate::caller::{LIMIT, POLICY, REMAINING, RESET};
 use crate::infer::HEADER_LENGTH;
 use crate::options::TIMEOUT;
 use crate::predict::{CACHE_HITS, GUEST, MODEL, NAME, REVISION};
@@ -43,6 +45,7 @@ pub(crate) fn layer(origins: &[Origin]) -> Option<CorsLayer> {
         .allow_origin(allowed)
         .allow_methods([Method::GET, Method::HEAD, Method::POST])
         .allow_headers([
+            AUTHORIZATION,
             CACHE_CONTROL,
             CONTENT_ENCODING,
             CONTENT_TYPE,
@@ -54,6 +57,10 @@ pub(crate) fn layer(origins: &[Origin]) -> Option<CorsLayer> {
         ])
         .expose_headers([
             RETRY_AFTER,
+            LIMIT,
+            REMAINING,
+            RESET,
+            POLICY,
             SERVER_TIMING,
             CACHE_HITS,
             NAME,

@@ -49,7 +49,9 @@ pub mod admin;
 pub mod public;
 
 mod assets;
+mod authorization;
 mod bulk;
+mod caller;
 mod classify;
 mod coding;
 mod cors;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use api_keys::ApiKeys;
 use arc_swap::ArcSwapOption;
 use axum::body::Body;
 use axum::extract::{Extension, Request, State};
@@ -12,11 +13,12 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use connection::body::Whole;
 use connection::{Memory, Reservation, Session};
-use predictor::{Digest, ErrorKind, PredictError, Revision, RevisionName};
+use predictor::{Digest, ErrorKind, PredictError, Revision, RevisionName, estimated_tokens};
 use service::{Options, Service};
 use tracing::Span;
 
 use crate::bulk;
+use crate::caller::Caller;
 use crate::infer::Infer;
 use crate::observe::Outcome;
 use crate::options::options;
@@ -63,6 +65,7 @@ struct Shared {
     bulk: bulk::Route,
     /// The headers of the last answer, which are nearly always those of the next.
     named: ArcSwapOption<Named>,
+    api_keys: Option<Arc<ApiKeys>>,
 }
 
 /// The revisions of an answer and their headers.
@@ -102,7 +105,7 @@ pub(crate) async fn predict(
     Extension(session): Extension<Session>,
     request: Request,
 ) -> Result<Response, Problem> {
-    predict.0.respond(request, session, Protocol::Own).await
+    predict.respond(request, session, Protocol::Own).await
 }
 
 /// The same as `POST /predict`
@@ -140,11 +143,16 @@ pub(crate) async fn predict_as_tei(
     Extension(session): Extension<Session>,
     request: Request,
 ) -> Result<Response, Problem> {
-    predict.0.respond(request, session, Protocol::Tei).await
+    predict.respond(request, session, Protocol::Tei).await
 }
 
 impl Predict {
-    pub(crate) fn new(service: Arc<Service>, served: Served, config: &HttpConfig) -> Self {
+    pub(crate) fn new(
+        service: Arc<Service>,
+        served: Served,
+        config: &HttpConfig,
+        api_keys: Option<Arc<ApiKeys>>,
+    ) -> Self {
         let memory = Memory::new(config.body_memory);
         Self(Arc::new(Shared {
             bulk: bulk::Route::new(Arc::clone(&service), memory.clone(), config),
@@ -153,53 +161,54 @@ impl Predict {
             memory,
             config: config.clone(),
             named: ArcSwapOption::empty(),
+            api_keys,
         }))
     }
 
-    /// Answers a request of this protocol, which knows no lines.
-    pub(crate) async fn answer(
+    /// Answers a request of this protocol.
+    pub(crate) async fn respond(
         &self,
         request: Request,
         session: Session,
         protocol: Protocol,
     ) -> Result<Response, Problem> {
         let (head, body) = request.into_parts();
-        self.0.answer(&head, body, &session, protocol).await
+        let keys = self.0.api_keys.as_deref();
+        let mut caller = Caller::of(keys, &head.headers, &session)?;
+        let answer = self.0.answer(&head, body, session, protocol, &mut caller);
+        let mut response = answer.await.into_response();
+        caller.describe(response.headers_mut());
+        Ok(response)
     }
 }
 
 impl Shared {
-    async fn respond(
-        &self,
-        request: Request,
-        session: Session,
-        protocol: Protocol,
-    ) -> Result<Response, Problem> {
-        let (head, body) = request.into_parts();
-        if media_type::is_ndjson(&head.headers) {
-            return self.bulk.answer(&head, body, session).await;
-        }
-        self.answer(&head, body, &session, protocol).await
-    }
-
     async fn answer(
         &self,
         head: &Parts,
         body: Body,
-        session: &Session,
+        session: Session,
         protocol: Protocol,
+        caller: &mut Caller,
     ) -> Result<Response, Problem> {
+        let refuse = |_: &Problem| session.refuse();
+        caller.count_request().inspect_err(refuse)?;
+        if protocol.has_lines() && media_type::is_ndjson(&head.headers) {
+            return self.bulk.answer(head, body, session, caller).await;
+        }
         protocol.require_media_type(&head.headers)?;
         let coding = coding::of_request(&head.headers)?;
-        let mut options = options(&head.headers, session.peer().into())?;
+        let mut options = options(&head.headers, caller.client())?;
         options.request.revision = protocol.revision();
         let (limit, timeout) = (self.config.max_body_bytes, self.config.body_timeout);
         let whole = session.read_body(body, coding, limit, timeout, &self.memory);
         let whole = whole.await?;
         let received = Instant::now();
         // The memory is released with the answer: until then the texts use it.
-        let (read, _reservation) = self.parse(whole, protocol).await?;
+        let parsed = self.parse(whole, protocol, caller.has_key()).await?;
+        let (read, tokens, _reservation) = parsed;
         let Read { texts, form, .. } = read;
+        caller.count_tokens(tokens).inspect_err(refuse)?;
         options.request.long_texts = read.long_texts;
         if let Form::Infer(Infer {
             timeout: Some(asked),
@@ -250,12 +259,20 @@ impl Shared {
         Ok(response)
     }
 
-    async fn parse(&self, body: Whole, protocol: Protocol) -> Result<(Read, Reservation), Problem> {
+    /// Reads a request, and estimates the tokens of its texts if they count.
+    async fn parse(
+        &self,
+        body: Whole,
+        protocol: Protocol,
+        counts_tokens: bool,
+    ) -> Result<(Read, u64, Reservation), Problem> {
         let (max_texts, served) = (self.service.max_texts(), self.served.clone());
         let is_short = body.bytes.len() <= IN_PLACE;
         let parse = move || {
             let read = protocol.read(&body.bytes, max_texts, &served)?;
-            Ok((read, body.reservation))
+            let texts = read.texts.kept.iter().filter(|_| counts_tokens);
+            let tokens = texts.map(|text| u64::from(estimated_tokens(text))).sum();
+            Ok((read, tokens, body.reservation))
         };
         in_place_if(is_short, parse).await
     }

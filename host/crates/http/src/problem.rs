@@ -161,7 +161,7 @@ impl From<Kind> for ErrorType {
     fn from(kind: Kind) -> Self {
         let (status, ..) = kind.row();
         match status {
-            _ if kind == Kind::Overloaded => Self::Overloaded,
+            _ if matches!(kind, Kind::Overloaded | Kind::RateLimited) => Self::Overloaded,
             StatusCode::SERVICE_UNAVAILABLE => Self::Unhealthy,
             status if status.is_server_error() => Self::Backend,
             _ => Self::Validation,
@@ -190,6 +190,13 @@ impl Problem {
             retry_after: None,
             missing: Missing::Nothing,
         }
+    }
+
+    /// Says when to try again.
+    #[must_use]
+    pub(crate) fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
     }
 
     /// A problem in parts of the body.
@@ -251,10 +258,7 @@ impl Problem {
                 pointer(Some(index))
             }
             ErrorKind::Overloaded { retry_after } => {
-                return Self {
-                    retry_after: Some(retry_after),
-                    ..Self::new(kind, error.message)
-                };
+                return Self::new(kind, error.message).retry_after(retry_after);
             }
             ErrorKind::UnknownRevision | ErrorKind::TimedOut | ErrorKind::Unavailable => {
                 return Self::new(kind, error.message);
@@ -299,7 +303,7 @@ impl Problem {
         if status == StatusCode::UNAUTHORIZED {
             headers.push((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if status == StatusCode::SERVICE_UNAVAILABLE || self.retry_after.is_some() {
             let known = self.retry_after.unwrap_or_default();
             let wait = known.max(MIN_RETRY_AFTER);
             let started = u64::from(wait.subsec_nanos() > 0);

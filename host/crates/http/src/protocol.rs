@@ -39,6 +39,11 @@ pub(crate) struct Written {
 }
 
 impl Protocol {
+    /// Whether texts may come as lines of JSON.
+    pub(crate) fn has_lines(&self) -> bool {
+        matches!(self, Self::Own | Self::Tei)
+    }
+
     pub(crate) fn require_media_type(&self, headers: &HeaderMap) -> Result<(), Problem> {
         match self {
             Self::Infer(target) if target.header.is_some() => {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api_keys::ApiKeys;
 use axum::Router;
 use prometheus::Registry;
 use service::Service;
@@ -30,6 +31,8 @@ pub struct Public {
     pub metrics: Arc<Metrics>,
     /// The registry to publish at `/metrics`, if clients may see it.
     pub published: Option<Registry>,
+    /// The keys that clients need to have texts scored, unless they need none.
+    pub api_keys: Option<Arc<ApiKeys>>,
     /// Limits on requests.
     pub config: HttpConfig,
 }
@@ -43,9 +46,11 @@ impl Public {
             readiness,
             metrics,
             published,
+            api_keys,
             config,
         } = self;
-        let predict = Predict::new(Arc::clone(&service), served.clone(), &config);
+        let needs_key = api_keys.is_some();
+        let predict = Predict::new(Arc::clone(&service), served.clone(), &config, api_keys);
         let live = {
             let service = Arc::clone(&service);
             Arc::new(move || Ok(service.revision()))
@@ -56,6 +61,7 @@ impl Public {
             live: service.revision(),
             allowed: served.allowed(),
             model: (served.live)().0.name.clone(),
+            needs_key,
         };
         let openapi = openapi::Document::default();
         let mut api = OpenApiRouter::new()

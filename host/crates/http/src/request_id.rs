@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::http::HeaderMap;
 use axum::http::header::{HeaderName, HeaderValue};
+use tracing::field::Empty;
 use tracing::{Span, error_span};
 use uuid::{Builder, Uuid};
 
@@ -15,6 +16,9 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 
 /// The header with the trace of a request (W3C Trace Context).
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// The field of a span with the name of the client's API key, once it is known.
+pub(crate) const CLIENT: &str = "client";
 
 /// The longest id that is accepted, in bytes.
 const MAX_ID: usize = 128;
@@ -37,9 +41,10 @@ pub(crate) fn span(id: &HeaderValue, headers: &HeaderMap) -> Span {
             "request",
             request_id = %id,
             trace_id = %trace,
-            parent_span_id = %parent
+            parent_span_id = %parent,
+            client = Empty
         ),
-        None => error_span!("request", request_id = %id),
+        None => error_span!("request", request_id = %id, client = Empty),
     }
 }
 

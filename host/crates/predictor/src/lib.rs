@@ -19,12 +19,14 @@ mod model;
 mod name;
 mod options;
 mod revision;
+mod text_tokens;
 
 pub use configuration::{Configuration, ConfigurationError, ConfigurationValue};
 pub use model::{Activation, Description, Limit, ModelCard, Side};
 pub use name::{RevisionName, RevisionNameError};
-pub use options::{Caching, Client, LongTexts, Priority, RequestOptions};
+pub use options::{Caching, Client, LongTexts, Priority, RequestOptions, Weight, WeightError};
 pub use revision::{Digest, DigestError, Revision};
+pub use text_tokens::estimated_tokens;
 
 use std::fmt;
 use std::future::Future;

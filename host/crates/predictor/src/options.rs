@@ -1,6 +1,7 @@
 //! What a request asks for beside answers to its texts.
 
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use crate::Digest;
 
@@ -38,18 +39,86 @@ pub enum Priority {
     Background,
 }
 
-/// Who asks. Turns are fair between clients.
+/// Who asks. Turns are fair between clients, by their weights.
 ///
 /// The default is this process itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Client(u128);
+pub struct Client {
+    id: Id,
+    weight: Weight,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Id {
+    #[default]
+    Process,
+    Address(u128),
+    /// The digest of a name.
+    Key(Digest),
+}
+
+/// How a client's turns compare with those of others: while they wait for the same workers, one
+/// with a higher weight has four times as many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Weight {
+    /// A quarter of those of most clients.
+    Low,
+    /// Those of most clients.
+    #[default]
+    Normal,
+    /// Four times those of most clients.
+    High,
+}
+
+/// Not the name of a [`Weight`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the priority must be `low`, `normal` or `high`")]
+pub struct WeightError;
+
+impl FromStr for Weight {
+    type Err = WeightError;
+
+    fn from_str(name: &str) -> Result<Self, WeightError> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|weight| weight.name() == name).ok_or(WeightError)
+    }
+}
+
+impl Weight {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Low, Self::Normal, Self::High];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Normal => "normal",
+            Self::High => "high",
+        }
+    }
+}
+
+impl Client {
+    /// The holder of the API key with this name.
+    pub fn of_key(name: &str, weight: Weight) -> Self {
+        let id = Id::Key(Digest::of(name.as_bytes()));
+        Self { id, weight }
+    }
+
+    /// How its turns compare with those of others.
+    pub fn weight(self) -> Weight {
+        self.weight
+    }
+}
 
 impl From<IpAddr> for Client {
     fn from(address: IpAddr) -> Self {
-        Self(match address {
+        let id = Id::Address(match address {
             IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
             IpAddr::V6(address) => address.to_bits(),
-        })
+        });
+        let weight = Weight::default();
+        Self { id, weight }
     }
 }
 

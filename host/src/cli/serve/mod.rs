@@ -1,8 +1,10 @@
 //! `fastsentiment serve`: starts a server, and runs it until a signal stops it.
 
 pub(super) mod admin;
+pub(super) mod api_keys;
 mod banner;
 mod clients;
+mod follower;
 pub(super) mod listen;
 mod observability;
 mod revisions;
@@ -29,6 +31,7 @@ use crate::cli::options::LoadOptions;
 use crate::cli::settings::ConfigOption;
 use crate::cli::{Prepared, exit, heap, hints, log, output, process, signals};
 use admin::{Admin, TokenOptions};
+use api_keys::ApiKeyOptions;
 use banner::Banner;
 use clients::ClientLimits;
 use listen::{ListenOptions, Passed};
@@ -52,6 +55,9 @@ pub(super) struct ServeCommand {
 
     #[command(flatten)]
     pub(super) tls: TlsOptions,
+
+    #[command(flatten)]
+    pub(super) api_keys: ApiKeyOptions,
 
     #[command(flatten)]
     clients: ClientLimits,
@@ -130,6 +136,7 @@ impl ServeCommand {
         let readiness = Readiness::default();
         let registry = Registry::new();
         let tls = ServerTls::start(&self.tls, &registry)?;
+        let (api_keys, _follower) = self.api_keys.start(&registry)?.unzip();
         // Before the load, so that a port in use is reported at once.
         let listener = passed.main(&self.listen, tls.main.clone()).await?;
         process::register(&registry)?;
@@ -168,6 +175,7 @@ impl ServeCommand {
             readiness: readiness.clone(),
             metrics: Arc::clone(&metrics),
             published: self.observability.public_metrics.then(|| registry.clone()),
+            api_keys,
             config: http,
         };
         let reloads = signals::reload_at(hangups, app.revisions());

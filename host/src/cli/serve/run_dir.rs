@@ -7,12 +7,11 @@
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use http::admin::Token;
 use private_dir::PrivateDir;
-use ring::rand::{SecureRandom as _, SystemRandom};
 
 use crate::cli::endpoint::Endpoint;
+use crate::cli::random_bytes;
 
 /// What the names of unfinished files begin with.
 const UNFINISHED: &str = ".token-";
@@ -52,10 +51,7 @@ pub(in crate::cli) struct TokenFile {
 impl TokenFile {
     /// Makes a token for a server with this admin port, in the first directory that will do.
     pub(in crate::cli) fn create(candidates: &[PathBuf], port: u16) -> anyhow::Result<Self> {
-        let mut bytes = [0; 32];
-        let random = SystemRandom::new().fill(&mut bytes);
-        random.ok().context("the system has no random numbers")?;
-        let token = Token::of_random(&bytes);
+        let token = Token::of_random(&random_bytes()?);
         let mut faults = Vec::new();
         for path in candidates {
             match Self::create_in(path, port, &token) {

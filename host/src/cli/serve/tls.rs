@@ -1,22 +1,17 @@
 //! TLS of the listeners: their options, and following their files.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use ::tls::{ServerFiles, ServerPem, TlsError};
+use ::tls::{ServerFiles, TlsError};
 use anyhow::Context;
 use clap::Args;
 use connection::{HandshakeFailure, Tls};
 use prometheus::{IntCounterVec, Registry, register_int_counter_vec_with_registry};
-use tokio::task::{AbortHandle, spawn_blocking};
-use tokio::time::sleep;
 
+use super::follower::Follower;
 use super::listen::ListenOptions;
 use crate::cli::endpoint::Endpoint;
 use crate::cli::values::path_or_none;
-
-/// How often the files are looked at.
-const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Certificates and keys of the listeners.
 #[derive(Args)]
@@ -150,7 +145,7 @@ impl TlsOptions {
 pub(in crate::cli) struct ServerTls {
     pub(in crate::cli) main: Option<Tls>,
     pub(in crate::cli) admin: Option<Tls>,
-    followers: Vec<AbortHandle>,
+    followers: Vec<Follower>,
 }
 
 impl ServerTls {
@@ -193,55 +188,28 @@ impl ServerTls {
             HandshakeFailure::TimedOut => timed_out.inc(),
             HandshakeFailure::Refused => refused.inc(),
         });
-        let follower = tokio::spawn(follow(listener, files, Ok(content), tls.clone()));
-        self.followers.push(follower.abort_handle());
+        let (read, current) = (files.clone(), tls.clone());
+        // A certificate and its key are seldom replaced at once.
+        let follower = Follower::start(
+            Ok(content),
+            move || read.read(),
+            move |content| {
+                let content = content.as_ref().map_err(Clone::clone);
+                match content.and_then(|content| files.settings(content)) {
+                    Ok(settings) => {
+                        current.replace(settings);
+                        tracing::info!(listener, "the certificate was read again");
+                    }
+                    Err(error) => tracing::warn!(
+                        listener,
+                        "the files of the certificate have changed, and cannot be used, so that \
+                         the one before stays: {error}"
+                    ),
+                }
+            },
+        );
+        self.followers.push(follower);
         Ok(Some(tls))
-    }
-}
-
-impl Drop for ServerTls {
-    fn drop(&mut self) {
-        for follower in &self.followers {
-            follower.abort();
-        }
-    }
-}
-
-/// Uses the files' new content whenever they have changed, and have then stayed the same for a
-/// moment: a certificate and its key are seldom replaced at once.
-async fn follow(
-    listener: &str,
-    files: ServerFiles,
-    mut used: Result<ServerPem, TlsError>,
-    tls: Tls,
-) {
-    let mut seen = used.clone();
-    loop {
-        sleep(INTERVAL).await;
-        let read = spawn_blocking({
-            let files = files.clone();
-            move || files.read()
-        });
-        // The runtime is about to end.
-        let Ok(found) = read.await else { return };
-        let has_settled = found == seen;
-        seen = found;
-        if !has_settled || seen == used {
-            continue;
-        }
-        used.clone_from(&seen);
-        let settings = seen.as_ref().map_err(Clone::clone);
-        match settings.and_then(|content| files.settings(content)) {
-            Ok(settings) => {
-                tls.replace(settings);
-                tracing::info!(listener, "the certificate was read again");
-            }
-            Err(error) => tracing::warn!(
-                listener,
-                "the files of the certificate have changed, and cannot be used, so that the one \
-                 before stays: {error}"
-            ),
-        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! What holds for every sequence of requests, batches and departures.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -67,10 +66,10 @@ fn any_limits() -> impl Strategy<Value = BatchLimits> {
     (1..=16_usize, 1..=1024_u32).prop_map(|(texts, tokens)| BatchLimits { texts, tokens })
 }
 
-fn one_by_one() -> impl Strategy<Value = BatchLimits> {
-    let tokens = u32::MAX;
-    Just(BatchLimits { texts: 1, tokens })
-}
+const ONE_BY_ONE: BatchLimits = BatchLimits {
+    texts: 1,
+    tokens: u32::MAX,
+};
 
 /// A text that was pushed, as the queue should know it.
 #[derive(Clone, Copy, Debug)]
@@ -118,7 +117,7 @@ impl Model {
 
     /// Returns the places of the request's texts.
     fn request(&mut self, client: u8, tokens: &[u32], revision: u8) -> Vec<Place> {
-        let client = Client::from(IpAddr::from([10, 0, 0, client]));
+        let client = Client::of_key(&client.to_string(), Weight::ALL[usize::from(client % 3)]);
         let (request, mut turn) = self.queue.begin(client);
         let mut places = Vec::new();
         for tokens in tokens {
@@ -329,7 +328,7 @@ proptest! {
     /// count; texts that were late aside.
     #[test]
     fn no_later_request_overtakes_by_more_than_a_request_has_asked_for(
-        events in events(one_by_one()),
+        events in events(Just(ONE_BY_ONE)),
     ) {
         let mut model = Model::default();
         // For each text, by its place: what its request had asked for, up to it.
@@ -371,10 +370,10 @@ proptest! {
         }
     }
 
-    /// One at a time, clients that have texts waiting all the time are served alike: the
-    /// tokens that turns count differ by those of a text for each.
+    /// One at a time, clients that have texts waiting all the time are served by their weights:
+    /// the tokens that turns count, each for what it costs, differ by those of a text for each.
     #[test]
-    fn no_client_is_served_more_than_another(
+    fn no_client_is_served_more_than_its_weight_allows(
         requests in vec((0..3_u8, vec(2..=512_u32, 1..12)), 0..40),
         takes in 0..200_usize,
     ) {
@@ -386,15 +385,16 @@ proptest! {
         for place in model.waiting.keys() {
             served.insert(place.client, 0);
         }
-        let limits = BatchLimits { texts: 1, tokens: u32::MAX };
         for _ in 0..takes {
-            for (place, taken) in model.take(limits, 0) {
-                *served.entry(place.client).or_default() += counted(&taken);
+            for (place, taken) in model.take(ONE_BY_ONE, 0) {
+                let cost = cost(place.client.weight()) * counted(&taken);
+                *served.entry(place.client).or_default() += cost;
             }
             served.retain(|client, _| model.waiting.keys().any(|place| place.client == *client));
-            let (least, most) = (served.values().min(), served.values().max());
-            let difference = most.zip(least).map_or(0, |(most, least)| most - least);
-            prop_assert!(difference <= 2 * u64::from(TURN_OF_A_TEXT), "{served:?}");
+            let text = |client: &Client| u64::from(TURN_OF_A_TEXT) * cost(client.weight());
+            let most = served.iter().map(|(client, sum)| sum.saturating_sub(text(client)));
+            let least = served.iter().map(|(client, sum)| sum + text(client));
+            prop_assert!(most.max() <= least.min(), "{served:?}");
         }
     }
 }

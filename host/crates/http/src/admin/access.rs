@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::token::Token;
+use crate::authorization::bearer;
 use crate::problem::{Kind, Problem};
 
 /// Why a listener without a token is closed.
@@ -106,12 +107,8 @@ impl Access {
         }
         match &self.rule {
             Rule::Token(token) => {
-                let mut given = headers.get_all(AUTHORIZATION).iter();
-                let right = match (given.next().and_then(bearer), given.next()) {
-                    (Some(given), None) => sha256(given).ct_eq(token).into(),
-                    _ => false,
-                };
-                if right {
+                let given = bearer(headers).map(sha256);
+                if given.is_some_and(|given| given.ct_eq(token).into()) {
                     return Ok(());
                 }
                 let is_missing = !headers.contains_key(AUTHORIZATION);
@@ -168,13 +165,6 @@ fn forbidden(detail: impl Into<Cow<'static, str>>) -> Problem {
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
-}
-
-/// The token of an `Authorization` header.
-fn bearer(value: &HeaderValue) -> Option<&[u8]> {
-    let (scheme, token) = value.as_bytes().split_at_checked("Bearer ".len())?;
-    let is_bearer = scheme.eq_ignore_ascii_case(b"Bearer ");
-    is_bearer.then(|| token.trim_ascii())
 }
 
 /// Whether every host that the request names is an address or `localhost`, and there is

@@ -33,6 +33,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::SendError;
 use tokio::time::{sleep, timeout};
 
+use crate::caller::{Allowance, Caller};
 use crate::observe::Progress;
 use crate::options::options;
 use crate::predict::log;
@@ -75,6 +76,7 @@ struct Exchange {
     session: Session,
     options: Options,
     patience: Duration,
+    allowance: Allowance,
     /// Answers that are not sent yet.
     out: Vec<u8>,
     /// Whether anything has been sent.
@@ -102,6 +104,8 @@ struct Place {
 /// What happens next in an exchange.
 enum Event {
     Read(Line),
+    /// The quota allows what was read.
+    Settled,
     Answered(Place, Option<Result<Answer, PredictError>>),
     /// No more lines are read.
     End(Option<Problem>),
@@ -131,10 +135,11 @@ impl Route {
         head: &Parts,
         body: Body,
         session: Session,
+        caller: &Caller,
     ) -> Result<Response, Problem> {
         media_type::require_utf8_lines(&head.headers)?;
         let coding = coding::of_request(&head.headers)?;
-        let options = options(&head.headers, session.peer().into())?;
+        let options = options(&head.headers, caller.client())?;
         // There may be any number of lines.
         let reservation = session.reserve(&self.memory, 0);
         let reservation = reservation.map_err(BodyError::from)?;
@@ -145,6 +150,7 @@ impl Route {
             session,
             options,
             patience: self.patience,
+            allowance: caller.allowance(),
             out: Vec::new(),
             has_begun: false,
             reads: true,
@@ -241,6 +247,7 @@ impl Exchange {
         while self.out.len() < PIECE {
             match self.event(body).await {
                 Event::Read(line) => self.ask(line),
+                Event::Settled => {}
                 Event::Answered(place, answer) => self.write(place, answer)?,
                 Event::End(problem) => {
                     self.reads = false;
@@ -270,6 +277,8 @@ impl Exchange {
     /// answers, so that chunks are large. Answers are sent before it waits for anything.
     async fn event(&mut self, body: &mut Decompressed<Body>) -> Event {
         let (reads, idle) = (self.reads, self.bulk.is_empty());
+        // Then it is not the client that is silent.
+        let is_owing = self.allowance.is_owing();
         let held = if idle {
             IDLE + self.lines.buffered()
         } else {
@@ -293,7 +302,8 @@ impl Exchange {
                 Kind::Draining,
                 "the server is about to stop and reads no more lines",
             ))),
-            read = self.lines.next(body), if reads && room => match read {
+            () = self.allowance.settle(), if reads && is_owing => Event::Settled,
+            read = self.lines.next(body), if reads && room && !is_owing => match read {
                 Ok(Some(line)) => Event::Read(line),
                 Ok(None) => Event::End(None),
                 Err(error) => Event::End(Some(error.into())),
@@ -302,7 +312,7 @@ impl Exchange {
             () = ready(()), if !self.out.is_empty() => Event::Send,
             () = Waiting::evicted_if(waiting.as_ref()), if waiting.is_some() => Event::End(Some(BodyError::Evicted.into())),
             // While texts are in progress, it is not the client that is silent.
-            () = sleep(self.patience), if reads && idle => Event::End(Some(Problem::new(
+            () = sleep(self.patience), if reads && idle && !is_owing => Event::End(Some(Problem::new(
                 Kind::BodyTimeout,
                 format!("no line arrived within {:?}", self.patience),
             ))),
@@ -322,7 +332,10 @@ impl Exchange {
             .map_err(Problem::from)
             .and_then(|content| line::read(&content))
         {
-            Ok((text, long_texts)) => self.bulk.push(text, long_texts, place(None)),
+            Ok((text, long_texts)) => {
+                self.allowance.owe(&text);
+                self.bulk.push(text, long_texts, place(None));
+            }
             Err(problem) => self.bulk.pass(place(Some(problem))),
         }
     }

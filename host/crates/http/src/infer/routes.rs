@@ -390,6 +390,6 @@ impl Inference {
             header,
         };
         let protocol = Protocol::Infer(target);
-        self.predict.answer(request, session, protocol).await
+        self.predict.respond(request, session, protocol).await
     }
 }

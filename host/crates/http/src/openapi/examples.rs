@@ -16,7 +16,7 @@ use super::public::Facts;
 use crate::inputs::{Allowed, Inputs};
 use crate::options::{TIMEOUT, options};
 use crate::problem::Problem;
-use crate::{coding, media_type, request, scores};
+use crate::{caller, coding, media_type, request, scores};
 
 /// The headers that `POST /predict` reads.
 pub(super) fn parameters(limits: &Limits) -> Value {
@@ -194,5 +194,8 @@ pub(super) fn problems(facts: &Facts) -> Vec<Problem> {
     problems.extend(options(&with(TIMEOUT, "soon"), Client::default()).err());
     problems.extend(media_type::require_json(&with(CONTENT_TYPE, "text/plain")).err());
     problems.extend(coding::of_request(&with(CONTENT_ENCODING, "deflate")).err());
+    if facts.needs_key {
+        problems.extend(caller::problems());
+    }
     problems
 }

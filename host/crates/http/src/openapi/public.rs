@@ -14,9 +14,11 @@ use super::examples::{
     exact, example_answers, example_requests, example_scores, parameters, problems,
 };
 use super::{
-    About, COMMON_RULES, bytes, complete, protocols, reference, responses_of, with_request_id,
+    About, COMMON_RULES, bytes, complete, members, protocols, reference, responses_of,
+    with_request_id,
 };
 use crate::bulk::{ErrorLine, ScoredLine, TextLine};
+use crate::caller::{LIMIT, POLICY, REMAINING, RESET};
 use crate::inputs::{Allowed, InputsRequest};
 use crate::predict::{CACHE_HITS, GUEST, MODEL, NAME, REVISION};
 use crate::{HttpConfig, Served, assets, classify, coding, problem, scores, version};
@@ -74,6 +76,8 @@ pub(crate) struct Facts {
     pub(crate) allowed: Allowed,
     /// The name of the model that is live.
     pub(crate) model: String,
+    /// Whether clients need an API key to have texts scored.
+    pub(crate) needs_key: bool,
 }
 
 /// Gives the document of the public API: made anew when the model that is live allows other
@@ -152,6 +156,9 @@ pub(crate) fn document(mut described: OpenApi, facts: &Facts) -> Bytes {
     }
     protocols::describe(&mut document, facts);
     limit_schemas(&mut document["components"]["schemas"], facts);
+    if facts.needs_key {
+        require_keys(&mut document);
+    }
     bytes(&document)
 }
 
@@ -201,6 +208,41 @@ fn describe_predict(operation: &mut Value, facts: &Facts, is_tei: bool) {
     describe_headers(&mut success["headers"], facts);
     for (status, response) in responses_of(&problems(facts)) {
         operation["responses"][status] = with_request_id(response);
+    }
+}
+
+/// Texts are scored for holders of API keys only.
+fn require_keys(document: &mut Value) {
+    document["components"]["securitySchemes"] = json!({"key": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key of the server.",
+    }});
+    for item in members(&mut document["paths"]) {
+        let Some(operation) = item.get_mut("post") else {
+            continue;
+        };
+        operation["security"] = json!([{"key": []}]);
+        for (name, description) in [
+            (
+                LIMIT,
+                "How much the quota of the API key that is nearest to its end allows in a minute: requests, or tokens.",
+            ),
+            (REMAINING, "How much of it is left."),
+            (RESET, "When it is full again, in seconds."),
+        ] {
+            operation["responses"]["200"]["headers"][name.as_str()] = json!({
+                "description": description,
+                "schema": {"type": "integer", "minimum": 0},
+            });
+        }
+        operation["responses"]["200"]["headers"][POLICY.as_str()] = json!({
+            "description": "All quotas of the API key.",
+            "schema": {
+                "type": "string",
+                "examples": ["600;w=60;comment=\"requests\", 50000;w=60;comment=\"tokens\""],
+            },
+        });
     }
 }
 

@@ -11,6 +11,9 @@ const TIMEOUT = 60_000;
 /** The longest delay before a retry that the server did not choose, in seconds. */
 const LONGEST_DELAY = 8;
 
+/** Under this name the API key is kept, for this tab only. */
+const KEY = "fastsentiment-api-key";
+
 /** The kinds of failure. */
 export const Kind = Object.freeze({
   /** The server is overloaded, starting or stopping. */
@@ -19,6 +22,8 @@ export const Kind = Object.freeze({
   UNREACHABLE: "unreachable",
   /** The request itself is at fault: a retry gets the same answer. */
   REFUSED: "refused",
+  /** The server wants an API key, or another one. */
+  KEY: "key",
   /** An error inside the server. */
   FAILED: "failed",
   /** The caller cancelled the request. */
@@ -42,6 +47,29 @@ export class Failure extends Error {
   get isTransient() {
     return this.kind === Kind.BUSY || this.kind === Kind.UNREACHABLE;
   }
+}
+
+let key = storage()?.getItem(KEY) ?? "";
+let askForKey = () => {};
+
+/** The storage of this tab, unless the browser has switched it off. */
+function storage() {
+  try {
+    return globalThis.sessionStorage;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Sends this API key from now on. */
+export function setKey(text) {
+  key = text;
+  storage()?.setItem(KEY, text);
+}
+
+/** Has `callback` called whenever the server wants an API key, or another one. */
+export function onKeyNeeded(callback) {
+  askForKey = callback;
 }
 
 /** The scores of a few texts, and the guest and the model that computed them. */
@@ -119,10 +147,15 @@ async function ask(path, request, signal, read) {
   try {
     signal?.throwIfAborted();
     restart();
-    const response = await fetch(path, { ...request, signal: controller.signal });
+    const headers = { ...request.headers, ...(key && { Authorization: `Bearer ${key}` }) };
+    const response = await fetch(path, { ...request, headers, signal: controller.signal });
     restart();
     if (!response.ok) {
-      throw await failureOf(response);
+      const failure = await failureOf(response);
+      if (failure.kind === Kind.KEY) {
+        askForKey(failure);
+      }
+      throw failure;
     }
     return await read(response, restart);
   } catch (error) {
@@ -202,6 +235,9 @@ function failureFrom({ title, detail, status }, kind, retryAfter) {
 function kindOf(status) {
   if (status === 408 || status === 429 || status === 503) {
     return Kind.BUSY;
+  }
+  if (status === 401 || status === 403) {
+    return Kind.KEY;
   }
   return status < 500 ? Kind.REFUSED : Kind.FAILED;
 }

@@ -1,6 +1,6 @@
 // The page at `/`: connects its controls with the panels of typed texts and of a file.
 
-import { version } from "./api.mjs";
+import { onKeyNeeded, setKey, version } from "./api.mjs";
 import { $, h } from "./dom.mjs";
 import { FilePanel } from "./file.mjs";
 import { counted } from "./format.mjs";
@@ -80,6 +80,23 @@ async function showVersion() {
     return undefined;
   }
 }
+
+onKeyNeeded(({ detail }) => {
+  $("key-why").textContent = detail;
+  if ($("key-form").hidden) {
+    $("key-form").hidden = false;
+    $("key").focus();
+  }
+});
+
+$("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  setKey($("key").value.trim());
+  $("key-form").hidden = true;
+  if (!$("retry").hidden) {
+    $("retry").click();
+  }
+});
 
 $("form").addEventListener("submit", (event) => {
   event.preventDefault();

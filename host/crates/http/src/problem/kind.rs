@@ -24,6 +24,7 @@ pub(crate) enum Kind {
     Conflict,
     BodyTooLarge,
     LineTooLong,
+    RateLimited,
     UnsupportedMediaType,
     UnsupportedContentEncoding,
     InvalidBody,
@@ -87,6 +88,7 @@ impl Kind {
             Self::AnswerNotRead => (S::REQUEST_TIMEOUT, "answer-not-read", "Answer not read"),
             Self::Conflict => (S::CONFLICT, "conflict", "Conflict"),
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body-too-large", "Body too large"),
+            Self::RateLimited => (S::TOO_MANY_REQUESTS, "rate-limited", "Too many requests"),
             Self::LineTooLong => (S::PAYLOAD_TOO_LARGE, "line-too-long", "Line too long"),
             Self::UnsupportedMediaType => (
                 S::UNSUPPORTED_MEDIA_TYPE,

@@ -128,7 +128,10 @@ impl Shape {
             error: OpenAiErrorDetail {
                 message: document.detail,
                 r#type: match status {
+                    StatusCode::UNAUTHORIZED => "AuthenticationError",
+                    StatusCode::FORBIDDEN => "PermissionDeniedError",
                     StatusCode::NOT_FOUND => "NotFoundError",
+                    StatusCode::TOO_MANY_REQUESTS => "RateLimitError",
                     status if status.is_server_error() => "InternalServerError",
                     _ => "BadRequestError",
                 },

@@ -24,6 +24,7 @@ mod hosts;
 mod identity;
 mod infer;
 mod inputs;
+mod keys;
 mod memory;
 mod metrics;
 mod packed;
@@ -224,6 +225,7 @@ impl Server {
             readiness: readiness.clone(),
             metrics: Arc::clone(&metrics),
             published: None,
+            api_keys: config.api_keys,
             config: config.http,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

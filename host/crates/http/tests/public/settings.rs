@@ -1,5 +1,8 @@
 //! What a test may set of a server.
 
+use std::sync::Arc;
+
+use api_keys::ApiKeys;
 use fastsentiment_http::HttpConfig;
 
 /// The settings of a server: those of its API, and those of its connections.
@@ -7,6 +10,7 @@ use fastsentiment_http::HttpConfig;
 pub(super) struct Settings {
     pub(super) http: HttpConfig,
     pub(super) connections: connection::Config,
+    pub(super) api_keys: Option<Arc<ApiKeys>>,
 }
 
 impl Settings {

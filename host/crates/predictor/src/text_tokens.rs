@@ -1,7 +1,7 @@
 //! Estimates how many tokens a text has.
 //!
 //! Only the guest knows the tokenizer. The host needs a number before it calls the guest,
-//! to batch texts of like length and to bound the queue. So this counts what nearly all
+//! to batch texts of like length, to bound the queue and for quotas. So this counts what nearly all
 //! tokenizers split: words, punctuation, and single characters of scripts that
 //! vocabularies have few words of.
 
@@ -18,8 +18,8 @@ const LETTERS_PER_TOKEN: u32 = 10;
 /// tokens they hold.
 const BYTES_PER_TOKEN: usize = 256;
 
-/// The estimate for a text: from 2 to 512.
-pub(super) fn estimate(text: &str) -> u32 {
+/// Estimates how many tokens a text has: from 2 to 512.
+pub fn estimated_tokens(text: &str) -> u32 {
     let by_length = u32::try_from(text.len() / BYTES_PER_TOKEN).unwrap_or(MAX_TOKENS);
     count(text).max(by_length).min(MAX_TOKENS)
 }
@@ -48,7 +48,7 @@ fn count(text: &str) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::estimate;
+    use super::estimated_tokens as estimate;
 
     #[test]
     fn words_and_marks_count() {
