@@ -28,7 +28,7 @@ OUT := target/release
 GUEST_TARGET := wasm32-wasip2
 GUEST_BUILD := --profile guest --target $(GUEST_TARGET)
 # The crates in guest/: the default guest, its libraries, and the examples.
-EXAMPLES := lexicon neutral
+EXAMPLES := fragile lexicon neutral
 GUEST_PACKAGES := $(addprefix -p fastsentiment-,guest classifier command config $(EXAMPLES))
 TEST_VENV := model/.venv-test
 LINT_VENV := model/.venv-lint
@@ -51,6 +51,10 @@ help: ## List the targets
 .PHONY: run
 run: build ## Serve MODEL (model/default) on LISTEN (127.0.0.1:8000)
 	$(OUT)/fastsentiment serve --listen '$(LISTEN)' --model '$(MODEL)'
+
+.PHONY: demo
+demo: build examples ## Take a tour of a server that leaves nothing behind
+	$(OUT)/fastsentiment demo --model '$(MODEL)'
 
 .PHONY: build
 build: guest onnxruntime ## Build the binary and the default guest, and fetch ONNX Runtime

@@ -7,16 +7,15 @@
 use std::ffi::OsStr;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use clap::Args;
-use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
+use super::children::{Process, own};
 use super::signals::Termination;
 use super::{output, remote};
 
@@ -161,8 +160,7 @@ impl DevCommand {
 
     /// A command of this binary.
     fn own(&self, name: &str) -> io::Result<Command> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg(name);
+        let mut command = own(name)?;
         if let (Some(model), "test" | "serve") = (&self.model, name) {
             command.arg("--model").arg(model);
         }
@@ -177,33 +175,6 @@ struct Server {
     admin: String,
     /// Holds the guest that it was started with.
     _dir: TempDir,
-}
-
-/// A command and all that it starts, which end when this is dropped.
-struct Process(Child);
-
-impl Process {
-    fn start(command: &mut Command) -> anyhow::Result<Self> {
-        let child = command.stdin(Stdio::null()).process_group(0).spawn();
-        let name = command.get_program().display();
-        Ok(Self(
-            child.with_context(|| format!("{name} cannot be run"))?,
-        ))
-    }
-
-    fn group(&self) -> Option<Pid> {
-        Pid::from_raw(i32::try_from(self.0.id()).ok()?)
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if let (Ok(None), Some(group)) = (self.0.try_wait(), self.group()) {
-            // It may have ended just now.
-            let _ = kill_process_group(group, Signal::TERM);
-            let _ = self.0.wait();
-        }
-    }
 }
 
 /// Runs a command to its end. Returns whether it has succeeded.

@@ -6,9 +6,11 @@ mod bulk;
 mod cases;
 mod change;
 mod check;
+mod children;
 mod compile;
 mod completions;
 mod confinement;
+mod demo;
 mod dev;
 mod endpoint;
 mod exit;
@@ -103,6 +105,10 @@ enum Command {
     Test(Box<test_guest::TestCommand>),
     /// Build, test and serve a guest anew whenever its project changes.
     Dev(dev::DevCommand),
+    /// Take a tour: predict, try a canary, promote, roll back, and see a guest crash.
+    ///
+    /// It starts a server of its own on free ports, and leaves nothing behind.
+    Demo(demo::DemoCommand),
     /// Ask a running server whether it is ready.
     Health(health::HealthCommand),
     /// Run a guest as a command (`wasi:cli/run`).
@@ -193,6 +199,7 @@ pub(crate) fn run() -> ExitCode {
             Command::New(command) => command.run(),
             Command::Test(command) => command.run(),
             Command::Dev(command) => command.run(),
+            Command::Demo(command) => command.run(),
             Command::Health(command) => command.run(),
             Command::RunGuest(command) => command.run(),
             Command::Swap(command) => command.run(),

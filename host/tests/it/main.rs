@@ -24,6 +24,7 @@ mod command;
 mod configuration;
 #[cfg(target_os = "linux")]
 mod confinement;
+mod demo;
 mod dev;
 mod draining;
 mod examples;

@@ -332,7 +332,7 @@ pub(super) fn non_empty(path: PathBuf) -> Option<PathBuf> {
 }
 
 /// The directory of this binary.
-fn beside_binary() -> std::io::Result<PathBuf> {
+pub(super) fn beside_binary() -> std::io::Result<PathBuf> {
     let binary = std::env::current_exe()?;
     Ok(binary.parent().map(Path::to_owned).unwrap_or_default())
 }
