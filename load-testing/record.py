@@ -20,7 +20,15 @@ ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "target" / "bench"
 
 # The settings of the benches: host/benches/README.md.
-VARIABLES = ("QUICK", "MODELS", "SCENARIOS", "ROUNDS", "DURATION", "SERVER_ARGUMENTS")
+VARIABLES = (
+    "QUICK",
+    "MODELS",
+    "SCENARIOS",
+    "ROUNDS",
+    "DURATION",
+    "PEERS",
+    "SERVER_ARGUMENTS",
+)
 
 
 def field(path: str, name: str) -> str:

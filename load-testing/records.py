@@ -63,12 +63,19 @@ class Record:
             f"{machine['memory_gib']} GiB, {machine['system']}"
         )
 
+    def peers(self) -> dict[str, str]:
+        """All peers with their names for readers, those included that ran already."""
+        return PEERS | {name: name for name in self.running()}
+
+    def running(self) -> list[str]:
+        """The peers that ran already; each has one deployment."""
+        return self.facts.get("peers_running", "").split()
+
     def best(self, model: str, scenario: str, peer: str, what: str) -> float | None:
-        """The better of a peer's two deployments, in this figure."""
-        names = (
-            f"peers_{model}_{scenario}_{peer}_{deployment}_{what}"
-            for deployment in DEPLOYMENTS
-        )
+        """The better of a peer's deployments, in this figure."""
+        running = peer in self.running()
+        deployments = [peer] if running else [f"{peer}_{kind}" for kind in DEPLOYMENTS]
+        names = (f"peers_{model}_{scenario}_{name}_{what}" for name in deployments)
         values = [value for name in names if (value := self.get(name)) is not None]
         better = max if what == "texts_per_s" else min
         return better(values) if values else None

@@ -80,19 +80,19 @@ def peers_origin(record: Record) -> str:
 
 def beside(record: Record, what: str, measure: str) -> str:
     """One figure of every server, and the ratios."""
-    rows = []
+    rows, peers = [], record.peers()
     for model, model_name in MODELS.items():
         for scenario, scenario_name in SCENARIOS.items():
             ours = record.ours(model, scenario, what)
             if ours is None:
                 continue
             row = [model_name, scenario_name, number(ours)]
-            row += [number(record.best(model, scenario, peer, what)) for peer in PEERS]
+            row += [number(record.best(model, scenario, peer, what)) for peer in peers]
             name = f"peers_{model}_{scenario}_{measure}_over"
-            row += [ratio(record, f"{name}_{peer}") for peer in PEERS]
+            row += [ratio(record, f"{name}_{peer}") for peer in peers]
             rows.append(row)
-    heads = ["model", "", "FastSentiment", *PEERS.values()]
-    heads += [f"FastSentiment / {name}" for name in PEERS]
+    heads = ["model", "", "FastSentiment", *peers.values()]
+    heads += [f"FastSentiment / {name}" for name in peers]
     return table(heads, rows, words=2)
 
 
@@ -108,24 +108,24 @@ def peers_cpu(record: Record) -> str:
     return beside(record, "cpu_s_per_1000_texts", "cpu_per_text")
 
 
-def servers() -> dict[str, str]:
+def servers(record: Record) -> dict[str, str]:
     found = {"fastsentiment": "FastSentiment"}
     for peer, name in PEERS.items():
         found |= {f"{peer}_{kind}": f"{name}, {kind}" for kind in DEPLOYMENTS}
-    return found
+    return found | {name: name for name in record.running()}
 
 
 def peers_memory(record: Record) -> str:
     rows = []
     for model, model_name in MODELS.items():
         row = [model_name]
-        for server in servers():
+        for server in servers(record):
             pss = number(record.get(f"peers_{model}_{server}_pss_mib"))
             rss = number(record.get(f"peers_{model}_{server}_rss_mib"))
             row.append(f"{pss} ({rss})" if pss != NOTHING else NOTHING)
         if row[1] != NOTHING:
             rows.append(row)
-    return table(["model", *servers().values()], rows)
+    return table(["model", *servers(record).values()], rows)
 
 
 def peers_answers(record: Record) -> str:
@@ -133,7 +133,7 @@ def peers_answers(record: Record) -> str:
     request of its own."""
     rows = []
     for model, model_name in MODELS.items():
-        for server, server_name in servers().items():
+        for server, server_name in servers(record).items():
             name = f"peers_{model}_{server}"
             row = [model_name, server_name]
             for what in ("score", "beside_others"):
@@ -150,7 +150,7 @@ def peers_all(record: Record) -> str:
     rows = []
     for model, model_name in MODELS.items():
         for scenario, scenario_name in SCENARIOS.items():
-            for server, server_name in servers().items():
+            for server, server_name in servers(record).items():
                 name = f"peers_{model}_{scenario}_{server}"
                 if record.get(f"{name}_texts_per_s") is not None:
                     values = [number(record.get(f"{name}_{what}")) for what in figures]

@@ -6,21 +6,56 @@ use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 /// Longer than the server's own deadline, so that its 504 is seen as such.
 const TIMEOUT: Duration = Duration::from_secs(40);
 
 /// Servers close connections that nobody uses; ours waits longer than this.
 const MAX_IDLE: Duration = Duration::from_secs(30);
 
-/// The whole request of some texts, ready to be sent.
+/// How texts are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Api {
+    /// As this server has it, and the peers of the repository.
+    Ours,
+    /// As Text Embeddings Inference has it.
+    Tei,
+}
+
+impl Api {
+    /// The whole request of some texts, ready to be sent.
+    pub(crate) fn request(self, texts: &[String]) -> Vec<u8> {
+        let body = match self {
+            Self::Ours => serde_json::json!({ "text": texts }),
+            // A list of two strings would be a pair.
+            Self::Tei => {
+                let inputs: Vec<[&String; 1]> = texts.iter().map(|text| [text]).collect();
+                serde_json::json!({ "inputs": inputs })
+            }
+        };
+        let body = body.to_string();
+        format!(
+            "POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .into_bytes()
+    }
+
+    /// The scores of all texts, in an answer's document.
+    pub(crate) fn scores(self, document: &Value) -> &Vec<Value> {
+        let scores = match self {
+            Self::Ours => &document["predictions"],
+            Self::Tei => document,
+        };
+        scores.as_array().unwrap()
+    }
+}
+
+/// The request of some texts to this server.
 pub(crate) fn request(texts: &[String]) -> Vec<u8> {
-    let body = serde_json::json!({ "text": texts }).to_string();
-    format!(
-        "POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
-         content-length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .into_bytes()
+    Api::Ours.request(texts)
 }
 
 /// A request of the admin listener, with a component if it is not empty.
@@ -132,8 +167,7 @@ fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<(Answer, boo
         .ok_or_else(nonsense)?;
     let (mut length, mut hits, mut guest, mut keep) = (None, None, None, true);
     for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
-        // Hyper writes names in lower case.
-        match name {
+        match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.parse::<usize>().ok(),
             "x-fastsentiment-cache-hits" => hits = value.parse().ok(),
             "x-fastsentiment-guest" => guest = value.as_bytes().try_into().ok(),
@@ -171,7 +205,7 @@ fn more(stream: &mut TcpStream, buffer: &mut Vec<u8>, filled: usize) -> io::Resu
 /// JSON would cost the client more than all else; a list cannot begin otherwise,
 /// and labels of the bench's models hold no brackets.
 fn predictions(body: &[u8]) -> usize {
-    body.windows(10).filter(|at| at == br#"[{"label":"#).count()
+    body.windows(3).filter(|at| at == br#"[{""#).count()
 }
 
 fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {

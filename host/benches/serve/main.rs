@@ -32,7 +32,11 @@
 //! server is measured for.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
-#![allow(clippy::unwrap_used, reason = "a benchmark that can not run stops")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a benchmark that can not run stops"
+)]
 #![allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 
 mod agreement;

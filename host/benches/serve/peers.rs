@@ -1,5 +1,6 @@
 //! The server beside what others would serve the same model with: `FastAPI` before
-//! `PyTorch`, and before ONNX Runtime (`load-testing/peers`).
+//! `PyTorch`, and before ONNX Runtime (`load-testing/peers`); and beside servers that run already
+//! (`PEERS`).
 //!
 //! All are running while one of them is measured, and take turns within a scenario.
 //! Each peer runs in the two usual ways to use all cores. Ratios are to whichever of
@@ -11,13 +12,14 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::agreement::disagreements;
+use crate::client::{Api, Connection};
 use crate::corpus::Corpus;
 use crate::figures::{Latencies, figure, median, spread};
 use crate::load::Outcome;
 use crate::pace::Pace;
 use crate::process::Server;
 use crate::scenario::{SCENARIOS, Scenario, Traffic};
-use crate::settings::{NamedModel, Settings, repository};
+use crate::settings::{NamedModel, RunningPeer, Settings, repository};
 
 /// What is measured, of all scenarios.
 const WANTED: [&str; 6] = [
@@ -83,8 +85,10 @@ impl Runtime {
 /// A server, and what came of each scenario in each round.
 struct Contender {
     name: String,
-    /// `None` for the server that all this is about.
-    runtime: Option<Runtime>,
+    /// Whose deployment it is; `None` for the server that all this is about.
+    peer: Option<String>,
+    /// Whether it was started here, with the same model and a cache.
+    is_own: bool,
     server: Server,
     outcomes: Vec<Vec<Outcome>>,
 }
@@ -95,7 +99,8 @@ impl Contender {
         traffic.wear_in(&server);
         Self {
             name: "fastsentiment".to_owned(),
-            runtime: None,
+            peer: None,
+            is_own: true,
             server,
             outcomes: Vec::new(),
         }
@@ -121,12 +126,38 @@ impl Contender {
                 command.env("RAYON_NUM_THREADS", threads);
                 Self {
                     name: format!("{}_{name}", runtime.name()),
-                    runtime: Some(runtime),
+                    peer: Some(runtime.name().to_owned()),
+                    is_own: true,
                     server: Server::other(command.arg("--model").arg(&directory)),
                     outcomes: Vec::new(),
                 }
             })
             .collect()
+    }
+
+    /// A server that runs already, with whatever model it was given.
+    fn running(peer: &RunningPeer) -> Self {
+        let speaks = |api: &Api| {
+            let mut connection = Connection::to(peer.address);
+            let answer = connection.exchange(&api.request(&["a text".to_owned()]));
+            answer.is_ok_and(|answer| answer.status == 200 && answer.predictions == 1)
+        };
+        let api = [Api::Ours, Api::Tei].into_iter().find(speaks);
+        let api = api.unwrap_or_else(|| {
+            panic!(
+                "PEERS: {} at {} answers POST /predict neither as this server does nor as Text \
+                 Embeddings Inference does",
+                peer.name, peer.address
+            )
+        });
+        println!("# {} speaks the API {api:?}", peer.name);
+        Self {
+            name: peer.name.clone(),
+            peer: Some(peer.name.clone()),
+            is_own: false,
+            server: Server::running(peer.address, api, peer.process),
+            outcomes: Vec::new(),
+        }
     }
 }
 
@@ -135,6 +166,8 @@ struct Measure {
     name: &'static str,
     of: fn(&Outcome) -> f64,
     more_is_better: bool,
+    /// Whether it needs to know what the server uses.
+    is_counted: bool,
 }
 
 const MEASURES: [Measure; 3] = [
@@ -142,16 +175,19 @@ const MEASURES: [Measure; 3] = [
         name: "texts_per_s",
         of: Outcome::texts_per_second,
         more_is_better: true,
+        is_counted: false,
     },
     Measure {
         name: "cpu_per_text",
         of: Outcome::server_seconds_per_text,
         more_is_better: false,
+        is_counted: true,
     },
     Measure {
         name: "p99",
         of: |outcome| Latencies::of(outcome.latencies.clone()).percentile(0.99),
         more_is_better: false,
+        is_counted: false,
     },
 ];
 
@@ -162,6 +198,10 @@ pub(crate) fn run(settings: &Settings) -> Vec<String> {
         if models.iter().any(|model| runtime.model(model).is_some()) {
             runtime.print_versions();
         }
+    }
+    if !settings.peers.is_empty() {
+        let names: Vec<_> = settings.peers.iter().map(|peer| &*peer.name).collect();
+        println!("fact peers_running {}", names.join(" "));
     }
     let models = settings.models.iter();
     models
@@ -181,11 +221,18 @@ fn measure(settings: &Settings, model: &NamedModel, runtimes: &[Runtime]) -> Vec
     for &runtime in runtimes {
         contenders.extend(Contender::peers(settings, model, runtime));
     }
+    contenders.extend(settings.peers.iter().map(Contender::running));
+    let runtimes = runtimes.iter().map(|runtime| runtime.name());
+    let peers: Vec<&str> = runtimes
+        .chain(settings.peers.iter().map(|peer| &*peer.name))
+        .collect();
     for contender in &mut contenders {
         traffic.teach(&contender.server);
         contender.outcomes.resize_with(scenarios.len(), Vec::new);
     }
-    let servers = contenders.iter().map(|one| (&one.name[..], &one.server));
+    let servers = contenders
+        .iter()
+        .map(|one| (&one.name[..], &one.server, one.is_own));
     let faults = disagreements(model, &traffic, servers);
     if !faults.is_empty() {
         // Figures of another job would be no comparison.
@@ -225,12 +272,12 @@ fn measure(settings: &Settings, model: &NamedModel, runtimes: &[Runtime]) -> Vec
         }
         // Of a round without an answer there are no ratios.
         if faults.is_empty() {
-            for &runtime in runtimes {
-                print_ratios(&name, &contenders, runtime, at);
+            for peer in &peers {
+                print_ratios(&name, &contenders, peer, at);
             }
         }
     }
-    for contender in &contenders {
+    for contender in contenders.iter().filter(|one| one.server.is_counted()) {
         let (rss, pss) = contender.server.memory();
         figure(&name(model, &format!("{}_rss_mib", contender.name)), rss);
         figure(&name(model, &format!("{}_pss_mib", contender.name)), pss);
@@ -259,10 +306,12 @@ fn print(name: &str, scenario: &Scenario, contender: &Contender, at: usize) -> V
         &format!("{name}_texts_per_s"),
         each(&Outcome::texts_per_second),
     );
-    figure(
-        &format!("{name}_cpu_s_per_1000_texts"),
-        each(&|outcome| outcome.server_seconds_per_text() * 1e3),
-    );
+    if contender.server.is_counted() {
+        figure(
+            &format!("{name}_cpu_s_per_1000_texts"),
+            each(&|outcome| outcome.server_seconds_per_text() * 1e3),
+        );
+    }
     let samples = outcomes.iter().flat_map(|outcome| &outcome.latencies);
     Latencies::of(samples.copied().collect()).print(&name);
 
@@ -270,6 +319,10 @@ fn print(name: &str, scenario: &Scenario, contender: &Contender, at: usize) -> V
         .iter()
         .filter_map(|outcome| Some(format!("{name}: {}", outcome.fault()?)))
         .collect();
+    if !contender.is_own {
+        // It may have no cache, or not say what it knew.
+        return faults;
+    }
     let texts: usize = outcomes.iter().map(|outcome| outcome.texts).sum();
     let hits: usize = outcomes.iter().filter_map(|outcome| outcome.hits).sum();
     let share = hits as f64 / texts as f64;
@@ -280,21 +333,25 @@ fn print(name: &str, scenario: &Scenario, contender: &Contender, at: usize) -> V
 }
 
 /// Prints the ratios to the better deployment of a peer.
-fn print_ratios(name: &str, contenders: &[Contender], runtime: Runtime, at: usize) {
-    for measure in &MEASURES {
+fn print_ratios(name: &str, contenders: &[Contender], peer: &str, at: usize) {
+    let deployments: Vec<&Contender> = contenders
+        .iter()
+        .filter(|contender| contender.peer.as_deref() == Some(peer))
+        .collect();
+    let is_counted = deployments.iter().all(|one| one.server.is_counted());
+    for measure in MEASURES.iter().filter(|one| is_counted || !one.is_counted) {
         let values = |contender: &Contender| -> Vec<f64> {
             contender.outcomes[at].iter().map(measure.of).collect()
         };
         let sign = if measure.more_is_better { 1.0 } else { -1.0 };
-        let best = contenders
+        let best = deployments
             .iter()
-            .filter(|contender| contender.runtime == Some(runtime))
-            .map(values)
+            .map(|contender| values(contender))
             .max_by(|a, b| f64::total_cmp(&(sign * median(a)), &(sign * median(b))));
         let Some(best) = best else { continue };
         let ours = values(&contenders[0]);
         let ratios: Vec<f64> = ours.iter().zip(&best).map(|(a, b)| a / b).collect();
-        let what = format!("{name}_{}_over_{}", measure.name, runtime.name());
+        let what = format!("{name}_{}_over_{peer}", measure.name);
         spread(&what, &ratios);
     }
 }

@@ -6,21 +6,23 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use crate::client::Api;
 use crate::settings::Settings;
 
 /// Linux counts CPU time in hundredths of a second towards user space.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// A process that serves; dropped, it is killed.
+/// A process that serves; dropped, it is killed if it was started here.
 pub(crate) struct Server {
-    child: Child,
+    /// Unless others have started it. Its output is held open, since there may be more lines
+    /// after the one with the address.
+    child: Option<(Child, Lines<BufReader<ChildStdout>>)>,
     /// Whose use of the machine is counted.
     processes: Vec<u32>,
     pub(crate) address: SocketAddr,
+    pub(crate) api: Api,
     /// The admin listener, if there is one.
     pub(crate) admin: Option<SocketAddr>,
-    /// Held open, since there may be more lines after the one with the address.
-    _stdout: Lines<BufReader<ChildStdout>>,
 }
 
 impl Server {
@@ -48,12 +50,34 @@ impl Server {
     /// are part of it.
     pub(crate) fn other(command: &mut Command) -> Self {
         let mut server = Self::spawn(command, false);
+        server.count_children();
+        server
+    }
+
+    /// A server that others have started. What it uses is counted if its process is known.
+    pub(crate) fn running(address: SocketAddr, api: Api, process: Option<u32>) -> Self {
+        let mut server = Self {
+            child: None,
+            processes: process.into_iter().collect(),
+            address,
+            api,
+            admin: None,
+        };
+        server.count_children();
+        server
+    }
+
+    fn count_children(&mut self) {
         let mut at = 0;
-        while let Some(&process) = server.processes.get(at) {
-            server.processes.extend(children(process));
+        while let Some(&process) = self.processes.get(at) {
+            self.processes.extend(children(process));
             at += 1;
         }
-        server
+    }
+
+    /// Whether what it uses is known.
+    pub(crate) fn is_counted(&self) -> bool {
+        !self.processes.is_empty()
     }
 
     /// Waits for the lines that say where it serves.
@@ -77,10 +101,10 @@ impl Server {
         assert!(address.is_some(), "the server did not start");
         Self {
             processes: vec![child.id()],
-            child,
+            child: Some((child, lines)),
             address: address.unwrap(),
+            api: Api::Ours,
             admin,
-            _stdout: lines,
         }
     }
 
@@ -158,9 +182,11 @@ pub(crate) fn binary_alone(subcommand: &str) -> Command {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself, which its clients have noticed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some((child, _)) = &mut self.child {
+            // It may have ended by itself, which its clients have noticed.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::client::{Connection, request};
+use crate::client::{Api, Connection, request};
 use crate::corpus::{Corpus, Lengths, Rng};
 use crate::load::{Load, Outcome};
 use crate::process::Server;
@@ -70,7 +70,8 @@ impl Scenario {
 /// The requests of a model's scenarios.
 pub(crate) struct Traffic {
     corpus: Corpus,
-    known: Vec<Vec<u8>>,
+    /// For each API.
+    known: [(Api, Vec<Vec<u8>>); 2],
     /// Counts new texts, whose lengths follow from it.
     made: AtomicUsize,
 }
@@ -79,19 +80,32 @@ impl Traffic {
     pub(crate) fn new(corpus: Corpus) -> Self {
         let known = corpus.texts(Lengths::Short, KNOWN);
         Self {
-            known: known.into_iter().map(|text| request(&[text])).collect(),
+            known: [Api::Ours, Api::Tei].map(|api| {
+                let request = |text: &String| api.request(std::slice::from_ref(text));
+                (api, known.iter().map(request).collect())
+            }),
             corpus,
             made: AtomicUsize::new(0),
         }
     }
 
-    /// A request of texts that were never asked for.
+    /// The requests of known texts to a server.
+    fn known(&self, server: &Server) -> &[Vec<u8>] {
+        let [(api, first), (_, other)] = &self.known;
+        if *api == server.api { first } else { other }
+    }
+
+    /// A request of this server's API, of texts that were never asked for.
     pub(crate) fn new_texts(&self, lengths: Lengths, texts: usize, rng: &mut Rng) -> Vec<u8> {
+        self.new_texts_by(Api::Ours, lengths, texts, rng)
+    }
+
+    fn new_texts_by(&self, api: Api, lengths: Lengths, texts: usize, rng: &mut Rng) -> Vec<u8> {
         let first = self.made.fetch_add(texts, Ordering::Relaxed);
         let texts: Vec<String> = (first..first + texts)
             .map(|n| self.corpus.text(lengths.nth(n), rng))
             .collect();
-        request(&texts)
+        api.request(&texts)
     }
 
     /// Brings a server into the state in which it is measured; gives the length
@@ -109,7 +123,7 @@ impl Traffic {
                         let at = next.fetch_add(1, Ordering::Relaxed);
                         let request = match requests.get(at) {
                             Some(request) => request,
-                            None => match self.known.get(at - requests.len()) {
+                            None => match self.known(server).get(at - requests.len()) {
                                 Some(request) => request,
                                 None => break,
                             },
@@ -120,7 +134,7 @@ impl Traffic {
             }
         });
         let mut connection = Connection::to(server.address);
-        let answer = connection.exchange(&self.known[0]).unwrap();
+        let answer = connection.exchange(&self.known(server)[0]).unwrap();
         connection.body(&answer).len()
     }
 
@@ -133,7 +147,7 @@ impl Traffic {
                     let mut connection = Connection::to(server.address);
                     // They begin at different texts, so as to share the work.
                     let first = client * KNOWN / TEACHERS;
-                    for request in self.known.iter().cycle().skip(first).take(KNOWN) {
+                    for request in self.known(server).iter().cycle().skip(first).take(KNOWN) {
                         assert_eq!(connection.exchange(request).unwrap().status, 200);
                     }
                 });
@@ -141,22 +155,19 @@ impl Traffic {
         });
     }
 
-    /// Texts of many lengths, each in a request of its own and all in one. The latter
-    /// have a space more, so that no cache takes them for the same.
-    pub(crate) fn samples(&self, count: usize) -> (Vec<Vec<u8>>, Vec<u8>) {
-        let texts = self.corpus.texts(Lengths::Mixed, count);
-        let others: Vec<String> = texts.iter().map(|text| format!("{text} ")).collect();
-        let alone = texts.into_iter().map(|text| request(&[text])).collect();
-        (alone, request(&others))
+    /// Texts of many lengths.
+    pub(crate) fn samples(&self, count: usize) -> Vec<String> {
+        self.corpus.texts(Lengths::Mixed, count)
     }
 
     pub(crate) fn run(&self, scenario: &Scenario, server: &Server, slice: Duration) -> Outcome {
-        let known = |rng: &mut Rng| Cow::Borrowed(&self.known[rng.below(KNOWN)][..]);
+        let known = |rng: &mut Rng| Cow::Borrowed(&self.known(server)[rng.below(KNOWN)][..]);
+        let new = |lengths, rng: &mut Rng| {
+            Cow::Owned(self.new_texts_by(server.api, lengths, scenario.texts, rng))
+        };
         let requests = |rng: &mut Rng| match scenario.kind {
-            Kind::Misses(lengths) => Cow::Owned(self.new_texts(lengths, scenario.texts, rng)),
-            Kind::Mix95 if rng.below(100) >= 95 => {
-                Cow::Owned(self.new_texts(Lengths::Short, scenario.texts, rng))
-            }
+            Kind::Misses(lengths) => new(lengths, rng),
+            Kind::Mix95 if rng.below(100) >= 95 => new(Lengths::Short, rng),
             Kind::Mix95 | Kind::Hits => known(rng),
         };
         Load {

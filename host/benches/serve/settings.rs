@@ -1,5 +1,6 @@
 //! What to measure, as the environment says.
 
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -54,6 +55,16 @@ pub(crate) struct Settings {
     pub(crate) library: PathBuf,
     /// How many cores client and server share.
     pub(crate) cores: usize,
+    /// `PEERS=tei=http://127.0.0.1:8100#4242`: servers that run already, with the id of their
+    /// process if it is on this machine.
+    pub(crate) peers: Vec<RunningPeer>,
+}
+
+/// A server that runs already, to be held against ours.
+pub(crate) struct RunningPeer {
+    pub(crate) name: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) process: Option<u32>,
 }
 
 impl Settings {
@@ -91,6 +102,9 @@ impl Settings {
                 PathBuf::from,
             ),
             cores: std::thread::available_parallelism().unwrap().get(),
+            peers: variable("PEERS").map_or_else(Vec::new, |peers| {
+                words(peers, ',').iter().map(|peer| running(peer)).collect()
+            }),
         }
     }
 
@@ -112,6 +126,34 @@ impl Settings {
 /// The root of the repository.
 pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn running(peer: &str) -> RunningPeer {
+    let parts = || {
+        let (name, url) = peer.split_once("=http://")?;
+        let (address, process) = match url.split_once('#') {
+            Some((address, process)) => (address, Some(process.parse().ok()?)),
+            None => (url, None),
+        };
+        let address = address
+            .trim_end_matches('/')
+            .to_socket_addrs()
+            .ok()?
+            .next()?;
+        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let is_name = !name.is_empty() && name.bytes().all(fits);
+        is_name.then(|| RunningPeer {
+            name: name.to_owned(),
+            address,
+            process,
+        })
+    };
+    parts().unwrap_or_else(|| {
+        panic!(
+            "PEERS: `{peer}` is not NAME=http://HOST:PORT or NAME=http://HOST:PORT#PROCESS, with \
+             a name of lower-case letters and digits"
+        )
+    })
 }
 
 fn named(name: &str) -> NamedModel {
