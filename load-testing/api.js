@@ -7,7 +7,7 @@ import http from 'k6/http';
 import { corpus, Popularity, Random, unlike } from './corpus.js';
 import { COMMON, read } from './options.js';
 
-const { SEED, HOT_TEXTS, MEDIAN_WORDS, TEXTS_FILE, URL: GIVEN_URL } = read(__ENV, COMMON);
+const { API_KEY, SEED, HOT_TEXTS, MEDIAN_WORDS, TEXTS_FILE, URL: GIVEN_URL } = read(__ENV, COMMON);
 export const URL = withoutSlash(GIVEN_URL);
 
 export function withoutSlash(url) {
@@ -40,6 +40,7 @@ export function texts(run, count, hits) {
 // The parameters of a request. Its name tells measured requests from those of `setup`.
 export function request(name, more) {
   const headers = { 'Content-Type': 'application/json' };
+  if (API_KEY) headers.Authorization = `Bearer ${API_KEY}`;
   return Object.assign({ headers, tags: { name } }, more);
 }
 

@@ -8,6 +8,7 @@ import { LENGTHS } from './corpus.js';
 // Read by api.js, for all scripts.
 export const COMMON = {
   URL: 'http://127.0.0.1:8000',
+  API_KEY: '',
   SEED: '1',
   HOT_TEXTS: 1000,
   MEDIAN_WORDS: LENGTHS.median,

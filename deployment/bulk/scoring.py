@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import time
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ TRIES = 3
 # Statuses of requests that are worth another try: too slow, too many, and the server's own.
 AGAIN = {408, 425, 429, 500, 502, 503, 504}
 HEADERS = {"Content-Type": "application/x-ndjson"}
+# The variable with the API key, if the servers have keys.
+KEY = "FASTSENTIMENT_API_KEY"
 # To connect, and to wait for the next answer.
 TIMEOUTS = (5, 90)
 
@@ -99,9 +102,11 @@ def _request(texts: Sequence[str], url: str) -> tuple[list[Answer], _Failure | N
     """The answers of one request until it was done or broke off, and why it did."""
     body = "".join(f"{json.dumps({'text': text})}\n" for text in texts).encode()
     answers: list[Answer] = []
+    key = os.environ.get(KEY)
+    headers = HEADERS | ({"Authorization": f"Bearer {key}"} if key else {})
     try:
         with requests.post(
-            f"{url}/predict", body, headers=HEADERS, stream=True, timeout=TIMEOUTS
+            f"{url}/predict", body, headers=headers, stream=True, timeout=TIMEOUTS
         ) as response:
             if response.status_code in AGAIN:
                 after = response.headers.get("Retry-After", "")

@@ -20,7 +20,7 @@ class Told(ThreadingHTTPServer):
 
     def __init__(self, *answers: object) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.answers, self.seen = list(answers), []
+        self.answers, self.seen, self.keys = list(answers), [], []
         self.url = f"http://127.0.0.1:{self.server_port}"
 
 
@@ -32,6 +32,7 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         texts = [json.loads(line)["text"] for line in body.splitlines()]
         self.server.seen.append((time.monotonic(), texts))
+        self.server.keys.append(self.headers["Authorization"])
         told = self.server.answers.pop(0) if self.server.answers else None
         if isinstance(told, tuple):
             status, headers = told
@@ -78,6 +79,14 @@ def bad(status: int, **where: int) -> dict:
 
 def right(*texts: str) -> list[scoring.Answer]:
     return [scoring.Answer(text.upper(), 0.75, None) for text in texts]
+
+
+def test_a_key_from_the_environment_is_sent(monkeypatch: pytest.MonkeyPatch):
+    with told() as server:
+        scoring.score(["a"], [server.url])
+        monkeypatch.setenv(scoring.KEY, "fsk_1")
+        scoring.score(["b"], [server.url])
+    assert server.keys == [None, "Bearer fsk_1"]
 
 
 def test_a_request_has_as_many_lines_as_a_server_always_takes():
