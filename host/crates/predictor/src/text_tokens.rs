@@ -1,9 +1,9 @@
 //! Estimates how many tokens a text has.
 //!
-//! Only the guest knows the tokenizer. The host needs a number before it calls the guest,
-//! to batch texts of like length, to bound the queue and for quotas. So this counts what nearly all
-//! tokenizers split: words, punctuation, and single characters of scripts that
-//! vocabularies have few words of.
+//! Only the guest knows the tokenizer. The host needs a number before it calls the guest, to
+//! batch texts of like length, to bound the queue, and for quotas. So this counts what nearly
+//! all tokenizers split: words, punctuation, and single characters of scripts that vocabularies
+//! have few words of.
 
 /// The largest estimate. Nearly all models of this kind read 512 tokens and drop the rest.
 const MAX_TOKENS: u32 = 512;
