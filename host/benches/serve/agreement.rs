@@ -43,10 +43,10 @@ pub(crate) fn disagreements<'a>(
         print("beside_others", beside);
         let largest = difference(expected.get_or_insert_with(|| own.clone()), &own);
         print("score", largest);
-        // A model that does not say so may give other scores beside others.
         if !has_to_agree {
             continue;
         }
+        // A model that does not say so may give other scores beside others.
         if largest > TOLERANCE || (model.batch_invariant() && beside > TOLERANCE) {
             faults.push(format!(
                 "{name}: scores differ by {largest}, and by {beside} beside others"

@@ -41,7 +41,7 @@ const OURS: [&str; 2] = ["FASTSENTIMENT_", "REDIS_URL"];
 
 /// How the tour is shown.
 #[derive(Args)]
-#[command(after_help = exit::FILES)]
+#[command(after_help = exit::LOCAL)]
 pub(super) struct DemoCommand {
     /// Do not wait for Enter between the steps
     #[arg(long)]

@@ -33,8 +33,8 @@ pub(super) const LOADS: &str = "\
 Exit codes: 0 success, 1 failure, 2 usage error in the command line, environment
 or configuration file";
 
-/// The end of the help of a command that works with files alone.
-pub(super) const FILES: &str = "\
+/// The end of the help of a command that asks no server of others.
+pub(super) const LOCAL: &str = "\
 Exit codes: 0 success, 1 failure, 2 usage error in the command line";
 
 /// The end of the help of a command at a registry.

@@ -29,7 +29,7 @@ const KEY: &str = "key";
 
 /// Works with a file of API keys.
 #[derive(Args)]
-#[command(after_help = exit::FILES)]
+#[command(after_help = exit::LOCAL)]
 pub(super) struct KeysCommand {
     #[command(subcommand)]
     command: Command,
@@ -48,7 +48,7 @@ enum Command {
 }
 
 #[derive(Args)]
-#[command(after_help = exit::FILES)]
+#[command(after_help = exit::LOCAL)]
 struct AddCommand {
     /// File of keys for `serve --api-keys`; made if it is missing
     #[arg(value_name = "FILE")]
@@ -74,7 +74,7 @@ struct AddCommand {
 }
 
 #[derive(Args)]
-#[command(after_help = exit::FILES)]
+#[command(after_help = exit::LOCAL)]
 struct ListCommand {
     /// File of keys
     #[arg(value_name = "FILE")]
@@ -82,7 +82,7 @@ struct ListCommand {
 }
 
 #[derive(Args)]
-#[command(after_help = exit::FILES)]
+#[command(after_help = exit::LOCAL)]
 struct RevokeCommand {
     /// File of keys
     #[arg(value_name = "FILE")]

@@ -63,43 +63,39 @@ impl Caller {
         self.client
     }
 
-    /// Counts the request.
-    pub(crate) fn count_request(&mut self) -> Result<(), Problem> {
-        match self.key.as_ref().map(|key| key.count_request()) {
-            Some(counted) => self.stand(counted),
-            None => Ok(()),
-        }
-    }
-
     /// Whether the tokens of texts are counted.
     pub(crate) fn has_key(&self) -> bool {
         self.key.is_some()
     }
 
-    /// Counts the estimated tokens of the texts.
-    pub(crate) fn count_tokens(&mut self, tokens: u64) -> Result<(), Problem> {
-        match self.key.as_ref().map(|key| key.count_tokens(tokens)) {
-            Some(counted) => self.stand(counted),
-            None => Ok(()),
-        }
+    /// Counts the request.
+    pub(crate) fn count_request(&mut self) -> Result<(), Problem> {
+        self.count(Key::count_request)
     }
 
-    fn stand(&mut self, counted: Result<Option<Standing>, Exceeded>) -> Result<(), Problem> {
-        match counted {
-            Ok(standing) => {
-                self.standings.extend(standing);
-                Ok(())
-            }
-            Err(exceeded) => {
-                self.standings.push(Standing {
-                    unit: exceeded.unit,
-                    limit: exceeded.limit,
-                    left: 0,
-                    full_after: exceeded.retry_after.unwrap_or(WINDOW),
-                });
-                Err(exceeded.into())
-            }
-        }
+    /// Counts the estimated tokens of the texts.
+    pub(crate) fn count_tokens(&mut self, tokens: u64) -> Result<(), Problem> {
+        self.count(|key| key.count_tokens(tokens))
+    }
+
+    fn count(
+        &mut self,
+        count: impl FnOnce(&Key) -> Result<Option<Standing>, Exceeded>,
+    ) -> Result<(), Problem> {
+        let Some(key) = &self.key else {
+            return Ok(());
+        };
+        let counted = count(key);
+        self.standings.extend(match &counted {
+            Ok(standing) => *standing,
+            Err(exceeded) => Some(Standing {
+                unit: exceeded.unit,
+                limit: exceeded.limit,
+                left: 0,
+                full_after: exceeded.retry_after.unwrap_or(WINDOW),
+            }),
+        });
+        counted.map(drop).map_err(Problem::from)
     }
 
     /// What a bulk request of this caller may read.
@@ -219,10 +215,8 @@ pub(crate) fn problems() -> Vec<Problem> {
         limit: 600,
         retry_after: Some(Duration::from_secs(1)),
     };
-    vec![
-        refusal(&Denied::Missing, false),
-        refusal(&Denied::Unknown, true),
-        Problem::new(Kind::Forbidden, "the API key `web` was revoked"),
-        exceeded.into(),
-    ]
+    let revoked = "web".parse().ok().map(Denied::Revoked);
+    let denied = [Some(Denied::Missing), Some(Denied::Unknown), revoked];
+    let refused = denied.iter().flatten().map(|denied| refusal(denied, false));
+    refused.chain([exceeded.into()]).collect()
 }

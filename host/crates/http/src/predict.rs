@@ -270,8 +270,12 @@ impl Shared {
         let is_short = body.bytes.len() <= IN_PLACE;
         let parse = move || {
             let read = protocol.read(&body.bytes, max_texts, &served)?;
-            let texts = read.texts.kept.iter().filter(|_| counts_tokens);
-            let tokens = texts.map(|text| u64::from(estimated_tokens(text))).sum();
+            let tokens = |text: &String| u64::from(estimated_tokens(text));
+            let tokens = if counts_tokens {
+                read.texts.kept.iter().map(tokens).sum()
+            } else {
+                0
+            };
             Ok((read, tokens, body.reservation))
         };
         in_place_if(is_short, parse).await

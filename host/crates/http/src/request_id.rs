@@ -49,7 +49,7 @@ pub(crate) fn span(id: &HeaderValue, headers: &HeaderMap) -> Span {
 }
 
 /// A header that is given once: of two, neither is right.
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+pub(crate) fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())
 }

@@ -226,7 +226,8 @@ fn require_keys(document: &mut Value) {
         for (name, description) in [
             (
                 LIMIT,
-                "How much the quota of the API key that is nearest to its end allows in a minute: requests, or tokens.",
+                "How much the quota of the API key that is nearest to its end allows in a minute: \
+                 requests, or tokens.",
             ),
             (REMAINING, "How much of it is left."),
             (RESET, "When it is full again, in seconds."),
